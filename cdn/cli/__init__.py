@@ -1,0 +1,1 @@
+"""The command `cdn` and the composition roots: only here are parts wired together."""

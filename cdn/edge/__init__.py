@@ -1,0 +1,1 @@
+"""The edge node: protocol engine, request road, tiers and fetches."""

@@ -1,0 +1,1 @@
+"""Nodes, leases, positions and receipts. Pure: no socket, file, clock or randomness."""

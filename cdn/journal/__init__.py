@@ -1,0 +1,1 @@
+"""The ordered journal: records, where they are kept, and how nodes follow them."""

@@ -1,0 +1,29 @@
+"""What records add up to. Each room that remembers something from the journal hands in one fold."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from cdn.journal.record import Audience, Record
+
+
+class Fold(Protocol):
+    """A state that is a pure function of the records applied, in order."""
+
+    name: str
+    """Its section in snapshots."""
+
+    audience: Audience
+    """Who receives that section: ALL, or CONTROL for secrets."""
+
+    def apply(self, record: Record) -> None:
+        """Take one record. Kinds that do not concern this fold are ignored. No IO, bounded time."""
+        ...
+
+    def dump(self) -> Any:
+        """The state as JSON-serialisable builtins (msgspec encodes it)."""
+        ...
+
+    def load(self, section: Any) -> None:
+        """Replace the state by a section that `dump` made (None: the empty state)."""
+        ...

@@ -1,0 +1,191 @@
+"""Records: the small facts that every node must agree on, in one order (DESIGN sections 1 and 5, I3, I14)."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from cdn.errors import CdnError
+from cdn.fleet.position import Position
+
+RECORD_VERSION = 1
+"""The version this program writes. It reads every version up to this one and stops at a newer one."""
+
+
+class UnknownRecord(CdnError):
+    """A record of a version or kind this program does not understand. Following stops here; nothing is skipped."""
+
+
+class Audience(Enum):
+    """Who may see a record's content; everyone else receives it as `Withheld`, with its sequence."""
+
+    ALL = "all"
+    CONTROL = "control"
+    DNS = "dns"
+
+
+class _Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
+    pass
+
+
+class SiteCreated(_Change, tag="site.created"):
+    site_id: str
+    name: str
+    settings: dict[str, Any]
+
+
+class SiteChanged(_Change, tag="site.changed"):
+    site_id: str
+    settings: dict[str, Any]
+
+
+class SiteRemoved(_Change, tag="site.removed"):
+    """Removes the site, its domains, deploys and aliases, and raises a floor over all it ever stored."""
+
+    site_id: str
+
+
+class DomainAdded(_Change, tag="domain.added"):
+    domain: str
+    site_id: str
+
+
+class DomainRemoved(_Change, tag="domain.removed"):
+    domain: str
+    site_id: str
+
+
+class DeployPrepared(_Change, tag="deploy.prepared"):
+    """Everything the deploy names is in the object store; nodes load the manifest and say so."""
+
+    site_id: str
+    deploy_id: str
+    alias: str
+    manifest_digest: str
+    file_count: int
+    size_bytes: int
+    author: str
+    message: str
+
+
+class DeployActivated(_Change, tag="deploy.activated"):
+    """From this sequence on `alias` is answered from `deploy_id`."""
+
+    site_id: str
+    alias: str
+    deploy_id: str
+
+
+class PurgeScope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`kind` is one of url, prefix, tag, everything; `value` is normalised by `cdn.purge.scope`."""
+
+    kind: str
+    value: str
+
+
+class Purged(_Change, tag="purged"):
+    site_id: str
+    scopes: tuple[PurgeScope, ...]
+    soft: bool
+
+
+class TokenCreated(_Change, tag="token.created"):
+    """`secret_sha256` is hex; the secret itself is shown once and kept nowhere."""
+
+    token_id: str
+    scopes: tuple[str, ...]
+    secret_sha256: str
+    expires_at: float | None
+    note: str
+
+
+class TokenRevoked(_Change, tag="token.revoked"):
+    token_id: str
+
+
+class Withheld(_Change, tag="withheld"):
+    """Stands for a record whose audience does not include the reader."""
+
+
+Change = (
+    SiteCreated
+    | SiteChanged
+    | SiteRemoved
+    | DomainAdded
+    | DomainRemoved
+    | DeployPrepared
+    | DeployActivated
+    | Purged
+    | TokenCreated
+    | TokenRevoked
+    | Withheld
+)
+
+
+class Draft(msgspec.Struct, frozen=True):
+    """A record before the journal gave it a place. `subject` is what compare-and-set compares."""
+
+    subject: str
+    change: Change
+    actor: str
+    audience: Audience = Audience.ALL
+
+
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One entry of the journal. `at` is wall time in seconds when it was appended."""
+
+    version: int
+    epoch: str
+    sequence: int
+    subject: str
+    at: float
+    actor: str
+    audience: Audience
+    change: Change
+
+    @property
+    def position(self) -> Position:
+        return Position(self.epoch, self.sequence)
+
+    def withheld(self) -> Record:
+        """What a reader outside the audience receives: the sequence, and nothing that was said."""
+        return msgspec.structs.replace(self, subject="withheld", actor="", change=Withheld())
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Record)
+
+
+class _Head(msgspec.Struct):
+    version: int
+    sequence: int
+
+
+_head_decoder = msgspec.json.Decoder(_Head)
+
+
+def encode_record(record: Record) -> bytes:
+    """The record as JSON."""
+    return _encoder.encode(record)
+
+
+def decode_record(raw: bytes) -> Record:
+    """The record in `raw`.
+
+    Raises UnknownRecord for a newer version, an unknown kind or anything that does not fit the schema.
+    """
+    try:
+        head = _head_decoder.decode(raw)
+    except msgspec.MsgspecError as exc:
+        raise UnknownRecord(f"a record cannot be read: {exc}") from exc
+    if head.version > RECORD_VERSION:
+        raise UnknownRecord(
+            f"record {head.sequence} has version {head.version}, this program reads up to {RECORD_VERSION}: "
+            "upgrade this node"
+        )
+    try:
+        return _decoder.decode(raw)
+    except msgspec.MsgspecError as exc:
+        raise UnknownRecord(f"record {head.sequence} does not fit the schema of version {head.version}: {exc}") from exc

@@ -1,0 +1,1 @@
+"""Where bytes live: object stores and the layout of their keys."""

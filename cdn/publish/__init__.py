@@ -1,0 +1,1 @@
+"""The uploader's side: scan, hash, upload what is missing, activate."""

@@ -1,0 +1,1 @@
+"""Purges: scopes, floors and the purge API."""

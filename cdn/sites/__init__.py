@@ -1,0 +1,1 @@
+"""Sites, domains, deploys, manifests, and the way from host and path to a route. Pure."""
