@@ -30,34 +30,34 @@ class _Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
     pass
 
 
-class SiteCreated(_Change, tag="site.created"):
+class SiteCreated(_Change, frozen=True, tag="site.created"):
     site_id: str
     name: str
     settings: dict[str, Any]
 
 
-class SiteChanged(_Change, tag="site.changed"):
+class SiteChanged(_Change, frozen=True, tag="site.changed"):
     site_id: str
     settings: dict[str, Any]
 
 
-class SiteRemoved(_Change, tag="site.removed"):
+class SiteRemoved(_Change, frozen=True, tag="site.removed"):
     """Removes the site, its domains, deploys and aliases, and raises a floor over all it ever stored."""
 
     site_id: str
 
 
-class DomainAdded(_Change, tag="domain.added"):
+class DomainAdded(_Change, frozen=True, tag="domain.added"):
     domain: str
     site_id: str
 
 
-class DomainRemoved(_Change, tag="domain.removed"):
+class DomainRemoved(_Change, frozen=True, tag="domain.removed"):
     domain: str
     site_id: str
 
 
-class DeployPrepared(_Change, tag="deploy.prepared"):
+class DeployPrepared(_Change, frozen=True, tag="deploy.prepared"):
     """Everything the deploy names is in the object store; nodes load the manifest and say so."""
 
     site_id: str
@@ -70,7 +70,7 @@ class DeployPrepared(_Change, tag="deploy.prepared"):
     message: str
 
 
-class DeployActivated(_Change, tag="deploy.activated"):
+class DeployActivated(_Change, frozen=True, tag="deploy.activated"):
     """From this sequence on `alias` is answered from `deploy_id`."""
 
     site_id: str
@@ -85,13 +85,13 @@ class PurgeScope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     value: str
 
 
-class Purged(_Change, tag="purged"):
+class Purged(_Change, frozen=True, tag="purged"):
     site_id: str
     scopes: tuple[PurgeScope, ...]
     soft: bool
 
 
-class TokenCreated(_Change, tag="token.created"):
+class TokenCreated(_Change, frozen=True, tag="token.created"):
     """`secret_sha256` is hex; the secret itself is shown once and kept nowhere."""
 
     token_id: str
@@ -101,11 +101,11 @@ class TokenCreated(_Change, tag="token.created"):
     note: str
 
 
-class TokenRevoked(_Change, tag="token.revoked"):
+class TokenRevoked(_Change, frozen=True, tag="token.revoked"):
     token_id: str
 
 
-class Withheld(_Change, tag="withheld"):
+class Withheld(_Change, frozen=True, tag="withheld"):
     """Stands for a record whose audience does not include the reader."""
 
 
