@@ -86,7 +86,7 @@ class ObjectStore(Protocol):
         """What is known of an object, None when it does not exist."""
         ...
 
-    def list(self, prefix: str) -> AsyncIterator[ObjectFacts]:
+    def scan(self, prefix: str) -> AsyncIterator[ObjectFacts]:
         """Every object whose key starts with `prefix`, in key order, fetched page by page."""
         ...
 
