@@ -1,0 +1,47 @@
+# Every target sets up what it needs by itself: a virtual environment in .venv, pinned requirements, and for the tests the
+# Debian packages named in scripts/need.sh (installed when root, otherwise named in a clear sentence).
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+KEEP   ?=
+JOBS   ?= auto
+
+.PHONY: demo check test soak bench format clean
+
+$(VENV)/runtime: requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
+
+$(VENV)/dev: requirements-dev.txt $(VENV)/runtime
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+demo: $(VENV)/runtime
+	$(BIN)/python -m examples.demo $(if $(KEEP),--keep)
+
+check: $(VENV)/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: $(VENV)/dev
+	sh scripts/need.sh strace
+	$(BIN)/python -m pytest -n $(JOBS) -m "not soak" -q
+	$(BIN)/python -m pytest tests/http tests/sites -m "not soak" -q --cov=cdn/http --cov=cdn/sites --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
+
+soak: $(VENV)/dev
+	sh scripts/need.sh strace
+	$(BIN)/python -m pytest -m soak -q
+
+bench: $(VENV)/dev
+	sh scripts/need.sh nginx wrk
+	$(BIN)/python -m bench
+
+format: $(VENV)/dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
