@@ -1,0 +1,144 @@
+"""The manifests a node has loaded: in memory, below them a folder, below that the object store.
+
+A manifest is named by its digest, so a copy is either right or not there: it is checked wherever it comes from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+from cdn.errors import CdnError, Unavailable
+from cdn.origin.layout import manifest_key
+from cdn.origin.store import ObjectMissing, ObjectStore
+from cdn.sites.manifest import Manifest, digest_of, parse_manifest
+
+MAX_ENTRIES_IN_MEMORY = 1_000_000
+"""Files of all manifests held in memory together: at about 500 bytes each this bounds a node to 0.5 GB of them."""
+
+MAX_BYTES_ON_DISK = 4 * 1024**3
+"""Manifest files kept in the folder; the ones written longest ago go first and come back from the store."""
+
+
+class ManifestUnavailable(Unavailable):
+    """The manifest cannot be had now, so the site that needs it cannot be answered on this node (DESIGN I4)."""
+
+
+class ManifestCache:
+    """Loads manifests by (site, digest), each at most once at a time."""
+
+    def __init__(self, store: ObjectStore, folder: Path) -> None:
+        self._store = store
+        self._folder = folder
+        self._loaded: OrderedDict[tuple[str, str], Manifest] = OrderedDict()
+        self._entries = 0
+        self.copies_failed = 0
+        self._loading: dict[tuple[str, str], asyncio.Task[Manifest]] = {}
+
+    def get(self, site_id: str, digest: str) -> Manifest | None:
+        """The manifest when it is in memory."""
+        manifest = self._loaded.get((site_id, digest))
+        if manifest is not None:
+            self._loaded.move_to_end((site_id, digest))
+        return manifest
+
+    async def load(self, site_id: str, digest: str) -> Manifest:
+        """The manifest, from wherever it is nearest. Raises ManifestUnavailable."""
+        manifest = self.get(site_id, digest)
+        if manifest is not None:
+            return manifest
+        key = (site_id, digest)
+        task = self._loading.get(key)
+        if task is None:
+            task = asyncio.create_task(self._load(site_id, digest))
+            self._loading[key] = task
+            task.add_done_callback(lambda done: self._forget_loading(key, done))
+        return await asyncio.shield(task)
+
+    async def drop_site(self, site_id: str) -> None:
+        """Forget a removed site's manifests, in memory and on disk."""
+        for key in [key for key in self._loaded if key[0] == site_id]:
+            self._entries -= len(self._loaded.pop(key).files)
+        await asyncio.to_thread(self._remove_folder, site_id)
+
+    async def aclose(self) -> None:
+        """End loads that are under way."""
+        tasks = list(self._loading.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _forget_loading(self, key: tuple[str, str], task: asyncio.Task[Manifest]) -> None:
+        self._loading.pop(key, None)
+        if not task.cancelled():
+            task.exception()  # every waiter has it; without a waiter asyncio would complain at collection
+
+    async def _load(self, site_id: str, digest: str) -> Manifest:
+        path = self._folder / site_id / digest
+        manifest = await asyncio.to_thread(self._read, path, digest)
+        if manifest is None:
+            try:
+                raw = await self._store.get(manifest_key(site_id, digest))
+            except (ObjectMissing, Unavailable) as exc:
+                raise ManifestUnavailable(f"manifest {digest[:12]} of site {site_id} is not to be had: {exc}") from exc
+            manifest = await asyncio.to_thread(_checked, raw, digest)
+            if manifest is None:
+                raise ManifestUnavailable(f"manifest {digest[:12]} of site {site_id} is damaged in the store")
+            await asyncio.to_thread(self._write, path, raw)
+        self._keep((site_id, digest), manifest)
+        return manifest
+
+    def _keep(self, key: tuple[str, str], manifest: Manifest) -> None:
+        self._loaded[key] = manifest
+        self._entries += len(manifest.files)
+        while self._entries > MAX_ENTRIES_IN_MEMORY and len(self._loaded) > 1:
+            _, dropped = self._loaded.popitem(last=False)
+            self._entries -= len(dropped.files)
+
+    @staticmethod
+    def _read(path: Path, digest: str) -> Manifest | None:
+        try:
+            raw = path.read_bytes()
+        except OSError:
+            return None
+        return _checked(raw, digest)
+
+    def _write(self, path: Path, raw: bytes) -> None:
+        """Keep a copy below the node; a full disk only costs the copy, the manifest in memory serves."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f"{path.name}.{threading.get_ident()}.new")
+            temporary.write_bytes(raw)
+            os.replace(temporary, path)
+            self._trim()
+        except OSError:
+            self.copies_failed += 1
+
+    def _trim(self) -> None:
+        files = sorted((facts.st_mtime, facts.st_size, file) for file in self._folder.glob("*/*") if (facts := file.stat()))
+        total = sum(size for _, size, _ in files)
+        for _, size, file in files:
+            if total <= MAX_BYTES_ON_DISK:
+                return
+            file.unlink(missing_ok=True)
+            total -= size
+
+    def _remove_folder(self, site_id: str) -> None:
+        folder = self._folder / site_id
+        if not folder.is_dir():
+            return
+        for file in folder.iterdir():
+            file.unlink(missing_ok=True)
+        folder.rmdir()
+
+
+def _checked(raw: bytes, digest: str) -> Manifest | None:
+    if digest_of(raw) != digest:
+        return None
+    try:
+        return parse_manifest(raw)
+    except CdnError:
+        return None

@@ -1,0 +1,124 @@
+"""What a node knows from the journal, and what follows from each record for what it has prepared.
+
+One walk through: the follower makes a batch of records durable, hands them to the folds (catalog, floors), then to
+`on_records` here; every site a record touches gets a new generation, so nothing that was prepared before is used
+without being looked at again; a prepared deploy's manifest starts loading; a site whose floors rose is queued for
+reclaiming. All of it is synchronous and without IO; then the node acknowledges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, assert_never
+
+from cdn.edge.prepared import SiteRuntime
+from cdn.fleet.position import Position
+from cdn.journal.catalog_fold import CatalogFold
+from cdn.journal.record import (
+    DeployActivated,
+    DeployPrepared,
+    DomainAdded,
+    DomainRemoved,
+    Purged,
+    Record,
+    SiteChanged,
+    SiteCreated,
+    SiteRemoved,
+    TokenCreated,
+    TokenRevoked,
+    Withheld,
+)
+from cdn.purge.floors import Floors
+from cdn.sites.catalog import Catalog
+
+BEFORE_EVERYTHING = Position("", 0)
+"""Where a node stands that has never heard of a journal."""
+
+
+class ViewListener(Protocol):
+    """Who acts on what records mean for this node. Called synchronously, so each only notes work to do."""
+
+    def deploy_prepared(self, site_id: str, deploy_id: str, manifest_digest: str) -> None: ...
+
+    def floors_rose(self, site_id: str, through: int) -> None: ...
+
+    def site_removed(self, site_id: str, through: int) -> None: ...
+
+
+class SiteView:
+    """Catalog, floors and the position they stand at, with a generation per site."""
+
+    def __init__(self, catalog: CatalogFold, floors: Floors) -> None:
+        self.catalog_fold = catalog
+        self.floors = floors
+        self.position = BEFORE_EVERYTHING
+        self._runtimes: dict[str, SiteRuntime] = {}
+        self._listener: ViewListener | None = None
+
+    @property
+    def catalog(self) -> Catalog:
+        """The catalog as of `position`."""
+        return self.catalog_fold.catalog
+
+    def listen(self, listener: ViewListener) -> None:
+        """Name the one who acts on records."""
+        self._listener = listener
+
+    def runtime(self, site_id: str) -> SiteRuntime:
+        """The site's generation counter; bounded by the sites the journal names."""
+        runtime = self._runtimes.get(site_id)
+        if runtime is None:
+            runtime = self._runtimes[site_id] = SiteRuntime(site_id, 0)
+        return runtime
+
+    def renew_all(self) -> None:
+        """Make everything prepared be looked at again (snapshot loaded, lease lost or found)."""
+        for runtime in self._runtimes.values():
+            runtime.generation += 1
+
+    def stand_at(self, position: Position) -> None:
+        """Start from a state that was loaded rather than followed."""
+        self.position = position
+        self.renew_all()
+
+    # FollowerSink
+
+    def on_snapshot(self, position: Position, epoch_changed: bool) -> None:
+        """The folds were replaced by a snapshot's; responses of another epoch or below its horizon fail in decide()."""
+        self.stand_at(position)
+        for site in self.catalog.sites():
+            self._note(lambda to, site_id=site.id: to.floors_rose(site_id, position.sequence))
+            for deploy in self.catalog.preparing(site.id):
+                self._note(
+                    lambda to, of=deploy: to.deploy_prepared(of.site_id, of.id, of.manifest_digest),
+                )
+
+    def on_records(self, records: Sequence[Record], position: Position) -> None:
+        """The folds have taken `records`, which are durable."""
+        self.position = position
+        for record in records:
+            self._follow(record)
+
+    def _follow(self, record: Record) -> None:
+        change = record.change
+        match change:
+            case DeployPrepared():
+                self.runtime(change.site_id).generation += 1
+                self._note(lambda to: to.deploy_prepared(change.site_id, change.deploy_id, change.manifest_digest))
+            case Purged():
+                self.runtime(change.site_id).generation += 1
+                self._note(lambda to: to.floors_rose(change.site_id, record.sequence))
+            case SiteRemoved():
+                self.runtime(change.site_id).generation += 1
+                del self._runtimes[change.site_id]
+                self._note(lambda to: to.site_removed(change.site_id, record.sequence))
+            case DeployActivated() | SiteCreated() | SiteChanged() | DomainAdded() | DomainRemoved():
+                self.runtime(change.site_id).generation += 1
+            case TokenCreated() | TokenRevoked() | Withheld():
+                pass
+            case _:
+                assert_never(change)
+
+    def _note(self, tell: Callable[[ViewListener], None]) -> None:
+        if self._listener is not None:
+            tell(self._listener)
