@@ -1,0 +1,27 @@
+"""The seam between the protocol engines and what answers requests."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from cdn.edge.prepared import Prepared
+from cdn.edge.request_content import RequestContent
+from cdn.edge.response import Response
+from cdn.http.request import Request
+
+
+class Application(Protocol):
+    """Answers requests that are well-formed: the engine has refused all others (RFC 9112)."""
+
+    def recall(self, request: Request, now: float) -> Prepared | None:
+        """A usable response from memory, at once; `now` is monotonic.
+
+        Asked only for GET and HEAD without content, preconditions and Range. The engine remembers what it gets under
+        the bytes of the request's head and sends it again while `is_usable`, so it may depend on nothing but the
+        request and what the site's generation covers.
+        """
+        ...
+
+    async def answer(self, request: Request, content: RequestContent) -> Response:
+        """The response to everything else. Cancelled when the client goes away. An exception becomes a plain 500."""
+        ...

@@ -1,0 +1,183 @@
+"""A response that is ready to send before it is asked for (DESIGN section 1, sentence 5)."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from cdn.http.date import format_date
+from cdn.http.fields import FieldLines
+
+JOINED_BYTES = 32 * 1024
+"""Content up to this size is kept in one piece with its head: copying it costs less than a second piece to write."""
+
+OVERHEAD_BYTES = 900
+"""What the interpreter keeps around one prepared response, for the bound of the memory tier."""
+
+WITHOUT_CONTENT = frozenset((HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED))
+"""Statuses whose responses carry neither content nor its length (RFC 9110 sections 8.6, 15.3.5 and 15.4.5)."""
+
+
+@dataclass(slots=True, eq=False)
+class SiteRuntime:
+    """A site on this node. `generation` rises whenever a record that touches the site was applied."""
+
+    site_id: str
+    generation: int = 0
+
+
+def status_line(status: int) -> str:
+    """The status line of RFC 9112 section 4, with its line end."""
+    return _STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n"
+
+
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
+
+
+class Prepared:
+    """A stored response encoded once; `Age` and `Date` are renewed at most once a second, when it is asked for.
+
+    `fields` is as in Response (no Content-Length, Date, Connection, Age). `base_age_at` is the monotonic time at which
+    its age was 0; `fresh_until` the monotonic time from which it may not be sent any more. With `extends_max_age` the
+    `max-age` of its Cache-Control is that number of seconds plus the age: the time spent here does not count against
+    the browser's. `wall_clock` gives the seconds for `Date`.
+
+    Whoever keeps it calls `retire` when giving it up; then nobody sends it any more and its bytes are free.
+    """
+
+    __slots__ = (
+        "_base_age_at",
+        "_content",
+        "_head_length",
+        "_max_age_split",
+        "_renew_at",
+        "_start",
+        "_wall_clock",
+        "_wire",
+        "fresh_until",
+        "generation",
+        "is_joined",
+        "site",
+        "size_bytes",
+        "status",
+    )
+
+    def __init__(
+        self,
+        *,
+        status: int,
+        fields: FieldLines,
+        content: bytes,
+        base_age_at: float,
+        site: SiteRuntime,
+        generation: int,
+        fresh_until: float,
+        extends_max_age: int | None = None,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.status = status
+        self.site = site
+        self.generation = generation
+        self.fresh_until = fresh_until
+        self.size_bytes = len(content)
+        self.is_joined = len(content) <= JOINED_BYTES
+        self._base_age_at = base_age_at
+        self._wall_clock = wall_clock
+        self._start, self._max_age_split = _encode(status, fields, len(content), extends_max_age)
+        self._content = content
+        self._wire = b""
+        self._head_length = 0
+        self._renew_at = -math.inf
+
+    @property
+    def cost_bytes(self) -> int:
+        """What keeping it takes, nearly."""
+        return self.size_bytes + 2 * len(self._start) + OVERHEAD_BYTES
+
+    def is_usable(self, now: float) -> bool:
+        """Whether it may be sent at `now` (monotonic): fresh, and nothing was applied to its site since it was made."""
+        return self.site.generation == self.generation and now < self.fresh_until
+
+    def retire(self) -> None:
+        """Never usable again; the bytes are released though a head memo may still point here."""
+        self.fresh_until = -math.inf
+        self._content = b""
+        self._wire = b""
+        self._renew_at = math.inf
+
+    def wire(self, now: float) -> bytes:
+        """The whole response to GET. Ask `is_usable` first."""
+        if now >= self._renew_at:
+            self._renew(now)
+        return self._wire if self.is_joined else self._wire + self._content
+
+    def pieces(self, now: float) -> tuple[bytes, bytes]:
+        """Head and content of the response to GET without copying large content; the content may be in the head."""
+        if now >= self._renew_at:
+            self._renew(now)
+        return (self._wire, b"") if self.is_joined else (self._wire, self._content)
+
+    def wire_head(self, now: float) -> bytes:
+        """The response to HEAD: the same head, no content (DESIGN I13)."""
+        if now >= self._renew_at:
+            self._renew(now)
+        return self._wire[: self._head_length]
+
+    def closing_pieces(self, now: float) -> tuple[bytes, bytes]:
+        """Like `pieces` with `Connection: close` in the head; not kept."""
+        head = self.closing_head(now)
+        content = self._wire[self._head_length :] if self.is_joined else self._content
+        return head, content
+
+    def closing_head(self, now: float) -> bytes:
+        """Like `wire_head` with `Connection: close`."""
+        return self.wire_head(now)[:-2] + b"connection: close\r\n\r\n"
+
+    def _renew(self, now: float) -> None:
+        wall = self._wall_clock()
+        age = max(0, int(now - self._base_age_at))
+        head = b"%s%sage: %d\r\ndate: %s\r\n\r\n" % (
+            self._start,
+            self._cache_control(age),
+            age,
+            format_date(wall).encode("ascii"),
+        )
+        if self.is_joined:
+            content = self._content if self._head_length == 0 else self._wire[self._head_length :]
+            self._wire = head + content
+            self._content = b""
+        else:
+            self._wire = head
+        self._head_length = len(head)
+        self._renew_at = now + 1.0 - wall % 1.0
+
+    def _cache_control(self, age: int) -> bytes:
+        if self._max_age_split is None:
+            return b""
+        before, lifetime_s, after = self._max_age_split
+        return b"%s%d%s" % (before, lifetime_s + age, after)
+
+
+def _encode(
+    status: int, fields: FieldLines, size_bytes: int, extends_max_age: int | None
+) -> tuple[bytes, tuple[bytes, int, bytes] | None]:
+    """The part of the head that never changes, and the Cache-Control line cut around its max-age when that grows."""
+    lines = [status_line(status)]
+    split: tuple[bytes, int, bytes] | None = None
+    for name, value in fields:
+        if extends_max_age is not None and split is None and name == "cache-control":
+            before, found, after = value.partition(f"max-age={extends_max_age}")
+            if found and not after[:1].isdigit():
+                split = (
+                    f"{name}: {before}max-age=".encode("latin-1"),
+                    extends_max_age,
+                    f"{after}\r\n".encode("latin-1"),
+                )
+                continue
+        lines.append(f"{name}: {value}\r\n")
+    if status not in WITHOUT_CONTENT:
+        lines.append(f"content-length: {size_bytes}\r\n")
+    return "".join(lines).encode("latin-1"), split

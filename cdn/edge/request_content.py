@@ -1,0 +1,46 @@
+"""The content of one request, offered to the application as it arrives."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from cdn.errors import CdnError, TooLarge
+
+
+class ContentInterrupted(CdnError):
+    """The content ended before it was whole: the client went away, was too slow, or broke the framing."""
+
+
+class RequestContent(Protocol):
+    """Bounded: at most `HttpLimits.max_content_buffer_bytes` wait here, then the connection is not read from.
+
+    Reading it is optional. What nobody reads is thrown away, or the connection is closed after the response.
+    """
+
+    @property
+    def size_bytes(self) -> int | None:
+        """The announced size; None when it is chunked. 0 when there is no content."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """The parts that were not read yet. Raises ContentInterrupted; TooLarge beyond `max_content_bytes`."""
+        ...
+
+
+async def read_whole(content: RequestContent, max_bytes: int) -> bytes:
+    """All of `content`. Raises TooLarge when it is more than `max_bytes`; ContentInterrupted."""
+    if content.size_bytes is not None and content.size_bytes > max_bytes:
+        raise _too_large(max_bytes)
+    parts: list[bytes] = []
+    size_bytes = 0
+    async for part in content:
+        size_bytes += len(part)
+        if size_bytes > max_bytes:
+            raise _too_large(max_bytes)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _too_large(max_bytes: int) -> TooLarge:
+    return TooLarge(f"The content is larger than the {max_bytes} bytes allowed here; send less.", field="content")
