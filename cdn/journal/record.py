@@ -7,11 +7,15 @@ from typing import Any
 
 import msgspec
 
-from cdn.errors import CdnError
+from cdn.errors import CdnError, InvalidInput, TooLarge
 from cdn.fleet.position import Position
 
 RECORD_VERSION = 1
 """The version this program writes. It reads every version up to this one and stops at a newer one."""
+
+
+MAX_RECORD_BYTES = 1_000_000
+"""An encoded record is at most this long: it fits one message of any journal behind the seam (JetStream: 1 MiB)."""
 
 
 class UnknownRecord(CdnError):
@@ -24,6 +28,13 @@ class Audience(Enum):
     ALL = "all"
     CONTROL = "control"
     DNS = "dns"
+
+
+EVERY_AUDIENCE = frozenset(Audience)
+"""What control itself may read."""
+
+EDGE_AUDIENCES = frozenset({Audience.ALL})
+"""What an edge may read."""
 
 
 class _Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
@@ -153,6 +164,10 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """What a reader outside the audience receives: the sequence, and nothing that was said."""
         return msgspec.structs.replace(self, subject="withheld", actor="", change=Withheld())
 
+    def visible_to(self, audiences: frozenset[Audience]) -> Record:
+        """The record itself, or its withheld form when none of `audiences` may read it."""
+        return self if self.audience in audiences else self.withheld()
+
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Record)
@@ -189,3 +204,22 @@ def decode_record(raw: bytes) -> Record:
         return _decoder.decode(raw)
     except msgspec.MsgspecError as exc:
         raise UnknownRecord(f"record {head.sequence} does not fit the schema of version {head.version}: {exc}") from exc
+
+
+def validate_draft(draft: Draft) -> Draft:
+    """The draft exactly as every follower will read it.
+
+    Raises InvalidInput when its content does not fit the schema, TooLarge above MAX_RECORD_BYTES.
+    """
+    try:
+        raw = encode_record(
+            Record(RECORD_VERSION, "", 0, draft.subject, 0.0, draft.actor, draft.audience, draft.change)
+        )
+        record = _decoder.decode(raw)
+    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as exc:
+        raise InvalidInput(f"the record for {draft.subject!r} does not fit the schema: {exc}") from exc
+    if len(raw) > MAX_RECORD_BYTES:
+        raise TooLarge(
+            f"the record for {draft.subject!r} takes {len(raw)} bytes, the limit is {MAX_RECORD_BYTES}: split it"
+        )
+    return Draft(record.subject, record.change, record.actor, record.audience)

@@ -1,0 +1,85 @@
+"""Snapshots: every fold's state at one position, for whoever cannot or need not read all records (DESIGN I3, I14)."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from typing import Any, Protocol, runtime_checkable
+
+import msgspec
+
+from cdn.errors import CdnError
+from cdn.fleet.position import Position
+from cdn.journal.fold import Fold
+from cdn.journal.record import Audience
+
+SNAPSHOT_VERSION = 1
+"""The version this program writes; it reads every version up to this one."""
+
+MAX_SNAPSHOT_BYTES = 1024 * 1024 * 1024
+"""A snapshot unpacks to at most this much: a damaged or hostile one cannot fill memory."""
+
+
+class UnreadableSnapshot(CdnError):
+    """A snapshot of a newer version, or damaged. Nothing of it was loaded."""
+
+
+class Snapshot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`sections` are the folds' dumps by name, all at `position`.
+
+    Stored responses admitted below `floor_horizon` are unusable: floors up to there may have been forgotten.
+    """
+
+    version: int
+    position: Position
+    floor_horizon: int
+    sections: dict[str, Any]
+
+
+@runtime_checkable
+class HorizonFold(Protocol):
+    """A fold that remembers floors and so must learn a snapshot's floor_horizon."""
+
+    def raise_horizon(self, sequence: int) -> None:
+        """Responses admitted below `sequence` are unusable from now on."""
+        ...
+
+
+class _Head(msgspec.Struct):
+    version: int
+
+
+def take(folds: Iterable[Fold], position: Position, *, floor_horizon: int, audiences: frozenset[Audience]) -> Snapshot:
+    """The folds' state at `position`, without the sections that none of `audiences` may read."""
+    sections = {fold.name: fold.dump() for fold in folds if fold.audience in audiences}
+    return Snapshot(SNAPSHOT_VERSION, position, floor_horizon, sections)
+
+
+def load_into(snapshot: Snapshot, folds: Iterable[Fold]) -> None:
+    """Replace every fold's state by its section; a fold without one becomes empty."""
+    for fold in folds:
+        fold.load(snapshot.sections.get(fold.name))
+        if isinstance(fold, HorizonFold):
+            fold.raise_horizon(snapshot.floor_horizon)
+
+
+def encode(snapshot: Snapshot) -> bytes:
+    """JSON, deflated."""
+    return zlib.compress(msgspec.json.encode(snapshot), 3)
+
+
+def decode(raw: bytes) -> Snapshot:
+    """The snapshot in `raw`. Raises UnreadableSnapshot."""
+    try:
+        inflate = zlib.decompressobj()
+        content = inflate.decompress(raw, MAX_SNAPSHOT_BYTES)
+        if not inflate.eof:
+            raise UnreadableSnapshot(f"a snapshot is cut off or larger than {MAX_SNAPSHOT_BYTES} bytes")
+        version = msgspec.json.decode(content, type=_Head).version
+        if version > SNAPSHOT_VERSION:
+            raise UnreadableSnapshot(
+                f"a snapshot has version {version}, this program reads up to {SNAPSHOT_VERSION}: upgrade this node"
+            )
+        return msgspec.json.decode(content, type=Snapshot)
+    except (zlib.error, msgspec.MsgspecError) as exc:
+        raise UnreadableSnapshot(f"a snapshot is damaged: {exc}") from exc
