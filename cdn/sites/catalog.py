@@ -1,0 +1,285 @@
+"""The catalog: every site with its domains, deploys and aliases, as the journal's records add up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from cdn.sites.deploy import AliasState, Deploy, Retained
+from cdn.sites.name import PRODUCTION, split_label
+from cdn.sites.settings import SiteSettings
+from cdn.sites.site import Site
+
+MAX_RETAINED_PER_ALIAS = 256
+"""Superseded deploys whose files stay reachable, and steps a rollback can go back; the oldest go first."""
+
+MAX_PREPARING_PER_ALIAS = 16
+"""Deploys that are prepared and not yet active: more than race in earnest; the oldest go first."""
+
+PREPARING_KEPT_S = 3600.0
+"""How long a deploy that was prepared and never activated stays reachable: far more than any prepare takes."""
+
+MAX_DEPLOYS_LISTED_PER_SITE = 1000
+"""Deploys remembered per site; the oldest go first, never one that is active, retained or being prepared."""
+
+MAX_ALIASES_PER_SITE = 1000
+"""Aliases per site; the preview that was activated longest ago goes first, never production."""
+
+MAX_DOMAINS_PER_SITE = 1000
+"""Domains per site: every one is an entry that each node holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What a host stands for."""
+
+    site_id: str
+    alias: str
+
+
+@dataclass(slots=True)
+class _SiteState:
+    site: Site
+    domains: set[str] = field(default_factory=set)
+    deploys: dict[str, Deploy] = field(default_factory=dict)
+    aliases: dict[str, AliasState] = field(default_factory=dict)
+
+
+class Catalog:
+    """In memory and without IO. The same records in the same order give the same catalog on every node.
+
+    A change that cannot hold (it names a site or deploy that is gone, or lost a race that the journal let through)
+    changes nothing and returns False: a follower must be able to apply whatever the journal has.
+    """
+
+    def __init__(self, zone: str) -> None:
+        self.zone = zone.lower().strip(".")
+        self._suffix = "." + self.zone
+        self._sites: dict[str, _SiteState] = {}
+        self._id_of_name: dict[str, str] = {}
+        self._binding_of_domain: dict[str, Binding] = {}
+
+    # questions
+
+    def bind(self, host: str) -> Binding | None:
+        """The site and alias that answer for `host` (lower case, without port and final dot)."""
+        binding = self._binding_of_domain.get(host)
+        if binding is not None or not host.endswith(self._suffix):
+            return binding
+        alias, name = split_label(host[: -len(self._suffix)])
+        site_id = self._id_of_name.get(name)
+        return None if site_id is None else Binding(site_id, alias)
+
+    def is_in_zone(self, domain: str) -> bool:
+        """Whether the domain is the zone or below it, where hosts are named by sites and cannot be added."""
+        return domain == self.zone or domain.endswith(self._suffix)
+
+    def site(self, site_id: str) -> Site | None:
+        """The site with this id."""
+        state = self._sites.get(site_id)
+        return None if state is None else state.site
+
+    def site_named(self, name: str) -> Site | None:
+        """The site with this name."""
+        site_id = self._id_of_name.get(name)
+        return None if site_id is None else self._sites[site_id].site
+
+    def sites(self) -> tuple[Site, ...]:
+        """All sites, by name."""
+        return tuple(self._sites[self._id_of_name[name]].site for name in sorted(self._id_of_name))
+
+    def domains(self, site_id: str | None = None) -> Mapping[str, str]:
+        """Domain to site id, sorted: of one site, or of all."""
+        if site_id is None:
+            return {domain: self._binding_of_domain[domain].site_id for domain in sorted(self._binding_of_domain)}
+        state = self._sites.get(site_id)
+        return {} if state is None else dict.fromkeys(sorted(state.domains), site_id)
+
+    def domain_owner(self, domain: str) -> str | None:
+        """The id of the site a domain belongs to."""
+        binding = self._binding_of_domain.get(domain)
+        return None if binding is None else binding.site_id
+
+    def deploy(self, site_id: str, deploy_id: str) -> Deploy | None:
+        """One deploy of a site."""
+        state = self._sites.get(site_id)
+        return None if state is None else state.deploys.get(deploy_id)
+
+    def deploys(self, site_id: str) -> tuple[Deploy, ...]:
+        """A site's deploys, newest first."""
+        state = self._sites.get(site_id)
+        return () if state is None else tuple(reversed(state.deploys.values()))
+
+    def alias(self, site_id: str, alias: str) -> AliasState | None:
+        """What an alias answers from; None when nothing was ever prepared for it."""
+        state = self._sites.get(site_id)
+        return None if state is None else state.aliases.get(alias)
+
+    def aliases(self, site_id: str) -> Mapping[str, AliasState]:
+        """A site's aliases by name."""
+        state = self._sites.get(site_id)
+        return {} if state is None else dict(sorted(state.aliases.items()))
+
+    def preparing(self, site_id: str) -> tuple[Deploy, ...]:
+        """The deploys of a site that are prepared and not yet active, on any alias."""
+        state = self._sites.get(site_id)
+        return () if state is None else tuple(one for of in state.aliases.values() for one in of.preparing)
+
+    def rollback_target(self, site_id: str, alias: str) -> Deploy | None:
+        """Where a rollback that names no deploy goes: the deploy last active that is older than the active one.
+
+        So a second rollback goes one step further back, instead of forth again.
+        """
+        state = self._sites.get(site_id)
+        of = None if state is None else state.aliases.get(alias)
+        if state is None or of is None or of.active is None:
+            return None
+        former = (state.deploys[deploy_id] for deploy_id in of.former)
+        return next((one for one in former if one.sequence < of.active.sequence), None)
+
+    # changes
+
+    def create_site(self, site: Site) -> bool:
+        """Add a site. False when the id or the name is taken."""
+        if site.id in self._sites or site.name in self._id_of_name:
+            return False
+        self._sites[site.id] = _SiteState(site)
+        self._id_of_name[site.name] = site.id
+        return True
+
+    def change_site(self, site_id: str, settings: SiteSettings) -> bool:
+        """Give a site new settings. Retention applies to what is superseded from now on."""
+        state = self._sites.get(site_id)
+        if state is None:
+            return False
+        state.site = replace(state.site, settings=settings)
+        return True
+
+    def remove_site(self, site_id: str) -> bool:
+        """Forget a site, its domains, deploys and aliases."""
+        state = self._sites.pop(site_id, None)
+        if state is None:
+            return False
+        del self._id_of_name[state.site.name]
+        for domain in state.domains:
+            del self._binding_of_domain[domain]
+        return True
+
+    def add_domain(self, domain: str, site_id: str) -> bool:
+        """Answer for `domain` from the site's production alias. False when it is taken or below the zone."""
+        state = self._sites.get(site_id)
+        if state is None or domain in self._binding_of_domain or self.is_in_zone(domain):
+            return False
+        if len(state.domains) >= MAX_DOMAINS_PER_SITE:
+            return False
+        state.domains.add(domain)
+        self._binding_of_domain[domain] = Binding(site_id, PRODUCTION)
+        return True
+
+    def remove_domain(self, domain: str, site_id: str) -> bool:
+        """Stop answering for `domain`. False when it is not this site's."""
+        if self.domain_owner(domain) != site_id:
+            return False
+        del self._binding_of_domain[domain]
+        self._sites[site_id].domains.discard(domain)
+        return True
+
+    def prepare_deploy(self, deploy: Deploy) -> bool:
+        """Remember a deploy; from now on its fingerprinted files are reachable on its alias."""
+        state = self._sites.get(deploy.site_id)
+        if state is None or deploy.id in state.deploys:
+            return False
+        state.deploys[deploy.id] = deploy
+        of = state.aliases.get(deploy.alias, AliasState())
+        preparing = (deploy, *of.preparing)[:MAX_PREPARING_PER_ALIAS]
+        state.aliases[deploy.alias] = replace(of, preparing=preparing)
+        _drop_aliases(state, but=deploy.alias)
+        _drop_deploys(state)
+        return True
+
+    def activate(self, site_id: str, alias: str, deploy_id: str, at: float, sequence: int) -> bool:
+        """Answer for `alias` from a deploy from `sequence` on; what was active before is retained."""
+        state = self._sites.get(site_id)
+        deploy = None if state is None else state.deploys.get(deploy_id)
+        if state is None or deploy is None:
+            return False
+        of = state.aliases.get(alias, AliasState())
+        retained = tuple(one for one in of.retained if one.deploy.id != deploy_id)
+        former = tuple(one for one in of.former if one != deploy_id)
+        if of.active is not None and of.active.id != deploy_id:
+            retained = (Retained(of.active, at + state.site.settings.retention_s), *retained)
+            former = (of.active.id, *former)
+        state.aliases[alias] = AliasState(
+            active=deploy,
+            activated_sequence=sequence,
+            activated_at=at,
+            retained=retained[:MAX_RETAINED_PER_ALIAS],
+            preparing=tuple(one for one in of.preparing if one.id != deploy_id),
+            former=former[:MAX_RETAINED_PER_ALIAS],
+        )
+        _drop_aliases(state, but=alias)
+        _drop_deploys(state)
+        return True
+
+    def forget_retained(self, now: float) -> bool:
+        """Let go what is no longer reachable at wall time `now`. True when anything went.
+
+        Reachability itself is judged by `AliasState.reachable`; this only frees the room.
+        """
+        went = False
+        for state in self._sites.values():
+            for alias, of in state.aliases.items():
+                left = replace(
+                    of,
+                    retained=tuple(one for one in of.retained if one.until > now),
+                    preparing=tuple(one for one in of.preparing if one.prepared_at + PREPARING_KEPT_S > now),
+                )
+                went = went or left != of
+                state.aliases[alias] = left
+        return went
+
+    def replace_by(
+        self,
+        sites: Iterable[Site],
+        domains: Mapping[str, str],
+        deploys: Iterable[Deploy],
+        aliases: Iterable[tuple[str, str, AliasState]],
+    ) -> None:
+        """Become the catalog of a snapshot. `deploys` oldest first; `aliases` as (site id, alias, state)."""
+        self._sites = {site.id: _SiteState(site) for site in sites}
+        self._id_of_name = {state.site.name: site_id for site_id, state in self._sites.items()}
+        self._binding_of_domain = {domain: Binding(site_id, PRODUCTION) for domain, site_id in domains.items()}
+        for domain, site_id in domains.items():
+            self._sites[site_id].domains.add(domain)
+        for deploy in deploys:
+            self._sites[deploy.site_id].deploys[deploy.id] = deploy
+        for site_id, alias, of in aliases:
+            self._sites[site_id].aliases[alias] = of
+
+
+def _drop_aliases(state: _SiteState, but: str) -> None:
+    while len(state.aliases) > MAX_ALIASES_PER_SITE:
+        previews = (alias for alias in state.aliases if alias not in (PRODUCTION, but))
+        del state.aliases[min(previews, key=lambda alias: state.aliases[alias].activated_sequence)]
+
+
+def _drop_deploys(state: _SiteState) -> None:
+    """Keep the newest, and every one that something still needs."""
+    if len(state.deploys) <= MAX_DEPLOYS_LISTED_PER_SITE:
+        return
+    needed: set[str] = set()
+    for of in state.aliases.values():
+        needed.update(one.deploy.id for one in of.retained)
+        needed.update(one.id for one in of.preparing)
+        needed.update(of.former[:1])
+        if of.active is not None:
+            needed.add(of.active.id)
+    surplus = len(state.deploys) - MAX_DEPLOYS_LISTED_PER_SITE
+    droppable = [deploy_id for deploy_id in state.deploys if deploy_id not in needed][:surplus]
+    for deploy_id in droppable:
+        del state.deploys[deploy_id]
+    if droppable:
+        gone = set(droppable)
+        for alias, of in state.aliases.items():
+            if not gone.isdisjoint(of.former):
+                state.aliases[alias] = replace(of, former=tuple(one for one in of.former if one not in gone))

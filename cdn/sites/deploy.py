@@ -1,0 +1,57 @@
+"""Deploys, and what an alias answers from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Deploy:
+    """One bundle of a site, complete in the object store.
+
+    `alias` is the one it was prepared for (it may be activated on others). `prepared_at` is wall time in seconds,
+    `sequence` the record's place in the journal.
+    """
+
+    id: str
+    site_id: str
+    alias: str
+    manifest_digest: str
+    file_count: int
+    size_bytes: int
+    author: str
+    message: str
+    prepared_at: float
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retained:
+    """A deploy that was active; its fingerprinted files stay reachable `until` (wall time in seconds)."""
+
+    deploy: Deploy
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class AliasState:
+    """What an alias answers from (DESIGN I4).
+
+    `retained` and `preparing` are most recent first. `former` holds the ids of deploys that were active, most recent
+    first, however long ago: what a rollback can go back to.
+    """
+
+    active: Deploy | None = None
+    activated_sequence: int = 0
+    activated_at: float = 0.0
+    retained: tuple[Retained, ...] = ()
+    preparing: tuple[Deploy, ...] = ()
+    former: tuple[str, ...] = ()
+
+    def reachable(self, now: float) -> tuple[Deploy, ...]:
+        """The deploys beside the active one whose fingerprinted and kept files answer at wall time `now`.
+
+        Those that were active come first, so that a deploy which is only being prepared replaces nothing.
+        """
+        retained = tuple(one.deploy for one in self.retained if one.until > now)
+        return retained + self.preparing

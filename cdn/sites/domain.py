@@ -1,0 +1,84 @@
+"""Custom domains: from what a user types to the one form that is kept and compared."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+from cdn.errors import InvalidInput
+
+MAX_DOMAIN_OCTETS = 253
+"""A name in presentation form without the final dot (RFC 1035 2.3.4)."""
+
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_DEVIATIONS = frozenset("\u00df\u1e9e\u03c2\u200c\u200d")
+
+
+def normalise_domain(text: str) -> str:
+    """The domain in lower-case ASCII without a final dot (RFC 1035, RFC 5890 A-labels). Raises InvalidInput.
+
+    Refused: URLs and ports, IP addresses, wildcards, single labels, labels over 63 octets, names over 253.
+    """
+    name = _to_ascii(text.strip())
+    if len(name) > MAX_DOMAIN_OCTETS:
+        raise _fault(f"the domain has {len(name)} octets, at most {MAX_DOMAIN_OCTETS} are allowed")
+    labels = name.split(".")
+    for label in labels:
+        _check_label(label, text)
+    if _NUMBER.fullmatch(labels[-1]) is not None:
+        raise _fault(f'"{text}" is an IP address or ends like one: give a domain name')
+    if len(labels) < 2:
+        raise _fault(f'"{text}" has a single label: give a whole domain such as www.example.com')
+    return name
+
+
+def _to_ascii(text: str) -> str:
+    if any(mark in text for mark in "/:@?#[]"):
+        raise _fault(f'"{text}" is not a bare domain: leave out scheme, port and path' + _address_hint(text))
+    if "*" in text:
+        raise _fault(f'"{text}" is a wildcard: add each domain by its own name')
+    if not _DEVIATIONS.isdisjoint(text):
+        # Browsers encode these letters as they are, the library here replaces them: that would be another domain.
+        raise _fault(f'"{text}" has a letter that is encoded in two ways: give the domain in its xn-- form')
+    bare = text.removesuffix(".")
+    if bare.isascii():
+        return bare.lower()
+    try:
+        return bare.encode("idna").decode("ascii").lower().removesuffix(".")
+    except UnicodeError as exc:
+        raise _fault(f'"{text}" is not a domain name: {_reason(exc)}') from exc
+
+
+def _check_label(label: str, text: str) -> None:
+    if not label:
+        raise _fault(f'"{text}" is not a domain name: it has an empty label')
+    if len(label) > 63:
+        raise _fault(
+            f'"{text}" is not a domain name: the label "{label}" has {len(label)} octets, at most 63 are allowed'
+        )
+    if _LABEL.fullmatch(label) is None:
+        raise _fault(
+            f'"{text}" is not a domain name: "{label}" has something else than letters, digits and inner hyphens'
+        )
+    if label.startswith("xn--"):
+        try:
+            label[4:].encode().decode("punycode")
+        except UnicodeError as exc:
+            raise _fault(f'"{text}" is not a domain name: "{label}" is not a well-formed encoded label') from exc
+
+
+def _address_hint(text: str) -> str:
+    try:
+        ipaddress.ip_address(text.strip("[]"))
+    except ValueError:
+        return ""
+    return "; an IP address cannot be a domain"
+
+
+def _reason(error: UnicodeError) -> str:
+    return str(error.__cause__ or error)
+
+
+def _fault(message: str) -> InvalidInput:
+    return InvalidInput(message, field="domain")

@@ -1,0 +1,302 @@
+"""Manifests: which paths a deploy has, and the digests of their bytes (DESIGN I5)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from cdn.errors import InvalidInput, TooLarge
+from cdn.sites.path import MAX_PATH_OCTETS, folded
+from cdn.sites.path import check_path as check_path
+
+MANIFEST_VERSION = 1
+"""The version this program writes and the only one it reads."""
+
+CHUNK_BYTES = 1024 * 1024
+"""Content is fetched, verified, stored and served in chunks of this size."""
+
+MAX_FAULTS = 50
+"""How many faults of one manifest are listed: enough to see the pattern, short enough to read."""
+
+MAX_MANIFEST_BYTES = 128 * 1024 * 1024
+"""Bound of what is parsed: 100,000 files with the longest paths take less."""
+
+NOT_FOUND_PAGE = "404.html"
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class BundleLimits:
+    """How large one bundle may be: what a node can hold of manifests and a store takes as one object."""
+
+    max_files: int = 100_000
+    max_file_bytes: int = 5 * 1024**3
+    max_total_bytes: int = 50 * 1024**3
+    max_path_bytes: int = MAX_PATH_OCTETS
+    max_folders: int = 100_000
+
+
+DEFAULT_LIMITS = BundleLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """A file's content: SHA-256 of the whole (lower-case hex) and, above CHUNK_BYTES, of every chunk."""
+
+    digest: str
+    size_bytes: int
+    chunk_digests: tuple[str, ...] = ()
+
+    @property
+    def chunk_count(self) -> int:
+        """How many chunks the content has; an empty file has one empty chunk."""
+        return max(1, -(-self.size_bytes // CHUNK_BYTES))
+
+    def chunk_digest(self, n: int) -> str:
+        """The digest of chunk `n`, counted from 0."""
+        return self.chunk_digests[n] if self.chunk_digests else self.digest
+
+    def chunk_span(self, n: int) -> tuple[int, int]:
+        """The bytes [start, stop) of chunk `n`."""
+        start = n * CHUNK_BYTES
+        return start, min(start + CHUNK_BYTES, self.size_bytes)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The files of one deploy by path, immutable. Two manifests with the same files have the same bytes."""
+
+    files: Mapping[str, FileEntry]
+
+    @cached_property
+    def total_bytes(self) -> int:
+        """The size of all files together."""
+        return sum(entry.size_bytes for entry in self.files.values())
+
+    @cached_property
+    def not_found_pages(self) -> Mapping[str, str | None]:
+        """For every folder (`/`, `/docs/`): the path of the nearest 404.html upward, None when there is none."""
+        pages: dict[str, str | None] = {}
+        for folder in sorted(_folders(self.files), key=len):
+            page = folder + NOT_FOUND_PAGE
+            above = folder[: folder.rfind("/", 0, -1) + 1]
+            pages[folder] = page if page in self.files else pages.get(above)
+        return pages
+
+    def prepare(self) -> Manifest:
+        """Compute now what `resolve` looks up, instead of within the first request."""
+        _ = self.not_found_pages
+        return self
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON in UTF-8: sorted, without spaces; equal manifests give equal bytes."""
+        files = {path: _entry_to_json(entry) for path, entry in self.files.items()}
+        document = {"files": files, "version": MANIFEST_VERSION}
+        return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class FileDifference:
+    """Paths that differ between two manifests, sorted."""
+
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+def file_difference(old: Manifest, new: Manifest) -> FileDifference:
+    """What has to be said about going from `old` to `new`."""
+    changed = (path for path in old.files.keys() & new.files.keys() if old.files[path] != new.files[path])
+    return FileDifference(
+        added=tuple(sorted(new.files.keys() - old.files.keys())),
+        changed=tuple(sorted(changed)),
+        removed=tuple(sorted(old.files.keys() - new.files.keys())),
+    )
+
+
+def digest_of(content: bytes) -> str:
+    """The SHA-256 of `content` in lower-case hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def parse_manifest(raw: bytes | Mapping[str, Any], limits: BundleLimits = DEFAULT_LIMITS) -> Manifest:
+    """The manifest in `raw` (JSON, or what JSON decodes to).
+
+    Raises TooLarge when it is over a limit in number, InvalidInput else; `details` lists the first MAX_FAULTS faults.
+    """
+    document = _decode(raw) if isinstance(raw, bytes) else raw
+    unknown = [name for name in document if name not in ("version", "files")]
+    if unknown:
+        raise InvalidInput(f"a manifest has no field {unknown[0]!r}", field=str(unknown[0]))
+    version = document.get("version")
+    if version != MANIFEST_VERSION or isinstance(version, bool | float):
+        raise InvalidInput(
+            f"the manifest has version {version!r}, this program reads {MANIFEST_VERSION}", field="version"
+        )
+    given = document.get("files")
+    if not isinstance(given, Mapping) or not given:
+        raise InvalidInput(
+            "a manifest has files: an object of path to digest and size, with one at least", field="files"
+        )
+    if len(given) > limits.max_files:
+        raise TooLarge(f"the bundle has {len(given)} files, at most {limits.max_files} are allowed", field="files")
+    reader = _Reader(limits)
+    files = {path: reader.entry(path, value) for path, value in given.items()}
+    reader.check_collisions()
+    reader.raise_any()
+    manifest = Manifest(files)
+    if manifest.total_bytes > limits.max_total_bytes:
+        raise TooLarge(
+            f"the bundle has {manifest.total_bytes} bytes, at most {limits.max_total_bytes} are allowed", field="files"
+        )
+    return manifest.prepare()
+
+
+class _RepeatedName(ValueError):
+    pass
+
+
+def _decode(raw: bytes) -> Mapping[str, Any]:
+    if len(raw) > MAX_MANIFEST_BYTES:
+        raise TooLarge(f"the manifest has {len(raw)} bytes, at most {MAX_MANIFEST_BYTES} are allowed")
+    try:
+        document = json.loads(raw.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse_constant)
+    except RecursionError as exc:
+        raise InvalidInput("the manifest is nested too deeply to be one") from exc
+    except ValueError as exc:
+        raise InvalidInput(f"the manifest is not JSON: {exc}") from exc
+    if not isinstance(document, dict):
+        raise InvalidInput("a manifest is a JSON object")
+    return document
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise _RepeatedName(f"the name {name!r} stands twice in one object")
+            seen.add(name)
+    return result
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is not a JSON number")
+
+
+def _entry_to_json(entry: FileEntry) -> dict[str, Any]:
+    document: dict[str, Any] = {"digest": entry.digest, "size_bytes": entry.size_bytes}
+    if entry.chunk_digests:
+        document["chunks"] = entry.chunk_digests
+    return document
+
+
+def _is_digest(value: Any) -> bool:
+    return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
+
+
+class _Reader:
+    """Reads entries and collects faults; what it returns counts only when there was no fault."""
+
+    def __init__(self, limits: BundleLimits) -> None:
+        self._limits = limits
+        self._faults: list[str] = []
+        self._fault_count = 0
+        self._paths: list[str] = []
+        self._contents: dict[str, FileEntry] = {}
+
+    def entry(self, path: Any, value: Any) -> FileEntry:
+        """The entry of one file. Paths that are good are remembered for `check_collisions`."""
+        self._check_path(path)
+        if not isinstance(value, Mapping):
+            return self._fault(f"{path!r}: give an object with digest and size_bytes")
+        digest, size, chunks = value.get("digest"), value.get("size_bytes"), value.get("chunks", ())
+        if len(value) != 2 + ("chunks" in value):
+            return self._fault(f"{path!r}: has digest, size_bytes and perhaps chunks, and nothing else")
+        if not _is_digest(digest):
+            return self._fault(f"{path!r}: digest is not 64 lower-case hexadecimal digits")
+        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+            return self._fault(f"{path!r}: size_bytes is not a whole number of bytes")
+        if size > self._limits.max_file_bytes:
+            return self._fault(f"{path!r}: has {size} bytes, at most {self._limits.max_file_bytes} are allowed")
+        entry = FileEntry(str(digest), size)
+        if size > CHUNK_BYTES or chunks or not isinstance(chunks, list | tuple):
+            entry = self._with_chunks(path, entry, chunks)
+        if self._contents.setdefault(entry.digest, entry) != entry:
+            return self._fault(f"{path!r}: its digest stands elsewhere with another size or other chunks")
+        return entry
+
+    def _with_chunks(self, path: str, entry: FileEntry, chunks: Any) -> FileEntry:
+        expected = entry.chunk_count if entry.size_bytes > CHUNK_BYTES else 0
+        if not isinstance(chunks, list | tuple) or len(chunks) != expected:
+            return self._fault(f"{path!r}: chunks has to list {expected} digests for {entry.size_bytes} bytes")
+        if not all(map(_is_digest, chunks)):
+            return self._fault(f"{path!r}: chunks has something else than digests")
+        return FileEntry(entry.digest, entry.size_bytes, tuple(chunks))
+
+    def _check_path(self, path: Any) -> None:
+        if not isinstance(path, str):
+            self._fault(f"{path!r} is not text, so it cannot be a path")
+            return
+        try:
+            check_path(path, max_octets=self._limits.max_path_bytes)
+        except InvalidInput as exc:
+            self._fault(exc.message)
+        else:
+            self._paths.append(path)
+
+    def check_collisions(self) -> None:
+        """Names that differ only in case or composition, and names that are a file and a folder at once."""
+        files: dict[str, str] = {}
+        for path in self._paths:
+            other = files.setdefault(folded(path), path)
+            if other is not path:
+                self._fault(f"{path!r} and {other!r} are the same name on many systems")
+        for folder in _folders(files, self._limits.max_folders):
+            other_file = files.get(folder[:-1])
+            if other_file is not None:
+                self._fault(f"{other_file!r} is a file and a folder at once")
+
+    def raise_any(self) -> None:
+        """Raise what was found, if anything."""
+        if not self._faults:
+            return
+        more = f" ({self._fault_count} faults in all)" if self._fault_count > 1 else ""
+        raise InvalidInput(
+            f"the manifest is refused: {self._faults[0]}{more}", field="files", details=tuple(self._faults)
+        )
+
+    def _fault(self, text: str) -> FileEntry:
+        self._fault_count += 1
+        if len(self._faults) < MAX_FAULTS:
+            self._faults.append(text)
+        return _NO_ENTRY
+
+
+_NO_ENTRY = FileEntry("", 0)
+
+
+def _folders(paths: Iterable[str], most: int | None = None) -> set[str]:
+    """Every folder that holds a file, directly or below, with its final slash; the root always.
+
+    Raises TooLarge beyond `most`: paths of single letters would make far more folders than files.
+    """
+    folders = {"/"}
+    for path in paths:
+        cut = path.rfind("/")
+        while cut > 0:
+            folder = path[: cut + 1]
+            if folder in folders:
+                break
+            folders.add(folder)
+            cut = path.rfind("/", 0, cut)
+        if most is not None and len(folders) > most:
+            raise TooLarge(f"the bundle has more than {most} folders", field="files")
+    return folders

@@ -1,0 +1,69 @@
+"""File paths of a bundle, and the URL paths they answer to."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from urllib.parse import quote
+
+from cdn.errors import InvalidInput
+
+MAX_PATH_OCTETS = 1024
+"""One path in UTF-8: the longest name that S3 takes, and well below a request line."""
+
+INDEX = "index.html"
+PAGE_SUFFIX = ".html"
+
+_ORDINARY = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[^/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]+)+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_UNESCAPED = "/!$&'()*+,;=:@"
+
+
+def check_path(path: str, *, max_octets: int = MAX_PATH_OCTETS) -> None:
+    """Whether a bundle may hold a file of this path. Raises InvalidInput that names the path and the fault."""
+    if _ORDINARY.fullmatch(path) is not None and len(path.encode()) <= max_octets:
+        return
+    raise InvalidInput(f"{path!r} cannot be a file's path: {_fault_of(path, max_octets)}", field="path")
+
+
+def folded(path: str) -> str:
+    """The form in which two paths collide that some file systems and readers cannot tell apart."""
+    return path.lower() if path.isascii() else unicodedata.normalize("NFC", path).casefold()
+
+
+def encode_path(path: str) -> str:
+    """A decoded path as it stands in a URL: what need not be escaped is not (RFC 3986 3.3, 6.2.2)."""
+    return quote(path, safe=_UNESCAPED)
+
+
+def names_of(path: str) -> tuple[str, ...]:
+    """The percent-encoded URL paths a file answers to, its own first.
+
+    `/docs/index.html` also answers to `/docs/`, `/about.html` also to `/about`.
+    """
+    name = encode_path(path)
+    last = name.rpartition("/")[2]
+    if last == INDEX:
+        return (name, name.removesuffix(INDEX))
+    if last.endswith(PAGE_SUFFIX) and last != PAGE_SUFFIX:
+        return (name, name.removesuffix(PAGE_SUFFIX))
+    return (name,)
+
+
+def _fault_of(path: str, max_octets: int) -> str:
+    segments = path.split("/")[1:]
+    if not path.startswith("/"):
+        return 'it does not start with "/"'
+    if "" in segments:
+        return "it has an empty segment"
+    if "." in segments or ".." in segments:
+        return 'it has a "." or ".." segment'
+    if "\\" in path:
+        return "it has a backslash"
+    if _CONTROL.search(path) is not None:
+        return "it has a control character"
+    try:
+        octets = len(path.encode())
+    except UnicodeEncodeError:
+        return "it is not valid UTF-8"
+    return f"it has {octets} octets, at most {max_octets} are allowed"
