@@ -1,0 +1,141 @@
+"""The catalog as a fold: what the records of sites, domains and deploys add up to."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from cdn.errors import InvalidInput
+from cdn.journal.record import (
+    Audience,
+    DeployActivated,
+    DeployPrepared,
+    DomainAdded,
+    DomainRemoved,
+    Record,
+    SiteChanged,
+    SiteCreated,
+    SiteRemoved,
+    UnknownRecord,
+)
+from cdn.sites.catalog import Catalog
+from cdn.sites.deploy import AliasState, Deploy, Retained
+from cdn.sites.settings import SiteSettings, settings_from, settings_to
+from cdn.sites.site import Site
+
+
+class CatalogFold:
+    """Holds one Catalog, the same object for ever, as of the last record applied."""
+
+    name: str = "catalog"
+    audience: Audience = Audience.ALL
+
+    def __init__(self, zone: str) -> None:
+        self.catalog = Catalog(zone)
+
+    def apply(self, record: Record) -> None:
+        """Take one record. Raises UnknownRecord for settings that this program does not understand (DESIGN I14)."""
+        catalog = self.catalog
+        match record.change:
+            case SiteCreated(site_id=site_id, name=name, settings=settings):
+                catalog.create_site(Site(site_id, name, record.at, _settings_of(record, settings)))
+            case SiteChanged(site_id=site_id, settings=settings):
+                catalog.change_site(site_id, _settings_of(record, settings))
+            case SiteRemoved(site_id=site_id):
+                catalog.remove_site(site_id)
+            case DomainAdded(domain=domain, site_id=site_id):
+                catalog.add_domain(domain, site_id)
+            case DomainRemoved(domain=domain, site_id=site_id):
+                catalog.remove_domain(domain, site_id)
+            case DeployPrepared() as change:
+                catalog.prepare_deploy(_deploy_of(record, change))
+            case DeployActivated(site_id=site_id, alias=alias, deploy_id=deploy_id):
+                catalog.activate(site_id, alias, deploy_id, record.at, record.sequence)
+            case _:
+                pass  # purges, tokens and withheld records are other folds' matter
+
+    def dump(self) -> dict[str, Any]:
+        """The catalog as JSON builtins; aliases refer to deploys by id."""
+        sites = self.catalog.sites()
+        return {
+            "sites": [_site_to(site) for site in sites],
+            "domains": dict(self.catalog.domains()),
+            "deploys": [asdict(deploy) for site in sites for deploy in reversed(self.catalog.deploys(site.id))],
+            "aliases": [
+                _alias_to(site.id, alias, state)
+                for site in sites
+                for alias, state in self.catalog.aliases(site.id).items()
+            ],
+        }
+
+    def load(self, section: Any) -> None:
+        """Become what `dump` gave; None is the empty catalog."""
+        if section is None:
+            self.catalog.replace_by((), {}, (), ())
+            return
+        deploys = {(one["site_id"], one["id"]): Deploy(**one) for one in section["deploys"]}
+        self.catalog.replace_by(
+            sites=[_site_from(one) for one in section["sites"]],
+            domains=section["domains"],
+            deploys=deploys.values(),
+            aliases=[(one["site_id"], one["alias"], _alias_from(one, deploys)) for one in section["aliases"]],
+        )
+
+
+def _settings_of(record: Record, settings: dict[str, Any]) -> SiteSettings:
+    try:
+        return settings_from(settings)
+    except InvalidInput as exc:
+        raise UnknownRecord(
+            f"record {record.sequence} has settings this program does not understand ({exc}): upgrade this node"
+        ) from exc
+
+
+def _deploy_of(record: Record, change: DeployPrepared) -> Deploy:
+    return Deploy(
+        id=change.deploy_id,
+        site_id=change.site_id,
+        alias=change.alias,
+        manifest_digest=change.manifest_digest,
+        file_count=change.file_count,
+        size_bytes=change.size_bytes,
+        author=change.author,
+        message=change.message,
+        prepared_at=record.at,
+        sequence=record.sequence,
+    )
+
+
+def _site_to(site: Site) -> dict[str, Any]:
+    return {"id": site.id, "name": site.name, "created_at": site.created_at, "settings": settings_to(site.settings)}
+
+
+def _site_from(section: dict[str, Any]) -> Site:
+    return Site(section["id"], section["name"], section["created_at"], settings_from(section["settings"]))
+
+
+def _alias_to(site_id: str, alias: str, state: AliasState) -> dict[str, Any]:
+    return {
+        "site_id": site_id,
+        "alias": alias,
+        "active": None if state.active is None else state.active.id,
+        "activated_sequence": state.activated_sequence,
+        "activated_at": state.activated_at,
+        "retained": [{"deploy": one.deploy.id, "until": one.until} for one in state.retained],
+        "preparing": [one.id for one in state.preparing],
+        "former": list(state.former),
+    }
+
+
+def _alias_from(section: dict[str, Any], deploys: dict[tuple[str, str], Deploy]) -> AliasState:
+    def deploy(deploy_id: str) -> Deploy:
+        return deploys[section["site_id"], deploy_id]
+
+    return AliasState(
+        active=None if section["active"] is None else deploy(section["active"]),
+        activated_sequence=section["activated_sequence"],
+        activated_at=section["activated_at"],
+        retained=tuple(Retained(deploy(one["deploy"]), one["until"]) for one in section["retained"]),
+        preparing=tuple(deploy(one) for one in section["preparing"]),
+        former=tuple(section["former"]),
+    )
