@@ -1,0 +1,197 @@
+"""The floors of one site (DESIGN I1, I2)."""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
+
+from cdn.http.decide import NOTHING_REQUIRED, Required
+from cdn.http.tag import OVERFLOW_TAG
+from cdn.purge.scope import EVERYTHING, Scope, ScopeKind
+
+MAX_FLOORS_PER_SITE = 4096
+"""Narrow floors kept for one site: one site's purges must not fill a node. Beyond it the oldest half is merged."""
+
+
+class SiteFloors:
+    """The floors of one site. Stays the same object as long as the site exists; hold it freely."""
+
+    __slots__ = ("_everything", "_forgotten", "_max_floors", "_prefix_lengths", "_prefixes", "_tags", "_urls")
+
+    def __init__(self, horizon: int = 0, *, max_floors: int = MAX_FLOORS_PER_SITE) -> None:
+        self._max_floors = max_floors
+        self._everything = NOTHING_REQUIRED
+        self._urls: dict[str, Required] = {}
+        self._prefixes: dict[str, Required] = {}
+        self._tags: dict[str, Required] = {}
+        self._prefix_lengths: list[int] = []
+        self._forgotten = 0
+        self.raise_floor(EVERYTHING, horizon, soft=False)
+
+    def __len__(self) -> int:
+        """Narrow floors kept."""
+        return len(self._urls) + len(self._prefixes) + len(self._tags)
+
+    def required(self, names: tuple[str, ...], tags: tuple[str, ...]) -> Required:
+        """What the floors demand of a response that answers `names` and carries `tags`.
+
+        The cost depends on the number of names, tags and distinct lengths of prefixes, never on what is stored.
+        """
+        everything = self._everything
+        if not (self._urls or self._prefixes or self._tags):
+            return everything
+        hard, soft = everything.hard, everything.soft
+        if self._urls:
+            for name in names:
+                floor = self._urls.get(name)
+                if floor is not None:
+                    hard, soft = max(hard, floor.hard), max(soft, floor.soft)
+        for length in self._prefix_lengths:
+            for name in names:
+                floor = self._prefixes.get(name[:length])
+                if floor is not None:
+                    hard, soft = max(hard, floor.hard), max(soft, floor.soft)
+        if self._tags:
+            for tag in tags:
+                floor = self._tags.get(tag)
+                if floor is not None:
+                    hard, soft = max(hard, floor.hard), max(soft, floor.soft)
+        return Required(hard, soft)
+
+    def may_store(self, admitted_sequence: int, names: tuple[str, ...], tags: tuple[str, ...]) -> bool:
+        """Whether a response that was asked for at `admitted_sequence`, in the present epoch, may enter a tier now.
+
+        False below a hard floor, and below any floor that a sweep has forgotten: a fetch that outlived the sweep
+        cannot be judged any more.
+        """
+        return admitted_sequence >= self._forgotten and admitted_sequence >= self.required(names, tags).hard
+
+    @property
+    def oldest_admissible(self) -> int:
+        """No response admitted below this sequence may enter a tier any more."""
+        return max(self._forgotten, self._everything.hard)
+
+    @property
+    def sweepable(self) -> int:
+        """The highest hard floor, 0 without any: a sweep frees something only if this is above the last one."""
+        return max(floor.hard for floor in self._all())
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing is demanded and nothing forgotten."""
+        return self._everything == NOTHING_REQUIRED and not self._forgotten and not len(self)
+
+    def raise_floor(self, scope: Scope, sequence: int, soft: bool) -> None:
+        """Demand `sequence` of everything in `scope`. A sequence below what is demanded already changes nothing."""
+        raised = Required(0, sequence) if soft else Required(sequence, 0)
+        match scope.kind:
+            case ScopeKind.EVERYTHING:
+                self._raise_everything(raised)
+            case ScopeKind.URL:
+                self._raise_in(self._urls, scope.value, raised)
+                path, mark, _ = scope.value.partition("?")
+                if mark:
+                    self._raise_in(self._urls, path, raised)  # answers for every query where a site drops the query
+            case ScopeKind.PREFIX:
+                self._raise_in(self._prefixes, scope.value, raised)
+                if scope.value in self._prefixes and len(scope.value) not in self._prefix_lengths:
+                    insort(self._prefix_lengths, len(scope.value))
+            case ScopeKind.TAG:
+                self._raise_in(self._tags, scope.value, raised)
+                self._raise_in(self._tags, OVERFLOW_TAG, raised)
+        if len(self) > self._max_floors:
+            self.compact()
+
+    def compact(self) -> None:
+        """Merge the older half of the narrow floors into one over everything, at the highest of their sequences.
+
+        Only ever demands more: hard stays hard, soft becomes soft for everything.
+        """
+        narrow = [*self._urls.values(), *self._prefixes.values(), *self._tags.values()]
+        narrow.sort(key=_newest)
+        oldest = narrow[: (len(narrow) + 1) // 2]
+        if oldest:
+            self._raise_everything(Required(max(floor.hard for floor in oldest), max(floor.soft for floor in oldest)))
+
+    def swept(self, through: int) -> None:
+        """Forget hard floors up to `through`: every stored response they forbade has been removed from every tier.
+
+        Soft floors stay: what they made stale is still stored. The sequence of the highest floor forgotten is kept for
+        `may_store`.
+        """
+        forgotten = max((floor.hard for floor in self._all() if floor.hard <= through), default=0)
+        self._forgotten = max(self._forgotten, forgotten)
+        self._everything = _without_hard(self._everything, through)
+        self._urls = _left_after(self._urls, through)
+        self._prefixes = _left_after(self._prefixes, through)
+        self._tags = _left_after(self._tags, through)
+        self._index_prefixes()
+
+    def dump(self) -> dict[str, Any]:
+        """Everything as JSON builtins."""
+        return {
+            "everything": _pair(self._everything),
+            "forgotten": self._forgotten,
+            "urls": {key: _pair(floor) for key, floor in self._urls.items()},
+            "prefixes": {key: _pair(floor) for key, floor in self._prefixes.items()},
+            "tags": {key: _pair(floor) for key, floor in self._tags.items()},
+        }
+
+    def load(self, dumped: dict[str, Any] | None, horizon: int) -> None:
+        """Replace the state by what `dump` made (None: no floors), and demand `horizon` of everything."""
+        dumped = dumped or {}
+        self._everything = Required(*dumped.get("everything", (0, 0)))
+        self._forgotten = dumped.get("forgotten", 0)
+        self._urls = {key: Required(*pair) for key, pair in dumped.get("urls", {}).items()}
+        self._prefixes = {key: Required(*pair) for key, pair in dumped.get("prefixes", {}).items()}
+        self._tags = {key: Required(*pair) for key, pair in dumped.get("tags", {}).items()}
+        self._index_prefixes()
+        self.raise_floor(EVERYTHING, horizon, soft=False)
+
+    def _all(self) -> Iterator[Required]:
+        return chain((self._everything,), self._urls.values(), self._prefixes.values(), self._tags.values())
+
+    def _raise_in(self, floors: dict[str, Required], key: str, raised: Required) -> None:
+        floor = _merged(floors.get(key, NOTHING_REQUIRED), raised)
+        if not _subsumes(self._everything, floor):
+            floors[key] = floor
+
+    def _raise_everything(self, raised: Required) -> None:
+        self._everything = _merged(self._everything, raised)
+        for floors in (self._urls, self._prefixes, self._tags):
+            subsumed = [key for key, floor in floors.items() if _subsumes(self._everything, floor)]
+            for key in subsumed:
+                del floors[key]
+        self._index_prefixes()
+
+    def _index_prefixes(self) -> None:
+        self._prefix_lengths = sorted({len(prefix) for prefix in self._prefixes})
+
+
+def _merged(one: Required, other: Required) -> Required:
+    hard = max(one.hard, other.hard)
+    soft = max(one.soft, other.soft)
+    return Required(hard, soft if soft > hard else 0)
+
+
+def _subsumes(wide: Required, narrow: Required) -> bool:
+    return wide.hard >= narrow.hard and max(wide.hard, wide.soft) >= narrow.soft
+
+
+def _without_hard(floor: Required, through: int) -> Required:
+    return Required(0, floor.soft) if floor.hard <= through else floor
+
+
+def _left_after(floors: dict[str, Required], through: int) -> dict[str, Required]:
+    left = ((key, _without_hard(floor, through)) for key, floor in floors.items())
+    return {key: floor for key, floor in left if floor != NOTHING_REQUIRED}
+
+
+def _newest(floor: Required) -> int:
+    return max(floor.hard, floor.soft)
+
+
+def _pair(floor: Required) -> list[int]:
+    return [floor.hard, floor.soft]
