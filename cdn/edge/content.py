@@ -1,0 +1,62 @@
+"""Content of large representations: chunk after chunk, a few asked for ahead of the one being sent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from cdn.sites.manifest import CHUNK_BYTES
+
+READ_AHEAD = 2
+"""Chunks that are fetched while one is sent: hides the store's latency and bounds a request to three chunks of memory."""
+
+ChunkSource = Callable[[int], Awaitable[bytes | memoryview]]
+"""Gives chunk n of a representation, verified."""
+
+
+class ChunkStream:
+    """The bytes [start, stop) of a representation as slices of its chunks; a ContentStream.
+
+    The first chunk is taken before the stream exists (`opened`), so that a store that is down becomes a status and
+    not a broken transfer.
+    """
+
+    def __init__(self, source: ChunkSource, start: int, stop: int, first: bytes | memoryview) -> None:
+        self._source = source
+        self._start = start
+        self._stop = stop
+        self._first: bytes | memoryview | None = first
+        self._ahead: deque[asyncio.Future[bytes | memoryview]] = deque()
+
+    @classmethod
+    async def opened(cls, source: ChunkSource, start: int, stop: int) -> ChunkStream:
+        """The stream, once its first chunk is there. Raises what the source raises."""
+        return cls(source, start, stop, await source(start // CHUNK_BYTES))
+
+    @property
+    def size_bytes(self) -> int:
+        return self._stop - self._start
+
+    async def __aiter__(self) -> AsyncIterator[bytes | memoryview]:
+        first_number = self._start // CHUNK_BYTES
+        last_number = (self._stop - 1) // CHUNK_BYTES
+        wanted = first_number + 1
+        for number in range(first_number, last_number + 1):
+            while wanted <= min(number + READ_AHEAD, last_number):
+                self._ahead.append(asyncio.ensure_future(self._source(wanted)))
+                wanted += 1
+            if self._first is not None:
+                chunk, self._first = self._first, None
+            else:
+                chunk = await self._ahead.popleft()
+            offset = number * CHUNK_BYTES
+            yield memoryview(chunk)[max(0, self._start - offset) : self._stop - offset]
+
+    async def aclose(self) -> None:
+        """Give up what was asked for ahead; a fetch that others share goes on without this stream."""
+        while self._ahead:
+            asking = self._ahead.popleft()
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+        self._first = None

@@ -1,0 +1,101 @@
+"""Answers the node makes by itself: plain pages that say what is the matter and what to do about it."""
+
+from __future__ import annotations
+
+from cdn.edge.response import Response
+from cdn.http.cache_status import CacheStatus
+from cdn.http.fields import FieldLines
+
+
+def plain_page(
+    status: int, text: str, cache_status: CacheStatus, *, fields: FieldLines = (), cache_control: str = "no-store"
+) -> Response:
+    """A short text/plain page. No one may keep it, unless `cache_control` says otherwise."""
+    return Response(
+        status,
+        (
+            ("content-type", "text/plain; charset=utf-8"),
+            ("cache-control", cache_control),
+            ("x-content-type-options", "nosniff"),
+            ("cache-status", cache_status.serialise()),
+            *fields,
+        ),
+        f"{text}\n".encode(),
+    )
+
+
+def unknown_host(cache: str, host: str, zone: str) -> Response:
+    """No site answers for this host name."""
+    return plain_page(
+        404,
+        f"There is no site for the host {printable(host)!r} here.\n"
+        f"Sites answer at NAME.{zone}; other domains are added with: cdn domain add DOMAIN --site NAME",
+        CacheStatus(cache, detail="unknown-host"),
+    )
+
+
+def nothing_deployed(cache: str, alias: str) -> Response:
+    """The site exists, but nothing was activated under this alias yet."""
+    return plain_page(
+        404,
+        f"Nothing has been deployed here yet (alias {printable(alias)!r}). Deploy with: cdn deploy FOLDER --site NAME",
+        CacheStatus(cache, detail="no-deploy"),
+    )
+
+
+def not_found(cache: str, fields: FieldLines = ()) -> Response:
+    """No such file, and the site brought no 404 page."""
+    return plain_page(
+        404,
+        "404 Not Found",
+        CacheStatus(cache, hit=True, detail="no-file"),
+        fields=fields,
+        cache_control="public, max-age=0, must-revalidate",
+    )
+
+
+def method_not_allowed(cache: str, method: str) -> Response:
+    """A bundle is read only (RFC 9110 15.5.6)."""
+    return plain_page(
+        405,
+        f"{printable(method)} is not allowed here: files are read with GET or HEAD.",
+        CacheStatus(cache, detail="method"),
+        fields=(("allow", "GET, HEAD, OPTIONS"),),
+    )
+
+
+def allowed_methods(cache: str) -> Response:
+    """OPTIONS (RFC 9110 9.3.7)."""
+    return Response(
+        204, (("allow", "GET, HEAD, OPTIONS"), ("cache-status", CacheStatus(cache, detail="options").serialise()))
+    )
+
+
+def redirect(cache: str, status: int, location: str, fields: FieldLines = ()) -> Response:
+    """Another name for what was asked. Browsers ask again: the next deploy may answer otherwise."""
+    return Response(
+        status,
+        (
+            ("location", location),
+            ("content-type", "text/plain; charset=utf-8"),
+            ("cache-control", "public, max-age=0, must-revalidate"),
+            ("cache-status", CacheStatus(cache, hit=True, detail="redirect").serialise()),
+            *fields,
+        ),
+        f"Moved to {location}\n".encode(),
+    )
+
+
+def unavailable(cache: str, detail: str, text: str, *, status: int = 503, retry_after_s: int = 1) -> Response:
+    """Something behind this node does not answer, and nothing stored may stand in for it."""
+    return plain_page(
+        status,
+        text,
+        CacheStatus(cache, detail=detail),
+        fields=(("retry-after", str(retry_after_s)),),
+    )
+
+
+def printable(text: str) -> str:
+    """`text` cut to a length fit for a page, without control characters."""
+    return "".join(char if char.isprintable() else "?" for char in text[:200])

@@ -1,0 +1,228 @@
+"""The request road: host, site, route, key, decision, stored response or fetch, response.
+
+`answer` reads top to bottom; what it calls is either pure (http, sites, purge) or one tier. A request is resolved against
+exactly one deploy (DESIGN I4): alias state and manifest are taken once, at the start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import assert_never
+
+from cdn.edge import local_answer
+from cdn.edge.counters import NodeCounters
+from cdn.edge.manifest_cache import ManifestCache, ManifestUnavailable
+from cdn.edge.memory_tier import MemoryKey, MemoryTier
+from cdn.edge.prepared import Prepared
+from cdn.edge.request_content import RequestContent
+from cdn.edge.response import Response
+from cdn.edge.retained import RetainedFiles, may_be_retained
+from cdn.edge.selection import Part, select
+from cdn.edge.site_view import SiteView
+from cdn.edge.storeroom import Found, Storeroom
+from cdn.errors import Unavailable
+from cdn.http.cache_status import CacheStatus
+from cdn.http.fields import FieldLines
+from cdn.http.request import Request
+from cdn.sites.deploy import Deploy
+from cdn.sites.representation import Representation, representation_of
+from cdn.sites.route import AbsentRoute, FileRoute, RedirectRoute, Route, resolve
+from cdn.sites.site import Site
+
+DEBUG_FIELD = "cdn-debug"
+"""A request with this field is told deploy, position and node (DESIGN I13)."""
+
+SERVED_METHODS = frozenset({"GET", "HEAD"})
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """Both clocks in seconds: monotonic for residence, wall for what is said to people and kept across restarts."""
+
+    monotonic: Callable[[], float]
+    wall: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One request, resolved: which site, alias and deploy it is about. `generation` is the site's when it came."""
+
+    request: Request
+    site: Site
+    alias: str
+    deploy: Deploy
+    generation: int
+    asked_at: float
+
+
+class Pipeline:
+    """Answers every well-formed request of a node; an Application."""
+
+    def __init__(
+        self,
+        *,
+        cache_name: str,
+        node_id: str,
+        view: SiteView,
+        manifests: ManifestCache,
+        prepared: MemoryTier[Prepared],
+        storeroom: Storeroom,
+        counters: NodeCounters,
+        clocks: Clocks,
+        is_attached: Callable[[], bool],
+    ) -> None:
+        self._cache_name = cache_name
+        self._node_id = node_id
+        self._view = view
+        self._manifests = manifests
+        self._retained = RetainedFiles(manifests)
+        self._prepared = prepared
+        self._storeroom = storeroom
+        self._counters = counters
+        self._clocks = clocks
+        self._is_attached = is_attached
+
+    def recall(self, request: Request, now: float) -> Prepared | None:
+        binding = self._view.catalog.bind(request.host)
+        if binding is None or request.method not in SERVED_METHODS or DEBUG_FIELD in request.fields:
+            return None
+        prepared = self._prepared.get(MemoryKey(binding.site_id, binding.alias, request.target.path))
+        if prepared is None or not prepared.is_usable(now):
+            return None
+        self._counters.hits += 1
+        return prepared
+
+    async def answer(self, request: Request, content: RequestContent) -> Response:
+        self._counters.answered += 1
+        catalog = self._view.catalog
+        binding = catalog.bind(request.host)
+        site = catalog.site(binding.site_id) if binding is not None else None
+        if binding is None or site is None:
+            return local_answer.unknown_host(self._cache_name, request.host, catalog.zone)
+        if request.method == "OPTIONS":
+            return local_answer.allowed_methods(self._cache_name)
+        if request.method not in SERVED_METHODS:
+            return local_answer.method_not_allowed(self._cache_name, request.method)
+        state = catalog.alias(site.id, binding.alias)
+        if state is None or state.active is None:
+            return local_answer.nothing_deployed(self._cache_name, binding.alias)
+        generation = self._view.runtime(site.id).generation
+        visit = Visit(request, site, binding.alias, state.active, generation, self._clocks.monotonic())
+        try:
+            manifest = await self._manifests.load(site.id, state.active.manifest_digest)
+            route = resolve(manifest, {}, request.target)
+            if not _is_active_file(route) and may_be_retained(request.target.decoded_path, site.settings.keep):
+                retained = await self._retained.of(site, binding.alias, state, self._clocks.wall())
+                route = resolve(manifest, retained, request.target)
+        except ManifestUnavailable as exc:
+            self._counters.site_failed += 1
+            return local_answer.unavailable(self._cache_name, "no-manifest", f"This site cannot be served now: {exc}")
+        return await self._answer_route(visit, route)
+
+    async def _answer_route(self, visit: Visit, route: Route) -> Response:
+        match route:
+            case RedirectRoute(location, status):
+                return local_answer.redirect(self._cache_name, status, location, self._told(visit))
+            case AbsentRoute():
+                return local_answer.not_found(self._cache_name, self._told(visit))
+            case FileRoute():
+                return await self._answer_file(visit, route)
+            case _:
+                assert_never(route)
+
+    async def _answer_file(self, visit: Visit, route: FileRoute) -> Response:
+        representation = representation_of(route.path, route.entry, visit.site.settings, route.status)
+        try:
+            found = await self._storeroom.find(visit.site, route.path, route.entry, representation)
+        except Unavailable as exc:
+            self._counters.upstream_failed += 1
+            text = f"The store behind this site does not answer now, and nothing stored may stand in: {exc}"
+            return local_answer.unavailable(self._cache_name, "store", text, status=502)
+        return await self._respond(visit, route, representation, found)
+
+    async def _respond(
+        self, visit: Visit, route: FileRoute, representation: Representation, found: Found
+    ) -> Response:
+        now = self._clocks.monotonic()
+        size_bytes = route.entry.size_bytes
+        selected = select(
+            visit.request, route.status, representation.fields, representation.entity_tag, size_bytes, self._clocks.wall()
+        )
+        age_s = max(0, int(now - found.validated_at))
+        fields = _with_age(selected.fields, representation, age_s) + (
+            ("age", str(age_s)),
+            ("cache-status", self._cache_status(found).serialise()),
+            *self._told(visit),
+        )
+        if selected.part is Part.NOTHING:
+            return Response(selected.status, fields)
+        if found.content is not None:
+            if selected.part is Part.ALL and visit.request.target.path in representation.names:
+                self._prepare(visit, representation, found, selected.status, selected.fields)
+            return Response(selected.status, fields, found.content[selected.start : selected.stop])
+        try:
+            stream = await self._storeroom.open(found, selected.start, selected.stop)
+        except Unavailable as exc:
+            self._counters.upstream_failed += 1
+            text = f"The store behind this site does not answer now: {exc}"
+            return local_answer.unavailable(self._cache_name, "store", text, status=502)
+        return Response(selected.status, fields, stream)
+
+    def _prepare(
+        self, visit: Visit, representation: Representation, found: Found, status: int, fields: FieldLines
+    ) -> None:
+        """Encode the hit that the next request for this path will be, unless it could only be used once."""
+        if found.content is None or not found.is_stored or DEBUG_FIELD in visit.request.fields:
+            return
+        hit = CacheStatus(self._cache_name, hit=True, detail=None if self._is_attached() else "detached")
+        self._prepared.put(
+            MemoryKey(visit.site.id, visit.alias, visit.request.target.path),
+            Prepared(
+                status=status,
+                fields=(*fields, ("cache-status", hit.serialise())),
+                content=found.content,
+                base_age_at=found.validated_at,
+                site=self._view.runtime(visit.site.id),
+                generation=visit.generation,
+                fresh_until=found.fresh_until,
+                extends_max_age=representation.extends_max_age,
+                wall_clock=self._clocks.wall,
+            ),
+        )
+
+    def _cache_status(self, found: Found) -> CacheStatus:
+        detail = found.detail if self._is_attached() else "detached"
+        return CacheStatus(
+            self._cache_name,
+            hit=found.fwd is None,
+            fwd=found.fwd,
+            fwd_status=found.fwd_status,
+            stored=found.fwd is not None and found.is_stored,
+            collapsed=found.is_collapsed,
+            detail=detail,
+        )
+
+    def _told(self, visit: Visit) -> FieldLines:
+        """Deploy, position and node, for a request that asks (DESIGN I13)."""
+        if DEBUG_FIELD not in visit.request.fields:
+            return ()
+        return (
+            ("cdn-deploy", visit.deploy.id),
+            ("cdn-position", str(self._view.position)),
+            ("cdn-node", self._node_id),
+        )
+
+
+def _is_active_file(route: Route) -> bool:
+    """Whether the active deploy itself answers; only otherwise retained files are looked at."""
+    return isinstance(route, RedirectRoute) or (isinstance(route, FileRoute) and route.status == 200)
+
+
+def _with_age(fields: FieldLines, representation: Representation, age_s: int) -> FieldLines:
+    """max-age counts from delivery: see docs/decisions/004."""
+    lifetime_s = representation.extends_max_age
+    if lifetime_s is None or age_s == 0:
+        return fields
+    old, new = f"max-age={lifetime_s}", f"max-age={lifetime_s + age_s}"
+    return tuple((name, value.replace(old, new, 1) if name == "cache-control" else value) for name, value in fields)

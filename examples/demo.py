@@ -1,0 +1,202 @@
+"""The whole story on this machine: start, deploy, visit, change a file, deploy again, purge. `make demo` runs it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+EXAMPLE = Path(__file__).resolve().parent / "harbour"
+DOMAIN = "www.harbour.example"
+START_TIMEOUT_S = 60.0
+
+
+class DemoFailed(Exception):
+    """A step did not do what it should."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A `cdn up` that answers."""
+
+    process: subprocess.Popen[str]
+    control_url: str
+    http_url: str
+    environ: dict[str, str]
+
+
+def main() -> int:
+    """0 when every step did what it says."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--keep", action="store_true", help="stay up at the end and print the URLs")
+    keep = parser.parse_args().keep
+    folder = Path(tempfile.mkdtemp(prefix="cdn-demo-"))
+    try:
+        with started(folder) as running:
+            tell(running, folder)
+            if keep:
+                stay(running)
+    except DemoFailed as failure:
+        print(f"\ndemo failed: {failure}", file=sys.stderr)
+        return 1
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+def tell(running: Running, folder: Path) -> None:
+    """The steps, in order."""
+    bundle = folder / "harbour"
+    shutil.copytree(EXAMPLE, bundle)
+    step("a site")
+    show(cdn(running, "site", "create", "harbour"))
+
+    count = sum(1 for path in bundle.rglob("*") if path.is_file())
+    step(f"the first deploy: {count} files")
+    first = cdn(running, "deploy", str(bundle), "--site", "harbour", "--message", "first")
+    show(first)
+    expect(first["receipt"]["complete"], "the receipt of the first deploy is complete")
+
+    step("pages under the site's own host name")
+    host = f"harbour.{running.environ['CDN_DEMO_ZONE']}"
+    for path in ("/", "/index.html", "/robots.txt"):
+        visit(running, host, path, expected=200)
+    visit(running, host, "/", expected=200, says="hit")
+    visit(running, host, "/no-such-page", expected=404)
+
+    step("the same site under a domain of its own (Host header)")
+    show(cdn(running, "domain", "add", DOMAIN, "--site", "harbour"))
+    visit(running, DOMAIN, "/", expected=200, says="hit")
+
+    step("one file changes, and is deployed again")
+    page = bundle / "index.html"
+    page.write_text(page.read_text().replace("</body>", "<p>The harbour office opens at six.</p></body>"))
+    second = cdn(running, "deploy", str(bundle), "--site", "harbour", "--message", "new opening hours")
+    show(second)
+    expect(second["uploaded"]["blobs"] == 1, f"one blob was uploaded (it was {second['uploaded']['blobs']})")
+    expect(second["receipt"]["complete"], "the receipt of the second deploy is complete")
+    content = visit(running, host, "/", expected=200)
+    expect(b"opens at six" in content, "the new page is served once the receipt is complete")
+    visit(running, host, "/robots.txt", expected=200, says="hit")
+
+    step("a purge, acknowledged by every node")
+    purged = cdn(running, "purge", "--site", "harbour", "--all")
+    show(purged)
+    expect(purged["complete"], "the receipt of the purge is complete")
+    visit(running, host, "/robots.txt", expected=200, says="fwd=miss")
+
+    step("the nodes")
+    show(cdn(running, "status"))
+
+
+def step(title: str) -> None:
+    print(f"\n== {title}", flush=True)
+
+
+def show(document: Any) -> None:
+    """A result as the person would see it, shortened."""
+    text = json.dumps(document, indent=2)
+    lines = text.splitlines()
+    print("\n".join(lines if len(lines) <= 40 else [*lines[:38], "  ...", lines[-1]]), flush=True)
+
+
+def expect(is_so: bool, what: str) -> None:
+    if not is_so:
+        raise DemoFailed(f"expected that {what}")
+    print(f"   ok: {what}", flush=True)
+
+
+def cdn(running: Running, *words: str) -> Any:
+    """Run one command with --json, say how long it took."""
+    print(f"$ cdn {' '.join(words)}", flush=True)
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "cdn", *words, "--json"],
+        env=running.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    took_ms = (time.perf_counter() - began) * 1000
+    if done.returncode != 0:
+        raise DemoFailed(
+            f"cdn {words[0]} ended with status {done.returncode}: {done.stderr.strip()} {done.stdout.strip()}"
+        )
+    print(f"   {took_ms:.0f} ms", flush=True)
+    return json.loads(done.stdout)
+
+
+def visit(running: Running, host: str, path: str, *, expected: int, says: str = "") -> bytes:
+    """Fetch a page as a browser would."""
+    address = urlsplit(running.http_url)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port or 80, timeout=20)
+    began = time.perf_counter()
+    with contextlib.closing(connection):
+        connection.request("GET", path, headers={"Host": host})
+        response = connection.getresponse()
+        content = response.read()
+    took_ms = (time.perf_counter() - began) * 1000
+    status = response.headers.get("Cache-Status", "")
+    print(f"   GET {host}{path} -> {response.status}, {len(content)} bytes, {took_ms:.1f} ms, Cache-Status: {status}")
+    if response.status != expected or says not in status:
+        raise DemoFailed(f"{host}{path} answered {response.status} ({status}), expected {expected} {says}")
+    return content
+
+
+@contextlib.contextmanager
+def started(folder: Path) -> Iterator[Running]:
+    """`cdn up` on free ports with data of its own; stopped at the end."""
+    zone = "cdn.localhost"
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("CDN_")}
+    environ |= {"XDG_CONFIG_HOME": str(folder / "config"), "CDN_DEMO_ZONE": zone}
+    data = folder / "data"
+    words = ["up", "--data", str(data), "--control", "127.0.0.1:0", "--http", "127.0.0.1:0", "--zone", zone]
+    print(f"$ cdn {' '.join(words)}", flush=True)
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cdn", *words, "--json"], env=environ, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()  # printed when every role answers
+        if not line:
+            raise DemoFailed(f"cdn up ended with status {process.wait()}")
+        ready = json.loads(line)
+        print(f"   ready after {(time.perf_counter() - began) * 1000:.0f} ms: {line.strip()}", flush=True)
+        yield Running(process, ready["control_url"], ready["http_url"], environ)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def stay(running: Running) -> None:
+    """Leave everything running until Ctrl-C."""
+    port = urlsplit(running.http_url).port
+    zone = running.environ["CDN_DEMO_ZONE"]
+    print(f"\nIt stays up. Site:     http://harbour.{zone}:{port}/")
+    print(f"              Control:  {running.control_url}")
+    print(f"              Commands: XDG_CONFIG_HOME={running.environ['XDG_CONFIG_HOME']} cdn status")
+    print("Ctrl-C ends it.", flush=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        running.process.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
