@@ -1,0 +1,52 @@
+"""`cdn purge`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cdn.cli.result import Result, result_with_receipt
+from cdn.cli.run import DEFAULT_WAIT_S, JsonOption, SiteOption, WaitOption, run
+from cdn.cli.text import safe
+
+if TYPE_CHECKING:
+    from cdn.publish.client import ControlClient
+
+
+def purge(
+    *,
+    site: SiteOption,
+    url: Annotated[
+        list[str] | None, typer.Option("--url", help="A URL or a path; may be repeated.", metavar="URL")
+    ] = None,
+    prefix: Annotated[
+        list[str] | None, typer.Option("--prefix", help="Everything below; may be repeated.", metavar="PREFIX")
+    ] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option("--tag", help="Everything with this cache tag; may be repeated.", metavar="TAG")
+    ] = None,
+    is_everything: Annotated[bool, typer.Option("--all", help="Everything of the site.")] = False,
+    is_soft: Annotated[
+        bool, typer.Option("--soft", help="Make stale instead: may be served while it is validated.")
+    ] = False,
+    wait_s: WaitOption = DEFAULT_WAIT_S,
+    is_json: JsonOption = False,
+) -> None:
+    """Purge stored responses of a site on every node, and print the receipt."""
+    request: dict[str, Any] = {
+        "urls": url or [],
+        "prefixes": prefix or [],
+        "tags": tag or [],
+        "everything": is_everything,
+        "soft": is_soft,
+    }
+    if not (url or prefix or tag or is_everything):
+        raise typer.BadParameter("say what to purge: --url, --prefix, --tag or --all")
+
+    async def work(client: ControlClient) -> Result:
+        receipt = await client.purge(site, request, wait_s=wait_s)
+        line = f"{'soft purge' if is_soft else 'purge'} of site {safe(site)}"
+        return result_with_receipt(receipt, (line,), receipt)
+
+    run(work, is_json=is_json)

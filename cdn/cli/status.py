@@ -1,0 +1,43 @@
+"""`cdn status`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cdn.cli.result import Document, Result
+from cdn.cli.run import JsonOption, run
+from cdn.cli.text import columns, counted, in_time, safe
+
+if TYPE_CHECKING:
+    from cdn.publish.client import ControlClient
+
+
+def status(is_json: JsonOption = False) -> None:
+    """Show the nodes, the sequences they serve at, and their lag."""
+
+    async def work(client: ControlClient) -> Result:
+        answer = await client.status()
+        position = answer["position"]
+        head = (
+            f"control {safe(answer['program'])} at {safe(client.endpoint.url)}: {counted(answer['sites'], 'site')}, "
+            f"sequence {position['sequence']} of epoch {safe(position['epoch'])}"
+        )
+        if not answer["nodes"]:
+            return Result(answer, (head, "no node has been seen yet"))
+        rows = [_row(node) for node in answer["nodes"]]
+        table = columns(("node", "state", "sequence", "lag", "last heard", "program"), rows)
+        return Result(answer, (head, *table))
+
+    run(work, is_json=is_json)
+
+
+def _row(node: Document) -> tuple[str, ...]:
+    position, lag = node["position"], node["lag"]
+    return (
+        node["node"],
+        "connected" if node["connected"] else "away",
+        "-" if position is None else str(position["sequence"]),
+        "-" if lag is None else str(lag),
+        in_time(node["answered_at"]),
+        node["program"],
+    )

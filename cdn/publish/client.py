@@ -1,0 +1,272 @@
+"""The control API as this side of the wire sees it: one method per route, errors as CdnError."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from types import MappingProxyType
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from cdn.errors import InvalidInput, Unavailable
+from cdn.publish.backoff import Backoff
+from cdn.publish.endpoint import Endpoint
+from cdn.publish.problem import error_from_answer
+
+Document = dict[str, Any]
+"""One JSON document of control, as it came."""
+
+MAX_ANSWER_BYTES = 256 * 1024 * 1024
+"""Largest answer read from control: the missing digests of the largest bundle take a tenth of it."""
+
+CONNECT_TIMEOUT_S = 10.0
+"""Control is near or behind a load balancer: a connection that takes longer will not come."""
+
+ANSWER_TIMEOUT_S = 120.0
+"""Time for control's own work on one call, beside what the caller asks it to wait for a receipt."""
+
+
+class PresignedUrl(msgspec.Struct, frozen=True):
+    """Where one blob goes and the exact fields to send with it."""
+
+    url: str
+    fields: dict[str, str] = {}
+
+
+class UploadSession(msgspec.Struct, frozen=True):
+    """What control wants of a bundle. `missing` are the digests this site has not proved yet."""
+
+    id: str
+    missing: tuple[str, ...]
+    direct: bool
+    expires_at: float
+
+
+class _Urls(msgspec.Struct, frozen=True):
+    urls: dict[str, PresignedUrl]
+
+
+_Shape = TypeVar("_Shape")
+_NO_QUERY: Mapping[str, str | None] = MappingProxyType({})
+_NOTHING_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+"""Failures before a byte of the request left: trying again cannot do a thing twice."""
+
+
+class ControlClient:
+    """Calls control. Every method may raise what control says (CdnError) or Unavailable when it cannot be reached.
+
+    Calls that change nothing when they come twice are tried again when the connection breaks or control answers
+    5xx; the others only when no connection was made.
+    """
+
+    def __init__(self, endpoint: Endpoint, session: aiohttp.ClientSession, backoff: Backoff) -> None:
+        self.endpoint = endpoint
+        self._session = session
+        self._backoff = backoff
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, endpoint: Endpoint, backoff: Backoff | None = None) -> AsyncIterator[ControlClient]:
+        """A client whose connections close with the context."""
+        async with aiohttp.ClientSession(
+            headers=endpoint.fields(), cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
+        ) as session:
+            yield cls(endpoint, session, backoff or Backoff())
+
+    # sites
+
+    async def create_site(self, name: str, settings: Mapping[str, Any]) -> Document:
+        """The site, new."""
+        return await self._call("POST", "/v1/sites", content={"name": name, "settings": settings})
+
+    async def change_site(self, name: str, settings: Mapping[str, Any]) -> Document:
+        """The site with these settings changed, the others as they were."""
+        return await self._call("PATCH", _site(name), content={"settings": settings})
+
+    async def sites(self) -> Document:
+        """Every site this token may see."""
+        return await self._call("GET", "/v1/sites")
+
+    async def site(self, name: str) -> Document:
+        """One site."""
+        return await self._call("GET", _site(name))
+
+    async def remove_site(self, name: str, *, wait_s: float) -> Document:
+        """Removes the site: purges it, revokes its tokens, releases its domains."""
+        return await self._call("DELETE", _site(name), wait_s=wait_s)
+
+    # deploys
+
+    async def open_upload(self, site: str, blobs: Mapping[str, int]) -> UploadSession:
+        """Says which digests (with their sizes) a bundle needs; control answers which of them are missing."""
+        answer = await self._call("POST", _site(site, "uploads"), content={"blobs": blobs}, is_repeatable=True)
+        return _fit(answer, UploadSession)
+
+    async def upload_urls(self, site: str, upload_id: str, digests: Sequence[str]) -> dict[str, PresignedUrl]:
+        """Presigned URLs for at most 1000 digests of a session whose blobs go straight to the store."""
+        path = _site(site, "uploads", upload_id, "urls")
+        answer = await self._call("POST", path, content={"digests": digests}, is_repeatable=True)
+        return _fit(answer, _Urls).urls
+
+    def blob_url(self, site: str, upload_id: str, digest: str) -> URL:
+        """Where a blob goes that is uploaded through control."""
+        return URL(self.endpoint.locate(_site(site, "uploads", upload_id, "blobs", digest)), encoded=True)
+
+    async def create_deploy(self, site: str, content: bytes, *, wait_s: float) -> Document:
+        """Prepares and activates a deploy of everything uploaded; `content` is the JSON of the request."""
+        return await self._call("POST", _site(site, "deploys"), content=content, wait_s=wait_s)
+
+    async def deploys(self, site: str) -> Document:
+        """The site's deploys, newest first."""
+        return await self._call("GET", _site(site, "deploys"))
+
+    async def roll_back(self, site: str, *, to: str | None, alias: str | None, wait_s: float) -> Document:
+        """Activates the deploy `to`, or the one that was active before the present one."""
+        content = _present({"to": to, "alias": alias})
+        return await self._call("POST", _site(site, "rollback"), content=content, wait_s=wait_s)
+
+    # domains
+
+    async def add_domain(self, site: str, domain: str, *, wait_s: float) -> Document:
+        """Answers `domain` from the site from now on."""
+        return await self._call("POST", _site(site, "domains"), content={"domain": domain}, wait_s=wait_s)
+
+    async def domains(self, site: str | None = None) -> Document:
+        """The domains of one site, or of every site this token may see."""
+        return await self._call("GET", "/v1/domains" if site is None else _site(site, "domains"))
+
+    async def remove_domain(self, site: str, domain: str, *, wait_s: float) -> Document:
+        """Releases the domain."""
+        return await self._call("DELETE", _site(site, "domains", domain), wait_s=wait_s)
+
+    # purges, nodes
+
+    async def purge(self, site: str, request: Mapping[str, Any], *, wait_s: float) -> Document:
+        """The receipt of a purge of everything that `request` names."""
+        return await self._call("POST", _site(site, "purges"), content=request, wait_s=wait_s)
+
+    async def receipt(self, sequence: int, *, wait_s: float) -> Document:
+        """The receipt of the record with this sequence, as it stands now or after waiting."""
+        return await self._call("GET", f"/v1/receipts/{sequence}", wait_s=wait_s)
+
+    async def status(self) -> Document:
+        """Nodes, sequences, lag."""
+        return await self._call("GET", "/v1/status")
+
+    async def explain(self, url: str, *, node: str | None) -> Document:
+        """Why a URL is answered as it is."""
+        return await self._call("GET", "/v1/explain", query={"url": url, "node": node})
+
+    # tokens
+
+    async def create_token(self, scopes: Iterable[str], *, expires_s: float | None, note: str) -> Document:
+        """A new token; its text is in this answer and nowhere else."""
+        content = _present({"scopes": list(scopes), "expires_in_s": expires_s, "note": note or None})
+        return await self._call("POST", "/v1/tokens", content=content)
+
+    async def tokens(self) -> Document:
+        """Every token this one may see, without their secrets."""
+        return await self._call("GET", "/v1/tokens")
+
+    async def revoke_token(self, token_id: str) -> Document:
+        """Ends a token."""
+        return await self._call("DELETE", f"/v1/tokens/{quote(token_id, safe='')}")
+
+    # the wire
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        content: Any = None,
+        query: Mapping[str, str | None] = _NO_QUERY,
+        wait_s: float | None = None,
+        is_repeatable: bool = False,
+    ) -> Document:
+        if wait_s is not None:
+            query = {**query, "wait": f"{wait_s:g}"}
+        asked = urlencode(_present(query))
+        url = URL(self.endpoint.locate(f"{path}?{asked}" if asked else path), encoded=True)
+        raw = content if content is None or isinstance(content, bytes) else msgspec.json.encode(content)
+        is_repeatable = is_repeatable or method in ("GET", "PATCH")
+        timeout = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S + (wait_s or 0), sock_connect=CONNECT_TIMEOUT_S)
+        failures = 0
+        while True:
+            try:
+                return await self._call_once(method, url, raw, timeout)
+            except Unavailable as exc:
+                failures += 1
+                may_retry = is_repeatable or isinstance(exc.__cause__, _NOTHING_SENT)
+                if not may_retry or failures >= self._backoff.attempts:
+                    raise
+            await asyncio.sleep(self._backoff.wait_s(failures, random.random()))  # noqa: S311
+
+    async def _call_once(
+        self, method: str, url: URL, content: bytes | None, timeout: aiohttp.ClientTimeout
+    ) -> Document:
+        fields = None if content is None else {"Content-Type": "application/json"}
+        data = None if content is None else aiohttp.BytesPayload(content, content_type="application/json")
+        try:
+            async with self._session.request(
+                method, url, data=data, headers=fields, timeout=timeout, allow_redirects=False
+            ) as response:
+                answer = await _read_bounded(response)
+        except TimeoutError as exc:
+            raise Unavailable(f"control at {self.endpoint.url} did not answer in time") from exc
+        except (aiohttp.ClientError, OSError) as exc:
+            raise Unavailable(f"control at {self.endpoint.url} cannot be reached: {_cause(exc)}") from exc
+        if 300 <= response.status < 400:
+            raise InvalidInput(
+                f"control at {self.endpoint.url} redirects elsewhere: set CDN_CONTROL_URL to its own address"
+            )
+        if response.status >= 400:
+            raise error_from_answer(response.status, answer)
+        return _document(answer)
+
+
+def _site(name: str, *more: str) -> str:
+    return "/".join(["/v1/sites", *(quote(part, safe="") for part in (name, *more))])
+
+
+def _present(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _cause(exc: BaseException) -> str:
+    """The shortest true sentence about a failed connection."""
+    if isinstance(exc, aiohttp.ClientConnectorError) and exc.os_error.errno is not None and exc.os_error.errno > 0:
+        return os.strerror(exc.os_error.errno)
+    return str(exc) or type(exc).__name__
+
+
+async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
+    content = bytearray()
+    async for piece in response.content.iter_any():
+        content += piece
+        if len(content) > MAX_ANSWER_BYTES:
+            raise Unavailable(f"control sent an answer of more than {MAX_ANSWER_BYTES} bytes: this is not control")
+    return bytes(content)
+
+
+def _document(content: bytes) -> Document:
+    if not content:
+        return {}
+    try:
+        return msgspec.json.decode(content, type=Document)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+        raise InvalidInput("the answer is not JSON of control: does CDN_CONTROL_URL name a control plane?") from exc
+
+
+def _fit(answer: Document, shape: type[_Shape]) -> _Shape:
+    try:
+        return msgspec.convert(answer, shape)
+    except msgspec.ValidationError as exc:
+        raise InvalidInput(f"control and this program do not fit together, upgrade the older one: {exc}") from exc
