@@ -87,7 +87,7 @@ class Floors:
     def swept(self, site_id: str, through: Position) -> None:
         """A complete sweep has durably removed from every tier what the site's hard floors up to `through` forbid.
 
-        `through` is where the node stood when the sweep began. Those floors are forgotten. A sweep that began in another
+        `through` is where the node stood when the sweep began. Those floors are forgotten. A sweep begun in another
         epoch says nothing about this one's floors and changes nothing.
         """
         floors = self._sites.get(site_id)

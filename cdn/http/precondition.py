@@ -1,0 +1,73 @@
+"""Preconditions of a request, in their order of precedence (RFC 9110 section 13)."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from cdn.http.date import parse_date
+from cdn.http.entity_tag import ANY, EntityTag, parse_entity_tag, parse_entity_tags, strongly_equal, weakly_equal
+from cdn.http.fields import Fields
+
+
+class Precondition(Enum):
+    """How the preconditions of a request came out."""
+
+    PROCEED = "proceed"  # perform the method
+    NOT_MODIFIED = "not-modified"  # answer 304
+    FAILED = "failed"  # answer 412
+
+
+def evaluate(
+    method: str, fields: Fields, entity_tag: EntityTag | None, last_modified: float | None, now: float
+) -> Precondition:
+    """Evaluate the preconditions against the selected representation, which exists (section 13.2.2).
+
+    `last_modified` and `now` are seconds since 1970. If-Range is asked by `range_applies`, after this said PROCEED.
+    """
+    if "if-match" in fields:
+        if not _matches(fields, "if-match", entity_tag, is_strong=True):
+            return Precondition.FAILED
+    elif _is_modified_since(fields, "if-unmodified-since", last_modified, now) is True:
+        return Precondition.FAILED
+    is_read = method in {"GET", "HEAD"}
+    if "if-none-match" in fields:
+        if _matches(fields, "if-none-match", entity_tag, is_strong=False):
+            return Precondition.NOT_MODIFIED if is_read else Precondition.FAILED
+    elif is_read and _is_modified_since(fields, "if-modified-since", last_modified, now) is False:
+        return Precondition.NOT_MODIFIED
+    return Precondition.PROCEED
+
+
+def range_applies(fields: Fields, entity_tag: EntityTag | None, last_modified: float | None, now: float) -> bool:
+    """Whether If-Range lets the Range field count (section 13.1.5): it is absent, or its validator is the present one.
+
+    Only strong comparison counts; a date is strong when it was more than a second ago (section 8.8.2.2).
+    """
+    validator = fields.get("if-range")
+    if validator is None:
+        return True
+    asked = parse_entity_tag(validator)
+    if asked is not None:
+        return entity_tag is not None and strongly_equal(asked, entity_tag)
+    date = parse_date(validator, now)
+    return date is not None and last_modified is not None and date == last_modified // 1 and date + 1 < now
+
+
+def _matches(fields: Fields, name: str, entity_tag: EntityTag | None, *, is_strong: bool) -> bool:
+    """Whether a list names the representation. A malformed list names nothing."""
+    asked = parse_entity_tags(fields.get(name) or "")
+    if asked is ANY:
+        return True
+    if asked is None or entity_tag is None:
+        return False
+    is_equal = strongly_equal if is_strong else weakly_equal
+    return any(is_equal(one, entity_tag) for one in asked)
+
+
+def _is_modified_since(fields: Fields, name: str, last_modified: float | None, now: float) -> bool | None:
+    """None when the field does not count: absent, no valid date, or nothing to compare it with."""
+    text = fields.get(name)
+    if text is None or last_modified is None:
+        return None
+    date = parse_date(text, now)
+    return None if date is None else last_modified // 1 > date
