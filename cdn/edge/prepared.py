@@ -6,8 +6,8 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from http import HTTPStatus
 
+from cdn.edge.response_head import encode_head
 from cdn.http.date import format_date
 from cdn.http.fields import FieldLines
 
@@ -17,9 +17,6 @@ JOINED_BYTES = 32 * 1024
 OVERHEAD_BYTES = 900
 """What the interpreter keeps around one prepared response, for the bound of the memory tier."""
 
-WITHOUT_CONTENT = frozenset((HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED))
-"""Statuses whose responses carry neither content nor its length (RFC 9110 sections 8.6, 15.3.5 and 15.4.5)."""
-
 
 @dataclass(slots=True, eq=False)
 class SiteRuntime:
@@ -27,14 +24,6 @@ class SiteRuntime:
 
     site_id: str
     generation: int = 0
-
-
-def status_line(status: int) -> str:
-    """The status line of RFC 9112 section 4, with its line end."""
-    return _STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n"
-
-
-_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 
 
 class Prepared:
@@ -165,19 +154,13 @@ def _encode(
     status: int, fields: FieldLines, size_bytes: int, extends_max_age: int | None
 ) -> tuple[bytes, tuple[bytes, int, bytes] | None]:
     """The part of the head that never changes, and the Cache-Control line cut around its max-age when that grows."""
-    lines = [status_line(status)]
-    split: tuple[bytes, int, bytes] | None = None
-    for name, value in fields:
-        if extends_max_age is not None and split is None and name == "cache-control":
-            before, found, after = value.partition(f"max-age={extends_max_age}")
-            if found and not after[:1].isdigit():
-                split = (
-                    f"{name}: {before}max-age=".encode("latin-1"),
-                    extends_max_age,
-                    f"{after}\r\n".encode("latin-1"),
-                )
-                continue
-        lines.append(f"{name}: {value}\r\n")
-    if status not in WITHOUT_CONTENT:
-        lines.append(f"content-length: {size_bytes}\r\n")
-    return "".join(lines).encode("latin-1"), split
+    for place, (name, value) in enumerate(fields):
+        if extends_max_age is None or name != "cache-control":
+            continue
+        before, found, after = value.partition(f"max-age={extends_max_age}")
+        if found and not after[:1].isdigit() and before[-1:] in ("", " ", ","):
+            start = f"cache-control: {before}max-age=".encode("latin-1")
+            end = f"{after}\r\n".encode("latin-1")
+            others = fields[:place] + fields[place + 1 :]
+            return encode_head(status, others, size_bytes), (start, extends_max_age, end)
+    return encode_head(status, fields, size_bytes), None

@@ -1,0 +1,59 @@
+"""Request heads that were judged once, and the prepared response they led to (DESIGN section 7)."""
+
+from __future__ import annotations
+
+from cdn.edge.prepared import Prepared
+
+ENTRY_OVERHEAD_BYTES = 200
+"""What the interpreter keeps around one remembered head."""
+
+
+class HeadMemo:
+    """A bounded map from the raw bytes of a head to its prepared response, None when the head is unknown.
+
+    Two generations: what is asked for moves to the young one; when that holds half of either bound, it becomes the old
+    one and the old one is forgotten. So heads in use stay, at the cost of one dictionary access. A found response must
+    be checked with `is_usable`, and `forget` called when it is not.
+    """
+
+    def __init__(self, max_entries: int, max_bytes: int, max_head_bytes: int) -> None:
+        self._max_young_entries = max(1, max_entries // 2)
+        self._max_young_bytes = max_bytes // 2
+        self._max_head_bytes = max_head_bytes
+        self._young: dict[bytes, tuple[Prepared, bool]] = {}
+        self._old: dict[bytes, tuple[Prepared, bool]] = {}
+        self._young_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def get(self, head: bytes) -> tuple[Prepared, bool] | None:
+        """The response remembered for these bytes, and whether the method is HEAD."""
+        known = self._young.get(head)
+        if known is None and self._old:
+            known = self._old.pop(head, None)
+            if known is not None:
+                self._insert(head, known)
+        return known
+
+    def put(self, head: bytes, prepared: Prepared, *, is_head: bool) -> None:
+        """Remember, unless the head is longer than `max_head_bytes`. Only heads without content that keep the
+        connection open belong here."""
+        if len(head) <= self._max_head_bytes:
+            self.forget(head)
+            self._insert(head, (prepared, is_head))
+
+    def forget(self, head: bytes) -> None:
+        """Remember these bytes no longer."""
+        if self._young.pop(head, None) is not None:
+            self._young_bytes -= len(head) + ENTRY_OVERHEAD_BYTES
+        self._old.pop(head, None)
+
+    def _insert(self, head: bytes, known: tuple[Prepared, bool]) -> None:
+        cost = len(head) + ENTRY_OVERHEAD_BYTES
+        if len(self._young) >= self._max_young_entries or self._young_bytes + cost > self._max_young_bytes:
+            self._old = self._young
+            self._young = {}
+            self._young_bytes = 0
+        self._young[head] = known
+        self._young_bytes += cost
