@@ -5,14 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from cdn.errors import InvalidInput, TooLarge
-from cdn.sites.path import MAX_PATH_OCTETS, folded
-from cdn.sites.path import check_path as check_path
+from cdn.sites.path import MAX_PATH_OCTETS, check_path, folded
+
+__all__ = [
+    "CHUNK_BYTES",
+    "DEFAULT_LIMITS",
+    "BundleLimits",
+    "FileDifference",
+    "FileEntry",
+    "Manifest",
+    "check_path",
+    "digest_of",
+    "file_difference",
+    "iterate_blobs",
+    "parse_manifest",
+]
 
 MANIFEST_VERSION = 1
 """The version this program writes and the only one it reads."""
@@ -300,3 +313,8 @@ def _folders(paths: Iterable[str], most: int | None = None) -> set[str]:
         if most is not None and len(folders) > most:
             raise TooLarge(f"the bundle has more than {most} folders", field="files")
     return folders
+
+
+def iterate_blobs(manifest: Manifest) -> Iterator[tuple[str, int]]:
+    """Each distinct (digest, size_bytes) of the manifest, once."""
+    return iter({entry.digest: entry.size_bytes for entry in manifest.files.values()}.items())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from urllib.parse import quote
 
 from cdn.errors import InvalidInput
+from cdn.http.target import encode_path
 
 MAX_PATH_OCTETS = 1024
 """One path in UTF-8: the longest name that S3 takes, and well below a request line."""
@@ -16,7 +16,6 @@ PAGE_SUFFIX = ".html"
 
 _ORDINARY = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[^/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]+)+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_UNESCAPED = "/!$&'()*+,;=:@"
 
 
 def check_path(path: str, *, max_octets: int = MAX_PATH_OCTETS) -> None:
@@ -31,23 +30,22 @@ def folded(path: str) -> str:
     return path.lower() if path.isascii() else unicodedata.normalize("NFC", path).casefold()
 
 
-def encode_path(path: str) -> str:
-    """A decoded path as it stands in a URL: what need not be escaped is not (RFC 3986 3.3, 6.2.2)."""
-    return quote(path, safe=_UNESCAPED)
-
-
-def names_of(path: str) -> tuple[str, ...]:
-    """The percent-encoded URL paths a file answers to, its own first.
+def plain_names_of(path: str) -> tuple[str, ...]:
+    """The decoded URL paths a file answers to, its own first.
 
     `/docs/index.html` also answers to `/docs/`, `/about.html` also to `/about`.
     """
-    name = encode_path(path)
-    last = name.rpartition("/")[2]
+    last = path.rpartition("/")[2]
     if last == INDEX:
-        return (name, name.removesuffix(INDEX))
+        return (path, path.removesuffix(INDEX))
     if last.endswith(PAGE_SUFFIX) and last != PAGE_SUFFIX:
-        return (name, name.removesuffix(PAGE_SUFFIX))
-    return (name,)
+        return (path, path.removesuffix(PAGE_SUFFIX))
+    return (path,)
+
+
+def names_of(path: str) -> tuple[str, ...]:
+    """`plain_names_of` as they stand in URLs: percent-encoded the one way that targets and purges are."""
+    return tuple(map(encode_path, plain_names_of(path)))
 
 
 def _fault_of(path: str, max_octets: int) -> str:

@@ -1,0 +1,133 @@
+"""From a target to what answers it, within exactly one deploy (DESIGN I4). Pure, a few look-ups per request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from cdn.http.target import Target, encode_path
+from cdn.sites.fingerprint import has_fingerprint, is_hidden
+from cdn.sites.manifest import FileEntry, Manifest
+from cdn.sites.path import INDEX, PAGE_SUFFIX, names_of
+from cdn.sites.pattern import matches
+
+__all__ = [
+    "ABSENT",
+    "MAX_RETAINED_FILES",
+    "AbsentRoute",
+    "FileRoute",
+    "RedirectRoute",
+    "Route",
+    "names_of",
+    "resolve",
+    "retained_files",
+]
+
+MAX_RETAINED_FILES = 200_000
+"""Files of earlier deploys that one alias keeps reachable; the most recent deploys' come first."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileRoute:
+    """A file answers: `status` is 200, or 404 when it is a 404.html that stands in for something absent."""
+
+    path: str
+    entry: FileEntry
+    status: int = 200
+    is_retained: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RedirectRoute:
+    """The target has another, canonical URL: an absolute path on the same host, with the query."""
+
+    location: str
+    status: int = 308
+
+
+@dataclass(frozen=True, slots=True)
+class AbsentRoute:
+    """Nothing answers, and no 404.html stands in."""
+
+
+Route = FileRoute | RedirectRoute | AbsentRoute
+
+ABSENT = AbsentRoute()
+
+
+def resolve(active: Manifest, retained: Mapping[str, FileEntry], target: Target) -> Route:
+    """What answers `target`: active file, directory index, clean URL, redirect, retained file, nearest 404.html.
+
+    `retained` is what `retained_files` made of the same alias' earlier deploys.
+    """
+    path = target.decoded_path
+    files = active.files
+    entry = files.get(path)
+    if entry is not None:
+        return FileRoute(path, entry)
+    if path[-1:] == "/":
+        page = path + INDEX
+        entry = files.get(page)
+        if entry is not None:
+            return FileRoute(page, entry)
+    else:
+        page = path + PAGE_SUFFIX
+        entry = files.get(page)
+        if entry is not None:
+            return _clean(page, entry, target)
+        if f"{path}/{INDEX}" in files:
+            return RedirectRoute(_location(path + "/", target.query))
+    entry = retained.get(path)
+    if entry is not None:
+        return FileRoute(path, entry, is_retained=True)
+    return _fallback(active, path)
+
+
+def retained_files(manifests: Sequence[Manifest], keep: Iterable[str] = ()) -> Mapping[str, FileEntry]:
+    """What stays reachable of deploys that are not active, most recent first: fingerprinted or matching `keep`.
+
+    A `*` of `keep` does not reach hidden files and folders (`/.env`): those go with their deploy.
+    """
+    patterns = tuple(keep)
+    result: dict[str, FileEntry] = {}
+    for manifest in manifests:
+        for path, entry in manifest.files.items():
+            if path not in result and _is_kept(path, patterns):
+                result[path] = entry
+                if len(result) == MAX_RETAINED_FILES:
+                    return result
+    return result
+
+
+def _is_kept(path: str, patterns: tuple[str, ...]) -> bool:
+    if has_fingerprint(path):
+        return True
+    return bool(patterns) and not is_hidden(path) and any(matches(pattern, path) for pattern in patterns)
+
+
+def _clean(page: str, entry: FileEntry, target: Target) -> Route:
+    """`/about` is about.html; `/docs/index` is not the clean URL of docs/index.html, `/docs/` is."""
+    folder, _, name = page.rpartition("/")
+    if name == INDEX:
+        return RedirectRoute(_location(folder + "/", target.query))
+    return FileRoute(page, entry)
+
+
+def _location(path: str, query: str | None) -> str:
+    """`path` is of a folder in the manifest, so it never starts with "//", which would name another host."""
+    location = encode_path(path)
+    return location if query is None else f"{location}?{query}"
+
+
+def _fallback(active: Manifest, path: str) -> Route:
+    """Walks down from the root and stops at the first folder the deploy does not have."""
+    pages = active.not_found_pages
+    page = pages["/"]
+    cut = path.find("/", 1)
+    while cut != -1:
+        folder = path[: cut + 1]
+        if folder not in pages:
+            break
+        page = pages[folder]
+        cut = path.find("/", cut + 1)
+    return ABSENT if page is None else FileRoute(page, active.files[page], status=404)
