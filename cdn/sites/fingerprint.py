@@ -44,17 +44,17 @@ _HARD = re.compile(r"[^aeiouy]{4}|[aeiou]{4}|q(?!u)")
 _ONSETS = frozenset(
     re.findall(
         "[a-z]+",
-        """bl br ch chr cl cr dr dw fl fr gl gn gr kn ph phr pl pr ps qu rh sc sch scr sh shr sk sl sm sn sp sph spl spr
-        squ st str sw th thr tr tw wh wr""",
+        """bl br ch chr cl cr dr dw fl fr gl gn gr kn ph phr pl pr ps qu rh sc sch scr sh shr sk sl sm sn sp
+        sph spl spr squ st str sw th thr tr tw wh wr""",
     )
 )
 _CODAS = frozenset(
     re.findall(
         "[a-z]+",
-        """bs ch ck cks ct cts dd dge ds ff fs ft fts gg gh ght ghts gn gs ks lb ld lds lf lfs lk lks ll lls lm lms lp lps
-        ls lt lts mb mbs mp mps mpt ms nc nch nd nds ng ngs ngth nk nks nn ns nt nts nth ph phs ps pt pts rb rbs rc rch rd
-        rds rf rg rk rks rl rld rls rm rms rn rns rp rps rr rs rst rt rth rts rv sh sk sks sm sp sps ss st sts tch th ths
-        ts tt wd wk wl wls wn wns ws xt xts zz""",
+        """bs ch ck cks ct cts dd dge ds ff fs ft fts gg gh ght ghts gn gs ks lb ld lds lf lfs lk lks ll lls lm
+        lms lp lps ls lt lts mb mbs mp mps mpt ms nc nch nd nds ng ngs ngth nk nks nn ns nt nts nth ph phs
+        ps pt pts rb rbs rc rch rd rds rf rg rk rks rl rld rls rm rms rn rns rp rps rr rs rst rt rth rts rv
+        sh sk sks sm sp sps ss st sts tch th ths ts tt wd wk wl wls wn wns ws xt xts zz""",
     )
 )
 

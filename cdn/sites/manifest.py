@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from cdn.errors import InvalidInput, TooLarge
+from cdn.sites.fingerprint import has_fingerprint
 from cdn.sites.path import MAX_PATH_OCTETS, check_path, folded
 
 __all__ = [
@@ -102,9 +103,14 @@ class Manifest:
             pages[folder] = page if page in self.files else pages.get(above)
         return pages
 
+    @cached_property
+    def fingerprinted(self) -> Mapping[str, FileEntry]:
+        """The files whose name carries a fingerprint: what stays reachable once the deploy is superseded."""
+        return {path: entry for path, entry in self.files.items() if has_fingerprint(path)}
+
     def prepare(self) -> Manifest:
-        """Compute now what `resolve` looks up, instead of within the first request."""
-        _ = self.not_found_pages
+        """Compute now what requests look up, instead of within the first of them."""
+        _ = self.not_found_pages, self.fingerprinted
         return self
 
     def to_bytes(self) -> bytes:

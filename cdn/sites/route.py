@@ -18,6 +18,7 @@ __all__ = [
     "FileRoute",
     "RedirectRoute",
     "Route",
+    "may_be_retained",
     "names_of",
     "resolve",
     "retained_files",
@@ -91,18 +92,22 @@ def retained_files(manifests: Sequence[Manifest], keep: Iterable[str] = ()) -> M
     patterns = tuple(keep)
     result: dict[str, FileEntry] = {}
     for manifest in manifests:
-        for path, entry in manifest.files.items():
-            if path not in result and _is_kept(path, patterns):
+        found = manifest.fingerprinted
+        for path, entry in manifest.files.items() if patterns else found.items():
+            if path not in result and (path in found or _is_kept(path, patterns)):
                 result[path] = entry
                 if len(result) == MAX_RETAINED_FILES:
                     return result
     return result
 
 
-def _is_kept(path: str, patterns: tuple[str, ...]) -> bool:
-    if has_fingerprint(path):
-        return True
-    return bool(patterns) and not is_hidden(path) and any(matches(pattern, path) for pattern in patterns)
+def may_be_retained(path: str, keep: Sequence[str]) -> bool:
+    """Whether a path is one that `retained_files` keeps; for all others no earlier deploy need be looked at."""
+    return has_fingerprint(path) or _is_kept(path, keep)
+
+
+def _is_kept(path: str, keep: Sequence[str]) -> bool:
+    return bool(keep) and not is_hidden(path) and any(matches(pattern, path) for pattern in keep)
 
 
 def _clean(page: str, entry: FileEntry, target: Target) -> Route:
