@@ -87,7 +87,10 @@ class ObjectStore(Protocol):
         ...
 
     def scan(self, prefix: str) -> AsyncIterator[ObjectFacts]:
-        """Every object whose key starts with `prefix`, in key order, fetched page by page."""
+        """Every object whose key starts with `prefix`, each once, fetched page by page.
+
+        Objects of one folder come in order; where a name and a folder begin alike ("a-1", "a/1"), servers differ.
+        """
         ...
 
     async def delete(self, key: str) -> None:
