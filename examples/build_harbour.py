@@ -312,6 +312,7 @@ def picture(place: str) -> str:
     """Hills, water and a light, different for every place."""
     seed = hashlib.sha256(place.encode()).digest()
     ridge = " ".join(f"{x * 80},{150 - seed[x] % 90}" for x in range(13))
+    swell = " ".join(["80 0"] * 12)
     waves = "".join(
         f'<path d="M0 {210 + 18 * row} q 40 {8 + seed[row] % 8} 80 0 t 80 0 80 0 80 0 80 0 80 0 80 0 80 0 80 0 80 0 80 0 80 0" '
         f'fill="none" stroke="#fff" stroke-opacity=".{2 + row}" stroke-width="2"/>\n'
