@@ -8,7 +8,6 @@ pictures, a feed, a manifest and pages for what is not found. Everything in it w
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import shutil
@@ -97,8 +96,8 @@ def write(path: str, content: str | bytes) -> None:
 
 def write_fingerprinted(name: str, suffix: str, content: str) -> str:
     """A file below assets/ whose name changes with its content."""
-    mark = base64.urlsafe_b64encode(hashlib.sha256(content.encode()).digest())[:8].decode()
-    path = f"/assets/{name}-{mark}.{suffix}"
+    mark = hashlib.sha256(content.encode()).hexdigest()[:10]
+    path = f"/assets/{name}.{mark}.{suffix}"
     write(path, content)
     return path
 
@@ -314,7 +313,7 @@ def picture(place: str) -> str:
     ridge = " ".join(f"{x * 80},{150 - seed[x] % 90}" for x in range(13))
     swell = " ".join(["80 0"] * 12)
     waves = "".join(
-        f'<path d="M0 {210 + 18 * row} q 40 {8 + seed[row] % 8} 80 0 t 80 0 80 0 80 0 80 0 80 0 80 0 80 0 80 0 80 0 80 0 80 0" '
+        f'<path d="M0 {210 + 18 * row} q 40 {8 + seed[row] % 8} 80 0 t {swell}" '
         f'fill="none" stroke="#fff" stroke-opacity=".{2 + row}" stroke-width="2"/>\n'
         for row in range(6)
     )
