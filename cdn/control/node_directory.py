@@ -212,6 +212,8 @@ class NodeDirectory:
         await self._database.transact(
             lambda connection: connection.execute("DELETE FROM node WHERE node_id = ?", (node_id,))
         )
+        if not is_surely_detached(node.view, self._clock()):
+            raise Conflict(f"node {node_id} came back while it was being forgotten: it stays")
         self._nodes.pop(node_id, None)
         for of_deploy in self._prepared.values():
             of_deploy.pop(node_id, None)

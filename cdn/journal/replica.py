@@ -123,7 +123,8 @@ class Replica:
             rows.append((record.sequence, encode_record(record)))
 
         def insert(connection: sqlite3.Connection) -> None:
-            connection.executemany("INSERT INTO record VALUES (?, ?)", rows)
+            # A cancelled call may have been carried out all the same; then the rows are there already.
+            connection.executemany("INSERT OR REPLACE INTO record VALUES (?, ?)", rows)
 
         await self._database.transact(insert)
         self._position = position

@@ -1,0 +1,155 @@
+"""The hub: every node's WebSocket. Records go down, acknowledgements come up (DESIGN I3, I8, I9)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+
+from cdn.control.follow_connection import FollowConnection
+from cdn.control.node_directory import NodeDirectory
+from cdn.errors import NotFound, Unauthorized, Unavailable
+from cdn.journal.journal import Journal, Trimmed
+from cdn.journal.record import EDGE_AUDIENCES, Audience
+from cdn.journal.snapshot import Snapshot, encode
+from cdn.journal.wire import MAX_NODE_MESSAGE_BYTES
+
+HEARTBEAT_S = 2.0
+"""How often a node says that it is there: several times within a lease, so that one lost answer costs nothing."""
+
+LEASE_S = 10.0
+"""How long a node serves without hearing from control; also the silence after which a connection counts as dead."""
+
+MAX_CONNECTIONS = 2048
+"""Open WebSockets, those included that have not said hello yet."""
+
+MAX_SNAPSHOT_LAG = 2_000
+"""A snapshot made for one node is sent to others until it is this many records old."""
+
+SnapshotSource = Callable[[frozenset[Audience]], Snapshot]
+"""Makes a snapshot of what these audiences may read, at the position where the folds stand now."""
+
+
+class FollowHub:
+    """Gives every node the journal from where it stands and tells the directory what the nodes say.
+
+    A node whose place is no longer kept, of another epoch or ahead of the journal gets a snapshot. Nothing is queued
+    per node: each connection reads the journal at its own pace, and one that takes a message too slowly is closed.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        take_snapshot: SnapshotSource,
+        directory: NodeDirectory,
+        verify_node_token: Callable[[str], bool],
+        *,
+        heartbeat_s: float = HEARTBEAT_S,
+        lease_s: float = LEASE_S,
+    ) -> None:
+        self.journal = journal
+        self.directory = directory
+        self.heartbeat_s = heartbeat_s
+        self.lease_s = lease_s
+        self.counters: dict[str, int] = {
+            "refused_acks": 0,
+            "refused_messages": 0,
+            "positions_ahead": 0,
+            "slow_nodes": 0,
+            "snapshots_sent": 0,
+        }
+        self._take_snapshot = take_snapshot
+        self._verify_node_token = verify_node_token
+        self._open: set[FollowConnection] = set()
+        self._by_node: dict[str, FollowConnection] = {}
+        self._encoded: dict[frozenset[Audience], tuple[int, bytes]] = {}
+        self._encoding = asyncio.Lock()
+        self._is_closing = False
+
+    async def handle(self, request: web.Request) -> web.WebSocketResponse:
+        """The handler of FOLLOW_PATH. Returns when the connection has ended.
+
+        Raises Unauthorized without a node's token, Unavailable beyond MAX_CONNECTIONS or while closing.
+        """
+        if not self._verify_node_token(_bearer_token(request)):
+            raise Unauthorized("this token does not let a node follow the journal: create one with scope node")
+        if self._is_closing or len(self._open) >= MAX_CONNECTIONS:
+            raise Unavailable(f"control takes no more followers now (the limit is {MAX_CONNECTIONS})")
+        socket = web.WebSocketResponse(max_msg_size=MAX_NODE_MESSAGE_BYTES, compress=False, timeout=1.0)
+        connection = FollowConnection(self, socket, request, EDGE_AUDIENCES)
+        self._open.add(connection)
+        try:
+            await socket.prepare(request)
+            await connection.run()
+        finally:
+            self._open.discard(connection)
+        return socket
+
+    async def explain(self, node_id: str, host: str, target: str, timeout_s: float) -> dict[str, Any]:
+        """How the node would answer `target` on `host` now.
+
+        Raises NotFound for a node never heard of, Unavailable when it is away, too slow or cannot say.
+        """
+        connection = self._by_node.get(node_id)
+        if connection is None:
+            if all(node.node_id != node_id for node in self.directory.nodes()):
+                raise NotFound(f"there is no node {node_id}")
+            raise Unavailable(f"node {node_id} is not connected")
+        return await connection.explain(host, target, timeout_s)
+
+    async def aclose(self) -> None:
+        """Close every connection; the nodes come back when control does."""
+        self._is_closing = True
+        await asyncio.gather(*(connection.close("control is going away") for connection in tuple(self._open)))
+
+    # For its connections.
+
+    def enter(self, node_id: str, connection: FollowConnection) -> FollowConnection | None:
+        """From now on `connection` is the node's; the one it takes the place of."""
+        before = self._by_node.get(node_id)
+        self._by_node[node_id] = connection
+        return before
+
+    def is_current(self, node_id: str, connection: FollowConnection) -> bool:
+        """Whether no later connection of the same node took its place."""
+        return self._by_node.get(node_id) is connection
+
+    def leave(self, node_id: str, connection: FollowConnection) -> bool:
+        """The connection has ended; whether it was the node's current one."""
+        if not self.is_current(node_id, connection):
+            return False
+        del self._by_node[node_id]
+        return True
+
+    async def encoded_snapshot(self, audiences: frozenset[Audience]) -> tuple[int, bytes]:
+        """A recent snapshot, encoded, and its sequence; the journal keeps every record after it.
+
+        Raises Unavailable when control itself lags behind what the journal keeps.
+        """
+        async with self._encoding:
+            found = self._encoded.get(audiences)
+            if found is not None and await self._is_recent(found[0]):
+                return found
+            snapshot = self._take_snapshot(audiences)
+            sequence = snapshot.position.sequence
+            if snapshot.position.epoch != self.journal.epoch or isinstance(
+                await self.journal.read(sequence, limit=1), Trimmed
+            ):
+                raise Unavailable("control has not caught up with the journal yet")
+            self._encoded[audiences] = (sequence, await asyncio.to_thread(encode, snapshot))
+            return self._encoded[audiences]
+
+    async def _is_recent(self, sequence: int) -> bool:
+        end = await self.journal.position()
+        if end.sequence - sequence > MAX_SNAPSHOT_LAG:
+            return False
+        return not isinstance(await self.journal.read(sequence, limit=1), Trimmed)
+
+
+def _bearer_token(request: web.Request) -> str:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthorized("following the journal needs a node's token in the Authorization field")
+    return token.strip()

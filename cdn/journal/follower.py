@@ -1,0 +1,224 @@
+"""The node's side of following: records come in, become durable, are applied, and are acknowledged (DESIGN I3, I9)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import aiohttp
+
+from cdn.errors import CdnError
+from cdn.fleet.lease import Lease
+from cdn.fleet.node import NodeFacts, check_node_id
+from cdn.fleet.position import Position
+from cdn.journal.fold import Fold
+from cdn.journal.follow_session import FollowSession
+from cdn.journal.record import Record
+from cdn.journal.replica import Replica
+from cdn.journal.snapshot import Snapshot, load_into
+from cdn.journal.wire import FOLLOW_PATH, MAX_CONTROL_MESSAGE_BYTES
+
+MAX_REPORTS = 256
+"""Preparations remembered and told again after a reconnect; the oldest goes first."""
+
+_log = logging.getLogger(__name__)
+
+
+class FollowBroken(CdnError):
+    """A fold or the sink failed on a record that is durable already. The node must be restarted or repaired."""
+
+
+class FollowerSink(Protocol):
+    """Who acts on what was applied. Called on the event loop, synchronously, and must not do network IO."""
+
+    def on_records(self, records: Sequence[Record], position: Position) -> None:
+        """`records` are durable and every fold has them; after this returns the position is acknowledged."""
+        ...
+
+    def on_snapshot(self, position: Position, epoch_changed: bool) -> None:
+        """The folds were replaced. `epoch_changed`: trust no stored response without validating it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FollowerSettings:
+    """How patient a follower is."""
+
+    connect_timeout_s: float = 10.0
+    """From the first packet to control's welcome."""
+    silence_s: float = 10.0
+    """A connection that brings nothing for so long counts as dead; until the welcome names the lease."""
+    first_pause_s: float = 0.2
+    """Before the first reconnect; doubles each time, with jitter, so that a fleet does not return in step."""
+    longest_pause_s: float = 15.0
+    """Never longer between two attempts."""
+
+
+Explainer = Callable[[str, str], Awaitable[Mapping[str, Any]]]
+"""Given host and target, how this node would answer."""
+
+
+class Follower:
+    """Keeps `replica` and `folds` at control's journal for as long as `run` runs.
+
+    `replica.load(folds)` must have been called. Records are applied in order, each once:
+    durable commit, folds, sink, acknowledgement. A record this program does not know stops it there: `stopped` says
+    why, control is told, the lease is no longer renewed, and it tries again now and then.
+    """
+
+    def __init__(  # noqa: PLR0917 - whom to follow, as whom, into what
+        self,
+        control_url: str,
+        token: str,
+        node_id: str,
+        replica: Replica,
+        folds: Sequence[Fold],
+        sink: FollowerSink,
+        *,
+        facts: NodeFacts,
+        clock: Callable[[], float] = time.monotonic,
+        counters: Callable[[], Mapping[str, int]] = dict,
+        explain: Explainer | None = None,
+        settings: FollowerSettings | None = None,
+    ) -> None:
+        self.node_id = check_node_id(node_id)
+        self.facts = facts
+        self.replica = replica
+        self.clock = clock
+        self.counters = counters
+        self.explain = explain
+        self.settings = settings or FollowerSettings()
+        self.lease = Lease(None, 0.0)
+        self.stopped: str | None = None
+        self.fault: str | None = None
+        """Why the last connection ended, None while one stands."""
+        self.wants_snapshot = False
+        self.reports: dict[tuple[str, str], str | None] = {}
+        self._url = control_url.rstrip("/") + FOLLOW_PATH
+        self._token = token
+        self._folds = tuple(folds)
+        self._sink = sink
+        self._session: FollowSession | None = None
+        self._caught_up = asyncio.Event()
+        self._leaving = asyncio.Event()
+
+    @property
+    def position(self) -> Position | None:
+        """What is applied and durable; None before the first snapshot."""
+        return self.replica.position
+
+    def has_lease(self) -> bool:
+        """Whether the node may serve without validating now (DESIGN I9)."""
+        return self.lease.is_running(self.clock())
+
+    async def wait_caught_up(self) -> None:
+        """Return once this run has applied everything the journal held when a connection was welcomed."""
+        await self._caught_up.wait()
+
+    def report_prepared(self, site_id: str, deploy_id: str, failure: str | None = None) -> None:
+        """Tell control that a deploy's manifest is loaded, or why not; told again after every reconnect."""
+        self.reports.pop((site_id, deploy_id), None)
+        self.reports[(site_id, deploy_id)] = failure
+        while len(self.reports) > MAX_REPORTS:
+            del self.reports[next(iter(self.reports))]
+        if self._session is not None:
+            self._session.report_soon((site_id, deploy_id))
+
+    async def leave(self) -> None:
+        """Give the lease back and end `run`: call it when the node no longer serves."""
+        self._leaving.set()
+        self.lease = self.lease.given_back()
+        if self._session is not None:
+            await self._session.say_leaving()
+
+    async def run(self) -> None:
+        """Follow until cancelled or `leave`; connections that end are opened again.
+
+        Raises FollowBroken, and nothing else.
+        """
+        pause_s = self.settings.first_pause_s
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self.settings.connect_timeout_s)
+        async with aiohttp.ClientSession(timeout=timeout) as client:
+            while not self._leaving.is_set():
+                try:
+                    await self._follow(client)
+                except FollowBroken:
+                    raise
+                except (aiohttp.ClientError, OSError, TimeoutError, CdnError) as exc:
+                    self.fault = str(exc) or type(exc).__name__
+                    _log.warning("following %s ended: %s", self._url, self.fault)
+                session, self._session = self._session, None
+                if session is not None and session.is_caught_up:
+                    pause_s = self.settings.first_pause_s
+                await self._pause(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+                pause_s = min(pause_s * 2, self.settings.longest_pause_s)
+
+    async def _pause(self, pause_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await self._leaving.wait()
+
+    async def _follow(self, client: aiohttp.ClientSession) -> None:
+        async with asyncio.timeout(self.settings.connect_timeout_s):
+            socket = await client.ws_connect(
+                self._url,
+                headers={"Authorization": f"Bearer {self._token}"},
+                max_msg_size=MAX_CONTROL_MESSAGE_BYTES,
+                timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
+            )
+        async with socket:
+            self._session = FollowSession(self, socket)
+            await self._session.run()
+
+    # What a session does to the node.
+
+    def granted(self, lease_s: float) -> None:
+        """Control names the length of leases; a running one is never lengthened by that."""
+        held_s = min(self.lease.lease_s, lease_s) if self.lease.sent_at is not None else lease_s
+        self.lease = Lease(self.lease.sent_at, held_s)
+        self.fault = None
+
+    def renewed(self, sent_at: float, lease_s: float) -> None:
+        """The heartbeat sent at `sent_at` was answered."""
+        if not self._leaving.is_set():
+            self.lease = Lease(self.lease.sent_at, lease_s).renewed(sent_at)
+
+    def caught_up(self) -> None:
+        """Everything that the journal held at the welcome is applied."""
+        self._caught_up.set()
+
+    async def take_records(self, records: Sequence[Record]) -> None:
+        """Make durable, apply, tell the sink. The caller acknowledges. Raises ReplicaUnavailable, FollowBroken."""
+        await self.replica.apply(records)
+        # From here to the end nothing waits: what is served never stands between two records of a batch.
+        try:
+            for record in records:
+                for fold in self._folds:
+                    fold.apply(record)
+            self._sink.on_records(records, records[-1].position)
+        except Exception as exc:
+            raise self._broken(f"records {records[0].sequence} to {records[-1].sequence}", exc) from exc
+        self.stopped = None
+
+    async def take_snapshot(self, snapshot: Snapshot) -> None:
+        """As `take_records`, for a whole state."""
+        before = self.position
+        await self.replica.replace(snapshot)
+        epoch_changed = before is None or not snapshot.position.covers(before)
+        try:
+            load_into(snapshot, self._folds)
+            self._sink.on_snapshot(snapshot.position, epoch_changed)
+        except Exception as exc:
+            raise self._broken(f"the snapshot at {snapshot.position}", exc) from exc
+        self.wants_snapshot = False
+        self.stopped = None
+
+    def _broken(self, what: str, exc: Exception) -> FollowBroken:
+        self.stopped = f"{what} could not be applied: {exc!r}"
+        return FollowBroken(self.stopped)
