@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-_ENTITY_TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
-_SEPARATOR = re.compile(r"[ \t,]*")
-_REST_OF_ELEMENT = re.compile(r"[ \t]*(?:,|$)")
+_TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
+_ENTITY_TAG = re.compile(_TAG)
+_LIST = re.compile(rf"[ \t,]*(?:{_TAG}[ \t]*(?:,[ \t,]*|\Z))*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +35,16 @@ ANY: Final = AnyEntityTag.ANY
 
 def parse_entity_tag(text: str) -> EntityTag | None:
     """A single entity tag; None when it is malformed."""
-    match = _ENTITY_TAG.fullmatch(text)
-    return None if match is None else EntityTag(match[2], match[1] is not None)
+    return _entity_tag(text) if _ENTITY_TAG.fullmatch(text) else None
 
 
 def parse_entity_tags(field: str) -> tuple[EntityTag, ...] | AnyEntityTag | None:
     """The value of If-Match or If-None-Match: a list, ANY, or None when it is malformed. The list may be empty."""
     if field.strip(" \t") == "*":
         return ANY
-    found: list[EntityTag] = []
-    at = _end(_SEPARATOR, field, 0)
-    while at < len(field):
-        match = _ENTITY_TAG.match(field, at)
-        if match is None or _REST_OF_ELEMENT.match(field, match.end()) is None:
-            return None
-        found.append(EntityTag(match[2], match[1] is not None))
-        at = _end(_SEPARATOR, field, match.end())
-    return tuple(found)
+    if not _LIST.fullmatch(field):
+        return None
+    return tuple(_entity_tag(tag) for tag in _ENTITY_TAG.findall(field))
 
 
 def strongly_equal(one: EntityTag, other: EntityTag) -> bool:
@@ -64,6 +57,5 @@ def weakly_equal(one: EntityTag, other: EntityTag) -> bool:
     return one.opaque == other.opaque
 
 
-def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
-    match = pattern.match(text, at)
-    return at if match is None else match.end()
+def _entity_tag(text: str) -> EntityTag:
+    return EntityTag(text[text.index('"') + 1 : -1], text.startswith("W"))

@@ -122,4 +122,4 @@ def _octets(noun: str, text: str) -> int:
 
 
 def _shown(text: str) -> str:
-    return ascii(text if len(text) <= 200 else text[:200] + "...")
+    return repr(text if len(text) <= 200 else text[:200] + "...")
