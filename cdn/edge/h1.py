@@ -137,13 +137,10 @@ class H1Engine:
 
     def _next_part(self) -> bytes | MessageEnd | Refused | None:
         framing = self._framing
-        if framing is None or framing.is_done:
-            self.state = EngineState.DONE
-            return MessageEnd()
-        part = framing.take(self.buffer, PART_BYTES)
+        part = None if framing is None else framing.take(self.buffer, PART_BYTES)
         if isinstance(part, Refused):
             return self._refuse(part)
-        if part is None and framing.is_done:
+        if part is None and (framing is None or framing.is_done):
             self.state = EngineState.DONE
             return MessageEnd()
         return part

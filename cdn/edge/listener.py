@@ -1,0 +1,116 @@
+"""A listening socket and the connections that came in by it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from cdn.edge.application import Application
+from cdn.edge.connection import H1Connection, ListenerCounters, Service
+from cdn.edge.head_memo import HeadMemo
+from cdn.edge.head_parser import HeadParser
+from cdn.edge.limits import HttpLimits
+
+CHECK_INTERVAL_S = 1.0
+"""How often connections are checked for timeouts: how much later than named a timeout may strike."""
+
+BACKLOG = 1024
+"""Connections that the kernel keeps until they are accepted."""
+
+
+class Listener:
+    """Serves an Application over HTTP/1.1 on one address."""
+
+    def __init__(self, server: asyncio.Server, service: Service) -> None:
+        self._server = server
+        self._service = service
+        self._all_gone = asyncio.Event()
+        self._all_gone.set()
+        service.on_connection_gone = self._note_gone
+        self._checking = asyncio.get_running_loop().create_task(self._check_forever())
+
+    @classmethod
+    async def start(
+        cls,
+        host: str,
+        port: int,
+        application: Application,
+        limits: HttpLimits,
+        *,
+        cache_name: str = "cdn",
+        scheme: str = "http",
+        monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> Listener:
+        """Listen on `host` and `port` (0: a free one, see `port`). Raises OSError when that is not possible.
+
+        `cache_name` stands in the Cache-Status of answers that the engine makes by itself.
+        """
+        service = Service(
+            application=application,
+            limits=limits,
+            parser=HeadParser(limits),
+            memo=HeadMemo(limits.max_memo_entries, limits.max_memo_bytes, limits.max_memo_head_bytes),
+            cache_name=cache_name,
+            scheme=scheme,
+            monotonic=monotonic,
+            wall=wall,
+            counters=ListenerCounters(),
+        )
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: H1Connection(service), host, port, backlog=BACKLOG)
+        return cls(server, service)
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    @property
+    def counters(self) -> ListenerCounters:
+        """What happened so far."""
+        return self._service.counters
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections are open now."""
+        return len(self._service.connections)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Accept nothing more, answer what was asked for, close; after `timeout_s` reset what is left."""
+        self._server.close()
+        for connection in tuple(self._service.connections):
+            connection.drain()
+        await self._wait_gone(timeout_s)
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Stop at once."""
+        self._server.close()
+        self._checking.cancel()
+        for connection in tuple(self._service.connections):
+            connection.abort()
+        await self._wait_gone(CHECK_INTERVAL_S)
+
+    async def _wait_gone(self, timeout_s: float) -> None:
+        if not self._service.connections:
+            return
+        self._all_gone.clear()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._all_gone.wait()
+        except TimeoutError:
+            return
+
+    def _note_gone(self) -> None:
+        if not self._service.connections:
+            self._all_gone.set()
+
+    async def _check_forever(self) -> None:
+        while True:
+            await asyncio.sleep(CHECK_INTERVAL_S)
+            now = self._service.monotonic()
+            for connection in tuple(self._service.connections):
+                connection.check(now)
