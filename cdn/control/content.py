@@ -1,0 +1,94 @@
+"""Reading what a request carries, within bounds, and writing what an answer carries."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, TypeVar
+
+import msgspec
+from aiohttp import ClientPayloadError, web
+
+from cdn.control.problem import invalid_json
+from cdn.errors import InvalidInput, TooLarge
+
+T = TypeVar("T")
+
+DECODE_ASIDE_BYTES = 256 * 1024
+"""Longer JSON is decoded on a thread: the loop also answers heartbeats."""
+
+STALL_S = 60.0
+"""Silence in the middle of a request's content after which it is given up."""
+
+_encoder = msgspec.json.Encoder()
+
+
+async def pieces(request: web.Request, max_bytes: int, stall_s: float, received_bytes: int = 0) -> AsyncIterator[bytes]:
+    """The request's content as it arrives; `received_bytes` of it were read before.
+
+    Raises TooLarge as soon as it is known to be longer than `max_bytes`; InvalidInput when the caller hangs up, or
+    sends nothing for `stall_s`.
+    """
+    announced = request.content_length
+    if announced is not None and announced > max_bytes:
+        raise _too_large(max_bytes)
+    while True:
+        try:
+            async with asyncio.timeout(stall_s):
+                piece = await request.content.readany()
+        except TimeoutError as error:
+            raise InvalidInput(f"Nothing more of the request's content came for {stall_s:g} s.") from error
+        except (web.RequestPayloadError, ClientPayloadError, ConnectionError) as error:
+            raise InvalidInput("The request's content ended early.") from error
+        if not piece:
+            return
+        received_bytes += len(piece)
+        if received_bytes > max_bytes:
+            raise _too_large(max_bytes)
+        yield piece
+
+
+async def read_content(request: web.Request, max_bytes: int, begun: bytes = b"", stall_s: float = STALL_S) -> bytes:
+    """All content of the request; `begun` is what was read of it before. Raises as `pieces`."""
+    content = bytearray(begun)
+    async for piece in pieces(request, max_bytes, stall_s, len(begun)):
+        content += piece
+    return bytes(content)
+
+
+async def read_json(request: web.Request, kind: type[T], max_bytes: int) -> T:
+    """The request's content as `kind`; no content counts as an empty object.
+
+    Raises InvalidInput naming the field that does not fit; TooLarge.
+    """
+    return await decode_json(await read_content(request, max_bytes), kind)
+
+
+async def decode_json(raw: bytes, kind: type[T]) -> T:
+    """`raw` as `kind`. Raises InvalidInput naming the field that does not fit."""
+    raw = raw or b"{}"
+    if len(raw) > DECODE_ASIDE_BYTES:
+        return await asyncio.to_thread(_decode, raw, kind)
+    return _decode(raw, kind)
+
+
+def _decode(raw: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise invalid_json(error) from error
+    except RecursionError as error:
+        raise InvalidInput("The request's content is nested too deeply.") from error
+
+
+def json_response(value: Any, status: int = 200) -> web.Response:
+    """An answer that no cache keeps."""
+    return web.Response(
+        status=status,
+        body=_encoder.encode(value),
+        headers={"Content-Type": "application/json", "Cache-Control": "no-store"},
+    )
+
+
+def _too_large(max_bytes: int) -> TooLarge:
+    return TooLarge(f"The request's content may have at most {max_bytes} bytes.")

@@ -1,0 +1,150 @@
+"""Routes about deploys."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+
+from cdn.control.archive_intake import ArchiveIntake, sniff
+from cdn.control.content import decode_json, json_response, read_content, read_json
+from cdn.control.deploys import Activation, Deploys, Proposal
+from cdn.control.route import Call
+from cdn.control.schema import (
+    ActivateDeploy,
+    CreateDeploy,
+    DeployActivatedView,
+    DeployList,
+    DeployView,
+    Rollback,
+    Uploaded,
+)
+from cdn.control.services import Services
+from cdn.control.views import deploy_view, url_of
+from cdn.errors import Conflict, InvalidInput, NotFound
+from cdn.sites.deploy import Deploy
+from cdn.sites.manifest import Manifest, parse_manifest
+from cdn.sites.name import PRODUCTION, check_alias, check_pair
+from cdn.sites.site import Site
+
+MAX_MESSAGE_BYTES = 4096
+"""A commit message; it travels to every node."""
+MAX_AUTHOR_BYTES = 256
+
+
+class DeploysApi:
+    """Create, list, show, activate and roll back."""
+
+    def __init__(self, services: Services, deploys: Deploys, intake: ArchiveIntake) -> None:
+        self._services = services
+        self._deploys = deploys
+        self._intake = intake
+
+    async def create(self, call: Call) -> web.Response:
+        """The content is JSON that names uploaded blobs, or an archive; its first bytes say which."""
+        wait_s = self._services.wait_s(call)
+        site = self._services.site_of(call)
+        begun = await sniff(call.request, self._services.settings.stall_timeout_s)
+        if begun.is_json:
+            proposal, uploaded = await self._proposal_of_json(call, site, begun.content), None
+        else:
+            proposal, uploaded = await self._proposal_of_archive(call, site, begun.content)
+        activation = await self._deploys.create(proposal, call.caller.actor)
+        return await self._answer(site, activation, wait_s, 201, uploaded)
+
+    async def list(self, call: Call) -> web.Response:
+        site = self._services.site_of(call)
+        deploys = self._services.catalog.deploys(site.id)
+        return json_response(DeployList(tuple(self._view(site, deploy) for deploy in deploys)))
+
+    async def show(self, call: Call) -> web.Response:
+        site = self._services.site_of(call)
+        return json_response(self._view(site, self._deploys.find(site, call.path["deploy_id"])))
+
+    async def activate(self, call: Call) -> web.Response:
+        wait_s = self._services.wait_s(call)
+        site = self._services.site_of(call)
+        wanted = await read_json(call.request, ActivateDeploy, self._services.settings.max_request_bytes)
+        deploy = self._deploys.find(site, call.path["deploy_id"])
+        alias = _alias_of(wanted.alias, site, deploy.alias)
+        return await self._answer(site, await self._deploys.activate(site, alias, deploy, call.caller.actor), wait_s)
+
+    async def roll_back(self, call: Call) -> web.Response:
+        services = self._services
+        wait_s = services.wait_s(call)
+        site = services.site_of(call)
+        wanted = await read_json(call.request, Rollback, services.settings.max_request_bytes)
+        alias = _alias_of(wanted.alias, site, PRODUCTION)
+        state = services.catalog.alias(site.id, alias)
+        if state is None or state.active is None:
+            raise NotFound(f"Nothing is active on the alias {alias!r} of {site.name!r}.")
+        if wanted.to is not None:
+            deploy = self._deploys.find(site, wanted.to)
+        else:
+            former = services.catalog.rollback_target(site.id, alias)
+            if former is None:
+                raise Conflict(f"There is no older deploy on the alias {alias!r} of {site.name!r} to go back to.")
+            deploy = former
+        return await self._answer(site, await self._deploys.activate(site, alias, deploy, call.caller.actor), wait_s)
+
+    async def _proposal_of_json(self, call: Call, site: Site, begun: bytes) -> Proposal:
+        services = self._services
+        unexpected = [name for name in ("alias", "message", "author") if name in call.query]
+        if unexpected:
+            raise InvalidInput(
+                f"With JSON content, {unexpected[0]} belongs into the content, not the query.", field=unexpected[0]
+            )
+        raw = await read_content(call.request, services.settings.max_manifest_bytes, begun)
+        wanted = await decode_json(raw, CreateDeploy)
+        manifest = await asyncio.to_thread(self._parse, bytes(wanted.manifest))
+        session = None if wanted.upload is None else services.sessions.find(site.id, wanted.upload)
+        return Proposal(
+            site,
+            _alias_of(wanted.alias, site, PRODUCTION),
+            manifest,
+            author=_text(wanted.author or call.caller.actor, "author", MAX_AUTHOR_BYTES),
+            message=_text(wanted.message, "message", MAX_MESSAGE_BYTES),
+            session=session,
+        )
+
+    async def _proposal_of_archive(self, call: Call, site: Site, begun: bytes) -> tuple[Proposal, Uploaded]:
+        alias = _alias_of(call.query.get("alias"), site, PRODUCTION)
+        author = _text(call.query.get("author") or call.caller.actor, "author", MAX_AUTHOR_BYTES)
+        message = _text(call.query.get("message", ""), "message", MAX_MESSAGE_BYTES)
+        taken = await self._intake.take(site.id, call.request, begun)
+        return Proposal(site, alias, taken.manifest, author, message, taken.session), taken.uploaded
+
+    def _parse(self, raw: bytes) -> Manifest:
+        try:
+            return parse_manifest(raw, self._services.settings.bundle)
+        except InvalidInput as error:
+            error.field = f"manifest.{error.field}" if error.field else "manifest"
+            raise
+
+    async def _answer(
+        self, site: Site, activation: Activation, wait_s: float, status: int = 200, uploaded: Uploaded | None = None
+    ) -> web.Response:
+        view = DeployActivatedView(
+            deploy=self._view(site, activation.deploy),
+            alias=activation.alias,
+            url=url_of(self._services.settings, site, activation.alias),
+            receipt=await self._services.receipt(activation.record, wait_s),
+            unprepared=activation.unprepared,
+            uploaded=uploaded,
+        )
+        return json_response(view, status)
+
+    def _view(self, site: Site, deploy: Deploy) -> DeployView:
+        return deploy_view(self._services.catalog, site, deploy)
+
+
+def _alias_of(text: str | None, site: Site, otherwise: str) -> str:
+    alias = otherwise if text is None else check_alias(text)
+    check_pair(alias, site.name)
+    return alias
+
+
+def _text(text: str, field: str, max_bytes: int) -> str:
+    if len(text.encode("utf-8", "surrogatepass")) > max_bytes:
+        raise InvalidInput(f"{field} has at most {max_bytes} bytes.", field=field)
+    return text

@@ -1,0 +1,106 @@
+"""The control plane as one thing: give it its parts, start it, mount its application."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+
+from aiohttp import web
+
+from cdn.control.app import application_of
+from cdn.control.archive_intake import ArchiveIntake
+from cdn.control.auth import Authenticator
+from cdn.control.hub import HEARTBEAT_S, LEASE_S, FollowHub
+from cdn.control.node_directory import NodeDirectory
+from cdn.control.proofs import Proofs
+from cdn.control.services import Services
+from cdn.control.settings import ControlSettings
+from cdn.control.snapshot_keeper import SnapshotKeeper
+from cdn.control.state import ControlState
+from cdn.control.token import make_token
+from cdn.control.token_fold import TokenFold
+from cdn.control.upload_session import UploadSessions
+from cdn.journal.catalog_fold import CatalogFold
+from cdn.journal.journal import Journal
+from cdn.origin.store import ObjectStore
+from cdn.purge.floors import Floors
+
+
+class ControlPlane:
+    """Control without a listener. It uses journal, store and directory and leaves closing them to whoever opened them.
+
+    `clock` is wall time, `monotonic` the clock on which the directory counts leases.
+    """
+
+    def __init__(
+        self,
+        settings: ControlSettings,
+        journal: Journal,
+        store: ObjectStore,
+        directory: NodeDirectory,
+        *,
+        heartbeat_s: float = HEARTBEAT_S,
+        lease_s: float = LEASE_S,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        catalog_fold, floors, tokens = CatalogFold(settings.zone), Floors(), TokenFold()
+        self._settings = settings
+        self.state = ControlState(journal, (catalog_fold, floors, tokens))
+        self.snapshots = SnapshotKeeper(settings, self.state, floors, store)
+        authenticator = Authenticator(tokens, clock)
+        self.hub = FollowHub(
+            journal,
+            self.snapshots.take,
+            directory,
+            authenticator.is_node,
+            heartbeat_s=heartbeat_s,
+            lease_s=lease_s,
+        )
+        self.services = Services(
+            settings=settings,
+            state=self.state,
+            catalog_fold=catalog_fold,
+            tokens=tokens,
+            store=store,
+            directory=directory,
+            hub=self.hub,
+            proofs=Proofs(store, settings.max_proven_digests),
+            sessions=UploadSessions(settings, clock),
+            authenticator=authenticator,
+            clock=clock,
+            monotonic=monotonic,
+        )
+        self._intake = ArchiveIntake(self.services)
+
+    async def start(self) -> None:
+        """Load the newest snapshot and apply what the journal has after it.
+
+        Raises Unavailable when journal or store do not answer or do not fit together.
+        """
+        shutil.rmtree(self._settings.staging_dir, ignore_errors=True)
+        self._settings.staging_dir.mkdir(parents=True)
+        await self.state.start(await self.snapshots.load())
+        self.snapshots.start()
+
+    def application(self) -> web.Application:
+        """The API, ready to be mounted on a listener. New at every call."""
+        return application_of(self.services, self._intake)
+
+    async def aclose(self) -> None:
+        """Close followers' connections and stop background work."""
+        await self.hub.aclose()
+        await self.snapshots.aclose()
+        await self.state.aclose()
+
+    async def create_token(self, scopes: tuple[str, ...], *, note: str, expires_at: float | None = None) -> str:
+        """A new token's text, recorded durably: how the composition root makes the first ones."""
+        text, created = make_token(scopes, expires_at=expires_at, note=note)
+        await self.state.append(f"token/{created.token_id}", lambda: created, "control")
+        return text
+
+    def has_scope(self, token: str, scope: str) -> bool:
+        """Whether this token works now and has exactly this scope among its own."""
+        caller = self.services.authenticator.verify(token)
+        return caller is not None and scope in caller.scopes

@@ -1,0 +1,57 @@
+"""Routes about purges and receipts."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from cdn.control.content import json_response, read_json
+from cdn.control.route import Call
+from cdn.control.schema import ReceiptView
+from cdn.control.services import Services
+from cdn.control.views import receipt_view
+from cdn.errors import InvalidInput, NotFound
+from cdn.journal.journal import Trimmed
+from cdn.journal.record import Purged
+from cdn.purge.request import PurgeRequest, scopes_of
+from cdn.sites.site import Site
+
+
+class PurgesApi:
+    """Purge, and ask how far a record has come."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def purge(self, call: Call) -> web.Response:
+        services = self._services
+        wait_s = services.wait_s(call)
+        site = services.site_of(call)
+        wanted = await read_json(call.request, PurgeRequest, services.settings.max_request_bytes)
+        scopes = scopes_of(wanted, lambda host: self._is_host_of(host, site))
+        change = Purged(site.id, tuple(scope.to_record() for scope in scopes), wanted.soft)
+        record = await services.state.append_always(f"purge/{site.id}", change, call.caller.actor)
+        return _answer(await services.receipt(record, wait_s))
+
+    async def receipt(self, call: Call) -> web.Response:
+        services = self._services
+        wait_s = services.wait_s(call)
+        text = call.path["sequence"]
+        if not text.isascii() or not text.isdigit() or len(text) > 18:
+            raise InvalidInput(f"A receipt is asked for by its sequence, a number, not {text!r}.", field="sequence")
+        sequence = int(text)
+        if not 1 <= sequence <= services.state.position.sequence:
+            raise NotFound(f"There is no record {sequence}: the last one is {services.state.position.sequence}.")
+        records = await services.state.journal.read(sequence - 1, limit=1)
+        if isinstance(records, Trimmed) or not records:
+            raise NotFound(f"The record {sequence} is no longer kept; every node that serves has applied it.")
+        receipt = await services.directory.wait_complete(records[0].position, records[0].at, wait_s)
+        return json_response(receipt_view(receipt))
+
+    def _is_host_of(self, host: str, site: Site) -> bool:
+        """Whether URLs of this host are the site's: its own hosts with any alias, and its domains."""
+        binding = self._services.catalog.bind(host)
+        return binding is not None and binding.site_id == site.id
+
+
+def _answer(receipt: ReceiptView) -> web.Response:
+    return json_response(receipt, 200 if receipt.complete else 202)

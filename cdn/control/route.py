@@ -1,0 +1,98 @@
+"""A route of the API as data: what the dispatcher enforces and what OpenAPI says come from the same place."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from aiohttp import web
+
+from cdn.control.auth import ANONYMOUS, Caller
+from cdn.control.token import Verb
+from cdn.errors import InvalidInput
+
+
+class Access(Enum):
+    """Who may call a route at all. Handlers narrow it further where a token sees only some of the things."""
+
+    ANYBODY = "anybody"
+    ANY_TOKEN = "any-token"  # noqa: S105 -- a word, not a secret
+    ADMIN = "admin"
+    NODE = "node"
+    READ = "read"
+    PURGE = "purge"
+    DEPLOY = "deploy"
+    SITE_ADMIN = "site-admin"
+
+    @property
+    def verb(self) -> Verb | None:
+        """What the token must allow on the site in the path; None when the route is not about one site."""
+        return _VERBS.get(self)
+
+
+_VERBS = {
+    Access.READ: Verb.READ,
+    Access.PURGE: Verb.PURGE,
+    Access.DEPLOY: Verb.DEPLOY,
+    Access.SITE_ADMIN: Verb.ADMIN,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A query parameter: a string, or a number when `is_number`."""
+
+    name: str
+    summary: str
+    is_number: bool = False
+    is_required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request on its way to a handler: who sent it and what stood in its target."""
+
+    request: web.Request
+    caller: Caller = ANONYMOUS
+    path: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+
+    def wait_s(self, longest_s: float) -> float:
+        """The `wait` of the query, 0 when absent. Raises InvalidInput."""
+        text = self.query.get("wait", "0").removesuffix("s")
+        try:
+            seconds = float(text)
+        except ValueError as error:
+            raise InvalidInput(f"wait is a number of seconds, not {text!r}.", field="wait") from error
+        if not 0 <= seconds <= longest_s:
+            raise InvalidInput(f"wait is between 0 and {longest_s:g} seconds, not {text}.", field="wait")
+        return seconds
+
+
+Handler = Callable[[Call], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`takes` and `gives` are msgspec types; `gives` maps each success status to what comes with it."""
+
+    method: str
+    path: str
+    operation: str
+    summary: str
+    handler: Handler
+    access: Access
+    gives: Mapping[int, Any]
+    takes: Any = None
+    takes_bytes: bool = False
+    query: tuple[Parameter, ...] = ()
+
+    @property
+    def path_names(self) -> tuple[str, ...]:
+        """The names between braces in the path."""
+        return tuple(part[1:-1] for part in self.path.split("/") if part.startswith("{"))
+
+
+WAIT = Parameter("wait", "Seconds to wait until the receipt is complete", is_number=True)

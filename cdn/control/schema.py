@@ -1,0 +1,290 @@
+"""What the API takes and gives, as types. OpenAPI is made from these."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class _Content(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    pass
+
+
+# ---- what it takes
+
+
+class CreateSite(_Content, frozen=True):
+    name: str
+    settings: dict[str, Any] = {}
+
+
+class ChangeSite(_Content, frozen=True):
+    """Settings that are named change; the others stay."""
+
+    settings: dict[str, Any]
+
+
+class OpenUpload(_Content, frozen=True):
+    """`blobs` maps the SHA-256 (lower-case hex) of each file's content to its size in bytes."""
+
+    blobs: dict[str, int]
+
+
+class AskUploadUrls(_Content, frozen=True):
+    digests: tuple[str, ...]
+
+
+class CreateDeploy(_Content, frozen=True):
+    """`manifest` is the bundle's manifest; `upload` the session that pins its digests."""
+
+    manifest: msgspec.Raw
+    upload: str | None = None
+    alias: str | None = None
+    message: str = ""
+    author: str | None = None
+
+
+class ActivateDeploy(_Content, frozen=True):
+    """`alias`: the one to point at the deploy; the alias it was made for when left out."""
+
+    alias: str | None = None
+
+
+class Rollback(_Content, frozen=True):
+    """`to`: a deploy id; the deploy that was active before when left out."""
+
+    to: str | None = None
+    alias: str | None = None
+
+
+class AddDomain(_Content, frozen=True):
+    domain: str
+
+
+class CreateToken(_Content, frozen=True):
+    """`expires_s` None: until it is revoked."""
+
+    scopes: tuple[str, ...]
+    expires_s: float | None = None
+    note: str = ""
+
+
+# ---- what it gives
+
+
+class SiteView(_Content, frozen=True):
+    """`active` is the deploy that the site's own host answers from."""
+
+    id: str
+    name: str
+    created_at: float
+    settings: dict[str, Any]
+    host: str
+    url: str
+    domains: tuple[str, ...]
+    active: str | None
+
+
+class SiteList(_Content, frozen=True):
+    sites: tuple[SiteView, ...]
+
+
+class PositionView(_Content, frozen=True):
+    epoch: str
+    sequence: int
+
+
+class NodeReceiptView(_Content, frozen=True):
+    node: str
+    outcome: str
+    applied_at: float | None
+
+
+class ReceiptView(_Content, frozen=True):
+    """What every node has done with the record at `position`."""
+
+    position: PositionView
+    recorded_at: float
+    complete: bool
+    nodes: tuple[NodeReceiptView, ...]
+
+
+class SiteRemovedView(_Content, frozen=True):
+    """Tokens and domains that went with the site."""
+
+    receipt: ReceiptView
+    domains: tuple[str, ...]
+    tokens: tuple[str, ...]
+
+
+class UploadView(_Content, frozen=True):
+    """`missing` are the digests to upload; `direct` says whether the store takes them without control in between."""
+
+    id: str
+    expires_at: float
+    missing: tuple[str, ...]
+    direct: bool
+
+
+class UploadUrl(_Content, frozen=True):
+    """`fields` have to be sent with the PUT exactly as they are."""
+
+    url: str
+    fields: dict[str, str]
+
+
+class UploadUrls(_Content, frozen=True):
+    urls: dict[str, UploadUrl]
+
+
+class BlobStored(_Content, frozen=True):
+    digest: str
+    size_bytes: int
+
+
+class DeployView(_Content, frozen=True):
+    id: str
+    site: str
+    alias: str
+    manifest_digest: str
+    file_count: int
+    size_bytes: int
+    author: str
+    message: str
+    prepared_at: float
+    sequence: int
+    active_on: tuple[str, ...]
+
+
+class DeployList(_Content, frozen=True):
+    """Newest first."""
+
+    deploys: tuple[DeployView, ...]
+
+
+class Unprepared(_Content, frozen=True):
+    """A node that had not loaded the manifest when the deploy was activated."""
+
+    node: str
+    reason: str
+
+
+class Uploaded(_Content, frozen=True):
+    """What of an archive was new to the site."""
+
+    blobs: int
+    size_bytes: int
+
+
+class DeployActivatedView(_Content, frozen=True):
+    """`url` answers from the deploy wherever `receipt` says applied."""
+
+    deploy: DeployView
+    alias: str
+    url: str
+    receipt: ReceiptView
+    unprepared: tuple[Unprepared, ...] = ()
+    uploaded: Uploaded | None = None
+
+
+class DomainView(_Content, frozen=True):
+    domain: str
+    site: str
+
+
+class DomainAddedView(_Content, frozen=True):
+    domain: str
+    site: str
+    receipt: ReceiptView
+
+
+class DomainList(_Content, frozen=True):
+    domains: tuple[DomainView, ...]
+
+
+class ReceiptOnly(_Content, frozen=True):
+    receipt: ReceiptView
+
+
+class TokenView(_Content, frozen=True):
+    id: str
+    scopes: tuple[str, ...]
+    created_at: float
+    expires_at: float | None
+    note: str
+
+
+class TokenCreatedView(_Content, frozen=True):
+    """`token` is shown this once and kept nowhere."""
+
+    id: str
+    token: str
+    scopes: tuple[str, ...]
+    expires_at: float | None
+    note: str
+
+
+class TokenList(_Content, frozen=True):
+    tokens: tuple[TokenView, ...]
+
+
+class NodeStatus(_Content, frozen=True):
+    """`lag` counts the records it has not applied, None when it follows another epoch or was never heard.
+
+    `stopped` says why it no longer follows.
+    """
+
+    node: str
+    program: str
+    connected: bool
+    position: PositionView | None
+    lag: int | None
+    answered_at: float | None
+    stopped: str | None
+    facts: dict[str, Any]
+    counters: dict[str, int]
+
+
+class Status(_Content, frozen=True):
+    program: str
+    position: PositionView
+    sites: int
+    nodes: tuple[NodeStatus, ...]
+
+
+class NodeExplanation(_Content, frozen=True):
+    """One of `result` and `failure` is set."""
+
+    node: str
+    result: Any = None
+    failure: str | None = None
+
+
+class Explanation(_Content, frozen=True):
+    """Why a URL is answered as it is, as control and each node see it. `site` None: no site has this host."""
+
+    url: str
+    host: str
+    target: str
+    site: str | None
+    alias: str | None
+    deploy: str | None
+    position: PositionView
+    nodes: tuple[NodeExplanation, ...]
+
+
+class Health(_Content, frozen=True):
+    status: str
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """RFC 9457. `field` names what was wrong in the request, `details` lists every single fault."""
+
+    type: str
+    title: str
+    status: int
+    detail: str = ""
+    instance: str | None = None
+    field: str | None = None
+    details: tuple[str, ...] = ()

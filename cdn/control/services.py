@@ -1,0 +1,69 @@
+"""What handlers work with, put together once by ControlPlane."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cdn.control.auth import Authenticator
+from cdn.control.hub import FollowHub
+from cdn.control.node_directory import NodeDirectory
+from cdn.control.proofs import Proofs
+from cdn.control.route import Call
+from cdn.control.schema import ReceiptView
+from cdn.control.settings import ControlSettings
+from cdn.control.state import ControlState
+from cdn.control.token_fold import TokenFold
+from cdn.control.upload_session import UploadSessions
+from cdn.control.views import receipt_view
+from cdn.errors import NotFound
+from cdn.journal.catalog_fold import CatalogFold
+from cdn.journal.record import Record
+from cdn.origin.store import ObjectStore
+from cdn.sites.catalog import Catalog
+from cdn.sites.site import Site
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts behind every route."""
+
+    settings: ControlSettings
+    state: ControlState
+    catalog_fold: CatalogFold
+    tokens: TokenFold
+    store: ObjectStore
+    directory: NodeDirectory
+    hub: FollowHub
+    proofs: Proofs
+    sessions: UploadSessions
+    authenticator: Authenticator
+    clock: Callable[[], float]
+    """Wall time in seconds."""
+    monotonic: Callable[[], float]
+    """The clock on which the directory counts leases."""
+
+    @property
+    def catalog(self) -> Catalog:
+        """The catalog as of `state.position`."""
+        return self.catalog_fold.catalog
+
+    def site_named(self, name: str) -> Site:
+        """Raises NotFound."""
+        site = self.catalog.site_named(name)
+        if site is None:
+            raise NotFound(f"There is no site {name!r}.")
+        return site
+
+    def site_of(self, call: Call) -> Site:
+        """The site in the call's path; the dispatcher has checked the scopes already. Raises NotFound."""
+        return self.site_named(call.path["name"])
+
+    async def receipt(self, record: Record, wait_s: float) -> ReceiptView:
+        """What nodes have done with `record`, after waiting until all have or the time is over."""
+        receipt = await self.directory.wait_complete(record.position, record.at, wait_s)
+        return receipt_view(receipt)
+
+    def wait_s(self, call: Call) -> float:
+        """The call's `?wait=`. Raises InvalidInput."""
+        return call.wait_s(self.settings.max_wait_s)

@@ -1,0 +1,83 @@
+"""Every limit of the control plane, with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cdn.sites.manifest import BundleLimits
+
+
+@dataclass(frozen=True, slots=True)
+class ControlSettings:
+    """`zone` is the CDN's own DNS zone; `data_dir` is where control keeps files of its own."""
+
+    zone: str
+    data_dir: Path
+
+    public_scheme: str = "http"
+    """Scheme and port of the URLs that answers mention: where visitors reach an edge."""
+    public_port: int | None = None
+
+    max_request_bytes: int = 1024 * 1024
+    """Content of an ordinary request: none needs more than a purge of 1,000 long URLs."""
+    max_manifest_bytes: int = 64 * 1024 * 1024
+    """Content of a request that names every file of a bundle: 100,000 files at some 600 octets each."""
+    bundle: BundleLimits = field(default_factory=BundleLimits)
+    """Bounds of one bundle, however it arrives."""
+
+    max_wait_s: float = 300.0
+    """Longest `?wait=`: a caller who hangs up is not noticed before."""
+    explain_timeout_s: float = 5.0
+    """How long a node may think about an explanation."""
+    max_explaining_nodes: int = 16
+    """Nodes asked when an explanation names none: answers stay readable."""
+    stall_timeout_s: float = 60.0
+    """Silence in the middle of a request's content after which it is given up: a stalled upload holds a slot."""
+
+    upload_session_s: float = 3600.0
+    """How long a session pins its digests: long enough for 50 GiB over a slow line to be tried again."""
+    max_sessions: int = 256
+    """Open upload sessions of all sites."""
+    max_sessions_per_site: int = 32
+    """A site's fair share of them."""
+    max_session_digests: int = 500_000
+    """Digests pinned by all sessions together: some 150 MB of memory at the most."""
+    max_proven_digests: int = 400_000
+    """Digests remembered as proven, of all sites: some 80 MB; more are looked up in the store again."""
+    max_urls_per_request: int = 1000
+    """Presigned URLs in one answer: about 1 MB of JSON."""
+    presigned_url_s: int = 3600
+    """How long a presigned URL works; never longer than its session."""
+
+    max_concurrent_blobs: int = 64
+    """Blobs on their way through control at one time; more wait on their connections."""
+    max_concurrent_archives: int = 2
+    """Archives unpacked at one time: each may stage a whole bundle on disk."""
+    max_waiting_archives: int = 16
+    """Archives whose senders wait for their turn; more are asked to come back."""
+    max_archive_bytes: int = 8 * 1024**3
+    """An archive as it is sent, compressed or not."""
+    max_staged_bytes: int = 50 * 1024**3
+    """What one archive may unpack to."""
+    max_archive_ratio: float = 200.0
+    """Unpacked bytes for one byte sent: text compresses 10 fold, bombs a thousand fold."""
+    max_concurrent_puts: int = 16
+    """Parallel writes to the store for one archive."""
+
+    max_sites: int = 100_000
+    """Sites in memory: about 2 KB each."""
+    max_tokens: int = 10_000
+    """Tokens in memory and in every snapshot."""
+
+    snapshot_every_records: int = 10_000
+    """A start replays at most about this many records."""
+    keep_records: int = 10_000
+    """Records kept behind a snapshot, so that nodes that were away for a while resume without one."""
+    keep_snapshots: int = 2
+    """The newest and one to fall back on."""
+
+    @property
+    def staging_dir(self) -> Path:
+        """Where archives are unpacked; emptied at start."""
+        return self.data_dir / "staging"

@@ -1,0 +1,98 @@
+"""Routes about sites."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from aiohttp import web
+
+from cdn.control.content import json_response, read_json
+from cdn.control.route import Call
+from cdn.control.schema import ChangeSite, CreateSite, SiteList, SiteRemovedView
+from cdn.control.services import Services
+from cdn.control.token import Verb
+from cdn.control.views import site_view
+from cdn.errors import Conflict, NotFound
+from cdn.journal.record import Change, SiteChanged, SiteCreated, SiteRemoved
+from cdn.sites.name import check_site_name
+from cdn.sites.settings import settings_from, settings_to
+from cdn.sites.site import Site
+
+
+class SitesApi:
+    """Create, list, show, change and remove."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def create(self, call: Call) -> web.Response:
+        services = self._services
+        wanted = await read_json(call.request, CreateSite, services.settings.max_request_bytes)
+        name = check_site_name(wanted.name)
+        settings = settings_to(settings_from(wanted.settings))
+        site_id = secrets.token_hex(8)
+
+        def decide() -> Change:
+            if services.catalog.site_named(name) is not None:
+                raise Conflict(f"There is a site {name!r} already: choose another name or remove it first.")
+            if len(services.catalog.sites()) >= services.settings.max_sites:
+                raise Conflict(f"There are {services.settings.max_sites} sites, the limit: remove one first.")
+            return SiteCreated(site_id, name, settings)
+
+        await services.state.append(f"site/{name}", decide, call.caller.actor)
+        return json_response(self._view(services.site_named(name)), 201)
+
+    async def list(self, call: Call) -> web.Response:
+        services = self._services
+        sites = sorted(services.catalog.sites(), key=lambda site: site.name)
+        return json_response(
+            SiteList(tuple(self._view(site) for site in sites if call.caller.may(Verb.READ, site.name)))
+        )
+
+    async def show(self, call: Call) -> web.Response:
+        return json_response(self._view(self._services.site_of(call)))
+
+    async def change(self, call: Call) -> web.Response:
+        services = self._services
+        wanted = await read_json(call.request, ChangeSite, services.settings.max_request_bytes)
+        site_id = services.site_of(call).id
+
+        def decide() -> Change:
+            present = services.catalog.site(site_id)
+            if present is None:
+                raise _gone(call)
+            merged: dict[str, Any] = {**settings_to(present.settings), **wanted.settings}
+            return SiteChanged(site_id, settings_to(settings_from(merged)))
+
+        await services.state.append(f"site-id/{site_id}", decide, call.caller.actor)
+        site = services.catalog.site(site_id)
+        if site is None:
+            raise _gone(call)
+        return json_response(self._view(site))
+
+    async def remove(self, call: Call) -> web.Response:
+        """One record removes the site: its domains, tokens and stored responses go with it at the same sequence."""
+        services = self._services
+        wait_s = services.wait_s(call)
+        site = services.site_of(call)
+        domains = tuple(sorted(services.catalog.domains(site.id)))
+        tokens = tuple(token.token_id for token in services.tokens.of_site(site.name))
+
+        def decide() -> Change:
+            present = services.catalog.site_named(site.name)
+            if present is None or present.id != site.id:
+                raise _gone(call)
+            return SiteRemoved(site.id)
+
+        record = await services.state.append(f"site/{site.name}", decide, call.caller.actor)
+        services.sessions.close_site(site.id)
+        services.proofs.forget_site(site.id)
+        return json_response(SiteRemovedView(await services.receipt(record, wait_s), domains, tokens))
+
+    def _view(self, site: Site) -> Any:
+        return site_view(self._services.settings, self._services.catalog, site)
+
+
+def _gone(call: Call) -> NotFound:
+    return NotFound(f"The site {call.path['name']!r} was removed meanwhile.")

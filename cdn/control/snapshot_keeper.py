@@ -1,0 +1,123 @@
+"""Control's own snapshots in the object store: a start replays a bounded number of records (DESIGN section 3).
+
+A snapshot is durable in the store before the journal forgets a record that it covers. `keep_records` stay behind it,
+so that a node that was away for a while resumes without a snapshot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from cdn.control.settings import ControlSettings
+from cdn.control.state import RETRY_FIRST_S, RETRY_LONGEST_S, ControlState
+from cdn.errors import Unavailable
+from cdn.fleet.position import Position
+from cdn.journal.record import Audience
+from cdn.journal.snapshot import Snapshot, UnreadableSnapshot, decode, encode, load_into, take
+from cdn.origin.store import ObjectMissing, ObjectStore
+from cdn.purge.floors import Floors
+
+log = logging.getLogger(__name__)
+
+PREFIX = "control/snapshots/"
+EVERY_AUDIENCE = frozenset(Audience)
+
+
+def snapshot_key(position: Position) -> str:
+    """Where a snapshot lives; keys of an epoch sort by sequence."""
+    return f"{PREFIX}{position.epoch}/{position.sequence:020d}"
+
+
+class SnapshotKeeper:
+    """Writes a snapshot every `snapshot_every_records` and trims the journal behind it."""
+
+    def __init__(self, settings: ControlSettings, state: ControlState, floors: Floors, store: ObjectStore) -> None:
+        self._settings = settings
+        self._state = state
+        self._floors = floors
+        self._store = store
+        self._saved = 0
+        self._due = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def saved(self) -> int:
+        """The sequence of the newest snapshot in the store, 0 when there is none."""
+        return self._saved
+
+    async def load(self) -> int:
+        """Put the newest readable snapshot of this epoch into the folds; its sequence, 0 when there is none.
+
+        Raises StoreUnavailable.
+        """
+        end = await self._state.journal.position()
+        for key in reversed(await self._keys()):
+            try:
+                snapshot = await asyncio.to_thread(decode, await self._store.get(key))
+            except (UnreadableSnapshot, ObjectMissing) as error:
+                log.warning("the snapshot %s cannot be used: %s", key, error)
+                continue
+            if snapshot.position.epoch != end.epoch or snapshot.position.sequence > end.sequence:
+                log.warning("the snapshot %s is not of this journal, which ends at %s", key, end)
+                continue
+            load_into(snapshot, self._state.folds)
+            self._saved = snapshot.position.sequence
+            return self._saved
+        return 0
+
+    def start(self) -> None:
+        """Watch the state from now on."""
+        self._state.watch(self._note)
+        self._note(self._state.position)
+        self._task = asyncio.create_task(self._run(), name="control-snapshots")
+
+    async def aclose(self) -> None:
+        """Stop; a snapshot being written is left or complete, never half."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._task = None
+
+    def take(self, audiences: frozenset[Audience]) -> Snapshot:
+        """What these audiences may read, at the state's position."""
+        return take(self._state.folds, self._state.position, floor_horizon=self._floors.horizon, audiences=audiences)
+
+    async def save(self) -> None:
+        """Write a snapshot of now, drop the oldest ones and trim the journal. Raises Unavailable."""
+        snapshot = self.take(EVERY_AUDIENCE)
+        content = await asyncio.to_thread(encode, snapshot)
+        await self._store.put(snapshot_key(snapshot.position), content)
+        self._saved = snapshot.position.sequence
+        keys = await self._keys()
+        kept = keys[-self._settings.keep_snapshots :]
+        for key in keys[: -len(kept)]:
+            await self._store.delete(key)
+        oldest_kept = int(kept[0].rsplit("/", 1)[1])
+        through = min(oldest_kept, self._saved - self._settings.keep_records)
+        if through > 0:
+            await self._state.journal.trim(through)
+
+    async def _keys(self) -> list[str]:
+        prefix = f"{PREFIX}{self._state.journal.epoch}/"
+        return sorted([facts.key async for facts in self._store.scan(prefix)])
+
+    def _note(self, position: Position) -> None:
+        if position.sequence - self._saved >= self._settings.snapshot_every_records:
+            self._due.set()
+
+    async def _run(self) -> None:
+        pause_s = RETRY_FIRST_S
+        while True:
+            await self._due.wait()
+            try:
+                await self.save()
+            except Unavailable as error:
+                log.warning("no snapshot could be kept, trying again: %s", error)
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, RETRY_LONGEST_S)
+                continue
+            pause_s = RETRY_FIRST_S
+            self._due.clear()
+            self._note(self._state.position)

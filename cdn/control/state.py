@@ -1,0 +1,183 @@
+"""What control knows: its folds, kept at the end of the journal. Every append goes through here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from cachetools import LRUCache
+
+from cdn.errors import Conflict, Unavailable
+from cdn.fleet.position import Position
+from cdn.journal.fold import Fold
+from cdn.journal.journal import Conflicted, Journal, JournalUnavailable, Trimmed
+from cdn.journal.record import Audience, Change, Draft, Record, TokenCreated, TokenRevoked
+
+log = logging.getLogger(__name__)
+
+MAX_APPEND_ATTEMPTS = 64
+"""Lost races on one subject before the caller is told: each loss means that another's append went in."""
+MAX_KNOWN_SUBJECTS = 100_000
+"""Subjects whose last sequence is remembered; a forgotten one costs an append that is refused and tried again."""
+READ_BATCH = 1000
+"""Records applied between two looks at the loop."""
+RETRY_FIRST_S = 0.05
+RETRY_LONGEST_S = 2.0
+
+
+class StateStuck(Unavailable):
+    """A record of the journal could not be applied. Nothing more is until the program is upgraded or repaired."""
+
+
+class ControlState:
+    """Applies records in order, each once, and appends with compare-and-set.
+
+    After `append` has returned, the record is durable and every fold has applied it.
+    """
+
+    def __init__(self, journal: Journal, folds: Sequence[Fold]) -> None:
+        self.journal = journal
+        self.folds = tuple(folds)
+        self._applied = 0
+        self._applying = asyncio.Lock()
+        self._known: LRUCache[str, int] = LRUCache(MAX_KNOWN_SUBJECTS)
+        self._tail: asyncio.Task[None] | None = None
+        self._stuck: Exception | None = None
+        self._watchers: list[Callable[[Position], None]] = []
+
+    @property
+    def position(self) -> Position:
+        """The last record that the folds have applied."""
+        return Position(self.journal.epoch, self._applied)
+
+    def watch(self, watcher: Callable[[Position], None]) -> None:
+        """Calls `watcher` after every batch of applied records. It must not wait."""
+        self._watchers.append(watcher)
+
+    async def start(self, loaded: int = 0) -> None:
+        """Catch up with the journal; the folds hold what was up to `loaded` already. Then keep up with it.
+
+        Raises JournalUnavailable, StateStuck; Unavailable when records after `loaded` are no longer kept.
+        """
+        self._applied = loaded
+        end = await self.journal.position()
+        if loaded > end.sequence:
+            raise StateStuck(
+                f"The snapshot stands at {loaded} and the journal ends at {end.sequence}: the journal has lost "
+                "records. Restore it; a restored journal starts a new epoch."
+            )
+        await self.catch_up(end.sequence)
+        self._tail = asyncio.create_task(self._follow(), name="control-state")
+
+    async def aclose(self) -> None:
+        """Stop keeping up. The journal stays open: it is not ours."""
+        if self._tail is None:
+            return
+        self._tail.cancel()
+        await asyncio.gather(self._tail, return_exceptions=True)
+        self._tail = None
+
+    async def append(self, subject: str, decide: Callable[[], Change], actor: str) -> Record:
+        """Record what `decide` says, durably and against an unchanged `subject`.
+
+        `decide` looks at the folds, which stand at or after the subject's last record, and returns the change or
+        raises (Conflict, NotFound, ...). When another append on the subject goes first it is asked again.
+        Raises what it raises; JournalUnavailable; Conflict after MAX_APPEND_ATTEMPTS lost races.
+        """
+        for _ in range(MAX_APPEND_ATTEMPTS):
+            self._require_moving()
+            expected = self._known.get(subject, 0)
+            draft = _draft(subject, decide(), actor)
+            outcome = await self.journal.append(draft, expected_sequence=expected)
+            match outcome:
+                case Record():
+                    await self._applied_own(outcome)
+                    return outcome
+                case Conflicted(last_sequence=last):
+                    await self.catch_up(last)
+                    self._known[subject] = last
+        raise Conflict(f"{subject} changes too fast: {MAX_APPEND_ATTEMPTS} attempts lost the race. Try again.")
+
+    async def append_always(self, subject: str, change: Change, actor: str) -> Record:
+        """Record a change that does not depend on what came before on its subject. Raises JournalUnavailable."""
+        self._require_moving()
+        outcome = await self.journal.append(_draft(subject, change, actor), expected_sequence=None)
+        if isinstance(outcome, Conflicted):
+            raise JournalUnavailable("The journal compared an append that asked for no comparing.")
+        await self._applied_own(outcome)
+        return outcome
+
+    async def catch_up(self, sequence: int) -> None:
+        """Apply records up to `sequence` at least. Raises JournalUnavailable, StateStuck."""
+        if self._applied >= sequence:
+            return
+        async with self._applying:
+            while self._applied < sequence:
+                if not await self._read_on():
+                    raise JournalUnavailable(f"The journal does not give record {self._applied + 1} yet.")
+
+    async def _read_on(self) -> bool:
+        """Apply the next batch; whether there was one. Only with `_applying` held."""
+        records = await self.journal.read(self._applied, limit=READ_BATCH)
+        if isinstance(records, Trimmed):
+            raise self._halt(
+                StateStuck(
+                    f"The journal no longer keeps the records after {self._applied} "
+                    f"(it begins at {records.first_sequence}) and no snapshot reaches that far."
+                )
+            )
+        self._apply(records)
+        return bool(records)
+
+    async def _applied_own(self, record: Record) -> None:
+        if record.sequence == self._applied + 1 and not self._applying.locked():
+            self._apply((record,))
+            return
+        await self.catch_up(record.sequence)
+
+    def _apply(self, records: Sequence[Record]) -> None:
+        for record in records:
+            if record.sequence != self._applied + 1:
+                raise self._halt(StateStuck(f"Record {self._applied + 1} is missing from the journal."))
+            try:
+                for fold in self.folds:
+                    fold.apply(record)
+            except Exception as error:
+                stuck = StateStuck(f"Record {record.sequence} ({record.subject}) cannot be applied: {error}")
+                raise self._halt(stuck) from error
+            self._applied = record.sequence
+            self._known[record.subject] = record.sequence
+        for watcher in self._watchers if records else ():
+            watcher(self.position)
+
+    def _halt(self, error: StateStuck) -> StateStuck:
+        if self._stuck is None:
+            log.critical("%s", error)
+        self._stuck = error
+        return error
+
+    def _require_moving(self) -> None:
+        if self._stuck is not None:
+            raise StateStuck(str(self._stuck), retry_after_s=60)
+
+    async def _follow(self) -> None:
+        """Other writers' records arrive without being asked for."""
+        pause_s = RETRY_FIRST_S
+        while self._stuck is None:
+            try:
+                await self.journal.wait_beyond(self._applied)
+                async with self._applying:
+                    await self._read_on()
+                pause_s = RETRY_FIRST_S
+            except StateStuck:
+                return
+            except JournalUnavailable as error:
+                log.warning("the journal does not answer: %s", error)
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, RETRY_LONGEST_S)
+
+
+def _draft(subject: str, change: Change, actor: str) -> Draft:
+    is_secret = isinstance(change, TokenCreated | TokenRevoked)
+    return Draft(subject, change, actor, Audience.CONTROL if is_secret else Audience.ALL)

@@ -1,0 +1,114 @@
+"""Upload sessions: what a site announced that it will upload, and which of it is there."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from cdn.control.settings import ControlSettings
+from cdn.errors import InvalidInput, NotFound, TooLarge, Unavailable
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+MAX_FAULTS = 1000
+
+
+@dataclass(slots=True)
+class UploadSession:
+    """Pins its digests until `expires_at`: what `proven` holds is not looked up again. Times are wall times."""
+
+    id: str
+    site_id: str
+    blobs: Mapping[str, int]
+    expires_at: float
+    proven: dict[str, int] = field(default_factory=dict)
+
+    def size_of(self, digest: str) -> int:
+        """The announced size. Raises NotFound."""
+        size_bytes = self.blobs.get(digest)
+        if size_bytes is None:
+            raise NotFound(f"Upload {self.id} did not announce the digest {digest}.")
+        return size_bytes
+
+
+class UploadSessions:
+    """All open sessions, bounded in number and in digests."""
+
+    def __init__(self, settings: ControlSettings, clock: Callable[[], float]) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._sessions: dict[str, UploadSession] = {}
+        self._digests = 0
+
+    def open(self, site_id: str, blobs: Mapping[str, int]) -> UploadSession:
+        """A new session.
+
+        Raises InvalidInput listing bad digests and sizes; TooLarge; Unavailable when too many are open.
+        """
+        limits = self._settings
+        self._check(blobs)
+        self._expire()
+        of_site = [each for each in self._sessions.values() if each.site_id == site_id]
+        if len(of_site) >= limits.max_sessions_per_site:
+            raise self._full(f"This site has {len(of_site)} open uploads, the limit", of_site)
+        if len(self._sessions) >= limits.max_sessions or self._digests + len(blobs) > limits.max_session_digests:
+            raise self._full("Too many uploads are open", list(self._sessions.values()))
+        session = UploadSession(secrets.token_hex(16), site_id, blobs, self._clock() + limits.upload_session_s)
+        self._sessions[session.id] = session
+        self._digests += len(blobs)
+        return session
+
+    def find(self, site_id: str, session_id: str) -> UploadSession | None:
+        """The session of this site, None when it is over (or another's)."""
+        self._expire()
+        session = self._sessions.get(session_id)
+        return session if session is not None and session.site_id == site_id else None
+
+    def get(self, site_id: str, session_id: str) -> UploadSession:
+        """The session of this site. Raises NotFound."""
+        session = self.find(site_id, session_id)
+        if session is None:
+            raise NotFound(f"There is no open upload {session_id}: it expired or never was. Open a new one.")
+        return session
+
+    def close(self, session_id: str) -> None:
+        """The session's deploy is recorded: its pins are no longer needed."""
+        session = self._sessions.pop(session_id, None)
+        if session is not None:
+            self._digests -= len(session.blobs)
+
+    def close_site(self, site_id: str) -> None:
+        """The site is gone."""
+        for session in [each for each in self._sessions.values() if each.site_id == site_id]:
+            self.close(session.id)
+
+    def _check(self, blobs: Mapping[str, int]) -> None:
+        bundle = self._settings.bundle
+        if len(blobs) > bundle.max_files:
+            raise TooLarge(f"A bundle has at most {bundle.max_files} files, not {len(blobs)}.", field="blobs")
+        faults = [f"{digest}: not a SHA-256 in lower-case hex" for digest in blobs if not _DIGEST.fullmatch(digest)]
+        faults += [
+            f"{digest}: {size_bytes} is not a size from 0 to {bundle.max_file_bytes} bytes"
+            for digest, size_bytes in blobs.items()
+            if not 0 <= size_bytes <= bundle.max_file_bytes
+        ]
+        if faults:
+            raise InvalidInput(
+                f"{len(faults)} of the announced blobs are not a digest with a size.",
+                field="blobs",
+                details=tuple(faults[:MAX_FAULTS]),
+            )
+        total_bytes = sum(blobs.values())
+        if total_bytes > bundle.max_total_bytes:
+            raise TooLarge(f"A bundle has at most {bundle.max_total_bytes} bytes, not {total_bytes}.", field="blobs")
+
+    def _expire(self) -> None:
+        now = self._clock()
+        for session in [each for each in self._sessions.values() if each.expires_at <= now]:
+            self.close(session.id)
+
+    def _full(self, sentence: str, sessions: list[UploadSession]) -> Unavailable:
+        first = min((each.expires_at for each in sessions), default=self._clock() + 1)
+        wait_s = max(1, round(first - self._clock()))
+        return Unavailable(f"{sentence}: finish one, or wait {wait_s} s until one expires.", retry_after_s=wait_s)

@@ -1,0 +1,73 @@
+"""What the API says of things that control knows."""
+
+from __future__ import annotations
+
+from cdn.control.schema import DeployView, NodeReceiptView, PositionView, ReceiptView, SiteView
+from cdn.control.settings import ControlSettings
+from cdn.fleet.position import Position
+from cdn.fleet.receipt import Receipt
+from cdn.sites.catalog import Catalog
+from cdn.sites.deploy import Deploy
+from cdn.sites.name import PRODUCTION, host_label
+from cdn.sites.settings import settings_to
+from cdn.sites.site import Site
+
+
+def position_view(position: Position) -> PositionView:
+    return PositionView(position.epoch, position.sequence)
+
+
+def receipt_view(receipt: Receipt) -> ReceiptView:
+    return ReceiptView(
+        position=position_view(receipt.position),
+        recorded_at=receipt.recorded_at,
+        complete=receipt.is_complete,
+        nodes=tuple(NodeReceiptView(each.node_id, each.outcome.value, each.applied_at) for each in receipt.nodes),
+    )
+
+
+def host_of(settings: ControlSettings, site: Site, alias: str = PRODUCTION) -> str:
+    """The name below the CDN's own zone that answers from this alias."""
+    return f"{host_label(site.name, alias)}.{settings.zone}"
+
+
+def url_of(settings: ControlSettings, site: Site, alias: str = PRODUCTION) -> str:
+    """Where a visitor sees this alias."""
+    port = "" if settings.public_port is None else f":{settings.public_port}"
+    return f"{settings.public_scheme}://{host_of(settings, site, alias)}{port}/"
+
+
+def site_view(settings: ControlSettings, catalog: Catalog, site: Site) -> SiteView:
+    production = catalog.alias(site.id, PRODUCTION)
+    active = production.active if production is not None else None
+    return SiteView(
+        id=site.id,
+        name=site.name,
+        created_at=site.created_at,
+        settings=settings_to(site.settings),
+        host=host_of(settings, site),
+        url=url_of(settings, site),
+        domains=tuple(sorted(catalog.domains(site.id))),
+        active=active.id if active is not None else None,
+    )
+
+
+def deploy_view(catalog: Catalog, site: Site, deploy: Deploy) -> DeployView:
+    active_on = sorted(
+        alias
+        for alias, state in catalog.aliases(site.id).items()
+        if state.active is not None and state.active.id == deploy.id
+    )
+    return DeployView(
+        id=deploy.id,
+        site=site.name,
+        alias=deploy.alias,
+        manifest_digest=deploy.manifest_digest,
+        file_count=deploy.file_count,
+        size_bytes=deploy.size_bytes,
+        author=deploy.author,
+        message=deploy.message,
+        prepared_at=deploy.prepared_at,
+        sequence=deploy.sequence,
+        active_on=tuple(active_on),
+    )
