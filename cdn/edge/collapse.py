@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -119,3 +119,27 @@ class Collapse(Generic[K, V]):
 
 def _may_join(admitted: Position, epoch: str, hard: int) -> bool:
     return admitted.epoch == epoch and admitted.sequence >= hard
+
+
+class Shared(Generic[K, V]):
+    """One running call per key, without floors: whoever asks meanwhile gets the same result."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[K, asyncio.Task[V]] = {}
+
+    async def join(self, key: K, start: Callable[[], Coroutine[object, object, V]]) -> V:
+        """The result of the running call, or of a new one. A cancelled waiter leaves it running."""
+        task = self._tasks.get(key)
+        if task is None:
+            task = self._tasks[key] = asyncio.create_task(start())
+            task.add_done_callback(lambda done: self._forget(key, done))
+        return await asyncio.shield(task)
+
+    async def aclose(self) -> None:
+        """Wait for what is under way: these calls are short."""
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def _forget(self, key: K, task: asyncio.Task[V]) -> None:
+        del self._tasks[key]
+        if not task.cancelled():
+            task.exception()

@@ -1,0 +1,431 @@
+"""The disk tier: stored responses that survive a restart, bounded in bytes; the least recently used goes first.
+
+The event loop never waits for the disk: looking up, opening, checking and writing happen in a few threads, the index
+has a writer of its own, and what was used lately is known without asking.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import resource
+import sqlite3
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cdn.edge import disk_rows as rows
+from cdn.edge.collapse import Shared
+from cdn.edge.disk_files import NO_ROOM, ChunkName, ContentFolder, ReadFault
+from cdn.edge.disk_index import LOW_WATER, DiskIndex, IndexCounters, IndexUnavailable
+from cdn.edge.disk_known import ChunkId, KnownResponses, OpenMaps, VerifiedChunks
+from cdn.edge.disk_reconcile import Reconciled, reconcile
+from cdn.edge.disk_rows import Gone
+from cdn.edge.disk_writes import DropChunk, Horizon, PutChunk, Relieve, Remove, Sync, Touch, Validated
+from cdn.edge.stored import Content, StoredKey, StoredResponse, StoreOutcome
+from cdn.fleet.position import Position
+
+THREADS = 4
+"""Threads for lookups, reads and writes: a slow disk holds these up, never the event loop."""
+
+MAX_MAPS = 512
+"""Maps kept open, at one descriptor and at most 1 MiB of address space each; fewer where descriptors are scarce."""
+
+MAX_VERIFIED = 131_072
+"""Chunks remembered as checked since the start, about 25 MiB; one that was forgotten is checked again when opened."""
+
+MAX_TOUCHED = 65_536
+"""Access times waiting to be written; when there are more they are written at once."""
+
+TOUCH_INTERVAL_S = 10.0
+"""How often access times are written. What a crash loses of them only blurs the order of eviction."""
+
+SWEEP_BATCH = 256
+"""Responses looked at in one step of a sweep; other work runs between two steps."""
+
+
+@dataclass(slots=True)
+class TierCounters:
+    """What happened to chunks since the tier was opened."""
+
+    stored: int = 0
+    not_stored: int = 0
+    full: int = 0
+    damaged: int = 0
+    missing: int = 0
+    unreadable: int = 0
+    swept: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DiskFacts:
+    """What the tier holds and how it fares. `cost_bytes` counts blocks and index rows against `max_bytes`."""
+
+    responses: int
+    chunks: int
+    cost_bytes: int
+    max_bytes: int
+    queued_writes: int
+    counters: TierCounters
+    index_counters: IndexCounters
+
+
+class DiskTier:
+    """Chunks of stored responses in files, found through an index.
+
+    Order of use: `find`; when that gives nothing usable, `admit` a new response; then for each chunk `read_chunk`, and
+    on None fetch it and `put_chunk`. A response is in the index as long as at least one of its chunks is stored.
+
+    Floors are not known here. Callers ask them before they use what `find` returns, and hand in what follows from them.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int, *, clock: Callable[[], float], max_maps: int) -> None:
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._opened_at = time.time()
+        self._files = ContentFolder(folder)
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="disk-tier")
+        self._index = DiskIndex(folder / "index.sqlite", self._files, max_bytes, self._pool)
+        self._known = KnownResponses()
+        self._maps = OpenMaps(max_maps)
+        self._verified = VerifiedChunks(MAX_VERIFIED)
+        self._lookups: Shared[StoredKey, None] = Shared()
+        self._openings: Shared[ChunkId, Content | None] = Shared()
+        self._touched_chunks: dict[ChunkId, int] = {}
+        self._touched_keys: dict[StoredKey, int] = {}
+        self._removals = 0
+        self._background: list[asyncio.Task[None]] = []
+        self._sweep_turn = asyncio.Lock()
+        self.counters = TierCounters()
+
+    @classmethod
+    async def open(
+        cls,
+        folder: Path,
+        max_bytes: int,
+        *,
+        clock: Callable[[], float] = time.time,
+        max_maps: int = MAX_MAPS,
+        reconciles: bool = True,
+    ) -> DiskTier:
+        """Open the tier in `folder`, empty or as a process left it, however that ended.
+
+        Takes the same short time whatever is stored; differences between files and index are found and removed in the
+        background (unless `reconciles` is false). `clock` gives wall time in seconds, for the order of use.
+        Raises IndexUnavailable.
+        """
+        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        bounded_maps = max_maps if descriptors == resource.RLIM_INFINITY else min(max_maps, max(16, descriptors // 8))
+        tier = cls(folder, max_bytes, clock=clock, max_maps=bounded_maps)
+        try:
+            await asyncio.to_thread(tier._prepare, asyncio.get_running_loop())
+        except BaseException:
+            tier._pool.shutdown()
+            raise
+        tier._index.on_gone = tier._drop_gone
+        tier._index.on_reset = tier._reset
+        tier._background.append(asyncio.create_task(tier._write_access_times(), name="disk access times"))
+        if reconciles:
+            tier._background.append(asyncio.create_task(tier._reconcile_once(), name="disk reconcile"))
+        return tier
+
+    def _prepare(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            self._files.prepare()
+        except OSError as exc:
+            raise IndexUnavailable(f"the disk tier's folder cannot be used: {exc}; name another or free it") from exc
+        self._index.start(loop)
+
+    # Responses
+
+    async def find(self, key: StoredKey) -> StoredResponse | None:
+        """The response stored under `key`, None when there is none (or the index cannot be read now)."""
+        try:
+            while key not in self._known:
+                await self._lookups.join(key, lambda: self._look_up(key))
+        except IndexUnavailable:
+            return None
+        return self._known.get(key)
+
+    async def _look_up(self, key: StoredKey) -> None:
+        def query(connection: sqlite3.Connection) -> StoredResponse | None:
+            row = connection.execute(rows.SELECT_BY_FINGERPRINT, (key.fingerprint(),)).fetchone()
+            return None if row is None else rows.read_stored(row)
+
+        while key not in self._known:
+            removals = self._removals
+            stored = await self._index.read(query)
+            # What a sweep took away while this was read must not come back.
+            if removals == self._removals and key not in self._known:
+                self._known.put(key, stored)
+
+    async def admit(self, stored: StoredResponse, hard: int) -> StoredResponse:
+        """The response to fetch chunks for: the one under the key if it may still be used, else `stored`, made new.
+
+        `hard` is the hard floor that applies now. What lies below it, or was admitted in another epoch, or has another
+        content is given up: its chunks are never met again under the new response (DESIGN I1). Nothing is written
+        before the first chunk.
+        """
+        await self.find(stored.key)
+        current = self._known.get(stored.key)
+        if (
+            current is not None
+            and current.entry == stored.entry
+            and current.admitted.epoch == stored.admitted.epoch
+            and not current.is_below(hard, stored.admitted.epoch)
+        ):
+            return current
+        fresh = replace(stored, incarnation=self._index.next_incarnation())
+        self._known.put(stored.key, fresh)
+        return fresh
+
+    async def revalidated(
+        self, stored: StoredResponse, admitted: Position, at: float, hard: int
+    ) -> StoredResponse | None:
+        """Admit `stored` again, after upstream confirmed it: `admitted` is the position when upstream was asked.
+
+        `hard` is the hard floor that applies now: what lies below it is not admitted again, whatever upstream says.
+        None then, and when the key has been admitted anew or dropped meanwhile. `at` is wall time in seconds.
+        """
+        current = await self.find(stored.key)
+        if current is None or current.incarnation != stored.incarnation or current.is_below(hard, admitted.epoch):
+            return None
+        if current.admitted.covers(admitted):
+            admitted = current.admitted
+        again = replace(current, admitted=admitted, validated_at=max(at, current.validated_at))
+        self._known.put(stored.key, again)
+        self._index.submit(Validated(again.incarnation, again.admitted, again.validated_at))
+        return again
+
+    # Chunks
+
+    async def read_chunk(self, stored: StoredResponse, number: int) -> Content | None:
+        """A chunk's content: mapped when large; None when it is not stored.
+
+        It is checked against its digest when this process has not done so before; a damaged one is removed and counted.
+        """
+        chunk = (stored.incarnation, number)
+        self._touch_chunk(chunk)
+        mapped = self._maps.get(chunk)
+        if mapped is not None:
+            return mapped
+        return await self._openings.join(chunk, lambda: self._open_chunk(stored, number))
+
+    async def _open_chunk(self, stored: StoredResponse, number: int) -> Content | None:
+        chunk = (stored.incarnation, number)
+        name = ChunkName(stored.key.fingerprint(), *chunk)
+        start, stop = stored.entry.chunk_span(number)
+        digest = None if chunk in self._verified else stored.entry.chunk_digest(number)
+        loop = asyncio.get_running_loop()
+        content = await loop.run_in_executor(self._pool, self._files.read, name, stop - start, digest)
+        if isinstance(content, ReadFault):
+            self._note_fault(content, name)
+            return None
+        self._verified.add(chunk)
+        if isinstance(content, memoryview):
+            self._maps.put(chunk, content)
+        return content
+
+    def _note_fault(self, fault: ReadFault, name: ChunkName) -> None:
+        match fault:
+            case ReadFault.MISSING:
+                self.counters.missing += 1
+            case ReadFault.DAMAGED:
+                self.counters.damaged += 1
+            case ReadFault.UNREADABLE:
+                self.counters.unreadable += 1
+                return
+        self._verified.drop((name.incarnation, name.number))
+        self._index.submit(DropChunk(name))
+
+    async def put_chunk(
+        self,
+        stored: StoredResponse,
+        number: int,
+        content: Content,
+        *,
+        may_store: Callable[[Position], bool] = lambda admitted: True,
+    ) -> StoreOutcome:
+        """Store a chunk of a response that `admit` gave. The caller has checked the content against its digest.
+
+        `may_store` says whether floors allow what was admitted at a position; it is asked before the file is written
+        and again when it is entered into the index. Never raises for a full or failing disk: that is an outcome.
+        """
+        outcome = await self._put_chunk(stored, number, content, may_store)
+        if outcome is StoreOutcome.STORED:
+            self.counters.stored += 1
+        else:
+            self.counters.not_stored += 1
+        return outcome
+
+    async def _put_chunk(
+        self, stored: StoredResponse, number: int, content: Content, may_store: Callable[[Position], bool]
+    ) -> StoreOutcome:
+        if rows.chunk_cost(len(content)) + rows.ROW_BYTES > self._max_bytes * LOW_WATER:
+            return StoreOutcome.TOO_LARGE
+        if self._index.is_busy:
+            return StoreOutcome.BUSY
+        refusal = self._refusal(stored, may_store)
+        if refusal is not None:
+            return refusal
+        name = ChunkName(stored.key.fingerprint(), stored.incarnation, number)
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(self._pool, self._files.write, name, content)
+        except OSError as exc:
+            self.counters.full += 1
+            if exc.errno in NO_ROOM:
+                self._index.submit(Relieve())
+            return StoreOutcome.FULL
+        refusal = self._refusal(stored, may_store)
+        if refusal is not None:
+            await loop.run_in_executor(self._pool, self._files.remove, name)
+            return refusal
+        if self._is_nearly_full():
+            self._submit_access_times()
+        self._verified.add((name.incarnation, name.number))
+        self._index.submit(PutChunk(stored, name, len(content), self._now_ms()))
+        return StoreOutcome.STORED
+
+    def _refusal(self, stored: StoredResponse, may_store: Callable[[Position], bool]) -> StoreOutcome | None:
+        current = self._known.get(stored.key)
+        if current is not None and current.incarnation > stored.incarnation:
+            return StoreOutcome.SUPERSEDED
+        is_current = current is not None and current.incarnation == stored.incarnation
+        if not may_store(current.admitted if is_current and current is not None else stored.admitted):
+            return StoreOutcome.DETACHED
+        return None
+
+    # Order of use
+
+    def touch(self, key: StoredKey) -> None:
+        """Note that a small response was used without this tier being asked, so that it is not evicted first."""
+        self._touched_keys[key] = self._now_ms()
+        self._bound_touched()
+
+    def _touch_chunk(self, chunk: ChunkId) -> None:
+        self._touched_chunks[chunk] = self._now_ms()
+        self._bound_touched()
+
+    def _bound_touched(self) -> None:
+        if len(self._touched_chunks) + len(self._touched_keys) > MAX_TOUCHED:
+            self._submit_access_times()
+
+    def _submit_access_times(self) -> None:
+        chunks = tuple((at, *chunk) for chunk, at in self._touched_chunks.items())
+        keys = tuple((at, key) for key, at in self._touched_keys.items())
+        self._touched_chunks, self._touched_keys = {}, {}
+        if (chunks or keys) and not self._index.is_busy:
+            self._index.submit(Touch(chunks, keys))
+
+    async def _write_access_times(self) -> None:
+        while True:
+            await asyncio.sleep(TOUCH_INTERVAL_S)
+            self._submit_access_times()
+
+    def _is_nearly_full(self) -> bool:
+        return self._index.totals.cost_bytes > self._max_bytes * 0.9
+
+    def _now_ms(self) -> int:
+        return int(self._clock() * 1000)
+
+    # Reclaiming
+
+    async def sweep(
+        self, site_id: str, through: Position, is_unusable: Callable[[StoredResponse], bool], *, pause_s: float = 0.0
+    ) -> int:
+        """Remove every response of a site that `is_unusable`; durably. How many were removed.
+
+        `through` is where the node stands as the sweep begins. From then on nothing of the site that was admitted
+        before it enters the tier any more unless it is there already: with that, no response that the sweep's floors
+        forbid is left when it returns, and the floors may be forgotten.
+
+        Raises IndexUnavailable when the index cannot be read or written; then the floors have to stay.
+        """
+        async with self._sweep_turn:
+            await self._settle(Horizon(site_id, through))
+            removed = 0
+            after = 0
+            while page := await self._index.read(_page_query(site_id, after)):
+                unusable = tuple(stored.incarnation for stored in page if is_unusable(stored))
+                if unusable:
+                    await self._settle(Remove(unusable))
+                    removed += len(unusable)
+                after = page[-1].incarnation
+                await asyncio.sleep(pause_s)
+            await self._settle(Sync())
+            self._removals += 1
+            self._known.drop_where(site_id, is_unusable)
+            self.counters.swept += removed
+            return removed
+
+    async def remove_site(self, site_id: str, through: Position) -> int:
+        """Remove everything of a site that was removed at `through`. Raises IndexUnavailable."""
+        return await self.sweep(site_id, through, lambda stored: True)
+
+    async def _settle(self, write: Horizon | Remove | Sync) -> None:
+        if not await self._index.settle(write):
+            raise IndexUnavailable("the disk tier's index takes no writes now (disk full or failing); try again")
+
+    def _drop_gone(self, gone: list[Gone]) -> None:
+        self._removals += 1
+        self._known.drop_gone(gone)
+        for each in gone:
+            for name in each.chunks:
+                self._maps.drop((name.incarnation, name.number))
+                self._verified.drop((name.incarnation, name.number))
+
+    def _reset(self) -> None:
+        self._removals += 1
+        self._known.clear()
+        self._maps.clear()
+
+    async def reconcile(self, pause_s: float = 0.0) -> Reconciled:
+        """Remove files that the index does not know and rows whose files are missing, folder by folder."""
+        return await reconcile(self._index, self._files, self._pool, self._opened_at, pause_s)
+
+    async def _reconcile_once(self) -> None:
+        with contextlib.suppress(IndexUnavailable):
+            await self.reconcile(pause_s=0.01)
+
+    # Life
+
+    def facts(self) -> DiskFacts:
+        """What the tier holds now."""
+        totals = self._index.totals
+        return DiskFacts(
+            totals.responses,
+            totals.chunks,
+            totals.cost_bytes,
+            self._max_bytes,
+            self._index.queued,
+            self.counters,
+            self._index.counters,
+        )
+
+    async def flush(self) -> bool:
+        """Wait until everything submitted so far is committed and durable; False when it could not be."""
+        self._submit_access_times()
+        return await self._index.settle(Sync())
+
+    async def aclose(self) -> None:
+        """Write what waits and close. Maps that are still being sent from stay valid."""
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._lookups.aclose()
+        await self._openings.aclose()
+        self._submit_access_times()
+        await asyncio.to_thread(self._pool.shutdown)
+        await self._index.aclose()
+        self._maps.clear()
+
+
+def _page_query(site_id: str, after: int) -> Callable[[sqlite3.Connection], list[StoredResponse]]:
+    def query(connection: sqlite3.Connection) -> list[StoredResponse]:
+        page = connection.execute(rows.SELECT_BY_SITE, (site_id, after, SWEEP_BATCH))
+        return [rows.read_stored(row) for row in page]
+
+    return query
