@@ -10,16 +10,11 @@ from typing import Any
 
 from cdn.fleet.position import Position
 from cdn.journal.record import Audience, Purged, Record, SiteRemoved
+from cdn.purge.limits import FloorLimits
 from cdn.purge.scope import EVERYTHING, Scope, scope_from_record
-from cdn.purge.site_floors import MAX_FLOORS_PER_SITE, SiteFloors
+from cdn.purge.site_floors import SiteFloors
 
-__all__ = ["MAX_FLOORS", "MAX_FLOORS_PER_SITE", "MAX_REMOVED_SITES", "Floors", "SiteFloors"]
-
-MAX_FLOORS = 262_144
-"""Narrow floors kept on a node, over all sites (about 64 MiB). Beyond it the site that has most is compacted."""
-
-MAX_REMOVED_SITES = 16_384
-"""Removed sites remembered by id. Beyond it the oldest half is merged into the horizon of every site."""
+__all__ = ["Floors", "SiteFloors"]
 
 
 class Floors:
@@ -32,16 +27,8 @@ class Floors:
     name = "floors"
     audience = Audience.ALL
 
-    def __init__(
-        self,
-        *,
-        max_floors_per_site: int = MAX_FLOORS_PER_SITE,
-        max_floors: int = MAX_FLOORS,
-        max_removed_sites: int = MAX_REMOVED_SITES,
-    ) -> None:
-        self._max_floors_per_site = max_floors_per_site
-        self._max_floors = max_floors
-        self._max_removed_sites = max_removed_sites
+    def __init__(self, limits: FloorLimits | None = None) -> None:
+        self._limits = limits or FloorLimits()
         self._epoch: str | None = None
         self._horizon = 0
         self._sites: dict[str, SiteFloors] = {}
@@ -60,8 +47,8 @@ class Floors:
             return floors
         removed_at = self._removed.get(site_id)
         if removed_at is not None:
-            return SiteFloors(max(self._horizon, removed_at))
-        floors = self._sites[site_id] = SiteFloors(self._horizon, max_floors=self._max_floors_per_site)
+            return SiteFloors(max(self._horizon, removed_at), self._limits)
+        floors = self._sites[site_id] = SiteFloors(self._horizon, self._limits)
         return floors
 
     def apply(self, record: Record) -> None:
@@ -129,7 +116,7 @@ class Floors:
         for scope in scopes:
             floors.raise_floor(scope, sequence, soft)
         self._narrow_count += len(floors)
-        while self._narrow_count > self._max_floors:
+        while self._narrow_count > self._limits.max_floors:
             self._compact_largest()
 
     def _compact_largest(self) -> None:
@@ -144,7 +131,7 @@ class Floors:
         if floors is not None:
             self._narrow_count -= len(floors)
             floors.raise_floor(EVERYTHING, sequence, soft=False)
-        if len(self._removed) > self._max_removed_sites:
+        if len(self._removed) > self._limits.max_removed_sites:
             oldest = list(self._removed)[: (len(self._removed) + 1) // 2]
             self.raise_horizon(max(self._removed.pop(removed_id) for removed_id in oldest))
 

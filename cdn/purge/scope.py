@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from typing import assert_never
 
 from cdn.errors import InvalidInput
 from cdn.http.tag import MAX_TAG_BYTES
@@ -112,6 +113,8 @@ def _target_of(noun: str, text: str, hosts: Callable[[str], bool]) -> Target:
             )
         case TargetFault():
             raise InvalidInput(f"The {noun} {_shown(text)} is no address that can be requested. {parsed.value}")
+        case _:
+            assert_never(parsed)
 
 
 def _octets(noun: str, text: str) -> int:

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Iterator
-from itertools import chain
-from typing import Any
+from itertools import chain, pairwise
+from typing import Any, assert_never
 
 from cdn.http.decide import NOTHING_REQUIRED, Required
 from cdn.http.tag import OVERFLOW_TAG
+from cdn.purge.limits import FloorLimits
 from cdn.purge.scope import EVERYTHING, Scope, ScopeKind
-
-MAX_FLOORS_PER_SITE = 4096
-"""Narrow floors kept for one site: one site's purges must not fill a node. Beyond it the oldest half is merged."""
 
 
 class SiteFloors:
     """The floors of one site. Stays the same object as long as the site exists; hold it freely."""
 
-    __slots__ = ("_everything", "_forgotten", "_max_floors", "_prefix_lengths", "_prefixes", "_tags", "_urls")
+    __slots__ = ("_everything", "_forgotten", "_limits", "_prefix_lengths", "_prefixes", "_tags", "_urls")
 
-    def __init__(self, horizon: int = 0, *, max_floors: int = MAX_FLOORS_PER_SITE) -> None:
-        self._max_floors = max_floors
+    def __init__(self, horizon: int = 0, limits: FloorLimits | None = None) -> None:
+        self._limits = limits or FloorLimits()
         self._everything = NOTHING_REQUIRED
         self._urls: dict[str, Required] = {}
         self._prefixes: dict[str, Required] = {}
@@ -95,13 +93,13 @@ class SiteFloors:
                 if mark:
                     self._raise_in(self._urls, path, raised)  # answers for every query where a site drops the query
             case ScopeKind.PREFIX:
-                self._raise_in(self._prefixes, scope.value, raised)
-                if scope.value in self._prefixes and len(scope.value) not in self._prefix_lengths:
-                    insort(self._prefix_lengths, len(scope.value))
+                self._raise_prefix(scope.value, raised)
             case ScopeKind.TAG:
                 self._raise_in(self._tags, scope.value, raised)
                 self._raise_in(self._tags, OVERFLOW_TAG, raised)
-        if len(self) > self._max_floors:
+            case _:
+                assert_never(scope.kind)
+        if len(self) > self._limits.max_floors_per_site:
             self.compact()
 
     def compact(self) -> None:
@@ -147,7 +145,6 @@ class SiteFloors:
         self._urls = {key: Required(*pair) for key, pair in dumped.get("urls", {}).items()}
         self._prefixes = {key: Required(*pair) for key, pair in dumped.get("prefixes", {}).items()}
         self._tags = {key: Required(*pair) for key, pair in dumped.get("tags", {}).items()}
-        self._index_prefixes()
         self.raise_floor(EVERYTHING, horizon, soft=False)
 
     def _all(self) -> Iterator[Required]:
@@ -157,6 +154,20 @@ class SiteFloors:
         floor = _merged(floors.get(key, NOTHING_REQUIRED), raised)
         if not _subsumes(self._everything, floor):
             floors[key] = floor
+
+    def _raise_prefix(self, prefix: str, raised: Required) -> None:
+        self._raise_in(self._prefixes, prefix, raised)
+        if prefix in self._prefixes and len(prefix) not in self._prefix_lengths:
+            insort(self._prefix_lengths, len(prefix))
+            if len(self._prefix_lengths) > self._limits.max_prefix_lengths:
+                self._cut_closest_lengths()
+
+    def _cut_closest_lengths(self) -> None:
+        """Cut the prefixes of one length to the next shorter one, where that loses the fewest characters."""
+        shorter, longer = min(pairwise(self._prefix_lengths), key=lambda pair: pair[1] - pair[0])
+        for prefix in [prefix for prefix in self._prefixes if len(prefix) == longer]:
+            self._raise_in(self._prefixes, prefix[:shorter], self._prefixes.pop(prefix))
+        self._prefix_lengths.remove(longer)
 
     def _raise_everything(self, raised: Required) -> None:
         self._everything = _merged(self._everything, raised)

@@ -22,6 +22,7 @@ from cdn.journal.record import (
     UnknownRecord,
 )
 from cdn.purge.floors import Floors, SiteFloors
+from cdn.purge.limits import FloorLimits
 from cdn.purge.scope import EVERYTHING, Scope, ScopeKind
 
 EPOCH = "e1"
@@ -132,7 +133,7 @@ def test_everything_drops_the_floors_it_subsumes() -> None:
 
 
 def test_compaction_merges_the_oldest_half_and_only_demands_more() -> None:
-    floors = SiteFloors(max_floors=4)
+    floors = SiteFloors(limits=FloorLimits(max_floors_per_site=4))
     for sequence in range(1, 5):
         floors.raise_floor(url(f"/{sequence}"), sequence, soft=sequence == 1)
     assert floors.required(("/0",), ()) == Required(0, 0)
@@ -144,7 +145,7 @@ def test_compaction_merges_the_oldest_half_and_only_demands_more() -> None:
 
 
 def test_compaction_of_soft_floors_stays_soft() -> None:
-    floors = SiteFloors(max_floors=2)
+    floors = SiteFloors(limits=FloorLimits(max_floors_per_site=2))
     for sequence in range(1, 4):
         floors.raise_floor(url(f"/{sequence}"), sequence, soft=True)
     assert floors.required(("/0",), ()) == Required(0, 2)
@@ -157,7 +158,7 @@ def test_compacting_nothing_is_harmless() -> None:
 
 
 def test_all_sites_together_are_bounded_and_the_one_with_most_gives_way() -> None:
-    floors = Floors(max_floors=10)
+    floors = Floors(FloorLimits(max_floors=10))
     floors.apply(purged(1, url("/small"), site_id="small"))
     for sequence in range(2, 12):
         floors.apply(purged(sequence, url(f"/{sequence}"), site_id="large"))
@@ -166,17 +167,53 @@ def test_all_sites_together_are_bounded_and_the_one_with_most_gives_way() -> Non
     assert len(floors.of("small")) + len(floors.of("large")) <= 10
 
 
-def test_the_bound_over_all_sites_holds_through_everything_that_changes_counts() -> None:
-    floors = Floors(max_floors=6)
+@pytest.mark.parametrize("is_loaded", [False, True])
+def test_the_bound_over_all_sites_holds_through_everything_that_changes_counts(is_loaded: bool) -> None:
+    floors = Floors(FloorLimits(max_floors=6))
     for round_number in range(20):
         at = 100 * round_number
         for number in range(5):
-            floors.apply(purged(at + number + 1, url(f"/{number}"), tag(f"{number}"), site_id=f"s{number % 3}"))
+            site_id = f"s{number % 3}"
+            floors.apply(purged(at + number + 1, url(f"/{at}/{number}"), tag(f"{number}"), site_id=site_id))
             assert sum(len(floors.of(f"s{other}")) for other in range(3)) <= 6
         floors.swept("s0", Position(EPOCH, at + 3))
-        floors.load(json.loads(json.dumps(floors.dump())))
+        floors.apply(record(at + 6, SiteRemoved("s2" if round_number == 10 else "unknown")))
+        if is_loaded:
+            floors.load(json.loads(json.dumps(floors.dump())))
         floors.raise_horizon(at + 2)
-    assert hard(floors.of("s1"), "/x") >= 1902
+
+
+def test_what_goes_makes_room_again() -> None:
+    floors = Floors(FloorLimits(max_floors=4))
+    floors.apply(purged(1, url("/keep"), site_id="keep"))
+    floors.apply(record(2, SiteRemoved("removed")))
+    for sequence in range(3, 30):
+        floors.apply(purged(sequence, url("/a"), url("/b"), url("/c")))
+        floors.swept("s", Position(EPOCH, sequence))
+        floors.apply(purged(sequence, url("/a"), site_id="removed"))
+        floors.apply(purged(sequence, url("/a"), url("/b"), url("/c"), site_id=f"s{sequence}"))
+        floors.apply(record(sequence, SiteRemoved(f"s{sequence}")))
+        assert hard(floors.of("keep"), "/other") == 0
+        assert hard(floors.of("s"), "/other") == 0
+
+
+def test_prefixes_have_few_distinct_lengths_and_the_closest_are_merged() -> None:
+    floors = SiteFloors(limits=FloorLimits(max_prefix_lengths=3))
+    floors.raise_floor(prefix("/a/"), 1, False)
+    floors.raise_floor(prefix("/docs/guide/"), 2, False)
+    floors.raise_floor(prefix("/docs/guide/a"), 3, True)
+    floors.raise_floor(prefix("/docs/other/b"), 4, False)
+    floors.raise_floor(prefix("/docs/guide/long/"), 5, False)
+    assert hard(floors, "/docs/guide/x") == 2
+    assert floors.required(("/docs/guide/x",), ()) == Required(2, 3)
+    assert hard(floors, "/docs/other/x") == 4
+    assert hard(floors, "/docs/guide/long/x") == 5
+    assert hard(floors, "/a/x") == 1
+    assert hard(floors, "/docs/") == 0
+    for length in range(1, 100):
+        floors.raise_floor(prefix("/" + "p" * length), 100 + length, False)
+    assert hard(floors, "/" + "p" * 200) == 199
+    assert len({len(kept) for kept in floors.dump()["prefixes"]}) <= 3
 
 
 def test_a_removed_site_is_forbidden_for_good() -> None:
@@ -194,7 +231,7 @@ def test_a_removed_site_is_forbidden_for_good() -> None:
 
 
 def test_removed_sites_are_bounded() -> None:
-    floors = Floors(max_removed_sites=3)
+    floors = Floors(FloorLimits(max_removed_sites=3))
     for sequence in range(1, 5):
         floors.apply(record(sequence, SiteRemoved(f"s{sequence}")))
     assert len(floors.dump()["removed"]) == 2
@@ -212,6 +249,16 @@ def test_the_horizon_is_demanded_of_every_site_known_and_to_come() -> None:
     assert hard(known, "/b") == 5
     assert hard(floors.of("new"), "/b") == 5
     assert len(known) == 0
+
+
+def test_a_loaded_horizon_counts_for_sites_that_the_section_does_not_name() -> None:
+    source = Floors()
+    source.raise_horizon(5)
+    floors = Floors()
+    held = floors.of("only-here")
+    floors.load(source.dump())
+    assert hard(held, "/a") == 5
+    assert hard(floors.of("later"), "/a") == 5
 
 
 def test_a_sweep_forgets_hard_floors_and_keeps_soft_ones() -> None:
@@ -316,7 +363,7 @@ def test_raising_a_floor_does_the_same_work_whatever_was_ever_asked_for(scope: S
 
 def test_the_work_of_a_purge_is_bounded_by_the_floors_kept() -> None:
     def work_at(purges: int) -> int:
-        floors = Floors(max_floors_per_site=64)
+        floors = Floors(FloorLimits(max_floors_per_site=64))
         for sequence in range(1, purges):
             floors.apply(purged(sequence, url(f"/{sequence}")))
         return max(

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from cdn.fleet.position import Position
 from cdn.journal.record import RECORD_VERSION, Audience, Change, Purged, Record, SiteRemoved
 from cdn.purge.floors import Floors
+from cdn.purge.limits import FloorLimits
 from cdn.purge.scope import Scope, ScopeKind
 
 EPOCH = "epoch"
@@ -68,12 +69,12 @@ sites = st.sampled_from(SITES)
 class FloorsAgainstModel(RuleBasedStateMachine):
     """A node: it purges, fetches (slowly), stores, sweeps (piece by piece), and restarts."""
 
-    max_floors_per_site = 3
-    max_floors = 4
+    limits = FloorLimits(max_floors_per_site=3, max_prefix_lengths=2, max_floors=4, max_removed_sites=2)
 
     def __init__(self) -> None:
         super().__init__()
         self.floors = self.new_floors()
+        self.floors_of_control = self.new_floors()
         self.held = {site_id: self.floors.of(site_id) for site_id in SITES}
         self.sequence = 0
         self.purges: list[PurgeOfModel] = []
@@ -82,11 +83,13 @@ class FloorsAgainstModel(RuleBasedStateMachine):
         self.sweeps: list[Sweep] = []
 
     def new_floors(self) -> Floors:
-        return Floors(max_floors_per_site=self.max_floors_per_site, max_floors=self.max_floors, max_removed_sites=2)
+        return Floors(self.limits)
 
     def apply(self, change: Change) -> None:
         self.sequence += 1
-        self.floors.apply(Record(RECORD_VERSION, EPOCH, self.sequence, "subject", 0.0, "model", Audience.ALL, change))
+        record = Record(RECORD_VERSION, EPOCH, self.sequence, "subject", 0.0, "model", Audience.ALL, change)
+        self.floors.apply(record)
+        self.floors_of_control.apply(record)
 
     @rule(site_id=sites, purged=st.lists(scopes, min_size=1, max_size=3), is_soft=st.booleans())
     def purge(self, site_id: str, purged: list[Scope], is_soft: bool) -> None:
@@ -144,6 +147,11 @@ class FloorsAgainstModel(RuleBasedStateMachine):
     def load_in_place(self) -> None:
         self.floors.load(json.loads(json.dumps(self.floors.dump())))
 
+    @rule()
+    def load_from_control(self) -> None:
+        """Control applies the same records and sweeps nothing; fetches and sweeps go on."""
+        self.floors.load(json.loads(json.dumps(self.floors_of_control.dump())))
+
     def required(self, response: ResponseOfModel) -> tuple[int, int]:
         required = self.held[response.site_id].required(response.names, response.tags)
         return required.hard, required.soft
@@ -167,15 +175,14 @@ class FloorsAgainstModel(RuleBasedStateMachine):
 
     @invariant()
     def floors_are_bounded(self) -> None:
-        assert all(len(floors) <= self.max_floors_per_site for floors in self.held.values())
-        assert sum(len(floors) for floors in self.held.values()) <= self.max_floors
+        assert all(len(floors) <= self.limits.max_floors_per_site for floors in self.held.values())
+        assert sum(len(floors) for floors in self.held.values()) <= self.limits.max_floors
 
 
 class RoomyFloorsAgainstModel(FloorsAgainstModel):
     """With room enough floors demand exactly what was purged, and never more."""
 
-    max_floors_per_site = 10_000
-    max_floors = 10_000
+    limits = FloorLimits()
 
     def remove_another_site(self, number: int) -> None:
         """Removals raise the horizon here, which demands more."""
