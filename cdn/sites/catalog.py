@@ -16,9 +16,6 @@ MAX_RETAINED_PER_ALIAS = 256
 MAX_PREPARING_PER_ALIAS = 16
 """Deploys that are prepared and not yet active: more than race in earnest; the oldest go first."""
 
-PREPARING_KEPT_S = 3600.0
-"""How long a deploy that was prepared and never activated stays reachable: far more than any prepare takes."""
-
 MAX_DEPLOYS_LISTED_PER_SITE = 1000
 """Deploys remembered per site; the oldest go first, never one that is active, retained or being prepared."""
 
@@ -229,13 +226,10 @@ class Catalog:
         went = False
         for state in self._sites.values():
             for alias, of in state.aliases.items():
-                left = replace(
-                    of,
-                    retained=tuple(one for one in of.retained if one.until > now),
-                    preparing=tuple(one for one in of.preparing if one.prepared_at + PREPARING_KEPT_S > now),
-                )
-                went = went or left != of
-                state.aliases[alias] = left
+                left = of.without_unreachable(now)
+                if left is not of:
+                    state.aliases[alias] = left
+                    went = True
         return went
 
     def replace_by(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+PREPARING_KEPT_S = 3600.0
+"""How long a deploy that was prepared and never activated stays reachable: far more than any prepare takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,4 +57,15 @@ class AliasState:
         Those that were active come first, so that a deploy which is only being prepared replaces nothing.
         """
         retained = tuple(one.deploy for one in self.retained if one.until > now)
-        return retained + self.preparing
+        return retained + tuple(one for one in self.preparing if one.prepared_at + PREPARING_KEPT_S > now)
+
+    def without_unreachable(self, now: float) -> AliasState:
+        """The state without what `reachable` no longer gives at wall time `now`; itself when nothing goes."""
+        kept = {one.id for one in self.reachable(now)}
+        if len(kept) == len(self.retained) + len(self.preparing):
+            return self
+        return replace(
+            self,
+            retained=tuple(one for one in self.retained if one.deploy.id in kept),
+            preparing=tuple(one for one in self.preparing if one.id in kept),
+        )

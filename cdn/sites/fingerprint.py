@@ -35,7 +35,7 @@ _LONG_HEX_DIGITS = 16
 
 _BASE32 = re.compile(r"[A-Z2-7]{8}")
 _BASE64 = re.compile(r"(?=.*[a-z])(?=.*[A-Z])[A-Za-z0-9_-]{8}")
-_NUMBERED = re.compile(r"[^0-9]+[0-9]{2,}|[0-9]{2,}[^0-9]+")
+_BASE64_BY_PEOPLE = re.compile(r"[A-Z][a-z]+|[^0-9]+[0-9]{2,}|[0-9]{2,}[^0-9]+")
 _DIGIT = re.compile(r"[0-9]")
 _PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
@@ -114,7 +114,8 @@ def _is_base32(token: str) -> bool:
 
 
 def _is_base64(token: str, is_built: bool) -> bool:
-    if _BASE64.fullmatch(token) is None or _NUMBERED.fullmatch(token) is not None:
+    """Neither a capitalised word, nor numbered, nor made of words."""
+    if _BASE64.fullmatch(token) is None or _BASE64_BY_PEOPLE.fullmatch(token) is not None:
         return False
     if not is_built and _DIGIT.search(token) is None:
         return False

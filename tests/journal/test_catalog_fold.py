@@ -1,0 +1,155 @@
+"""The catalog from records: every kind, snapshots, and histories that a race let through."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cdn.journal.catalog_fold import CatalogFold
+from cdn.journal.fold import Fold
+from cdn.journal.record import (
+    RECORD_VERSION,
+    Audience,
+    Change,
+    DeployActivated,
+    DeployPrepared,
+    DomainAdded,
+    DomainRemoved,
+    Purged,
+    PurgeScope,
+    Record,
+    SiteChanged,
+    SiteCreated,
+    SiteRemoved,
+    UnknownRecord,
+    Withheld,
+)
+from cdn.sites.name import PRODUCTION
+from cdn.sites.settings import SiteSettings
+
+
+def record(sequence: int, change: Change) -> Record:
+    return Record(RECORD_VERSION, "e", sequence, "subject", 100.0 + sequence, "ann", Audience.ALL, change)
+
+
+def prepared(deploy_id: str, alias: str = PRODUCTION, site_id: str = "s1") -> DeployPrepared:
+    return DeployPrepared(
+        site_id=site_id,
+        deploy_id=deploy_id,
+        alias=alias,
+        manifest_digest="0" * 64,
+        file_count=3,
+        size_bytes=9,
+        author="ann",
+        message="m\u00e9",
+    )
+
+
+def fold_of(*changes: Change) -> CatalogFold:
+    fold = CatalogFold("cdn.localhost")
+    for sequence, change in enumerate(changes, start=1):
+        fold.apply(record(sequence, change))
+    return fold
+
+
+SITE = SiteCreated(site_id="s1", name="blog", settings={"browser_ttl_s": 5, "header_rules": []})
+
+
+def test_it_is_a_fold_for_everyone() -> None:
+    fold: Fold = CatalogFold("cdn.localhost")
+    assert fold.name == "catalog"
+    assert fold.audience is Audience.ALL
+
+
+def test_every_kind() -> None:
+    fold = fold_of(
+        SITE,
+        DomainAdded(domain="a.example", site_id="s1"),
+        DomainAdded(domain="b.example", site_id="s1"),
+        DomainRemoved(domain="a.example", site_id="s1"),
+        prepared("d1"),
+        DeployActivated(site_id="s1", alias=PRODUCTION, deploy_id="d1"),
+        SiteChanged(site_id="s1", settings={"retention_s": 7}),
+        prepared("d2", "next"),
+        DeployActivated(site_id="s1", alias=PRODUCTION, deploy_id="d2"),
+        Purged(site_id="s1", scopes=(PurgeScope("everything", ""),), soft=False),
+        Withheld(),
+    )
+    catalog = fold.catalog
+    site = catalog.site_named("blog")
+    assert site is not None
+    assert (site.id, site.created_at, site.settings) == ("s1", 101.0, SiteSettings(retention_s=7))
+    assert catalog.domains() == {"b.example": "s1"}
+    state = catalog.alias("s1", PRODUCTION)
+    assert state is not None
+    assert state.active is not None
+    assert (state.active.id, state.activated_sequence, state.activated_at) == ("d2", 9, 109.0)
+    assert (state.active.sequence, state.active.prepared_at, state.active.message) == (8, 108.0, "m\u00e9")
+    assert [(one.deploy.id, one.until) for one in state.retained] == [("d1", 116.0)]
+    assert [one.id for one in catalog.preparing("s1")] == ["d2"]
+    fold.apply(record(12, SiteRemoved(site_id="s1")))
+    assert catalog.sites() == ()
+
+
+def test_settings_of_a_newer_program_stop_this_one() -> None:
+    fold = fold_of(SITE)
+    for change in (
+        SiteCreated(site_id="s2", name="b", settings={"telepathy": True}),
+        SiteChanged(site_id="s1", settings={"telepathy": True}),
+    ):
+        with pytest.raises(UnknownRecord, match="record 2 has settings.*upgrade this node"):
+            fold.apply(record(2, change))
+    assert [site.name for site in fold.catalog.sites()] == ["blog"]
+
+
+def test_loading_nothing_is_the_empty_catalog() -> None:
+    fold = fold_of(SITE, DomainAdded(domain="a.example", site_id="s1"))
+    catalog = fold.catalog
+    fold.load(None)
+    assert fold.catalog is catalog
+    assert catalog.sites() == ()
+    assert catalog.bind("a.example") is None
+    assert fold.dump() == CatalogFold("cdn.localhost").dump()
+
+
+SITES = st.sampled_from(["s1", "s2"])
+ALIASES = st.sampled_from([PRODUCTION, "next"])
+DEPLOYS = st.sampled_from(["d1", "d2", "d3", "d4"])
+DOMAINS = st.sampled_from(["a.example", "b.example", "x.cdn.localhost"])
+SETTINGS: Any = st.fixed_dictionaries({}, optional={"retention_s": st.integers(0, 5), "keep": st.just(["/a/*"])})
+CHANGES = st.one_of(
+    st.builds(SiteCreated, site_id=SITES, name=st.sampled_from(["blog", "shop"]), settings=SETTINGS),
+    st.builds(SiteChanged, site_id=SITES, settings=SETTINGS),
+    st.builds(SiteRemoved, site_id=SITES),
+    st.builds(DomainAdded, domain=DOMAINS, site_id=SITES),
+    st.builds(DomainRemoved, domain=DOMAINS, site_id=SITES),
+    st.builds(prepared, DEPLOYS, ALIASES, SITES),
+    st.builds(prepared, DEPLOYS, ALIASES, SITES),
+    st.builds(DeployActivated, site_id=SITES, alias=ALIASES, deploy_id=DEPLOYS),
+    st.builds(DeployActivated, site_id=SITES, alias=ALIASES, deploy_id=DEPLOYS),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(CHANGES, max_size=25), st.lists(CHANGES, max_size=10))
+def test_a_snapshot_stands_for_the_records_before_it(before: list[Change], after: list[Change]) -> None:
+    """Whatever the journal has is applied without an error, and loading a dump goes on as if it had been followed."""
+    start: list[Change] = [SITE, prepared("d1"), *before]
+    followed = fold_of(*start)
+    loaded = fold_of(SiteCreated(site_id="s9", name="other", settings={}))
+    loaded.load(json.loads(json.dumps(followed.dump())))
+    assert loaded.dump() == followed.dump()
+    for sequence, change in enumerate(after, start=len(start) + 1):
+        followed.apply(record(sequence, change))
+        loaded.apply(record(sequence, change))
+    assert loaded.dump() == followed.dump()
+    for host in ("a.example", "b.example", "blog.cdn.localhost", "next--shop.cdn.localhost"):
+        assert loaded.catalog.bind(host) == followed.catalog.bind(host)
+    for site in followed.catalog.sites():
+        assert loaded.catalog.site(site.id) == site
+        assert loaded.catalog.deploys(site.id) == followed.catalog.deploys(site.id)
+        assert loaded.catalog.aliases(site.id) == followed.catalog.aliases(site.id)
