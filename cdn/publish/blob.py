@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-
-import aiofiles
+from typing import BinaryIO
 
 from cdn.errors import InvalidInput
 
@@ -45,20 +44,12 @@ class Blob:
             raise FileChanged(self.file)
         return content
 
-    async def stream(self) -> AsyncIterator[bytes]:
-        """The bytes of a large blob, in pieces. Raises FileChanged when there are more or fewer than announced."""
-        left = self.size_bytes
+    def open_stream(self) -> BlobStream:
+        """The bytes of a large blob, to be closed by the caller. Raises FileChanged when there is no such file."""
         try:
-            async with aiofiles.open(self.file, "rb") as file:
-                while piece := await file.read(SMALL_BYTES):
-                    left -= len(piece)
-                    if left < 0:
-                        break
-                    yield piece
+            return BlobStream(self, self.file.open("rb"))
         except OSError as exc:
             raise FileChanged(self.file) from exc
-        if left != 0:
-            raise FileChanged(self.file)
 
     def has_changed(self) -> bool:
         """Whether the file holds other bytes by now (reads all of it)."""
@@ -67,3 +58,39 @@ class Blob:
                 return hashlib.file_digest(file, "sha256").hexdigest() != self.digest
         except OSError:
             return True
+
+
+class BlobStream:
+    """A blob's bytes piece by piece, read on threads; a context manager that closes the file.
+
+    Raises FileChanged when there are more or fewer bytes than announced.
+    """
+
+    def __init__(self, blob: Blob, file: BinaryIO) -> None:
+        self._blob = blob
+        self._file = file
+        self._left_bytes = blob.size_bytes
+
+    def __enter__(self) -> BlobStream:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def __aiter__(self) -> BlobStream:
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece = await asyncio.to_thread(self._read)
+        self._left_bytes -= len(piece)
+        if self._left_bytes < 0 or (not piece and self._left_bytes > 0):
+            raise FileChanged(self._blob.file)
+        if not piece:
+            raise StopAsyncIteration
+        return piece
+
+    def _read(self) -> bytes:
+        try:
+            return self._file.read(SMALL_BYTES)
+        except OSError as exc:
+            raise FileChanged(self._blob.file) from exc

@@ -168,7 +168,7 @@ class ControlClient:
 
     async def create_token(self, scopes: Iterable[str], *, expires_s: float | None, note: str) -> Document:
         """A new token; its text is in this answer and nowhere else."""
-        content = _present({"scopes": list(scopes), "expires_in_s": expires_s, "note": note or None})
+        content = _present({"scopes": list(scopes), "expires_s": expires_s, "note": note or None})
         return await self._call("POST", "/v1/tokens", content=content)
 
     async def tokens(self) -> Document:

@@ -117,7 +117,7 @@ async def _source_files(source: Path, progress: Progress, timings: Timings) -> A
         raise InvalidInput(f"{source} is neither a folder nor an archive that can be read", field="source")
 
 
-def _unpack(source: Path, staging: Path) -> Sequence[SourceFile]:
+def _unpack(source: Path, staging: Path) -> list[SourceFile]:
     with source.open("rb") as archive:
         return unpack(archive, staging, ArchiveLimits())
 

@@ -18,7 +18,7 @@ from yarl import URL
 
 from cdn.errors import CdnError, Unavailable
 from cdn.publish.backoff import Backoff
-from cdn.publish.blob import Blob, FileChanged
+from cdn.publish.blob import Blob, BlobStream, FileChanged
 from cdn.publish.client import CONNECT_TIMEOUT_S, ControlClient, PresignedUrl, UploadSession
 from cdn.publish.endpoint import USER_AGENT
 from cdn.publish.problem import error_from_answer
@@ -135,21 +135,12 @@ class Uploader:
 
     async def _put(self, http: aiohttp.ClientSession, blob: Blob) -> _Refused | None:
         url, fields = await self._target(blob.digest)
-        data: aiohttp.BytesPayload | AsyncIterator[bytes]
         if blob.is_small:
-            data = aiohttp.BytesPayload(await asyncio.to_thread(blob.read))
-        else:
-            data = blob.stream()
+            content = aiohttp.BytesPayload(await asyncio.to_thread(blob.read))
+            return await _send(http, url, fields, content, blob.size_bytes)
+        with blob.open_stream() as stream:
             fields = {**fields, "Content-Length": str(blob.size_bytes)}
-        timeout = aiohttp.ClientTimeout(
-            total=ANSWER_TIMEOUT_S + blob.size_bytes / SLOWEST_BYTES_PER_S,
-            sock_connect=CONNECT_TIMEOUT_S,
-            sock_read=ANSWER_TIMEOUT_S,
-        )
-        async with http.put(url, data=data, headers=fields, timeout=timeout, allow_redirects=False) as response:
-            if 200 <= response.status < 300 or response.status == 412:
-                return None
-            return _Refused(response.status, await response.content.read(MAX_REFUSAL_BYTES))
+            return await _send(http, url, fields, stream, blob.size_bytes)
 
     async def _target(self, digest: str) -> tuple[URL, Mapping[str, str]]:
         if not self._session.direct:
@@ -210,6 +201,24 @@ class _Urls:
         for task in self._asked.values():
             task.cancel()
         await asyncio.gather(*self._asked.values(), return_exceptions=True)
+
+
+async def _send(
+    http: aiohttp.ClientSession,
+    url: URL,
+    fields: Mapping[str, str],
+    content: aiohttp.BytesPayload | BlobStream,
+    size_bytes: int,
+) -> _Refused | None:
+    timeout = aiohttp.ClientTimeout(
+        total=ANSWER_TIMEOUT_S + size_bytes / SLOWEST_BYTES_PER_S,
+        sock_connect=CONNECT_TIMEOUT_S,
+        sock_read=ANSWER_TIMEOUT_S,
+    )
+    async with http.put(url, data=content, headers=fields, timeout=timeout, allow_redirects=False) as response:
+        if 200 <= response.status < 300 or response.status == 412:
+            return None
+        return _Refused(response.status, await response.content.read(MAX_REFUSAL_BYTES))
 
 
 @asynccontextmanager
