@@ -1,0 +1,103 @@
+"""The files of a bundle that lies in a folder."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from cdn.errors import InvalidInput
+from cdn.origin.bundle.admission import IGNORED_NAMES, Admission, SourceFile
+from cdn.origin.bundle.digest import digest_content
+from cdn.sites.manifest import DEFAULT_LIMITS, BundleLimits, FileEntry
+
+__all__ = ["SourceFile", "hash_folder", "scan_folder"]
+
+FILES_PER_TURN = 32
+"""Files that a thread hashes in one go: handing over a single small one would cost more than hashing it."""
+
+
+def scan_folder(root: Path, limits: BundleLimits = DEFAULT_LIMITS) -> list[SourceFile]:
+    """Every file below a folder, sorted by path, but for `.git` and `.DS_Store` anywhere.
+
+    Links count as what they point to when that lies in the folder. Raises InvalidInput, naming the file, for links that
+    are broken, point outside or to a folder around them, for devices and pipes, and for names that cannot be a path or
+    collide; TooLarge when over a limit.
+    """
+    real_root = root.resolve()
+    if not real_root.is_dir():
+        raise InvalidInput(f"{root} is not a folder.", field="source")
+    admission = Admission(limits)
+    found = []
+    for path, file, size_bytes in _walk(real_root, real_root, ""):
+        admission.admit(path)
+        admission.admit_bytes(path, size_bytes, size_bytes)
+        found.append(SourceFile(path, file, size_bytes))
+    return sorted(found, key=lambda source: source.path)
+
+
+def hash_folder(files: Sequence[SourceFile], workers: int | None = None) -> dict[str, FileEntry]:
+    """The entry of each file by its path; `workers` threads (default: one per core) read and hash at once.
+
+    Raises InvalidInput naming a file that cannot be read.
+    """
+    turns = [files[start : start + FILES_PER_TURN] for start in range(0, len(files), FILES_PER_TURN)]
+    with ThreadPoolExecutor(workers or os.cpu_count() or 1, thread_name_prefix="hash") as threads:
+        return {path: entry for hashed in threads.map(_hash_files, turns) for path, entry in hashed}
+
+
+def _hash_files(files: Sequence[SourceFile]) -> list[tuple[str, FileEntry]]:
+    return [(source.path, _hash_file(source)) for source in files]
+
+
+def _hash_file(source: SourceFile) -> FileEntry:
+    try:
+        with source.file.open("rb", buffering=0) as file:
+            return digest_content(file)
+    except OSError as exc:
+        raise _unreadable(source.file, exc) from exc
+
+
+def _walk(folder: Path, root: Path, path: str) -> Iterator[tuple[str, Path, int]]:
+    try:
+        with os.scandir(folder) as listing:
+            entries = list(listing)
+    except OSError as exc:
+        raise _unreadable(folder, exc) from exc
+    for entry in entries:
+        if entry.name in IGNORED_NAMES:
+            continue
+        inner, file = f"{path}/{entry.name}", Path(entry.path)
+        if entry.is_symlink():
+            _check_link(inner, file, root)
+        status = _status(file)
+        if stat.S_ISDIR(status.st_mode):
+            yield from _walk(file, root, inner)
+        elif stat.S_ISREG(status.st_mode):
+            yield inner, file, status.st_size
+        else:
+            raise InvalidInput(f"{inner!r} is a device, pipe or socket; a bundle has only files.", field="source")
+
+
+def _check_link(path: str, link: Path, root: Path) -> None:
+    try:
+        pointed_to = link.resolve(strict=True)
+    except (OSError, RuntimeError) as exc:  # RuntimeError: links that point at each other
+        raise InvalidInput(f"{path!r} is a link that leads nowhere.", field="source") from exc
+    if not pointed_to.is_relative_to(root):
+        raise InvalidInput(f"{path!r} is a link that leads out of the folder, to {pointed_to}.", field="source")
+    if link.parent.resolve().is_relative_to(pointed_to):
+        raise InvalidInput(f"{path!r} is a link to a folder that it lies in itself.", field="source")
+
+
+def _status(file: Path) -> os.stat_result:
+    try:
+        return file.stat()
+    except OSError as exc:
+        raise _unreadable(file, exc) from exc
+
+
+def _unreadable(file: Path, exc: OSError) -> InvalidInput:
+    return InvalidInput(f"{str(file)!r} cannot be read: {exc.strerror or exc}.", field="source")
