@@ -98,6 +98,7 @@ class DiskTier:
         self._removals = 0
         self._background: list[asyncio.Task[None]] = []
         self._sweep_turn = asyncio.Lock()
+        self._is_closed = False
         self.counters = TierCounters()
 
     @classmethod
@@ -411,7 +412,10 @@ class DiskTier:
         return await self._index.settle(Sync())
 
     async def aclose(self) -> None:
-        """Write what waits and close. Maps that are still being sent from stay valid."""
+        """Write what waits and close; a second time does nothing. Maps that are still being sent from stay valid."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
