@@ -9,22 +9,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import assert_never, cast
 
-from cdn.edge.application import Application
 from cdn.edge.content_framing import FixedLength
 from cdn.edge.h1 import EngineState, H1Engine, MessageEnd
-from cdn.edge.head_memo import HeadMemo
-from cdn.edge.head_parser import HeadParser, MessageHead
+from cdn.edge.head_parser import MessageHead
 from cdn.edge.incoming_content import IncomingContent
-from cdn.edge.limits import HttpLimits
 from cdn.edge.prepared import JOINED_BYTES, Prepared
+from cdn.edge.prepared_batch import PreparedBatch
 from cdn.edge.refusal import Refusal, Refused, encode_refusal
 from cdn.edge.response import ContentStream, Response
 from cdn.edge.response_head import WITHOUT_CONTENT, encode_head
+from cdn.edge.service import Service
 from cdn.errors import CdnError, TooLarge
 from cdn.http.date import format_date
 
@@ -32,41 +29,9 @@ log = logging.getLogger(__name__)
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-BATCH_BYTES = 64 * 1024
-"""Prepared responses joined into one write, in bytes: as much as a transport takes before it pauses its writer."""
-
 
 class ContentSizeMismatch(CdnError):
     """A response stream gave more or fewer bytes than it had announced; the connection was reset."""
-
-
-@dataclass(slots=True)
-class ListenerCounters:
-    """Plain integers, raised in place. `refused` counts by the refusal's detail."""
-
-    connections: int = 0
-    memo_hits: int = 0
-    recalled: int = 0
-    answered: int = 0
-    timed_out: int = 0
-    refused: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(slots=True, eq=False)
-class Service:
-    """What the connections of one listener share."""
-
-    application: Application
-    limits: HttpLimits
-    parser: HeadParser
-    memo: HeadMemo
-    cache_name: str
-    scheme: str
-    monotonic: Callable[[], float]
-    wall: Callable[[], float]
-    counters: ListenerCounters
-    connections: set[H1Connection] = field(default_factory=set)
-    on_connection_gone: Callable[[], None] = lambda: None
 
 
 class Phase(Enum):
@@ -268,7 +233,7 @@ class H1Connection(asyncio.Protocol):
             return
         self._is_advancing = True
         now = self._service.monotonic()
-        batch = _Batch(self._transport, self._service.limits.max_pipelined)
+        batch = PreparedBatch(self._transport, self._service.limits.max_pipelined)
         while self._phase is Phase.READY and not self._is_write_paused:
             head = self._engine.take_head()
             if head is None:
@@ -289,7 +254,7 @@ class H1Connection(asyncio.Protocol):
         self._settle()
         self._regulate_reading()
 
-    def _answer_head(self, head: bytes, now: float, batch: _Batch) -> None:
+    def _answer_head(self, head: bytes, now: float, batch: PreparedBatch) -> None:
         service = self._service
         self._head_since = None
         known = None if self._is_draining else service.memo.get(head)
@@ -575,34 +540,3 @@ class H1Connection(asyncio.Protocol):
     def _time_out(self) -> None:
         self._service.counters.timed_out += 1
         self.abort()
-
-
-class _Batch:
-    """Prepared responses on their way into one write."""
-
-    __slots__ = ("_max_responses", "_pieces", "_size_bytes", "_transport")
-
-    def __init__(self, transport: asyncio.Transport, max_responses: int) -> None:
-        self._transport = transport
-        self._max_responses = max_responses
-        self._pieces: list[bytes] = []
-        self._size_bytes = 0
-
-    def add(self, prepared: Prepared, is_head: bool, now: float) -> None:
-        if is_head:
-            self._pieces.append(prepared.wire_head(now))
-        elif prepared.is_joined:
-            self._pieces.append(prepared.wire(now))
-            self._size_bytes += prepared.size_bytes
-        else:
-            self.flush()
-            self._transport.writelines(prepared.pieces(now))
-            return
-        if self._size_bytes >= BATCH_BYTES or len(self._pieces) >= self._max_responses:
-            self.flush()
-
-    def flush(self) -> None:
-        if self._pieces:
-            self._transport.write(self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces))
-            self._pieces.clear()
-            self._size_bytes = 0

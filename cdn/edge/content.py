@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from cdn.sites.manifest import CHUNK_BYTES
 
 READ_AHEAD = 2
-"""Chunks that are fetched while one is sent: hides the store's latency and bounds a request to three chunks of memory."""
+"""Chunks fetched while one is sent: hides the store's latency; a request holds three chunks at the most."""
 
 ChunkSource = Callable[[int], Awaitable[bytes | memoryview]]
 """Gives chunk n of a representation, verified."""
@@ -18,7 +18,7 @@ ChunkSource = Callable[[int], Awaitable[bytes | memoryview]]
 class ChunkStream:
     """The bytes [start, stop) of a representation as slices of its chunks; a ContentStream.
 
-    The first chunk is taken before the stream exists (`opened`), so that a store that is down becomes a status and
+    The first chunk is handed in: it was there before the response began, so a store that is down becomes a status and
     not a broken transfer.
     """
 
@@ -28,11 +28,6 @@ class ChunkStream:
         self._stop = stop
         self._first: bytes | memoryview | None = first
         self._ahead: deque[asyncio.Future[bytes | memoryview]] = deque()
-
-    @classmethod
-    async def opened(cls, source: ChunkSource, start: int, stop: int) -> ChunkStream:
-        """The stream, once its first chunk is there. Raises what the source raises."""
-        return cls(source, start, stop, await source(start // CHUNK_BYTES))
 
     @property
     def size_bytes(self) -> int:

@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable
 
 from cdn.edge.application import Application
-from cdn.edge.connection import H1Connection, ListenerCounters, Service
+from cdn.edge.connection import H1Connection
 from cdn.edge.head_memo import HeadMemo
 from cdn.edge.head_parser import HeadParser
 from cdn.edge.limits import HttpLimits
+from cdn.edge.service import ListenerCounters, Service
 
 CHECK_INTERVAL_S = 1.0
 """How often connections are checked for timeouts: how much later than named a timeout may strike."""

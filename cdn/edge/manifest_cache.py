@@ -6,7 +6,6 @@ A manifest is named by its digest, so a copy is either right or not there: it is
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -112,13 +111,14 @@ class ManifestCache:
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_name(f"{path.name}.{threading.get_ident()}.new")
             temporary.write_bytes(raw)
-            os.replace(temporary, path)
+            temporary.replace(path)
             self._trim()
         except OSError:
             self.copies_failed += 1
 
     def _trim(self) -> None:
-        files = sorted((facts.st_mtime, facts.st_size, file) for file in self._folder.glob("*/*") if (facts := file.stat()))
+        facts = ((file, file.stat()) for file in self._folder.glob("*/*"))
+        files = sorted((one.st_mtime, one.st_size, file) for file, one in facts)
         total = sum(size for _, size, _ in files)
         for _, size, file in files:
             if total <= MAX_BYTES_ON_DISK:

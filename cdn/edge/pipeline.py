@@ -1,7 +1,7 @@
 """The request road: host, site, route, key, decision, stored response or fetch, response.
 
-`answer` reads top to bottom; what it calls is either pure (http, sites, purge) or one tier. A request is resolved against
-exactly one deploy (DESIGN I4): alias state and manifest are taken once, at the start.
+`answer` reads top to bottom; what it calls is either pure (http, sites, purge) or one tier. A request is resolved
+against exactly one deploy (DESIGN I4): alias state and manifest are taken once, at the start.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from cdn.edge import local_answer
+from cdn.edge.clocks import Clocks
 from cdn.edge.counters import NodeCounters
 from cdn.edge.manifest_cache import ManifestCache, ManifestUnavailable
-from cdn.edge.memory_tier import MemoryKey, MemoryTier
+from cdn.edge.memory_tier import MemoryTier
 from cdn.edge.prepared import Prepared
 from cdn.edge.request_content import RequestContent
-from cdn.edge.response import Response
-from cdn.edge.retained import RetainedFiles, may_be_retained
+from cdn.edge.response import ContentStream, Response
+from cdn.edge.retained import RetainedFiles
 from cdn.edge.selection import Part, select
 from cdn.edge.site_view import SiteView
 from cdn.edge.storeroom import Found, Storeroom
@@ -27,21 +28,16 @@ from cdn.http.fields import FieldLines
 from cdn.http.request import Request
 from cdn.sites.deploy import Deploy
 from cdn.sites.representation import Representation, representation_of
-from cdn.sites.route import AbsentRoute, FileRoute, RedirectRoute, Route, resolve
+from cdn.sites.route import AbsentRoute, FileRoute, RedirectRoute, Route, may_be_retained, resolve
 from cdn.sites.site import Site
 
 DEBUG_FIELD = "cdn-debug"
 """A request with this field is told deploy, position and node (DESIGN I13)."""
 
+RETAINED_RECALL_S = 60.0
+"""How long a prepared response of a retained file is used without asking whether its retention is over."""
+
 SERVED_METHODS = frozenset({"GET", "HEAD"})
-
-
-@dataclass(frozen=True, slots=True)
-class Clocks:
-    """Both clocks in seconds: monotonic for residence, wall for what is said to people and kept across restarts."""
-
-    monotonic: Callable[[], float]
-    wall: Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +49,6 @@ class Visit:
     alias: str
     deploy: Deploy
     generation: int
-    asked_at: float
 
 
 class Pipeline:
@@ -87,7 +82,7 @@ class Pipeline:
         binding = self._view.catalog.bind(request.host)
         if binding is None or request.method not in SERVED_METHODS or DEBUG_FIELD in request.fields:
             return None
-        prepared = self._prepared.get(MemoryKey(binding.site_id, binding.alias, request.target.path))
+        prepared = self._prepared.get((binding.site_id, binding.alias, request.target.path))
         if prepared is None or not prepared.is_usable(now):
             return None
         self._counters.hits += 1
@@ -108,7 +103,7 @@ class Pipeline:
         if state is None or state.active is None:
             return local_answer.nothing_deployed(self._cache_name, binding.alias)
         generation = self._view.runtime(site.id).generation
-        visit = Visit(request, site, binding.alias, state.active, generation, self._clocks.monotonic())
+        visit = Visit(request, site, binding.alias, state.active, generation)
         try:
             manifest = await self._manifests.load(site.id, state.active.manifest_digest)
             route = resolve(manifest, {}, request.target)
@@ -135,57 +130,49 @@ class Pipeline:
         representation = representation_of(route.path, route.entry, visit.site.settings, route.status)
         try:
             found = await self._storeroom.find(visit.site, route.path, route.entry, representation)
+            return await self._respond(visit, route, representation, found)
         except Unavailable as exc:
             self._counters.upstream_failed += 1
             text = f"The store behind this site does not answer now, and nothing stored may stand in: {exc}"
             return local_answer.unavailable(self._cache_name, "store", text, status=502)
-        return await self._respond(visit, route, representation, found)
 
-    async def _respond(
-        self, visit: Visit, route: FileRoute, representation: Representation, found: Found
-    ) -> Response:
-        now = self._clocks.monotonic()
-        size_bytes = route.entry.size_bytes
-        selected = select(
-            visit.request, route.status, representation.fields, representation.entity_tag, size_bytes, self._clocks.wall()
-        )
-        age_s = max(0, int(now - found.validated_at))
-        fields = _with_age(selected.fields, representation, age_s) + (
+    async def _respond(self, visit: Visit, route: FileRoute, representation: Representation, found: Found) -> Response:
+        selected = select(visit.request, representation, route.entry.size_bytes, self._clocks.wall())
+        content: bytes | ContentStream = b""
+        if selected.part is not Part.NOTHING:
+            if found.content is not None:
+                content = found.content[selected.start : selected.stop]
+                if selected.part is Part.ALL and visit.request.target.path in representation.names:
+                    self._prepare(visit, representation, found, is_retained=route.is_retained)
+            else:
+                found, content = await self._storeroom.open(found, selected.start, selected.stop)
+        age_s = max(0, int(self._clocks.monotonic() - found.validated_at))
+        fields = (
+            *_with_age(selected.fields, representation, age_s),
             ("age", str(age_s)),
             ("cache-status", self._cache_status(found).serialise()),
             *self._told(visit),
         )
-        if selected.part is Part.NOTHING:
-            return Response(selected.status, fields)
-        if found.content is not None:
-            if selected.part is Part.ALL and visit.request.target.path in representation.names:
-                self._prepare(visit, representation, found, selected.status, selected.fields)
-            return Response(selected.status, fields, found.content[selected.start : selected.stop])
-        try:
-            stream = await self._storeroom.open(found, selected.start, selected.stop)
-        except Unavailable as exc:
-            self._counters.upstream_failed += 1
-            text = f"The store behind this site does not answer now: {exc}"
-            return local_answer.unavailable(self._cache_name, "store", text, status=502)
-        return Response(selected.status, fields, stream)
+        return Response(selected.status, fields, content)
 
-    def _prepare(
-        self, visit: Visit, representation: Representation, found: Found, status: int, fields: FieldLines
-    ) -> None:
+    def _prepare(self, visit: Visit, representation: Representation, found: Found, *, is_retained: bool) -> None:
         """Encode the hit that the next request for this path will be, unless it could only be used once."""
         if found.content is None or not found.is_stored or DEBUG_FIELD in visit.request.fields:
             return
+        fresh_until = found.fresh_until
+        if is_retained:  # its time runs out without a record that says so
+            fresh_until = min(fresh_until, self._clocks.monotonic() + RETAINED_RECALL_S)
         hit = CacheStatus(self._cache_name, hit=True, detail=None if self._is_attached() else "detached")
         self._prepared.put(
-            MemoryKey(visit.site.id, visit.alias, visit.request.target.path),
+            (visit.site.id, visit.alias, visit.request.target.path),
             Prepared(
-                status=status,
-                fields=(*fields, ("cache-status", hit.serialise())),
+                status=representation.status,
+                fields=(*representation.fields, ("cache-status", hit.serialise())),
                 content=found.content,
                 base_age_at=found.validated_at,
                 site=self._view.runtime(visit.site.id),
                 generation=visit.generation,
-                fresh_until=found.fresh_until,
+                fresh_until=fresh_until,
                 extends_max_age=representation.extends_max_age,
                 wall_clock=self._clocks.wall,
             ),

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 
 from cdn.edge.manifest_cache import ManifestCache
 from cdn.sites.deploy import AliasState
-from cdn.sites.fingerprint import has_fingerprint
 from cdn.sites.manifest import FileEntry
-from cdn.sites.pattern import matches
 from cdn.sites.route import retained_files
 from cdn.sites.site import Site
 
@@ -50,9 +48,7 @@ class RetainedFiles:
         return gathered.files
 
     async def _gather(self, site: Site, state: AliasState, now: float) -> _Gathered:
-        manifests = [
-            await self._manifests.load(site.id, deploy.manifest_digest) for deploy in state.reachable(now)
-        ]
+        manifests = [await self._manifests.load(site.id, deploy.manifest_digest) for deploy in state.reachable(now)]
         ends = [retained.until for retained in state.retained if retained.until > now]
         return _Gathered(
             state,
@@ -60,8 +56,3 @@ class RetainedFiles:
             min(ends, default=float("inf")),
             retained_files(manifests, site.settings.keep),
         )
-
-
-def may_be_retained(path: str, keep: tuple[str, ...]) -> bool:
-    """Whether a path could be a retained file at all; for all others no former manifest is looked at."""
-    return has_fingerprint(path) or any(matches(pattern, path) for pattern in keep)

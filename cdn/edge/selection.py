@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from cdn.http.entity_tag import EntityTag
 from cdn.http.fields import FieldLines
 from cdn.http.precondition import Precondition, evaluate, range_applies
 from cdn.http.range import ByteRange, Unsatisfiable, content_range, select_range, unsatisfied_content_range
 from cdn.http.request import Request
+from cdn.sites.representation import Representation
 
 NOT_IN_304 = frozenset({"content-type", "content-length", "content-range", "content-encoding", "content-language"})
 """Representation fields that a 304 leaves out (RFC 9110 15.4.5)."""
@@ -34,12 +34,11 @@ class Selected:
     fields: FieldLines
 
 
-def select(
-    request: Request, status: int, fields: FieldLines, entity_tag: EntityTag, size_bytes: int, now: float
-) -> Selected:
+def select(request: Request, representation: Representation, size_bytes: int, now: float) -> Selected:
     """Preconditions first, then the range. Statuses other than 200 are sent whole (RFC 9110 13.2.1)."""
-    if status != 200:
-        return Selected(status, Part.ALL, 0, size_bytes, fields)
+    fields, entity_tag = representation.fields, representation.entity_tag
+    if representation.status != 200:
+        return Selected(representation.status, Part.ALL, 0, size_bytes, fields)
     match evaluate(request.method, request.fields, entity_tag, None, now):
         case Precondition.NOT_MODIFIED:
             kept = tuple(line for line in fields if line[0] not in NOT_IN_304)
@@ -48,15 +47,14 @@ def select(
             return Selected(412, Part.NOTHING, 0, 0, fields)
         case Precondition.PROCEED:
             pass
-    ranged = fields + (("accept-ranges", "bytes"),)
     if request.method != "GET" or not range_applies(request.fields, entity_tag, None, now):
-        return Selected(200, Part.ALL, 0, size_bytes, ranged)
+        return Selected(200, Part.ALL, 0, size_bytes, fields)
     match select_range(request.fields.get("range"), size_bytes):
         case ByteRange(start, stop) as selected:
-            lines = ranged + (("content-range", content_range(selected, size_bytes)),)
+            lines = (*fields, ("content-range", content_range(selected, size_bytes)))
             return Selected(206, Part.RANGE, start, stop, lines)
-        case Unsatisfiable():
-            lines = ranged + (("content-range", unsatisfied_content_range(size_bytes)),)
+        case Unsatisfiable.UNSATISFIABLE:
+            lines = (*fields, ("content-range", unsatisfied_content_range(size_bytes)))
             return Selected(416, Part.NOTHING, 0, 0, lines)
         case None:
-            return Selected(200, Part.ALL, 0, size_bytes, ranged)
+            return Selected(200, Part.ALL, 0, size_bytes, fields)

@@ -9,7 +9,8 @@ reclaiming. All of it is synchronous and without IO; then the node acknowledges.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, assert_never
+from dataclasses import dataclass
+from typing import assert_never
 
 from cdn.edge.prepared import SiteRuntime
 from cdn.fleet.position import Position
@@ -35,14 +36,35 @@ BEFORE_EVERYTHING = Position("", 0)
 """Where a node stands that has never heard of a journal."""
 
 
-class ViewListener(Protocol):
-    """Who acts on what records mean for this node. Called synchronously, so each only notes work to do."""
+@dataclass(frozen=True, slots=True)
+class ToPrepare:
+    """A deploy's manifest is to be loaded, and control told."""
 
-    def deploy_prepared(self, site_id: str, deploy_id: str, manifest_digest: str) -> None: ...
+    site_id: str
+    deploy_id: str
+    manifest_digest: str
 
-    def floors_rose(self, site_id: str, through: int) -> None: ...
 
-    def site_removed(self, site_id: str, through: int) -> None: ...
+@dataclass(frozen=True, slots=True)
+class FloorsRose:
+    """What the site stored below its floors can be reclaimed."""
+
+    site_id: str
+    through: Position
+
+
+@dataclass(frozen=True, slots=True)
+class SiteGone:
+    """All that the site stored can be reclaimed."""
+
+    site_id: str
+    through: Position
+
+
+News = ToPrepare | FloorsRose | SiteGone
+
+BEFORE_EVERYTHING = Position("", 0)
+"""Where a node stands that has never heard of a journal."""
 
 
 class SiteView:
@@ -53,15 +75,15 @@ class SiteView:
         self.floors = floors
         self.position = BEFORE_EVERYTHING
         self._runtimes: dict[str, SiteRuntime] = {}
-        self._listener: ViewListener | None = None
+        self._listener: Callable[[News], None] | None = None
 
     @property
     def catalog(self) -> Catalog:
         """The catalog as of `position`."""
         return self.catalog_fold.catalog
 
-    def listen(self, listener: ViewListener) -> None:
-        """Name the one who acts on records."""
+    def listen(self, listener: Callable[[News], None]) -> None:
+        """Name the one who acts on records. Called synchronously, so it only notes work to do."""
         self._listener = listener
 
     def runtime(self, site_id: str) -> SiteRuntime:
@@ -87,11 +109,9 @@ class SiteView:
         """The folds were replaced by a snapshot's; responses of another epoch or below its horizon fail in decide()."""
         self.stand_at(position)
         for site in self.catalog.sites():
-            self._note(lambda to, site_id=site.id: to.floors_rose(site_id, position.sequence))
+            self._tell(FloorsRose(site.id, position))
             for deploy in self.catalog.preparing(site.id):
-                self._note(
-                    lambda to, of=deploy: to.deploy_prepared(of.site_id, of.id, of.manifest_digest),
-                )
+                self._tell(ToPrepare(site.id, deploy.id, deploy.manifest_digest))
 
     def on_records(self, records: Sequence[Record], position: Position) -> None:
         """The folds have taken `records`, which are durable."""
@@ -104,14 +124,14 @@ class SiteView:
         match change:
             case DeployPrepared():
                 self.runtime(change.site_id).generation += 1
-                self._note(lambda to: to.deploy_prepared(change.site_id, change.deploy_id, change.manifest_digest))
+                self._tell(ToPrepare(change.site_id, change.deploy_id, change.manifest_digest))
             case Purged():
                 self.runtime(change.site_id).generation += 1
-                self._note(lambda to: to.floors_rose(change.site_id, record.sequence))
+                self._tell(FloorsRose(change.site_id, record.position))
             case SiteRemoved():
                 self.runtime(change.site_id).generation += 1
                 del self._runtimes[change.site_id]
-                self._note(lambda to: to.site_removed(change.site_id, record.sequence))
+                self._tell(SiteGone(change.site_id, record.position))
             case DeployActivated() | SiteCreated() | SiteChanged() | DomainAdded() | DomainRemoved():
                 self.runtime(change.site_id).generation += 1
             case TokenCreated() | TokenRevoked() | Withheld():
@@ -119,6 +139,6 @@ class SiteView:
             case _:
                 assert_never(change)
 
-    def _note(self, tell: Callable[[ViewListener], None]) -> None:
+    def _tell(self, news: News) -> None:
         if self._listener is not None:
-            tell(self._listener)
+            self._listener(news)

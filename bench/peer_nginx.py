@@ -1,0 +1,90 @@
+"""nginx with `proxy_cache`, tuned as its users tune it: one worker, cache on tmpfs, open files kept, no access log."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+CONFIG = """\
+worker_processes 1;
+daemon off;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log;
+events {{ worker_connections 4096; }}
+http {{
+  include /etc/nginx/mime.types;
+  access_log off;
+  sendfile on;
+  tcp_nopush on;
+  keepalive_requests 1000000;
+  open_file_cache max=20000 inactive=60s;
+  client_body_temp_path {folder}/client;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  proxy_cache_path {cache} levels=1:2 keys_zone=main:64m max_size=2g inactive=1d use_temp_path=off;
+  server {{ listen 127.0.0.1:{origin_port}; root {content}; add_header Cache-Control "public, max-age=3600"; }}
+  server {{
+    listen 127.0.0.1:{port} backlog=4096;
+    location / {{
+      proxy_pass http://127.0.0.1:{origin_port};
+      proxy_cache main;
+      proxy_cache_valid 200 1h;
+      add_header X-Cache $upstream_cache_status;
+    }}
+  }}
+}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningNginx:
+    """`pid` is the master; its worker serves."""
+
+    pid: int
+    port: int
+
+
+@contextlib.contextmanager
+def running_nginx(folder: Path, content: Path, *, core: int) -> Iterator[RunningNginx]:
+    """nginx in front of `content`, pinned to `core`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    cache = Path("/dev/shm") / f"cdn-bench-nginx-{time.time_ns()}"
+    port, origin_port = _free_port(), _free_port()
+    config = folder / "nginx.conf"
+    config.write_text(
+        CONFIG.format(folder=folder, cache=cache, content=content, port=port, origin_port=origin_port)
+    )
+    process = subprocess.Popen(
+        ["taskset", "-c", str(core), "/usr/sbin/nginx", "-c", str(config), "-g", "user root;"], cwd=folder
+    )
+    try:
+        _wait_for(port, process)
+        yield RunningNginx(process.pid, port)
+    finally:
+        process.terminate()
+        process.wait(10)
+        subprocess.run(["rm", "-rf", str(cache)], check=True)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"nginx ended with status {process.returncode}")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.02)
+    raise RuntimeError("nginx did not answer within 10 s")

@@ -1,0 +1,64 @@
+"""A real `cdn up` for benchmarks, and its command line."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class RunningCdn:
+    """`pid` is the process that serves."""
+
+    pid: int
+    control_url: str
+    http_url: str
+    environ: dict[str, str]
+
+    @property
+    def http_port(self) -> int:
+        return int(self.http_url.rsplit(":", 1)[1].strip("/"))
+
+    def run(self, *words: str) -> Any:
+        """One command with --json. Raises CalledProcessError."""
+        done = subprocess.run(
+            [sys.executable, "-m", "cdn", *words, "--json"],
+            env=self.environ,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        return json.loads(done.stdout)
+
+
+@contextlib.contextmanager
+def running_cdn(
+    folder: Path, *, options: tuple[str, ...] = (), environ: Mapping[str, str] | None = None, core: int | None = None
+) -> Iterator[RunningCdn]:
+    """`cdn up` with data below `folder`, on free ports, pinned to a core when one is given."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("CDN_")}
+    environment |= {"XDG_CONFIG_HOME": str(folder / "config"), **(environ or {})}
+    words = [sys.executable, "-m", "cdn", "up", "--data", str(folder / "data")]
+    words += ["--control", "127.0.0.1:0", "--http", "127.0.0.1:0", "--json", *options]
+    if core is not None:
+        words = ["taskset", "-c", str(core), *words]
+    process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        ready = json.loads(process.stdout.readline())
+        yield RunningCdn(process.pid, ready["control_url"], ready["http_url"], environment)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,80 @@
+"""`cdn up`: every role on one machine. The composition root of the embedded size."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cdn.cli.address import Address, parse_address
+from cdn.cli.size import parse_size
+
+
+def _typed_address(text: str) -> Address:
+    try:
+        return parse_address(str(text))
+    except ValueError as exc:
+        raise typer.BadParameter(str(exc)) from exc
+
+
+def _typed_size(text: str) -> int:
+    try:
+        return parse_size(str(text))
+    except ValueError as exc:
+        raise typer.BadParameter(str(exc)) from exc
+
+
+def default_data_dir() -> Path:
+    """`$XDG_DATA_HOME/cdn`, or `~/.local/share/cdn`."""
+    base = os.environ.get("XDG_DATA_HOME", "")
+    return (Path(base) if base.startswith("/") else Path.home() / ".local" / "share") / "cdn"
+
+
+def up(  # noqa: PLR0917 - options
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="DIR", help="Where everything is kept. [default: ~/.local/share/cdn]"),
+    ] = None,
+    control: Annotated[
+        Address, typer.Option("--control", parser=_typed_address, metavar="ADDR", help="Address of the API.")
+    ] = "127.0.0.1:8700",  # type: ignore[assignment]  # typer hands the default to the parser
+    http: Annotated[
+        Address, typer.Option("--http", parser=_typed_address, metavar="ADDR", help="Address visitors connect to.")
+    ] = "127.0.0.1:8080",  # type: ignore[assignment]
+    zone: Annotated[str, typer.Option("--zone", help="Sites answer at NAME.ZONE.")] = "cdn.localhost",
+    store: Annotated[
+        str | None,
+        typer.Option("--store", envvar="CDN_STORE", metavar="URL", help="s3://BUCKET/PREFIX, or a folder."),
+    ] = None,
+    s3_endpoint: Annotated[
+        str | None,
+        typer.Option("--s3-endpoint", envvar="CDN_S3_ENDPOINT", metavar="URL", help="An S3 that is not AWS."),
+    ] = None,
+    memory: Annotated[
+        int, typer.Option("--memory", parser=_typed_size, metavar="SIZE", help="Prepared responses held in memory.")
+    ] = "256M",  # type: ignore[assignment]
+    disk: Annotated[
+        int, typer.Option("--disk", parser=_typed_size, metavar="SIZE", help="Content the edge keeps on disk.")
+    ] = "20G",  # type: ignore[assignment]
+    node: Annotated[str, typer.Option("--node", help="This node's name, as receipts show it.")] = "local",
+    is_json: Annotated[bool, typer.Option("--json", help="Print one JSON document when ready.")] = False,
+) -> None:
+    """Run control and an edge on this machine until it is stopped (Ctrl-C)."""
+    from cdn.cli.embedded import Embedded, EmbeddedSettings, serve
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = EmbeddedSettings(
+        data_dir=(data or default_data_dir()).absolute(),
+        control=control,
+        http=http,
+        zone=zone,
+        store_url=store,
+        s3_endpoint=s3_endpoint,
+        memory_bytes=memory,
+        disk_bytes=disk,
+        node_id=node,
+    )
+    raise typer.Exit(serve(lambda: Embedded.start(settings), is_json=is_json))

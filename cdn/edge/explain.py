@@ -1,0 +1,97 @@
+"""Why this node would answer a URL as it does: the request road walked without fetching anything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cdn.edge.clocks import Clocks
+from cdn.edge.disk_tier import DiskTier
+from cdn.edge.manifest_cache import ManifestCache, ManifestUnavailable
+from cdn.edge.retained import RetainedFiles
+from cdn.edge.site_view import SiteView
+from cdn.edge.stored import StoredKey
+from cdn.edge.storeroom import Storeroom, Wanted
+from cdn.http.decide import Decision, Forwarded, Serve, ServeStale, Validate
+from cdn.http.target import Target, parse_target
+from cdn.sites.deploy import AliasState
+from cdn.sites.representation import representation_of
+from cdn.sites.route import AbsentRoute, FileRoute, RedirectRoute, resolve
+from cdn.sites.site import Site
+
+
+class Explainer:
+    """Answers control's question `explain host target` about this node."""
+
+    def __init__(
+        self, view: SiteView, manifests: ManifestCache, storeroom: Storeroom, disk: DiskTier, clocks: Clocks
+    ) -> None:
+        self._view = view
+        self._manifests = manifests
+        self._retained = RetainedFiles(manifests)
+        self._storeroom = storeroom
+        self._disk = disk
+        self._clocks = clocks
+
+    async def explain(self, host: str, target: str) -> dict[str, Any]:
+        """The steps as JSON builtins, as far as the request would get."""
+        steps: dict[str, Any] = {"position": str(self._view.position)}
+        parsed = parse_target(target.encode("utf-8", "replace"))
+        if not isinstance(parsed, Target):
+            return {**steps, "answer": "400: the target is refused before any site is looked at"}
+        binding = self._view.catalog.bind(host)
+        site = self._view.catalog.site(binding.site_id) if binding is not None else None
+        if binding is None or site is None:
+            return {**steps, "answer": "404: no site has this host"}
+        state = self._view.catalog.alias(site.id, binding.alias)
+        steps |= {"site": site.name, "site_id": site.id, "alias": binding.alias}
+        if state is None or state.active is None:
+            return {**steps, "answer": "404: nothing is deployed under this alias"}
+        steps |= {"deploy": state.active.id, "activated_sequence": state.activated_sequence}
+        try:
+            return {**steps, **await self._explain_route(site, binding.alias, state, parsed)}
+        except ManifestUnavailable as exc:
+            return {**steps, "answer": f"503: {exc}"}
+
+    async def _explain_route(self, site: Site, alias: str, state: AliasState, target: Target) -> dict[str, Any]:
+        assert state.active is not None, "the caller looked"
+        manifest = await self._manifests.load(site.id, state.active.manifest_digest)
+        retained = await self._retained.of(site, alias, state, self._clocks.wall())
+        match resolve(manifest, retained, target):
+            case RedirectRoute(location, status):
+                return {"rule": "folder", "answer": f"{status}: redirect to {location}"}
+            case AbsentRoute():
+                return {"rule": "none", "answer": "404: no such file, and the deploy has no 404.html"}
+            case FileRoute() as route:
+                return await self._explain_file(site, route)
+
+    async def _explain_file(self, site: Site, route: FileRoute) -> dict[str, Any]:
+        representation = representation_of(route.path, route.entry, site.settings, route.status)
+        key = StoredKey(site.id, route.path, route.entry.digest)
+        wanted = Wanted(site, key, route.entry, representation)
+        stored = await self._disk.find(key)
+        required = self._storeroom.required(wanted, stored)
+        decision = self._storeroom.decide(wanted, stored)
+        rule = "file of a former deploy" if route.is_retained else "fallback" if route.status == 404 else "file"
+        return {
+            "rule": rule,
+            "file": route.path,
+            "key": f"{site.id} {route.path} {route.entry.digest}",
+            "tags": list(representation.tags),
+            "floors": {"hard": required.hard, "soft": required.soft},
+            "admitted": str(stored.admitted) if stored is not None else None,
+            "decision": _said(decision),
+            "answer": f"{route.status}: {_said(decision)}",
+        }
+
+
+def _said(decision: Decision) -> str:
+    match decision:
+        case Serve(age_s):
+            return f"serve what is stored, {age_s:.0f} s old"
+        case ServeStale(age_s, reason):
+            return f"serve what is stored, stale ({reason.value}, {age_s:.0f} s old), and validate it behind"
+        case Validate(age_s, may_serve_stale, reason):
+            otherwise = "else serve it stale" if may_serve_stale else "else fail"
+            return f"ask the store first ({reason.value}, {age_s:.0f} s old), {otherwise}"
+        case Forwarded(reason):
+            return f"fetch from the store ({reason.value})"

@@ -1,0 +1,221 @@
+"""One edge node: its parts put together, started in order, and stopped without losing a request."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, assert_never
+
+from cdn import __version__
+from cdn.edge.clocks import Clocks
+from cdn.edge.counters import NodeCounters
+from cdn.edge.disk_tier import DiskTier
+from cdn.edge.explain import Explainer
+from cdn.edge.fetch import ChunkFetcher
+from cdn.edge.listener import Listener
+from cdn.edge.manifest_cache import ManifestCache, ManifestUnavailable
+from cdn.edge.memory_tier import MemoryTier
+from cdn.edge.pipeline import Pipeline
+from cdn.edge.prepared import Prepared
+from cdn.edge.reclaim import Reclaim
+from cdn.edge.settings import EdgeSettings
+from cdn.edge.site_view import FloorsRose, News, SiteGone, SiteView, ToPrepare
+from cdn.edge.stored import ResidenceClock
+from cdn.edge.storeroom import Storeroom
+from cdn.fleet.node import NodeFacts
+from cdn.journal.catalog_fold import CatalogFold
+from cdn.journal.follower import Follower
+from cdn.journal.replica import Replica
+from cdn.origin.store import ObjectStore
+from cdn.purge.floors import Floors
+
+LEASE_CHECK_S = 0.5
+"""How often the node looks whether its lease still runs: how late `detached` may show in Cache-Status."""
+
+PREPARE_RETRY_S = 1.0
+"""Between two attempts at a manifest that could not be had; control was told of the first failure."""
+
+_log = logging.getLogger(__name__)
+
+
+class EdgeNode:
+    """Make it with `start`. It uses the store and leaves closing it to whoever opened it."""
+
+    def __init__(self, settings: EdgeSettings, store: ObjectStore, replica: Replica, disk: DiskTier) -> None:
+        clocks = Clocks(time.monotonic, time.time)
+        self.settings = settings
+        self.counters = NodeCounters()
+        self.view = SiteView(CatalogFold(settings.zone), Floors())
+        self.manifests = ManifestCache(store, settings.manifests_dir)
+        self.disk = disk
+        self.fetcher = ChunkFetcher(store, disk, max_concurrent=settings.max_concurrent_fetches)
+        self.prepared: MemoryTier[Prepared] = MemoryTier(settings.memory_bytes)
+        self.reclaim = Reclaim(disk, self.view.floors, lambda: self.view.position)
+        self.storeroom = Storeroom(
+            store=store,
+            disk=disk,
+            fetcher=self.fetcher,
+            view=self.view,
+            counters=self.counters,
+            residence=ResidenceClock(clocks.wall(), clocks.monotonic()),
+            monotonic=clocks.monotonic,
+            max_in_memory_bytes=settings.max_in_memory_bytes,
+        )
+        self.pipeline = Pipeline(
+            cache_name=settings.cache_name,
+            node_id=settings.node_id,
+            view=self.view,
+            manifests=self.manifests,
+            prepared=self.prepared,
+            storeroom=self.storeroom,
+            counters=self.counters,
+            clocks=clocks,
+            is_attached=self._is_attached,
+        )
+        self._replica = replica
+        self._explainer = Explainer(self.view, self.manifests, self.storeroom, disk, clocks)
+        self._was_attached = False
+        self._turns = asyncio.Semaphore(settings.max_concurrent_preparations)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._follower: Follower | None = None
+        self._listener: Listener | None = None
+
+    @classmethod
+    async def start(cls, settings: EdgeSettings, store: ObjectStore) -> EdgeNode:
+        """A node that serves what it knows from its own disk and follows the journal from there.
+
+        Raises CdnError when its folder cannot be used, OSError when the address cannot be listened on.
+        """
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        async with contextlib.AsyncExitStack() as undo:
+            replica = await Replica.open(settings.replica_path)
+            undo.push_async_callback(replica.aclose)
+            disk = await DiskTier.open(settings.content_dir, settings.disk_bytes)
+            undo.push_async_callback(disk.aclose)
+            node = cls(settings, store, replica, disk)
+            await node._begin()
+            undo.pop_all()
+        return node
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        assert self._listener is not None, "the node has started"
+        return self._listener.port
+
+    @property
+    def follower(self) -> Follower:
+        """Its place in the journal and its lease."""
+        assert self._follower is not None, "the node has started"
+        return self._follower
+
+    async def stop(self) -> None:
+        """Finish what is under way, give the lease back, close everything."""
+        if self._listener is not None:
+            await self._listener.drain(self.settings.drain_timeout_s)
+        if self._follower is not None:
+            await self._follower.leave()
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.storeroom.aclose()
+        await self.fetcher.aclose()
+        await self.manifests.aclose()
+        await self.disk.aclose()
+        await self._replica.aclose()
+
+    async def _begin(self) -> None:
+        folds = (self.view.catalog_fold, self.view.floors)
+        position = await self._replica.load(folds)
+        self._follower = Follower(
+            self.settings.control_url,
+            self.settings.token,
+            self.settings.node_id,
+            self._replica,
+            folds,
+            self.view,
+            facts=self._facts(()),
+            counters=self._counted,
+            explain=self._explainer.explain,
+        )
+        self.view.listen(self._act_on)
+        if position is not None:
+            self.view.on_snapshot(position, epoch_changed=False)
+        self._listener = await Listener.start(
+            self.settings.host,
+            self.settings.port,
+            self.pipeline,
+            self.settings.limits,
+            cache_name=self.settings.cache_name,
+        )
+        self._follower.facts = self._facts((f"{self.settings.host}:{self._listener.port}",))
+        self._spawn(self._follower.run(), "follower")
+        self._spawn(self.reclaim.run(), "reclaim")
+        self._spawn(self._watch_lease(), "lease")
+
+    def _facts(self, addresses: tuple[str, ...]) -> NodeFacts:
+        return NodeFacts(program=__version__, region=self.settings.region, addresses=addresses)
+
+    def _act_on(self, news: News) -> None:
+        match news:
+            case ToPrepare():
+                self._spawn(self._prepare(news), f"prepare {news.deploy_id}")
+            case FloorsRose():
+                self.reclaim.floors_rose(news.site_id)
+            case SiteGone():
+                self.prepared.drop_site(news.site_id)
+                self.reclaim.site_removed(news.site_id, news.through)
+                self._spawn(self.manifests.drop_site(news.site_id), f"drop {news.site_id}")
+            case _:
+                assert_never(news)
+
+    async def _prepare(self, news: ToPrepare) -> None:
+        """Load the manifest and say so; while it cannot be had, say that and go on trying as long as it matters."""
+        while self.view.catalog.deploy(news.site_id, news.deploy_id) is not None:
+            try:
+                async with self._turns:
+                    await self.manifests.load(news.site_id, news.manifest_digest)
+            except ManifestUnavailable as exc:
+                self.counters.prepare_failed += 1
+                self.follower.report_prepared(news.site_id, news.deploy_id, str(exc))
+                await asyncio.sleep(PREPARE_RETRY_S)
+            else:
+                self.follower.report_prepared(news.site_id, news.deploy_id)
+                return
+
+    def _is_attached(self) -> bool:
+        return self._follower is not None and self._follower.has_lease()
+
+    async def _watch_lease(self) -> None:
+        """What was prepared says whether the node was attached, so it is made anew when that changes."""
+        while True:
+            is_attached = self._is_attached()
+            if is_attached != self._was_attached:
+                self._was_attached = is_attached
+                self.view.renew_all()
+            await asyncio.sleep(LEASE_CHECK_S)
+
+    def _counted(self) -> Mapping[str, int]:
+        facts = self.disk.facts()
+        fetched = self.fetcher.counters
+        return {
+            **self.counters.as_dict(),
+            **{f"fetch_{field.name}": getattr(fetched, field.name) for field in fields(fetched)},
+            "disk_responses": facts.responses,
+            "disk_bytes": facts.cost_bytes,
+            "memory_bytes": self.prepared.cost_bytes,
+        }
+
+    def _spawn(self, work: Any, name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            _log.error("%s of node %s ended: %s", task.get_name(), self.settings.node_id, failure, exc_info=failure)

@@ -1,0 +1,50 @@
+"""Everything an edge node can be told; every bound names its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cdn.edge.limits import HttpLimits
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeSettings:
+    """`data_dir` is the node's own; `control_url` and `token` are where and as whom it follows the journal."""
+
+    node_id: str
+    data_dir: Path
+    zone: str
+    control_url: str
+    token: str
+    region: str = ""
+    host: str = "127.0.0.1"
+    port: int = 8080
+
+    cache_name: str = "cdn"
+    """How the node names itself in Cache-Status."""
+    memory_bytes: int = 256 * 1024 * 1024
+    """Prepared responses in memory."""
+    disk_bytes: int = 20 * 1024**3
+    """Content on disk; the least recently used goes first."""
+    max_in_memory_bytes: int = 256 * 1024
+    """A larger representation is never held whole: it is served from mapped chunks."""
+    max_concurrent_fetches: int = 64
+    """Requests to the store at one time: each may hold one chunk of 1 MiB."""
+    max_concurrent_preparations: int = 4
+    """Manifests of new deploys loaded at one time."""
+    drain_timeout_s: float = 10.0
+    """How long requests under way may take when the node is stopped."""
+    limits: HttpLimits = field(default_factory=HttpLimits)
+
+    @property
+    def replica_path(self) -> Path:
+        return self.data_dir / "replica.db"
+
+    @property
+    def manifests_dir(self) -> Path:
+        return self.data_dir / "manifests"
+
+    @property
+    def content_dir(self) -> Path:
+        return self.data_dir / "content"
