@@ -20,9 +20,11 @@ def normalise_domain(text: str) -> str:
 
     Refused: URLs and ports, IP addresses, wildcards, single labels, labels over 63 octets, names over 253.
     """
+    if len(text) > 2 * MAX_DOMAIN_OCTETS:
+        raise _too_long(len(text))
     name = _to_ascii(text.strip())
     if len(name) > MAX_DOMAIN_OCTETS:
-        raise _fault(f"the domain has {len(name)} octets, at most {MAX_DOMAIN_OCTETS} are allowed")
+        raise _too_long(len(name))
     labels = name.split(".")
     for label in labels:
         _check_label(label, text)
@@ -78,6 +80,10 @@ def _address_hint(text: str) -> str:
 
 def _reason(error: UnicodeError) -> str:
     return str(error.__cause__ or error)
+
+
+def _too_long(octets: int) -> InvalidInput:
+    return _fault(f"the domain has {octets} octets, at most {MAX_DOMAIN_OCTETS} are allowed")
 
 
 def _fault(message: str) -> InvalidInput:

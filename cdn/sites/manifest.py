@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +13,7 @@ from typing import Any
 
 from cdn.errors import InvalidInput, TooLarge
 from cdn.sites.fingerprint import has_fingerprint
-from cdn.sites.path import MAX_PATH_OCTETS, check_path, folded
+from cdn.sites.path import MAX_PATH_OCTETS, check_path, folded, shown
 
 __all__ = [
     "CHUNK_BYTES",
@@ -152,11 +153,11 @@ def parse_manifest(raw: bytes | Mapping[str, Any], limits: BundleLimits = DEFAUL
     document = _decode(raw) if isinstance(raw, bytes) else raw
     unknown = [name for name in document if name not in ("version", "files")]
     if unknown:
-        raise InvalidInput(f"a manifest has no field {unknown[0]!r}", field=str(unknown[0]))
+        raise InvalidInput(f"a manifest has no field {shown(unknown[0])}")
     version = document.get("version")
     if version != MANIFEST_VERSION or isinstance(version, bool | float):
         raise InvalidInput(
-            f"the manifest has version {version!r}, this program reads {MANIFEST_VERSION}", field="version"
+            f"the manifest has version {shown(version)}, this program reads {MANIFEST_VERSION}", field="version"
         )
     given = document.get("files")
     if not isinstance(given, Mapping) or not given:
@@ -177,10 +178,6 @@ def parse_manifest(raw: bytes | Mapping[str, Any], limits: BundleLimits = DEFAUL
     return manifest.prepare()
 
 
-class _RepeatedName(ValueError):
-    pass
-
-
 def _decode(raw: bytes) -> Mapping[str, Any]:
     if len(raw) > MAX_MANIFEST_BYTES:
         raise TooLarge(f"the manifest has {len(raw)} bytes, at most {MAX_MANIFEST_BYTES} are allowed")
@@ -198,11 +195,8 @@ def _decode(raw: bytes) -> Mapping[str, Any]:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        seen: set[str] = set()
-        for name, _ in pairs:
-            if name in seen:
-                raise _RepeatedName(f"the name {name!r} stands twice in one object")
-            seen.add(name)
+        name, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise ValueError(f"the name {shown(name)} stands twice in one object")
     return result
 
 
@@ -235,34 +229,35 @@ class _Reader:
         """The entry of one file. Paths that are good are remembered for `check_collisions`."""
         self._check_path(path)
         if not isinstance(value, Mapping):
-            return self._fault(f"{path!r}: give an object with digest and size_bytes")
+            return self._fault(f"{shown(path)}: give an object with digest and size_bytes")
         digest, size, chunks = value.get("digest"), value.get("size_bytes"), value.get("chunks", ())
         if len(value) != 2 + ("chunks" in value):
-            return self._fault(f"{path!r}: has digest, size_bytes and perhaps chunks, and nothing else")
+            return self._fault(f"{shown(path)}: has digest, size_bytes and perhaps chunks, and nothing else")
         if not _is_digest(digest):
-            return self._fault(f"{path!r}: digest is not 64 lower-case hexadecimal digits")
+            return self._fault(f"{shown(path)}: digest is not 64 lower-case hexadecimal digits")
         if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-            return self._fault(f"{path!r}: size_bytes is not a whole number of bytes")
+            return self._fault(f"{shown(path)}: size_bytes is not a whole number of bytes")
         if size > self._limits.max_file_bytes:
-            return self._fault(f"{path!r}: has {size} bytes, at most {self._limits.max_file_bytes} are allowed")
+            return self._fault(f"{shown(path)}: has {size} bytes, at most {self._limits.max_file_bytes} are allowed")
         entry = FileEntry(str(digest), size)
         if size > CHUNK_BYTES or chunks or not isinstance(chunks, list | tuple):
             entry = self._with_chunks(path, entry, chunks)
-        if self._contents.setdefault(entry.digest, entry) != entry:
-            return self._fault(f"{path!r}: its digest stands elsewhere with another size or other chunks")
-        return entry
+        known = self._contents.setdefault(entry.digest, entry)
+        if known != entry:
+            return self._fault(f"{shown(path)}: its digest stands elsewhere with another size or other chunks")
+        return known
 
     def _with_chunks(self, path: str, entry: FileEntry, chunks: Any) -> FileEntry:
         expected = entry.chunk_count if entry.size_bytes > CHUNK_BYTES else 0
         if not isinstance(chunks, list | tuple) or len(chunks) != expected:
-            return self._fault(f"{path!r}: chunks has to list {expected} digests for {entry.size_bytes} bytes")
+            return self._fault(f"{shown(path)}: chunks has to list {expected} digests for {entry.size_bytes} bytes")
         if not all(map(_is_digest, chunks)):
-            return self._fault(f"{path!r}: chunks has something else than digests")
+            return self._fault(f"{shown(path)}: chunks has something else than digests")
         return FileEntry(entry.digest, entry.size_bytes, tuple(chunks))
 
     def _check_path(self, path: Any) -> None:
         if not isinstance(path, str):
-            self._fault(f"{path!r} is not text, so it cannot be a path")
+            self._fault(f"{shown(path)} is not text, so it cannot be a path")
             return
         try:
             check_path(path, max_octets=self._limits.max_path_bytes)
@@ -277,11 +272,11 @@ class _Reader:
         for path in self._paths:
             other = files.setdefault(folded(path), path)
             if other is not path:
-                self._fault(f"{path!r} and {other!r} are the same name on many systems")
+                self._fault(f"{shown(path)} and {shown(other)} are the same name on many systems")
         for folder in _folders(files, self._limits.max_folders):
             other_file = files.get(folder[:-1])
             if other_file is not None:
-                self._fault(f"{other_file!r} is a file and a folder at once")
+                self._fault(f"{shown(other_file)} is a file and a folder at once")
 
     def raise_any(self) -> None:
         """Raise what was found, if anything."""

@@ -11,6 +11,9 @@ from cdn.http.target import encode_path
 MAX_PATH_OCTETS = 1024
 """One path in UTF-8: the longest name that S3 takes, and well below a request line."""
 
+MAX_SHOWN = 200
+"""Letters of a faulty name that a message repeats."""
+
 INDEX = "index.html"
 PAGE_SUFFIX = ".html"
 
@@ -22,7 +25,14 @@ def check_path(path: str, *, max_octets: int = MAX_PATH_OCTETS) -> None:
     """Whether a bundle may hold a file of this path. Raises InvalidInput that names the path and the fault."""
     if _ORDINARY.fullmatch(path) is not None and len(path.encode()) <= max_octets:
         return
-    raise InvalidInput(f"{path!r} cannot be a file's path: {_fault_of(path, max_octets)}", field="path")
+    raise InvalidInput(f"{shown(path)} cannot be a file's path: {_fault_of(path, max_octets)}", field="path")
+
+
+def shown(value: object) -> str:
+    """What a client sent, for a message: quoted, escaped and cut."""
+    if isinstance(value, str) and len(value) > MAX_SHOWN:
+        return f"{value[:MAX_SHOWN]!r}..."
+    return repr(value)
 
 
 def folded(path: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cdn.errors import InvalidInput
 
-MAX_PATTERN_OCTETS = 1024
+MAX_PATTERN_LENGTH = 1024
 """As long as the longest path of a bundle."""
 
 MAX_STARS = 8
@@ -13,12 +13,12 @@ MAX_STARS = 8
 
 def check_pattern(text: str) -> str:
     """The pattern, when it is one. Raises InvalidInput."""
+    if len(text) > MAX_PATTERN_LENGTH:
+        raise InvalidInput(f"a pattern has more than {MAX_PATTERN_LENGTH} characters")
     if not text.startswith(("/", "*")):
-        raise InvalidInput(f'the pattern "{text}" has to start with "/" or "*"')
+        raise InvalidInput(f'the pattern {text!r} has to start with "/" or "*"')
     if not text.isprintable():
         raise InvalidInput(f"the pattern {text!r} has a character that no path has")
-    if len(text.encode()) > MAX_PATTERN_OCTETS:
-        raise InvalidInput(f"a pattern has more than {MAX_PATTERN_OCTETS} octets")
     if text.count("*") > MAX_STARS:
         raise InvalidInput(f'the pattern "{text}" has more than {MAX_STARS} stars')
     return text

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from cdn.errors import InvalidInput
+from cdn.sites.path import MAX_SHOWN, shown
 from cdn.sites.pattern import check_pattern
 
 BUNDLE = "bundle"
@@ -27,6 +28,9 @@ MAX_HEADER_RULES = 100
 
 MAX_HEADER_RULES_BYTES = 16 * 1024
 """Names and values of all rules together, so that a response's fields stay below what clients accept."""
+
+MAX_FAULTS = 50
+"""How many faults of one request are listed."""
 
 EDGE_OWNED_FIELDS = frozenset(
     {"accept-ranges", "age", "cache-status", "connection", "content-length", "content-range", "date", "etag", "expect"}
@@ -81,7 +85,7 @@ def settings_from(mapping: Mapping[str, Any]) -> SiteSettings:
     for name, value in mapping.items():
         read = _READERS.get(name)
         if read is None:
-            faults.add(str(name), f"there is no such setting; there are {', '.join(_READERS)}")
+            faults.add(str(name)[:MAX_SHOWN], f"there is no such setting; there are {', '.join(_READERS)}")
         else:
             values[name] = read(faults, name, value)
     faults.raise_any()
@@ -110,7 +114,7 @@ class _Faults:
     def raise_any(self) -> None:
         if self.found:
             field, fault = self.found[0]
-            details = tuple(f"{where}: {what}" for where, what in self.found)
+            details = tuple(f"{where}: {what}" for where, what in self.found[:MAX_FAULTS])
             raise InvalidInput(f"settings: {field}: {fault}", field=field, details=details)
 
 
@@ -189,7 +193,7 @@ def _read_field_line(faults: _Faults, field: str, line: Any) -> tuple[str, str]:
             return ("", "")
     name, value = name.lower(), value.strip(" \t")
     if _TOKEN.fullmatch(name) is None:
-        faults.add(field, f"{name!r} is not a field name")
+        faults.add(field, f"{shown(name)} is not a field name")
     elif name in EDGE_OWNED_FIELDS:
         faults.add(field, f'"{name}" is computed by the edge and cannot be set')
     elif _FIELD_VALUE.fullmatch(value) is None:

@@ -101,7 +101,7 @@ def test_settings_of_a_newer_program_stop_this_one() -> None:
         SiteCreated(site_id="s2", name="b", settings={"telepathy": True}),
         SiteChanged(site_id="s1", settings={"telepathy": True}),
     ):
-        with pytest.raises(UnknownRecord, match="record 2 has settings.*upgrade this node"):
+        with pytest.raises(UnknownRecord, match=r"record 2 has settings.*upgrade this node"):
             fold.apply(record(2, change))
     assert [site.name for site in fold.catalog.sites()] == ["blog"]
 

@@ -76,8 +76,10 @@ def test_a_removed_site_leaves_nothing_and_its_name_is_free(catalog: Catalog) ->
     assert catalog.bind("one.example") is None
     assert catalog.domains() == {"two.example": "s2"}
     assert catalog.deploys("s1") == catalog.preparing("s1") == ()
-    assert catalog.aliases("s1") == catalog.domains("s1") == {}
-    assert catalog.alias("s1", PRODUCTION) is catalog.deploy("s1", "d1") is None
+    assert not catalog.aliases("s1")
+    assert not catalog.domains("s1")
+    assert catalog.alias("s1", PRODUCTION) is None
+    assert catalog.deploy("s1", "d1") is None
     assert catalog.create_site(Site("s3", "site-1", 5.0, SiteSettings()))
     assert catalog.add_domain("one.example", "s3")
     assert catalog.bind("site-1.cdn.localhost") == Binding("s3", PRODUCTION)
@@ -199,12 +201,13 @@ def test_the_deploys_that_nothing_needs_go_first(catalog: Catalog, monkeypatch: 
         catalog.activate("s1", PRODUCTION, f"d{number}", float(number), number)
     catalog.prepare_deploy(deploy(4, "next"))
     catalog.activate("s1", "next", "d4", 4.0, 4)
-    catalog.prepare_deploy(deploy(5, "next"))
+    catalog.prepare_deploy(deploy(5, "later"))
     assert [one.id for one in catalog.deploys("s1")] == ["d5", "d4", "d3", "d2", "d1"]
     catalog.forget_retained(1000.0)
     catalog.prepare_deploy(deploy(6, "next"))
     assert [one.id for one in catalog.deploys("s1")] == ["d6", "d5", "d4", "d3", "d2"]
     assert state(catalog).former == ("d2",)
+    assert state(catalog, "next").former == ()
     catalog.forget_retained(2 * PREPARING_KEPT_S)
     catalog.prepare_deploy(deploy(7, "next", at=2 * PREPARING_KEPT_S))
     assert [one.id for one in catalog.deploys("s1")] == ["d7", "d4", "d3", "d2"]
@@ -219,3 +222,20 @@ def test_the_preview_activated_longest_ago_goes_first(catalog: Catalog, monkeypa
     assert list(catalog.aliases("s1")) == ["a", "c", PRODUCTION]
     catalog.activate("s1", "new", "d1", 9.0, 9)
     assert list(catalog.aliases("s1")) == ["c", "new", PRODUCTION]
+
+
+def test_a_catalog_becomes_what_a_snapshot_says(catalog: Catalog) -> None:
+    catalog.add_domain("old.example", "s1")
+    of = AliasState(deploy(2, site_id="s2"), 3, 4.0, former=("d1",))
+    catalog.replace_by(
+        [site(2)],
+        {"new.example": "s2"},
+        [deploy(1, site_id="s2"), deploy(2, site_id="s2")],
+        [("s2", PRODUCTION, of)],
+    )
+    assert catalog.sites() == (site(2),)
+    assert catalog.bind("old.example") is catalog.bind("site-1.cdn.localhost") is None
+    assert catalog.bind("new.example") == catalog.bind("site-2.cdn.localhost") == Binding("s2", PRODUCTION)
+    assert catalog.alias("s2", PRODUCTION) == of
+    assert catalog.rollback_target("s2", PRODUCTION) == deploy(1, site_id="s2")
+    assert catalog.remove_domain("new.example", "s2")

@@ -247,6 +247,12 @@ def test_a_manifest_of_too_many_bytes_is_not_parsed(monkeypatch: pytest.MonkeyPa
         parse_manifest(b" " * 11)
 
 
+def test_messages_do_not_repeat_what_is_long() -> None:
+    with pytest.raises(InvalidInput, match=r"aaa'\.\.\. cannot be") as caught:
+        parse_manifest(document({"/" + "a" * 100_000: wire()}))
+    assert len(caught.value.message) < 400
+
+
 def test_folders_know_their_nearest_404_page() -> None:
     manifest = parse_manifest(
         document({path: wire() for path in ("/404.html", "/a/x/y", "/b/404.html", "/b/c/d/e.txt", "/B.html")})
@@ -284,7 +290,7 @@ def best_of(times: int, action: Callable[[], object]) -> float:
 
 
 def test_ten_thousand_files_are_read_quickly() -> None:
-    """CPU time; the usual reading takes a third of the bound on a slow core."""
+    """CPU time; a reading takes a sixth of the bound, half of it when coverage is measured."""
     files = {f"/docs/section-{n % 97}/page-{n}/index.html": entry(n, digest_of(b"%d" % n)) for n in range(10_000)}
     raw = Manifest(files).to_bytes()
-    assert best_of(3, lambda: parse_manifest(raw)) < 0.3
+    assert best_of(3, lambda: parse_manifest(raw)) < 0.6

@@ -1,5 +1,8 @@
-"""One deploy (DESIGN I4): after any history, a request reaches the active deploy's files, fingerprinted or kept files of
-deploys that were active on the same alias or are being prepared for it, and nothing else of any other deploy."""
+"""One deploy (DESIGN I4).
+
+After any history, a request reaches the active deploy's files, fingerprinted or kept files of deploys that were active
+on the same alias or are being prepared for it, and nothing else of any other deploy.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +87,7 @@ class History:
         assert self.catalog.activate("s", alias, deploy_id, self.now, self.sequence)
 
     def may_give(self, alias: str, deploy_id: str) -> bool:
-        """Whether fingerprinted and kept files of that deploy may be reachable on the alias, beside the active one's."""
+        """Whether fingerprinted and kept files of that deploy may be reachable beside the active one's."""
         superseded_at = self.superseded_at.get((alias, deploy_id))
         if superseded_at is not None and self.now < superseded_at + RETENTION_S:
             return True

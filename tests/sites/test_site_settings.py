@@ -13,6 +13,7 @@ from cdn.errors import InvalidInput
 from cdn.sites.settings import (
     DEFAULT_SETTINGS,
     EDGE_OWNED_FIELDS,
+    MAX_FAULTS,
     MAX_HEADER_RULES,
     MAX_HEADER_RULES_BYTES,
     MAX_KEEP,
@@ -126,6 +127,13 @@ def test_every_fault_is_listed() -> None:
     with pytest.raises(InvalidInput) as caught:
         settings_from({"browser_ttl_s": -1, "keep": ["x", "/ok", "y"], "nonsense": 1})
     assert [one.split(":")[0] for one in caught.value.details] == ["browser_ttl_s", "keep[0]", "keep[2]", "nonsense"]
+
+
+def test_the_list_of_faults_is_bounded() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        settings_from({f"{n}" * 1000: 1 for n in range(100)})
+    assert len(caught.value.details) == MAX_FAULTS
+    assert len(caught.value.message) < 500
 
 
 SECONDS = st.integers(0, ONE_YEAR_S)
