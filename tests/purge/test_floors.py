@@ -172,15 +172,15 @@ def test_the_bound_over_all_sites_holds_through_everything_that_changes_counts(i
     floors = Floors(FloorLimits(max_floors=6))
     for round_number in range(20):
         at = 100 * round_number
-        for number in range(5):
-            site_id = f"s{number % 3}"
-            floors.apply(purged(at + number + 1, url(f"/{at}/{number}"), tag(f"{number}"), site_id=site_id))
+        for number in range(12):
+            scope = tag(f"{number}") if number == 2 else url(f"/{at}/{number}")
+            floors.apply(purged(at + number + 1, scope, site_id=f"s{number // 4}"))
             assert sum(len(floors.of(f"s{other}")) for other in range(3)) <= 6
         floors.swept("s0", Position(EPOCH, at + 3))
-        floors.apply(record(at + 6, SiteRemoved("s2" if round_number == 10 else "unknown")))
+        floors.apply(record(at + 20, SiteRemoved("s2" if round_number == 10 else "unknown")))
         if is_loaded:
             floors.load(json.loads(json.dumps(floors.dump())))
-        floors.raise_horizon(at + 2)
+            floors.raise_horizon(at + 2)
 
 
 def test_what_goes_makes_room_again() -> None:
