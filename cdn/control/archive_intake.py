@@ -120,7 +120,9 @@ class ArchiveIntake:
         settings = self._services.settings
         arriving = pieces(request, settings.max_archive_bytes, settings.stall_timeout_s, len(begun))
         source = ArrivingFile(arriving, begun, asyncio.get_running_loop())
-        unpacking = asyncio.ensure_future(asyncio.to_thread(unpack, source, staging, self._limits()))
+        unpacking = asyncio.ensure_future(
+            asyncio.to_thread(unpack, io.BufferedReader(source, READ_BYTES), staging, self._limits())
+        )
         try:
             return await asyncio.shield(unpacking)
         except OSError as error:
@@ -140,6 +142,8 @@ class ArchiveIntake:
             max_file_bytes=settings.bundle.max_file_bytes,
             max_total_bytes=min(settings.max_staged_bytes, settings.bundle.max_total_bytes),
             max_ratio=settings.max_archive_ratio,
+            max_path_bytes=settings.bundle.max_path_bytes,
+            max_folders=settings.bundle.max_folders,
         )
 
     async def _upload(self, site_id: str, files: Sequence[SourceFile], entries: dict[str, FileEntry]) -> Taken:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.control.control_room import Api, Control
-
-ControlMaker = Callable[..., Awaitable[Control]]
+from tests.control.control_room import Api, Control, ControlMaker
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -178,6 +178,9 @@ class Control:
         node = await self.node(node_id)
         node.follow()
         return node
+
+
+ControlMaker = Callable[..., Awaitable[Control]]
 
 
 def entry_of(content: bytes) -> FileEntry:
