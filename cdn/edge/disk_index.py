@@ -33,6 +33,10 @@ MAX_BATCH = 512
 EVICTION_BATCH = 256
 """Chunks evicted in one transaction, so that other writes get their turn."""
 
+EVICTIONS_PER_COMMIT = 8
+"""Batches evicted before a commit is reported: more than a commit can add, so the tier always comes back to its bound.
+"""
+
 LOW_WATER = 0.99
 """Eviction goes on down to this part of the bound, so that it does not run for every single chunk."""
 
@@ -207,7 +211,7 @@ class DiskIndex:
 
     def _run(self) -> None:
         while True:
-            first = self._queue.get()
+            first = self._next()
             batch: list[_Queued] = []
             is_last = first is None
             if first is not None:
@@ -217,6 +221,16 @@ class DiskIndex:
                 self._commit(batch)
             if is_last:
                 return
+
+    def _next(self) -> _Queued | None:
+        """What waits first; evicts while nothing waits and the tier is over its bound."""
+        while self.totals.cost_bytes > self._max_bytes:
+            try:
+                return self._queue.get_nowait()
+            except queue.Empty:
+                if not self._evict():
+                    break
+        return self._queue.get()
 
     def _fill(self, batch: list[_Queued]) -> bool:
         """Take what else waits; whether the end was among it."""
@@ -251,12 +265,12 @@ class DiskIndex:
             for write in writes:
                 if isinstance(write, PutChunk):
                     self._files.remove(write.name)
-        self._report(gone, batch, is_done)
         if not is_done or any(isinstance(write, Relieve) for write in writes):
             self._relieve()
-        while self.totals.cost_bytes > self._max_bytes:
-            if not self._evict():
+        for _ in range(EVICTIONS_PER_COMMIT):
+            if self.totals.cost_bytes <= self._max_bytes or not self._evict():
                 break
+        self._report(gone, batch, is_done)
 
     def _transact(self, apply_all: Callable[[], None], *, is_durable: bool = False) -> bool:
         """Run statements in one transaction; False when it failed and nothing of it holds."""
