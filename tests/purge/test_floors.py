@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from types import FrameType
@@ -336,11 +337,13 @@ def calls_of(action: Any) -> int:
         nonlocal count
         count += event in {"call", "c_call"}
 
+    gc.disable()  # a collection calls whoever watches collections
     sys.setprofile(note)
     try:
         action()
     finally:
         sys.setprofile(None)
+        gc.enable()
     return count
 
 
