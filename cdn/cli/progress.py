@@ -59,8 +59,8 @@ class Bar:
         self._bars.console.print(safe(sentence), markup=False, highlight=False)
 
     def uploading(self, file_count: int, size_bytes: int) -> None:
-        """Begins the bar; empty files count too, so that it always moves."""
-        self._task = self._bars.add_task(f"uploading {counted(file_count, 'file')}", total=size_bytes or None)
+        """Begins the bar."""
+        self._task = self._bars.add_task(f"uploading {counted(file_count, 'file')}", total=size_bytes or 1)
 
     def uploaded(self, file_count: int, size_bytes: int) -> None:
         """Moves the bar."""
@@ -68,9 +68,9 @@ class Bar:
             self._bars.advance(self._task, size_bytes)
 
     def uploads_done(self) -> None:
-        """Fills the bar."""
+        """Fills the bar, also when all files were empty."""
         if self._task is not None:
-            self._bars.update(self._task, completed=self._bars.tasks[0].total or 0)
+            self._bars.update(self._task, completed=self._bars.tasks[self._task].total)
 
 
 @contextmanager
