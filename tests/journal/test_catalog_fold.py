@@ -138,7 +138,9 @@ CHANGES = st.one_of(
 @given(st.lists(CHANGES, max_size=25), st.lists(CHANGES, max_size=10))
 def test_a_snapshot_stands_for_the_records_before_it(before: list[Change], after: list[Change]) -> None:
     """Whatever the journal has is applied without an error, and loading a dump goes on as if it had been followed."""
-    start: list[Change] = [SITE, prepared("d1"), *before]
+    start: list[Change] = [SITE, prepared("d1"), prepared("d2")]
+    start += [DeployActivated(site_id="s1", alias=PRODUCTION, deploy_id=deploy_id) for deploy_id in ("d1", "d2")]
+    start += before
     followed = fold_of(*start)
     loaded = fold_of(SiteCreated(site_id="s9", name="other", settings={}))
     loaded.load(json.loads(json.dumps(followed.dump())))
