@@ -52,6 +52,7 @@ class H1Engine:
         "_line",
         "_line_end",
         "_parser",
+        "_quick_bytes",
         "_scheme",
         "_searched",
         "buffer",
@@ -62,6 +63,7 @@ class H1Engine:
         self._parser = parser
         self._limits = limits
         self._scheme = scheme
+        self._quick_bytes = min(limits.max_request_line_bytes, limits.max_fields_bytes)
         self.buffer = bytearray()
         self.state = EngineState.HEAD
         self._framing: FixedLength | Chunked | None = None
@@ -118,22 +120,42 @@ class H1Engine:
         return head
 
     def open(self, head: bytes) -> MessageHead | Refused:
-        """Judge a head that `take_head` gave; the content that follows it comes from `next_event`."""
-        line = self._judge_line(head)
-        if not isinstance(line, RequestLine):
-            return line or self._refuse(Refused(Refusal.TARGET_TOO_LONG))
-        fault = self._judge_fields(head)
-        if fault is not None:
-            return fault
-        self._reset_head()
-        if head.count(b"\r\n") - 2 > self._limits.max_fields:
-            return self._refuse(Refused(Refusal.TOO_MANY_FIELDS))
+        """Judge a whole head, such as `take_head` gave; the content that follows it comes from `next_event`."""
+        line = self._judge_quickly(head) or self._judge_slowly(head)
+        if isinstance(line, Refused):
+            return self._refuse(line)
         message = self._parser.parse(line, head, self._scheme)
         if isinstance(message, Refused):
             return self._refuse(message)
         self._framing = message.framing
         self.state = EngineState.CONTENT
         return message
+
+    def _judge_quickly(self, head: bytes) -> RequestLine | None:
+        """The request line of a head that cannot exceed any limit and has no fault; else None."""
+        pairs = head.count(b"\r\n")
+        if (
+            len(head) > self._quick_bytes
+            or pairs - 2 > self._limits.max_fields
+            or head.count(b"\n") != pairs
+            or head.count(b"\r") != pairs
+        ):
+            return None
+        line = read_request_line(head[: head.find(b"\r\n")])
+        return line if isinstance(line, RequestLine) else None
+
+    def _judge_slowly(self, head: bytes) -> RequestLine | Refused:
+        """Judge in the order in which bytes may have come, so that the refusal is the same however they came."""
+        line = self._judge_line(head)
+        if not isinstance(line, RequestLine):
+            return line or Refused(Refusal.TARGET_TOO_LONG)
+        fault = self._judge_fields(head)
+        if fault is not None:
+            return fault
+        self._reset_head()
+        if head.count(b"\r\n") - 2 > self._limits.max_fields:
+            return Refused(Refusal.TOO_MANY_FIELDS)
+        return line
 
     def _next_part(self) -> bytes | MessageEnd | Refused | None:
         framing = self._framing

@@ -20,15 +20,15 @@ class HeadMemo:
         self._max_young_entries = max(1, max_entries // 2)
         self._max_young_bytes = max_bytes // 2
         self._max_head_bytes = max_head_bytes
-        self._young: dict[bytes, tuple[Prepared, bool]] = {}
-        self._old: dict[bytes, tuple[Prepared, bool]] = {}
+        self._young: dict[bytes, Prepared] = {}
+        self._old: dict[bytes, Prepared] = {}
         self._young_bytes = 0
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
-    def get(self, head: bytes) -> tuple[Prepared, bool] | None:
-        """The response remembered for these bytes, and whether the method is HEAD."""
+    def get(self, head: bytes) -> Prepared | None:
+        """The response remembered for these bytes."""
         known = self._young.get(head)
         if known is None and self._old:
             known = self._old.pop(head, None)
@@ -36,12 +36,14 @@ class HeadMemo:
                 self._insert(head, known)
         return known
 
-    def put(self, head: bytes, prepared: Prepared, *, is_head: bool) -> None:
-        """Remember, unless the head is longer than `max_head_bytes`. Only heads without content that keep the
-        connection open belong here."""
+    def put(self, head: bytes, prepared: Prepared) -> None:
+        """Remember, unless the head is longer than `max_head_bytes`.
+
+        Only heads of GET and HEAD without content, that keep the connection open, belong here.
+        """
         if len(head) <= self._max_head_bytes:
             self.forget(head)
-            self._insert(head, (prepared, is_head))
+            self._insert(head, prepared)
 
     def forget(self, head: bytes) -> None:
         """Remember these bytes no longer."""
@@ -49,7 +51,7 @@ class HeadMemo:
             self._young_bytes -= len(head) + ENTRY_OVERHEAD_BYTES
         self._old.pop(head, None)
 
-    def _insert(self, head: bytes, known: tuple[Prepared, bool]) -> None:
+    def _insert(self, head: bytes, known: Prepared) -> None:
         cost = len(head) + ENTRY_OVERHEAD_BYTES
         if len(self._young) >= self._max_young_entries or self._young_bytes + cost > self._max_young_bytes:
             self._old = self._young

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import httptools
 
@@ -37,8 +37,7 @@ _CONDITIONS = frozenset(
 _FRAMING_FIELDS = frozenset(("content-length", "transfer-encoding", "expect"))
 
 
-@dataclass(frozen=True, slots=True)
-class RequestLine:
+class RequestLine(NamedTuple):
     """A well-formed request line. `minor` is the 1 of HTTP/1.1."""
 
     method: bytes

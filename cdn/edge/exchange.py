@@ -1,0 +1,293 @@
+"""One message that the application answers: its content comes in while its response goes out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from typing import Protocol
+
+from cdn.edge.content_framing import FixedLength
+from cdn.edge.h1 import EngineState, H1Engine, MessageEnd
+from cdn.edge.head_parser import MessageHead
+from cdn.edge.incoming_content import IncomingContent
+from cdn.edge.prepared import JOINED_BYTES
+from cdn.edge.refusal import Refusal, Refused
+from cdn.edge.response import ContentStream, Response
+from cdn.edge.response_head import WITHOUT_CONTENT, encode_head
+from cdn.edge.service import Service
+from cdn.errors import CdnError, TooLarge
+from cdn.http.date import format_date
+
+log = logging.getLogger(__name__)
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class ContentSizeMismatch(CdnError):
+    """A response stream gave more or fewer bytes than it had announced; the connection was reset."""
+
+
+class Owner(Protocol):
+    """What an exchange asks of its connection."""
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether the connection is to close after this response."""
+        ...
+
+    @property
+    def is_reading_paused(self) -> bool:
+        """Whether the client is not read from, because what it sent has no room."""
+        ...
+
+    def refuse(self, refused: Refused, *, is_head: bool = False) -> None:
+        """Answer with a refusal, and end."""
+        ...
+
+    def linger(self) -> None:
+        """End, though more content may come."""
+        ...
+
+    def close(self) -> None:
+        """End: everything was received and answered."""
+        ...
+
+    def abort(self) -> None:
+        """Reset."""
+        ...
+
+    def go_on(self) -> None:
+        """The exchange is over: on to the next message."""
+        ...
+
+    def regulate_reading(self) -> None:
+        """The room for content has changed."""
+        ...
+
+    async def wait_writable(self) -> None:
+        """Return when the client has taken enough of what was written."""
+        ...
+
+
+class Exchange:
+    """Runs `answer` in a task, feeds it the content, sends what it returns, then tells its owner how to go on."""
+
+    __slots__ = (
+        "_closes",
+        "_engine",
+        "_has_head_sent",
+        "_is_discarding",
+        "_is_over",
+        "_message",
+        "_must_continue",
+        "_owner",
+        "_receiving_since",
+        "_service",
+        "_task",
+        "_transport",
+        "content",
+    )
+
+    def __init__(
+        self, owner: Owner, service: Service, engine: H1Engine, transport: asyncio.Transport, message: MessageHead
+    ) -> None:
+        framing = message.framing
+        size_bytes = 0 if framing is None else framing.remaining_bytes if isinstance(framing, FixedLength) else None
+        self.content = IncomingContent(size_bytes, self._on_wanted)
+        self._owner = owner
+        self._service = service
+        self._engine = engine
+        self._transport = transport
+        self._message = message
+        self._closes = not message.is_persistent
+        self._must_continue = message.expects_continue
+        self._receiving_since = service.monotonic()
+        self._is_discarding = False
+        self._has_head_sent = False
+        self._is_over = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Take the content that is here already; when it is acceptable, ask the application."""
+        self.pump()
+        if not self._is_over:
+            self._service.counters.answered += 1
+            self._task = asyncio.get_running_loop().create_task(self._respond())
+
+    # -- content of the request ------------------------------------------------------------------------------------
+
+    def pump(self) -> None:
+        """Hand content on, as much as the application may leave unread."""
+        if self._is_over:
+            return
+        max_waiting_bytes = self._service.limits.max_content_buffer_bytes
+        while self._engine.state is EngineState.CONTENT and self.content.waiting_bytes < max_waiting_bytes:
+            event = self._engine.next_event()
+            if isinstance(event, bytes):
+                self.content.feed(event)
+            elif isinstance(event, MessageEnd):
+                self.content.finish()
+            elif isinstance(event, Refused):
+                self.fail_content(event)
+                return
+            else:
+                break
+        if self._is_discarding:
+            self._finish()
+
+    def fail_content(self, refused: Refused) -> None:
+        """The content will never be whole, and nothing can be said about what follows it."""
+        self.content.interrupt(refused.refusal.sentence)
+        self._closes = True
+        if self._is_discarding:
+            self._is_over = True
+            self._owner.linger()
+        elif not self._has_head_sent and not self._is_over:
+            self._is_over = True
+            if self._task is not None:
+                self._task.cancel()
+            self._owner.refuse(refused)
+
+    def end_of_input(self) -> None:
+        """The client sends nothing more."""
+        if self._engine.state is EngineState.CONTENT:
+            refused = self._engine.end_of_input()
+            if refused is not None:
+                self.fail_content(refused)
+
+    def abandon(self) -> None:
+        """The client is gone."""
+        self._is_over = True
+        if not self.content.is_whole:
+            self.content.interrupt("The client closed the connection before the content was whole.")
+        if self._task is not None:
+            self._task.cancel()
+
+    def add_pause(self, pause_s: float) -> None:
+        """The client was not read from for so long: that does not count against it."""
+        self._receiving_since += pause_s
+
+    def deadline(self) -> float:
+        """When (monotonic) the content must be whole."""
+        is_waiting = self._engine.state is EngineState.CONTENT and not self.content.is_whole
+        if not is_waiting or self._must_continue or self._owner.is_reading_paused:
+            return math.inf
+        limits = self._service.limits
+        transfer_s = self.content.received_bytes / limits.min_transfer_rate_bytes_per_s
+        return self._receiving_since + limits.content_timeout_s + transfer_s
+
+    def _on_wanted(self) -> None:
+        if self._is_over:
+            return
+        if self._must_continue:
+            self._must_continue = False
+            self._receiving_since = self._service.monotonic()
+            if self.content.received_bytes == 0 and not self.content.is_whole and not self._has_head_sent:
+                self._transport.write(_CONTINUE)
+        self.pump()
+        self._owner.regulate_reading()
+
+    # -- response --------------------------------------------------------------------------------------------------
+
+    async def _respond(self) -> None:
+        request = self._message.request
+        is_head = request.method == "HEAD"
+        try:
+            response = await self._service.application.answer(request, self.content)
+            await self._send(response, is_head=is_head)
+        except TooLarge:
+            self._fail(Refused(Refusal.CONTENT_TOO_LARGE), is_head=is_head)
+        except Exception:
+            if not self._is_over:  # otherwise it fails because the client is gone or was refused
+                log.exception("no answer for %s %s%s", request.method, request.host, request.target.path)
+            self._fail(Refused(Refusal.APPLICATION_FAILED), is_head=is_head)
+        else:
+            self._finish()
+
+    def _fail(self, refused: Refused, *, is_head: bool) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        if self._has_head_sent:
+            self._owner.abort()  # only a reset tells the client that the content is not whole
+        else:
+            self._owner.refuse(refused, is_head=is_head)
+
+    async def _send(self, response: Response, *, is_head: bool) -> None:
+        content = response.content
+        if not isinstance(content, bytes):
+            try:
+                self._send_head(response, content.size_bytes, b"")
+                if not is_head and response.status not in WITHOUT_CONTENT:
+                    await self._send_stream(content)
+            finally:
+                await content.aclose()
+        elif is_head or response.status in WITHOUT_CONTENT:
+            self._send_head(response, len(content), b"")
+        else:
+            self._send_head(response, len(content), content)
+
+    def _send_head(self, response: Response, size_bytes: int, content: bytes) -> None:
+        if self._is_over:
+            return
+        head = encode_head(response.status, response.fields, size_bytes)
+        self._closes = self._closes or self._owner.is_draining or self._has_unwanted_content()
+        head += b"date: %s\r\n%s\r\n" % (
+            format_date(self._service.wall()).encode("ascii"),
+            b"connection: close\r\n" if self._closes else b"",
+        )
+        self._has_head_sent = True
+        if len(content) <= JOINED_BYTES:
+            self._transport.write(head + content)
+        else:
+            self._transport.writelines((head, content))
+
+    async def _send_stream(self, stream: ContentStream) -> None:
+        left_bytes = stream.size_bytes
+        async for part in stream:
+            if self._is_over:
+                return
+            left_bytes -= len(part)
+            if left_bytes < 0:
+                break
+            self._transport.write(part)
+            await self._owner.wait_writable()
+        if left_bytes:
+            raise ContentSizeMismatch(
+                f"A response stream announced {stream.size_bytes} bytes and gave "
+                f"{'more' if left_bytes < 0 else f'{left_bytes} fewer'}; the connection is reset."
+            )
+
+    def _has_unwanted_content(self) -> bool:
+        """Whether more content may come than is worth throwing away."""
+        content = self.content
+        if content.is_whole:
+            return False
+        if self._must_continue:
+            return True
+        left_bytes = 0 if content.size_bytes is None else content.size_bytes - content.received_bytes
+        return left_bytes > self._service.limits.max_drain_bytes
+
+    def _finish(self) -> None:
+        """The response is written: go on with the next message once this one is whole, or close."""
+        if self._is_over:
+            return
+        content = self.content
+        if self._closes or self._owner.is_draining:
+            self._is_over = True
+            if content.is_whole:
+                self._owner.close()
+            else:
+                self._owner.linger()
+        elif content.is_whole:
+            self._is_over = True
+            self._owner.go_on()
+        elif not self._is_discarding:
+            self._is_discarding = True
+            content.discard()
+            self.pump()
+            self._owner.regulate_reading()
+        elif content.received_bytes > self._service.limits.max_drain_bytes:
+            self._is_over = True
+            self._owner.linger()

@@ -1,0 +1,57 @@
+"""What all connections of one listener share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from cdn.edge.application import Application
+from cdn.edge.head_memo import HeadMemo
+from cdn.edge.head_parser import HeadParser
+from cdn.edge.limits import HttpLimits
+
+
+class Connection(Protocol):
+    """What a listener asks of a connection of any protocol."""
+
+    def check(self, now: float) -> None:
+        """Enforce the timeouts at `now` (monotonic)."""
+        ...
+
+    def drain(self) -> None:
+        """Serve what was asked for, then close; an idle connection closes at once."""
+        ...
+
+    def abort(self) -> None:
+        """Reset the connection."""
+        ...
+
+
+@dataclass(slots=True)
+class ListenerCounters:
+    """Plain integers, raised in place. `refused` counts by the refusal's detail."""
+
+    connections: int = 0
+    memo_hits: int = 0
+    recalled: int = 0
+    answered: int = 0
+    timed_out: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class Service:
+    """What the connections of one listener share."""
+
+    application: Application
+    limits: HttpLimits
+    parser: HeadParser
+    memo: HeadMemo
+    cache_name: str
+    scheme: str
+    monotonic: Callable[[], float]
+    wall: Callable[[], float]
+    counters: ListenerCounters
+    connections: set[Connection] = field(default_factory=set)
+    on_connection_gone: Callable[[], None] = lambda: None

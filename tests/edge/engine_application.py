@@ -1,0 +1,98 @@
+"""A small Application: prepared files, and an echo that reads content."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from cdn.edge.prepared import Prepared, SiteRuntime
+from cdn.edge.request_content import RequestContent, read_whole
+from cdn.edge.response import Response
+from cdn.http.request import Request
+
+TEXT = (("content-type", "text/plain"),)
+
+
+@dataclass
+class Stream:
+    """A ContentStream of given parts that remembers how it was used. `gate` is awaited before every part."""
+
+    parts: tuple[bytes, ...]
+    size_bytes: int
+    gate: asyncio.Event | None = None
+    given: int = 0
+    closed: int = 0
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for part in self.parts:
+            if self.gate is not None:
+                await self.gate.wait()
+            self.given += 1
+            yield part
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+def prepared_of(
+    content: bytes, *, site: SiteRuntime, fresh_until: float = math.inf, base_age_at: float = 0.0, status: int = 200
+) -> Prepared:
+    return Prepared(
+        status=status,
+        fields=TEXT,
+        content=content,
+        base_age_at=base_age_at,
+        site=site,
+        generation=site.generation,
+        fresh_until=fresh_until,
+        wall_clock=lambda: 1_700_000_000.0,
+    )
+
+
+@dataclass
+class EchoApplication:
+    """Recalls what is in `memory`; answers `/stream` with `stream`, `/unread` without reading, all else by echo."""
+
+    site: SiteRuntime = field(default_factory=lambda: SiteRuntime("site", 1))
+    memory: dict[str, Prepared] = field(default_factory=dict)
+    streams: dict[str, Stream] = field(default_factory=dict)
+    recalled: list[str] = field(default_factory=list)
+    answered: list[str] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
+    gate: asyncio.Event | None = None
+    max_content_bytes: int = 1 << 20
+
+    def remember(self, path: str, content: bytes) -> Prepared:
+        self.memory[path] = prepared_of(content, site=self.site)
+        return self.memory[path]
+
+    def recall(self, request: Request, now: float) -> Prepared | None:
+        self.recalled.append(request.target.path)
+        return self.memory.get(request.target.path)
+
+    async def answer(self, request: Request, content: RequestContent) -> Response:
+        path = request.target.path
+        self.answered.append(path)
+        try:
+            if self.gate is not None:
+                await self.gate.wait()
+            if path in self.streams:
+                return Response(200, TEXT, self.streams[path])
+            if path == "/unread":
+                return Response(405, TEXT, b"not read")
+            if path == "/fails":
+                raise RuntimeError("on purpose")
+            if path == "/splits":
+                return Response(302, (("location", "/a\r\nset-cookie: b"),), b"")
+            if path == "/nothing":
+                return Response(204, ())
+            if path == "/same":
+                return Response(304, (("etag", '"a"'),), b"must not be sent")
+            sent = await read_whole(content, self.max_content_bytes)
+        except asyncio.CancelledError:
+            self.cancelled.append(path)
+            raise
+        text = f"{request.method} {request.host} {path} {request.target.query} ".encode() + sent
+        return Response(200, TEXT, text)

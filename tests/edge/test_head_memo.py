@@ -1,0 +1,88 @@
+"""The head memo: bounded both ways, what is used stays."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cdn.edge.head_memo import ENTRY_OVERHEAD_BYTES, HeadMemo
+from cdn.edge.prepared import Prepared, SiteRuntime
+from tests.edge.engine_application import prepared_of
+
+SITE = SiteRuntime("s", 1)
+
+
+def prepared() -> Prepared:
+    return prepared_of(b"x", site=SITE)
+
+
+def test_it_finds_what_was_put() -> None:
+    memo = HeadMemo(10, 10_000, 100)
+    kept = prepared()
+    memo.put(b"GET a", kept)
+    assert memo.get(b"GET a") is kept
+    assert memo.get(b"GET b") is None
+    memo.forget(b"GET a")
+    assert memo.get(b"GET a") is None
+    memo.forget(b"GET a")
+
+
+def test_putting_again_replaces() -> None:
+    memo = HeadMemo(10, 10_000, 100)
+    first, second = prepared(), prepared()
+    memo.put(b"GET a", first)
+    memo.put(b"GET a", second)
+    assert memo.get(b"GET a") is second
+    assert len(memo) == 1
+
+
+def test_a_long_head_is_not_kept() -> None:
+    memo = HeadMemo(10, 10_000, 100)
+    memo.put(b"a" * 101, prepared())
+    assert len(memo) == 0
+
+
+def test_what_is_used_stays_and_what_is_not_goes() -> None:
+    memo = HeadMemo(100, 1 << 20, 100)
+    used, unused = prepared(), prepared()
+    memo.put(b"used", used)
+    memo.put(b"unused", unused)
+    for number in range(1000):
+        memo.put(b"%d" % number, prepared())
+        assert memo.get(b"used") is used
+    assert memo.get(b"unused") is None
+
+
+def test_forgetting_reaches_the_old_generation() -> None:
+    memo = HeadMemo(4, 1 << 20, 100)
+    memo.put(b"a", prepared())
+    memo.put(b"b", prepared())
+    memo.put(b"c", prepared())
+    memo.forget(b"a")
+    assert memo.get(b"a") is None
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from("pgf"), st.binary(min_size=1, max_size=2)), max_size=60),
+    st.integers(2, 8),
+    st.integers(2, 8),
+)
+def test_it_never_holds_more_than_its_bounds_and_never_another_s_response(
+    steps: list[tuple[str, bytes]], max_entries: int, max_cost: int
+) -> None:
+    max_bytes = 2 * max_cost * (ENTRY_OVERHEAD_BYTES + 2)
+    memo = HeadMemo(max_entries, max_bytes, 100)
+    model: dict[bytes, Prepared] = {}
+    for step, head in steps:
+        match step:
+            case "p":
+                model[head] = prepared()
+                memo.put(head, model[head])
+            case "f":
+                model.pop(head, None)
+                memo.forget(head)
+            case _:
+                assert memo.get(head) in (None, model.get(head))
+        assert len(memo) <= max_entries
+        assert len(memo) * (ENTRY_OVERHEAD_BYTES + 1) <= max_bytes
