@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import inf
 
 PREPARING_KEPT_S = 3600.0
 """How long a deploy that was prepared and never activated stays reachable: far more than any prepare takes."""
@@ -58,6 +59,12 @@ class AliasState:
         """
         retained = tuple(one.deploy for one in self.retained if one.until > now)
         return retained + tuple(one for one in self.preparing if one.prepared_at + PREPARING_KEPT_S > now)
+
+    def reachable_until(self, now: float) -> float:
+        """Until which wall time `reachable` gives the same as at `now`, if no record changes the state; inf: for ever."""
+        ends = [one.until for one in self.retained]
+        ends += [one.prepared_at + PREPARING_KEPT_S for one in self.preparing]
+        return min((end for end in ends if end > now), default=inf)
 
     def without_unreachable(self, now: float) -> AliasState:
         """The state without what `reachable` no longer gives at wall time `now`; itself when nothing goes."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 
 from cdn.sites import catalog as module
@@ -173,6 +175,9 @@ def test_what_is_no_longer_reachable_is_forgotten(catalog: Catalog) -> None:
     catalog.activate("s1", PRODUCTION, "d1", 1000.0, 4)
     catalog.activate("s1", PRODUCTION, "d2", 1001.0, 5)
     before = state(catalog)
+    assert before.reachable_until(1001.0) == 1101.0
+    assert before.reachable_until(1101.0) == 1000.0 + PREPARING_KEPT_S
+    assert before.reachable_until(1000.0 + PREPARING_KEPT_S) == inf
     assert not catalog.forget_retained(1100.0)
     assert state(catalog) is before
     assert catalog.forget_retained(1101.0)
