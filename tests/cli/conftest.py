@@ -1,4 +1,4 @@
-"""The command line against a running control plane, in the same process: control on the test's loop, `cdn` on a thread."""
+"""The command line against a running control plane: control on the test's loop, `cdn` on a thread of the same process."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def test_the_environment_goes_first(environ: dict[str, str]) -> None:
 
 def test_a_token_is_not_sent_to_another_control_plane(environ: dict[str, str]) -> None:
     write_config(config_path(environ), Config(LOCAL, "filed"))
-    with pytest.raises(NotConfigured, match="no token for https://elsewhere.example"):
+    with pytest.raises(NotConfigured, match=r"no token for https://elsewhere\.example"):
         endpoint_from({**environ, "CDN_CONTROL_URL": "https://elsewhere.example"})
 
 

@@ -7,6 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -17,10 +20,34 @@ def environ(tmp_path: Path, **more: str) -> dict[str, str]:
     return {**kept, "XDG_CONFIG_HOME": str(tmp_path), "PYTHONWARNINGS": "error", **more}
 
 
-def loaded_by(words: list[str], tmp_path: Path) -> set[str]:
+class NothingHere(BaseHTTPRequestHandler):
+    """Answers 404 to everything."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_error(404)
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def refusing_url() -> Iterator[str]:
+    """A server that has nothing, so that a command ends quickly."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), NothingHere) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def loaded_by(words: list[str], tmp_path: Path, url: str = "http://127.0.0.1:1") -> set[str]:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "cdn.cli.main", *words],
-        env=environ(tmp_path, CDN_TOKEN="t", CDN_CONTROL_URL="http://127.0.0.1:1"),
+        env=environ(tmp_path, CDN_TOKEN="t", CDN_CONTROL_URL=url),
         capture_output=True,
         text=True,
         check=False,
@@ -36,10 +63,10 @@ def test_help_loads_no_network_library(tmp_path: Path, words: list[str]) -> None
     assert not loaded & {"aiohttp", "asyncio", "boto3", "msgspec", "uvloop", "cdn.cli.up"}
 
 
-def test_a_deploy_loads_only_the_uploaders_side(tmp_path: Path) -> None:
+def test_a_deploy_loads_only_the_uploaders_side(tmp_path: Path, refusing_url: str) -> None:
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "index.html").write_text("x")
-    loaded = loaded_by(["deploy", str(tmp_path / "site"), "--site", "blog", "--json"], tmp_path)
+    loaded = loaded_by(["deploy", str(tmp_path / "site"), "--site", "blog", "--json"], tmp_path, refusing_url)
     assert "cdn.publish.deploy" in loaded
     assert not loaded & {"aiohttp.web", "boto3", "botocore", "rich", "cdn.control", "cdn.edge", "cdn.cli.up"}
 
