@@ -64,6 +64,7 @@ class Api:
         data: Any = None,
         token: str | None = "",
         fields: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
     ) -> Answer:
         sent = self.token if token == "" else token
         headers = dict(fields or {})
@@ -72,7 +73,7 @@ class Api:
         arguments: dict[str, Any] = (
             {"data": data} if data is not None else {"json": content} if content is not None else {}
         )
-        async with self.client.request(method, path, headers=headers, **arguments) as response:
+        async with self.client.request(method, path, headers=headers, params=params, **arguments) as response:
             is_json = response.content_type.endswith("json")
             document = await response.json(content_type=None) if is_json else await response.text()
             return Answer(response.status, document, dict(response.headers))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,7 +69,7 @@ async def test_only_admin_creates_sites_and_adds_domains(sites: Api) -> None:
 
 async def test_a_site_that_is_not_ones_own_looks_like_one_that_does_not_exist(sites: Api) -> None:
     token = await sites.token_for("admin:blog")
-    calls = [
+    calls: list[tuple[str, str, Any]] = [
         ("GET", "/v1/sites/{}", None),
         ("DELETE", "/v1/sites/{}", None),
         ("GET", "/v1/sites/{}/deploys", None),

@@ -1,0 +1,115 @@
+"""Purges, receipts, status and explanations over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from cdn.journal.record import Purged
+from tests.control.control_room import Api, Control, deploy
+
+
+@pytest.fixture
+async def blog(api: Api) -> Api:
+    for name in ("blog", "shop"):
+        await api.post("/v1/sites", {"name": name})
+    await api.post("/v1/sites/blog/domains", {"domain": "www.example.com"})
+    return api
+
+
+async def test_a_purge_is_one_record_with_its_scopes(control: Control, blog: Api) -> None:
+    await control.following_node()
+    answer = await blog.post(
+        "/v1/sites/blog/purges?wait=5",
+        {
+            "urls": ["/a", "http://www.example.com/b?c=d", "https://next--blog.cdn.localhost/e", "http://blog.cdn.localhost:8080/"],
+            "prefixes": ["/img/"],
+            "tags": ["news"],
+            "soft": True,
+        },
+    )  # fmt: skip
+    assert answer.status == 200
+    assert answer.document["complete"] is True
+    (record,) = await control.journal.read(answer.document["position"]["sequence"] - 1, limit=10)
+    assert isinstance(record.change, Purged)
+    assert record.change.soft is True
+    assert {(scope.kind, scope.value) for scope in record.change.scopes} == {
+        ("url", "/a"), ("url", "/b?c=d"), ("url", "/e"), ("url", "/"), ("prefix", "/img/"), ("tag", "news"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "field"),
+    [
+        ({}, None),
+        ({"urls": ["http://shop.cdn.localhost/"]}, "urls"),
+        ({"urls": ["http://other.example.com/"]}, "urls"),
+        ({"urls": ["http://cdn.localhost/"]}, "urls"),
+        ({"urls": ["relative"]}, "urls"),
+        ({"tags": ["a,b"]}, "tags"),
+        ({"everything": "yes"}, "everything"),
+        ({"keys": ["x"]}, "keys"),
+    ],
+)
+async def test_purges_of_what_is_not_the_sites_are_refused(blog: Api, content: dict[str, object], field: str) -> None:
+    answer = await blog.post("/v1/sites/blog/purges", content)
+    assert answer.status == 400
+    assert field is None or answer.document["field"].startswith(field)
+
+
+async def test_a_receipt_is_pending_until_every_node_has_applied(control: Control, blog: Api) -> None:
+    node = await control.node()
+    answer = await blog.post("/v1/sites/blog/purges", {"everything": True})
+    assert answer.status == 202
+    sequence = answer.document["position"]["sequence"]
+    assert answer.document["nodes"] == [{"node": "edge-1", "outcome": "pending", "applied_at": None}]
+    waiting = asyncio.create_task(blog.get(f"/v1/receipts/{sequence}?wait=10"))
+    pending = await blog.get(f"/v1/receipts/{sequence}")
+    assert pending.document == answer.document
+    control.clock.now += 2
+    control.directory.applied(node.node_id, control.plane.state.position)
+    complete = (await waiting).document
+    assert complete["complete"] is True
+    assert complete["nodes"] == [{"node": "edge-1", "outcome": "applied", "applied_at": control.clock.now}]
+    assert complete["recorded_at"] == control.clock.now - 2
+
+
+async def test_waiting_ends_with_the_time_that_was_given(control: Control, blog: Api) -> None:
+    await control.node()
+    answer = await blog.post("/v1/sites/blog/purges?wait=0.05", {"everything": True})
+    assert answer.status == 202
+    assert answer.document["complete"] is False
+
+
+async def test_status_names_every_node_and_how_far_it_lags(control: Control, blog: Api) -> None:
+    node = await control.node()
+    await blog.post("/v1/sites/blog/purges", {"everything": True})
+    await blog.post("/v1/sites/blog/purges", {"everything": True})
+    status = (await blog.get("/v1/status")).document
+    assert status["position"]["sequence"] == control.plane.state.position.sequence
+    assert [(each["node"], each["connected"], each["lag"]) for each in status["nodes"]] == [("edge-1", True, 2)]
+    assert abs(status["nodes"][0]["answered_at"] - control.clock.now) < 60
+    control.directory.applied(node.node_id, control.plane.state.position)
+    control.directory.disconnected(node.node_id)
+    status = (await blog.get("/v1/status")).document
+    assert [(each["connected"], each["lag"]) for each in status["nodes"]] == [(False, 0)]
+
+
+async def test_an_explanation_says_which_site_and_deploy_a_url_has(control: Control, blog: Api) -> None:
+    made = (await deploy(blog, "blog", {"/index.html": b"x"})).document
+    await control.node("edge-away")
+    for url in ("http://www.example.com/a?b=c", "www.example.com/a?b=c", "https://WWW.example.com:443/a?b=c"):
+        answer = (await blog.get("/v1/explain", params={"url": url})).document
+        assert (answer["host"], answer["target"]) == ("www.example.com", "/a?b=c")
+        assert (answer["site"], answer["alias"], answer["deploy"]) == ("blog", "production", made["deploy"]["id"])
+        assert [(each["node"], each["result"]) for each in answer["nodes"]] == [("edge-away", None)]
+        assert answer["nodes"][0]["failure"]
+    unknown = (await blog.get("/v1/explain", params={"url": "http://nobody.example.com"})).document
+    assert (unknown["site"], unknown["target"]) == (None, "/")
+    assert (await blog.get("/v1/explain", params={"url": "http://x/%zz"})).status == 400
+    assert (await blog.get("/v1/explain", params={"url": "http://x/", "node": "nosuch"})).status == 404
+
+
+async def test_health_needs_no_token(api: Api) -> None:
+    assert (await api.get("/healthz", token=None)).document == {"status": "ok"}
