@@ -61,7 +61,7 @@ class AliasState:
         return retained + tuple(one for one in self.preparing if one.prepared_at + PREPARING_KEPT_S > now)
 
     def reachable_until(self, now: float) -> float:
-        """Until which wall time `reachable` gives the same as at `now`, if no record changes the state; inf: for ever."""
+        """Until which wall time `reachable` gives what it gives at `now` unless a record changes it (inf: ever)."""
         ends = [one.until for one in self.retained]
         ends += [one.prepared_at + PREPARING_KEPT_S for one in self.preparing]
         return min((end for end in ends if end > now), default=inf)
