@@ -58,9 +58,7 @@ def running_nginx(folder: Path, content: Path, *, core: int) -> Iterator[Running
     cache = Path("/dev/shm") / f"cdn-bench-nginx-{time.time_ns()}"
     port, origin_port = _free_port(), _free_port()
     config = folder / "nginx.conf"
-    config.write_text(
-        CONFIG.format(folder=folder, cache=cache, content=content, port=port, origin_port=origin_port)
-    )
+    config.write_text(CONFIG.format(folder=folder, cache=cache, content=content, port=port, origin_port=origin_port))
     process = subprocess.Popen(
         ["taskset", "-c", str(core), "/usr/sbin/nginx", "-c", str(config), "-g", "user root;"], cwd=folder
     )

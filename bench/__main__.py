@@ -1,0 +1,28 @@
+"""`python -m bench [hits] [purge] [deploy]`: prints a table and JSON; all of them without a name."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from bench import deploy, hits, purge
+from bench.table import Fact, Row, as_table, save_json
+
+BENCHES = {"hits": hits.run, "purge": purge.run, "deploy": deploy.run}
+
+
+def main() -> int:
+    """0 when every promise was met."""
+    names = sys.argv[1:] or list(BENCHES)
+    results: list[Row | Fact] = []
+    with tempfile.TemporaryDirectory(prefix="cdn-bench-") as folder:
+        for name in names:
+            results += BENCHES[name](Path(folder) / name)
+    print(as_table(results))
+    save_json(results, Path("bench-results.json"))
+    return 0 if all(result.is_met for result in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
