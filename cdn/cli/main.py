@@ -46,7 +46,9 @@ class CommandGroup(TyperGroup):
             group = typer.Typer(add_completion=False)
             group.command(cmd_name)(command)
             command = group
-        return typer.main.get_command(command)
+        made = typer.main.get_command(command)
+        made.name = cmd_name
+        return made
 
 
 app = typer.Typer(

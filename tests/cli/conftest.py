@@ -1,4 +1,4 @@
-"""The command line against a running control plane: control on the test's loop, `cdn` on a thread of the same process."""
+"""The command line against a running control plane: control on the test loop, `cdn` on a thread of this process."""
 
 from __future__ import annotations
 
