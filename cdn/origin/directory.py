@@ -66,12 +66,14 @@ class DirectoryStore:
         self._lock_path = root / "lock"
         self._synced: LRUCache[Path, None] = LRUCache(MAX_SYNCED_FOLDERS)
         self._synced_lock = threading.Lock()
-        with self._translated("open"):
+        try:
             for folder in (self._objects, self._incoming):
                 folder.mkdir(parents=True, exist_ok=True)
             os.close(os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644))
             remove_abandoned(self._incoming, time.time())
             _sync_with_parents(root.absolute())
+        except OSError as exc:
+            raise StoreUnavailable(f"The folder {root} cannot be used as a store: {exc.strerror or exc}.") from exc
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="directory-store")
 
     async def put(
@@ -166,7 +168,7 @@ class DirectoryStore:
             raise StoreUnavailable(
                 f"The store in {self._root} has no room for {key}: {reason}. Make room on the disk, then try again."
             ) from exc
-        if exc.errno in {errno.ENOTDIR, errno.EISDIR}:
+        if exc.errno in {errno.ENOTDIR, errno.EISDIR, errno.EEXIST}:
             raise InvalidInput(f"The object key {key} is the folder of another key, or below an object.") from exc
         raise StoreUnavailable(f"The store in {self._root} cannot be used for {key}: {reason}.") from exc
 

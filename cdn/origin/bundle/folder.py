@@ -31,7 +31,7 @@ def scan_folder(root: Path, limits: BundleLimits = DEFAULT_LIMITS) -> list[Sourc
         raise InvalidInput(f"{root} is not a folder.", field="source")
     admission = Admission(limits)
     found = []
-    for path, file, size_bytes in _walk(real_root, real_root, ""):
+    for path, file, size_bytes in _walk(real_root, "", (real_root,)):
         admission.admit(path)
         admission.admit_bytes(path, size_bytes, size_bytes)
         found.append(SourceFile(path, file, size_bytes))
@@ -60,7 +60,8 @@ def _hash_file(source: SourceFile) -> FileEntry:
         raise _unreadable(source.file, exc) from exc
 
 
-def _walk(folder: Path, root: Path, path: str) -> Iterator[tuple[str, Path, int]]:
+def _walk(folder: Path, path: str, around: tuple[Path, ...]) -> Iterator[tuple[str, Path, int]]:
+    """Files below a folder; `around` are the real places of the folders being walked, the root first."""
     try:
         with os.scandir(folder) as listing:
             entries = list(listing)
@@ -71,24 +72,24 @@ def _walk(folder: Path, root: Path, path: str) -> Iterator[tuple[str, Path, int]
             continue
         inner, file = f"{path}/{entry.name}", Path(entry.path)
         if entry.is_symlink():
-            _check_link(inner, file, root)
+            _check_link(inner, file, around)
         status = _status(file)
         if stat.S_ISDIR(status.st_mode):
-            yield from _walk(file, root, inner)
+            yield from _walk(file, inner, (*around, file.resolve()))
         elif stat.S_ISREG(status.st_mode):
             yield inner, file, status.st_size
         else:
             raise InvalidInput(f"{inner!r} is a device, pipe or socket; a bundle has only files.", field="source")
 
 
-def _check_link(path: str, link: Path, root: Path) -> None:
+def _check_link(path: str, link: Path, around: tuple[Path, ...]) -> None:
     try:
         pointed_to = link.resolve(strict=True)
     except (OSError, RuntimeError) as exc:  # RuntimeError: links that point at each other
         raise InvalidInput(f"{path!r} is a link that leads nowhere.", field="source") from exc
-    if not pointed_to.is_relative_to(root):
+    if not pointed_to.is_relative_to(around[0]):
         raise InvalidInput(f"{path!r} is a link that leads out of the folder, to {pointed_to}.", field="source")
-    if link.parent.resolve().is_relative_to(pointed_to):
+    if any(folder.is_relative_to(pointed_to) for folder in around):
         raise InvalidInput(f"{path!r} is a link to a folder that it lies in itself.", field="source")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from pathlib import Path
 from cdn.errors import InvalidInput, TooLarge, Unavailable
 from cdn.origin.bundle.admission import Admission, SourceFile, is_ignored
 from cdn.sites.manifest import DEFAULT_LIMITS, BundleLimits
+
+OVERHEAD_BYTES_PER_ENTRY = 4096
+"""Names, headers and padding that each entry may have beside its content, on average."""
 
 RATIO_GRACE_BYTES = 16 * 1024 * 1024
 """What an archive may unpack to whatever its size: a few small files are mostly padding, and that much harms nobody."""
@@ -32,6 +36,11 @@ class ArchiveLimits:
         """Files and folders together, those that are left out included."""
         return self.max_files + self.max_folders
 
+    @property
+    def max_stream_bytes(self) -> int:
+        """All of a tar when it is not compressed, or of a zip as it was sent."""
+        return self.max_total_bytes + OVERHEAD_BYTES_PER_ENTRY * self.max_entries
+
 
 class Staging:
     """Takes the entries of one archive. Every error names the entry."""
@@ -50,6 +59,7 @@ class Staging:
         )
         self._files: list[SourceFile] = []
         self._made: list[Path] = []
+        self._prefix = secrets.token_hex(4)
         self._entry_count = 0
         self._entry: str | None = None
 
@@ -93,10 +103,8 @@ class Staging:
         self._files.append(SourceFile(path, file, size_bytes))
 
     def new_file(self) -> Path:
-        """The name of a file that is removed when anything goes wrong."""
-        file = self.folder / f"{len(self._made):06}"
-        self._made.append(file)
-        return file
+        """A name that is free in the folder."""
+        return self.folder / f"{self._prefix}-{len(self._made):06}"
 
     def check_ratio(self, unpacked_bytes: int, archive_bytes: int) -> None:
         """Raises TooLarge when so much from so little is a bomb."""
@@ -107,23 +115,23 @@ class Staging:
             )
 
     def copy(self, file: Path, content: Iterable[bytes]) -> None:
-        """Put content that is not an entry into a file of `new_file`. Raises TooLarge, Unavailable."""
+        """Put content that is not an entry into a new file. Raises TooLarge, Unavailable."""
         size_bytes = 0
         with self._opened(file) as out:
             for piece in content:
                 size_bytes += len(piece)
-                if size_bytes > self.limits.max_total_bytes:
-                    raise TooLarge(
-                        f"The archive has more than {self.limits.max_total_bytes} bytes, the limit for all files."
-                    )
+                if size_bytes > self.limits.max_stream_bytes:
+                    raise TooLarge(f"The archive has more than {self.limits.max_stream_bytes} bytes, the limit.")
                 self._write(out, piece)
 
     def _opened(self, file: Path) -> FileIO:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            return FileIO(file, "xb")
+            opened = FileIO(file, "xb")
         except OSError as exc:
             raise self._unavailable(exc) from exc
+        self._made.append(file)
+        return opened
 
     def _write(self, out: FileIO, content: bytes) -> None:
         left = memoryview(content)

@@ -20,9 +20,6 @@ TAR_HEADER_BYTES = 512
 MAX_EXTENDED_HEADER_BYTES = 64 * 1024
 """Bound of one read for a header: the longest names and attributes that tar programs write are far shorter."""
 
-OVERHEAD_BYTES_PER_ENTRY = 4096
-"""Headers and padding that each entry may have beside its content, on average."""
-
 COPY_BYTES = MAX_EXTENDED_HEADER_BYTES
 
 _END_MARK = bytes(TAR_HEADER_BYTES)
@@ -60,7 +57,9 @@ def unpack_tar(content: Readable, source: Counted, staging: Staging) -> None:
             while (entry := entries.next()) is not None:
                 _take(entry, guard, staging)
                 entries.members.clear()  # a bound: it would remember every entry
-    except (tarfile.TarError, struct.error, ValueError, RecursionError, OverflowError) as exc:
+    except RecursionError as exc:  # tarfile calls itself for the header that follows
+        raise InvalidInput(f"The tar is damaged{staging.at_entry()}: it has headers upon headers.") from exc
+    except (tarfile.TarError, struct.error, ValueError, OverflowError) as exc:
         raise InvalidInput(f"The tar is damaged{staging.at_entry()}: {exc}.") from exc
     guard.finish()
 
@@ -100,8 +99,7 @@ class _Guard:
         self._staging = staging
         self._position = 0
         self._last = b""
-        limits = staging.limits
-        self._max_bytes = limits.max_total_bytes + OVERHEAD_BYTES_PER_ENTRY * limits.max_entries
+        self._max_bytes = staging.limits.max_stream_bytes
 
     def tell(self) -> int:
         """Bytes read so far."""
