@@ -133,7 +133,12 @@ class Deploys:
 
     async def _activate(self, site: Site, alias: str, deploy: Deploy, actor: str) -> Record:
         change = DeployActivated(site_id=site.id, alias=alias, deploy_id=deploy.id)
-        return await self._services.state.append(f"alias/{site.id}/{alias}", lambda: self._if_site(site, change), actor)
+        services = self._services
+        record = await services.state.append(f"alias/{site.id}/{alias}", lambda: self._if_site(site, change), actor)
+        state = services.catalog.alias(site.id, alias)
+        if state is None or state.activated_sequence < record.sequence:
+            raise NotFound(f"The site {site.name!r} or its deploy {deploy.id} was removed meanwhile.")
+        return record
 
     def _if_site(self, site: Site, change: Change) -> Change:
         if self._services.catalog.site(site.id) is None:

@@ -20,7 +20,7 @@ from cdn.control.schema import (
     Uploaded,
 )
 from cdn.control.services import Services
-from cdn.control.views import deploy_view, url_of
+from cdn.control.views import deploy_views, url_of
 from cdn.errors import Conflict, InvalidInput, NotFound
 from cdn.sites.deploy import Deploy
 from cdn.sites.manifest import Manifest, parse_manifest
@@ -54,8 +54,8 @@ class DeploysApi:
 
     async def list(self, call: Call) -> web.Response:
         site = self._services.site_of(call)
-        deploys = self._services.catalog.deploys(site.id)
-        return json_response(DeployList(tuple(self._view(site, deploy) for deploy in deploys)))
+        catalog = self._services.catalog
+        return json_response(DeployList(deploy_views(catalog, site, catalog.deploys(site.id))))
 
     async def show(self, call: Call) -> web.Response:
         site = self._services.site_of(call)
@@ -135,7 +135,8 @@ class DeploysApi:
         return json_response(view, status)
 
     def _view(self, site: Site, deploy: Deploy) -> DeployView:
-        return deploy_view(self._services.catalog, site, deploy)
+        (view,) = deploy_views(self._services.catalog, site, (deploy,))
+        return view
 
 
 def _alias_of(text: str | None, site: Site, otherwise: str) -> str:

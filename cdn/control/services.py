@@ -16,7 +16,7 @@ from cdn.control.state import ControlState
 from cdn.control.token_fold import TokenFold
 from cdn.control.upload_session import UploadSessions
 from cdn.control.views import receipt_view
-from cdn.errors import NotFound
+from cdn.errors import NotFound, Unavailable
 from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.record import Record
 from cdn.origin.store import ObjectStore
@@ -60,8 +60,14 @@ class Services:
         return self.site_named(call.path["name"])
 
     async def receipt(self, record: Record, wait_s: float) -> ReceiptView:
-        """What nodes have done with `record`, after waiting until all have or the time is over."""
-        receipt = await self.directory.wait_complete(record.position, record.at, wait_s)
+        """What nodes have done with `record`, after waiting until all have or the time is over.
+
+        Where too many wait already it does not wait: the record is there, and whoever hears so must not send it again.
+        """
+        try:
+            receipt = await self.directory.wait_complete(record.position, record.at, wait_s)
+        except Unavailable:
+            receipt = self.directory.receipt(record.position, record.at)
         return receipt_view(receipt)
 
     def wait_s(self, call: Call) -> float:

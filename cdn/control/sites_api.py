@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from typing import Any
 
@@ -18,6 +19,9 @@ from cdn.journal.record import Change, SiteChanged, SiteCreated, SiteRemoved
 from cdn.sites.name import check_site_name
 from cdn.sites.settings import settings_from, settings_to
 from cdn.sites.site import Site
+
+VIEWS_PER_TURN = 500
+"""Sites described before others get the loop: some 10 ms."""
 
 
 class SitesApi:
@@ -44,11 +48,13 @@ class SitesApi:
         return json_response(self._view(services.site_named(name)), 201)
 
     async def list(self, call: Call) -> web.Response:
-        services = self._services
-        sites = sorted(services.catalog.sites(), key=lambda site: site.name)
-        return json_response(
-            SiteList(tuple(self._view(site) for site in sites if call.caller.may(Verb.READ, site.name)))
-        )
+        views = []
+        for site in self._services.catalog.sites():
+            if call.caller.may(Verb.READ, site.name):
+                views.append(self._view(site))
+                if len(views) % VIEWS_PER_TURN == 0:
+                    await asyncio.sleep(0)
+        return json_response(SiteList(tuple(views)))
 
     async def show(self, call: Call) -> web.Response:
         return json_response(self._view(self._services.site_of(call)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from cdn.control.schema import DeployView, NodeReceiptView, PositionView, ReceiptView, SiteView
 from cdn.control.settings import ControlSettings
 from cdn.fleet.position import Position
@@ -52,22 +54,25 @@ def site_view(settings: ControlSettings, catalog: Catalog, site: Site) -> SiteVi
     )
 
 
-def deploy_view(catalog: Catalog, site: Site, deploy: Deploy) -> DeployView:
-    active_on = sorted(
-        alias
-        for alias, state in catalog.aliases(site.id).items()
-        if state.active is not None and state.active.id == deploy.id
-    )
-    return DeployView(
-        id=deploy.id,
-        site=site.name,
-        alias=deploy.alias,
-        manifest_digest=deploy.manifest_digest,
-        file_count=deploy.file_count,
-        size_bytes=deploy.size_bytes,
-        author=deploy.author,
-        message=deploy.message,
-        prepared_at=deploy.prepared_at,
-        sequence=deploy.sequence,
-        active_on=tuple(active_on),
+def deploy_views(catalog: Catalog, site: Site, deploys: Iterable[Deploy]) -> tuple[DeployView, ...]:
+    """Deploys of one site, each with the aliases that answer from it."""
+    active_on: dict[str, list[str]] = {}
+    for alias, state in catalog.aliases(site.id).items():
+        if state.active is not None:
+            active_on.setdefault(state.active.id, []).append(alias)
+    return tuple(
+        DeployView(
+            id=deploy.id,
+            site=site.name,
+            alias=deploy.alias,
+            manifest_digest=deploy.manifest_digest,
+            file_count=deploy.file_count,
+            size_bytes=deploy.size_bytes,
+            author=deploy.author,
+            message=deploy.message,
+            prepared_at=deploy.prepared_at,
+            sequence=deploy.sequence,
+            active_on=tuple(sorted(active_on.get(deploy.id, ()))),
+        )
+        for deploy in deploys
     )

@@ -24,6 +24,7 @@ async def make_control(tmp_path: Path) -> AsyncIterator[ControlMaker]:
     yield make
     for control in made:
         await control.close()
+        await control.store.aclose()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 
 from cdn.control.snapshot_keeper import EVERY_AUDIENCE, PREFIX
 from cdn.control.state import ControlState, StateStuck
+from cdn.control.token import make_token
 from cdn.control.token_fold import TokenFold
 from cdn.errors import Conflict, NotFound, Unavailable
 from cdn.journal.journal import Conflicted, JournalUnavailable, Trimmed
@@ -299,8 +300,6 @@ async def test_a_lost_snapshot_of_a_trimmed_journal_is_a_clear_error(make_contro
 def test_a_scope_of_a_site_that_is_not_there_allows_nothing() -> None:
     fold = TokenFold()
     fold.apply(_record(1, SiteCreated("s1", "blog", {})))
-    from cdn.control.token import make_token
-
     _, both = make_token(("read:blog", "read:later", "unknown:blog"))
     _, nothing = make_token(("read:later",))
     fold.apply(_record(2, both))
@@ -317,8 +316,6 @@ def test_a_scope_of_a_site_that_is_not_there_allows_nothing() -> None:
 
 
 def test_tokens_that_expired_long_ago_are_forgotten() -> None:
-    from cdn.control.token import make_token
-
     fold = TokenFold()
     _, short = make_token(("admin",), expires_at=10.0)
     fold.apply(_record(1, short, at=0.0))

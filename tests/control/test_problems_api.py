@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from typing import Any
 
 import pytest
 
+from cdn.control.problem import problem_response
 from cdn.errors import Unavailable
 from cdn.origin.store import StoreUnavailable
 from tests.control.control_room import Api, Control, ControlMaker, deploy, deploy_request, upload
@@ -152,8 +154,6 @@ async def test_a_store_that_is_down_is_503_until_it_is_back(control: Control) ->
 
 
 async def test_a_locked_journal_is_503_until_it_is_free(control: Control) -> None:
-    import sqlite3
-
     await control.api.post("/v1/sites", {"name": "blog"})
     other = sqlite3.connect(control.root / "journal.sqlite", isolation_level=None)
     try:
@@ -172,6 +172,4 @@ async def test_a_locked_journal_is_503_until_it_is_free(control: Control) -> Non
 
 
 async def test_unavailable_says_when_to_come_back() -> None:
-    from cdn.control.problem import problem_response
-
     assert problem_response(Unavailable("later", retry_after_s=3)).headers["Retry-After"] == "3"
