@@ -36,6 +36,9 @@ from cdn.purge.floors import Floors
 LEASE_CHECK_S = 0.5
 """How often the node looks whether its lease still runs: how late `detached` may show in Cache-Status."""
 
+FORGET_EVERY_S = 600.0
+"""How often deploys that are no longer reachable leave memory."""
+
 PREPARE_RETRY_S = 1.0
 """Between two attempts at a manifest that could not be had; control was told of the first failure."""
 
@@ -156,6 +159,7 @@ class EdgeNode:
         self._spawn(self._follower.run(), "follower")
         self._spawn(self.reclaim.run(), "reclaim")
         self._spawn(self._watch_lease(), "lease")
+        self._spawn(self._forget_retained(), "retention")
 
     def _facts(self, addresses: tuple[str, ...]) -> NodeFacts:
         return NodeFacts(program=__version__, region=self.settings.region, addresses=addresses)
@@ -198,6 +202,12 @@ class EdgeNode:
                 self._was_attached = is_attached
                 self.view.renew_all()
             await asyncio.sleep(LEASE_CHECK_S)
+
+    async def _forget_retained(self) -> None:
+        """Free the room of deploys whose retention is over; whether a file is reachable is judged by time anyway."""
+        while True:
+            await asyncio.sleep(FORGET_EVERY_S)
+            self.view.catalog.forget_retained(time.time())
 
     def _counted(self) -> Mapping[str, int]:
         facts = self.disk.facts()

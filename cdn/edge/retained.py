@@ -49,10 +49,9 @@ class RetainedFiles:
 
     async def _gather(self, site: Site, state: AliasState, now: float) -> _Gathered:
         manifests = [await self._manifests.load(site.id, deploy.manifest_digest) for deploy in state.reachable(now)]
-        ends = [retained.until for retained in state.retained if retained.until > now]
         return _Gathered(
             state,
             site.settings.keep,
-            min(ends, default=float("inf")),
+            state.reachable_until(now),
             retained_files(manifests, site.settings.keep),
         )

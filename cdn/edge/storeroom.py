@@ -208,6 +208,7 @@ class Storeroom:
 
     async def _fetch_chunk(self, wanted: Wanted, stored: StoredResponse, number: int) -> tuple[Content, bool]:
         def may_store(admitted: Position) -> bool:
+            # Floors that a sweep has let go of since are kept by the disk tier's horizon.
             return not stored_below(admitted, self.required(wanted, stored).hard, self._view.position.epoch)
 
         hard = self.required(wanted, stored).hard
