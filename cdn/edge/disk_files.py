@@ -29,7 +29,7 @@ MAPPED_BYTES = 64 * 1024
 BLOCK_BYTES = 4096
 """What a file's size is rounded up to when the tier counts what it holds."""
 
-NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT))
 """Errors that mean: the disk takes no more now."""
 
 
@@ -170,8 +170,9 @@ class ContentFolder:
             if name is not None and name.shard == shard:
                 names.append(name)
             elif entry.is_file(follow_symlinks=False):
-                Path(entry.path).unlink(missing_ok=True)
-                foreign += 1
+                with contextlib.suppress(OSError):
+                    Path(entry.path).unlink()
+                    foreign += 1
         return names, foreign
 
     def free_some(self, wanted_bytes: int) -> int:

@@ -21,8 +21,20 @@ from typing import TypeVar, assert_never
 from cdn.edge import disk_rows as rows
 from cdn.edge.disk_files import ChunkName, ContentFolder
 from cdn.edge.disk_rows import Gone, Totals
-from cdn.edge.disk_writes import DropChunk, Horizon, Horizons, PutChunk, Relieve, Remove, Sync, Touch, Validated, Write
-from cdn.errors import Unavailable
+from cdn.edge.disk_writes import (
+    Damaged,
+    DropChunk,
+    Horizon,
+    Horizons,
+    PutChunk,
+    Relieve,
+    Remove,
+    Sync,
+    Touch,
+    Validated,
+    Write,
+)
+from cdn.errors import CdnError, Unavailable
 
 MAX_QUEUED_WRITES = 8192
 """Writes waiting for the writer: above it new chunks are not stored, since a cache may forget but not fall behind."""
@@ -41,7 +53,7 @@ LOW_WATER = 0.99
 """Eviction goes on down to this part of the bound, so that it does not run for every single chunk."""
 
 RELIEF_BYTES = 16 * 1024 * 1024
-"""How much is freed at once when the disk is full: room for the index's own writes and a few chunks."""
+"""How much is freed at once when the disk is full, or a tenth of a small tier: room for the index and a few chunks."""
 
 RELIEF_INTERVAL_S = 1.0
 """At most one relief in this time: a disk that others keep filling must not empty the tier at once."""
@@ -59,6 +71,10 @@ class IndexUnavailable(Unavailable):
     """The disk tier's index cannot be opened or written now."""
 
 
+class _OtherVersion(CdnError):
+    """The index was written by another version of this program."""
+
+
 @dataclass(slots=True)
 class IndexCounters:
     """What happened to the index since it was opened."""
@@ -69,6 +85,7 @@ class IndexCounters:
     reliefs: int = 0
     rebuilds: int = 0
     commits: int = 0
+    last_failure: str = ""
 
 
 @dataclass(slots=True)
@@ -94,6 +111,8 @@ class DiskIndex:
         self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []
         self._edition = 0
+        self._is_open = False
+        self._is_disk_full = False
         self._horizons = Horizons()
         self._relieved_at = float("-inf")
         self._incarnation = 0
@@ -107,6 +126,7 @@ class DiskIndex:
         """Open the file and start the writer. Blocks; call it off the loop. Raises IndexUnavailable."""
         self._loop = loop
         self._connection, starts = self._open()
+        self._is_open = True
         self._incarnation = starts << START_SHIFT
         self._thread.start()
 
@@ -155,6 +175,9 @@ class DiskIndex:
             return query(self._reader())
         except sqlite3.Error as exc:
             self.counters.failed_reads += 1
+            if _is_damage(exc):
+                edition = self._edition
+                self._tell(lambda: self.submit(Damaged(edition)))
             raise IndexUnavailable(f"the disk tier's index {self._path} cannot be read: {exc}") from exc
 
     def _reader(self) -> sqlite3.Connection:
@@ -174,11 +197,13 @@ class DiskIndex:
         """The index, made anew when it is damaged or of another version."""
         try:
             return self._open_file()
-        except sqlite3.OperationalError as exc:
-            if self._files.free_some(RELIEF_BYTES) == 0:
-                raise IndexUnavailable(f"the disk tier's index {self._path} cannot be opened: {exc}") from exc
-        except sqlite3.DatabaseError:
+        except _OtherVersion:
             self._discard()
+        except sqlite3.Error as exc:
+            if _is_damage(exc):
+                self._discard()
+            elif self._files.free_some(RELIEF_BYTES) == 0:
+                raise IndexUnavailable(f"the disk tier's index {self._path} cannot be opened: {exc}") from exc
         try:
             return self._open_file()
         except sqlite3.Error as exc:
@@ -190,7 +215,7 @@ class DiskIndex:
         try:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version not in (0, rows.INDEX_VERSION):
-                raise sqlite3.DatabaseError(f"index version {version}")
+                raise _OtherVersion(f"the index has version {version}")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA journal_size_limit = 16777216")
@@ -265,7 +290,9 @@ class DiskIndex:
             for write in writes:
                 if isinstance(write, PutChunk):
                     self._files.remove(write.name)
-        if not is_done or any(isinstance(write, Relieve) for write in writes):
+        if any(isinstance(write, Damaged) and write.edition == self._edition for write in writes):
+            self._rebuild()
+        if self._is_disk_full or any(isinstance(write, Relieve) for write in writes):
             self._relieve()
         for _ in range(EVICTIONS_PER_COMMIT):
             if self.totals.cost_bytes <= self._max_bytes or not self._evict():
@@ -275,6 +302,8 @@ class DiskIndex:
     def _transact(self, apply_all: Callable[[], None], *, is_durable: bool = False) -> bool:
         """Run statements in one transaction; False when it failed and nothing of it holds."""
         before = Totals(self.totals.cost_bytes, self.totals.chunks, self.totals.responses)
+        if not self._is_open and not self._reopen():
+            return False
         connection = self._connection
         try:
             if is_durable:
@@ -287,15 +316,18 @@ class DiskIndex:
                 connection.execute("PRAGMA synchronous = NORMAL")
         except sqlite3.Error as exc:
             self.totals = before
+            self.counters.last_failure = str(exc)
+            self._is_disk_full = _code(exc) == sqlite3.SQLITE_FULL
             with contextlib.suppress(sqlite3.Error):
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("PRAGMA synchronous = NORMAL")
-            if not isinstance(exc, sqlite3.OperationalError):
+            if _is_damage(exc):
                 self._rebuild()
             return False
         self.counters.commits += 1
+        self._is_disk_full = False
         return True
 
     def _apply(self, write: Write, gone: list[Gone], refused: list[ChunkName]) -> None:
@@ -321,7 +353,7 @@ class DiskIndex:
                     removed = rows.delete_response(connection, self.totals, incarnation)
                     if removed is not None:
                         gone.append(removed)
-            case Sync() | Relieve():
+            case Sync() | Relieve() | Damaged():
                 pass
             case _:
                 assert_never(write)
@@ -376,6 +408,7 @@ class DiskIndex:
         self._relieved_at = now
         self.counters.reliefs += 1
         freed = 0
+        wanted = min(RELIEF_BYTES, self.totals.cost_bytes // 10 + 1)
         victims: list[ChunkName] = []
         try:
             for offset in range(0, 16 * EVICTION_BATCH, EVICTION_BATCH):
@@ -384,9 +417,9 @@ class DiskIndex:
                     name = ChunkName(fingerprint, incarnation, number)
                     victims.append(name)
                     freed += cost if self._files.remove(name) else 0
-                    if freed >= RELIEF_BYTES:
+                    if freed >= wanted:
                         break
-                if freed >= RELIEF_BYTES or len(oldest) < EVICTION_BATCH:
+                if freed >= wanted or len(oldest) < EVICTION_BATCH:
                     break
         except sqlite3.Error:
             self.counters.failed_reads += 1
@@ -404,19 +437,26 @@ class DiskIndex:
             self.counters.failed_writes += 1
 
     def _rebuild(self) -> None:
-        """The file is damaged: begin anew with an empty tier rather than answer from what cannot be trusted.
-
-        When even that fails the connection stays closed, and the next batch of writes comes here again.
-        """
+        """The file is damaged: begin anew with an empty tier rather than answer from what cannot be trusted."""
         self.counters.rebuilds += 1
         self._connection.close()
+        self._is_open = False
         self._discard()
+        self.totals = Totals(0, 0, 0)
         self._edition += 1
         self._tell(self.on_reset)
-        with contextlib.suppress(sqlite3.Error):
+        self._reopen()
+
+    def _reopen(self) -> bool:
+        """After a rebuild; when it fails, the next write tries again."""
+        try:
             self._connection, _ = self._open_file()
             # Numbers given later, in this start or the next, have to lie above those that are in use now.
             self._connection.execute("UPDATE total SET starts = max(starts, ?)", (self._incarnation >> START_SHIFT,))
+        except sqlite3.Error:
+            return False
+        self._is_open = True
+        return True
 
     def _delete_chunk(self, name: ChunkName) -> Gone:
         return rows.delete_chunk(self._connection, self.totals, name)
@@ -441,6 +481,17 @@ class DiskIndex:
         # The loop may be closed under a tier that was never closed; nobody is left to be told.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(callback)
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    """Whether the file is not what it should be, rather than busy, locked, or on a full disk."""
+    return _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _code(error: sqlite3.Error) -> int:
+    """The primary result code, 0 for errors of the module rather than of SQLite."""
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF
 
 
 def _connect(path: Path, cache_kib: int) -> sqlite3.Connection:

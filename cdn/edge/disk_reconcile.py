@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sqlite3
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cdn.edge.disk_files import ChunkName, ContentFolder, shard_names
 from cdn.edge.disk_index import DiskIndex
 from cdn.edge.disk_rows import SELECT_SHARD
 from cdn.edge.disk_writes import DropChunk
+
+FOLDERS_PER_STEP = 32
+"""Folders looked at in one step, some 8,000 chunks in a tier of a million; other work runs between two steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,40 +25,44 @@ class Reconciled:
     lost_rows: int
 
 
-async def reconcile(
-    index: DiskIndex, files: ContentFolder, pool: ThreadPoolExecutor, opened_at: float, pause_s: float
-) -> Reconciled:
+async def reconcile(index: DiskIndex, files: ContentFolder, opened_at: float, pause_s: float) -> Reconciled:
     """Remove files without a row that are older than `opened_at` (wall time), and rows without a file.
 
     Raises IndexUnavailable; what was done until then stays done.
     """
-    loop = asyncio.get_running_loop()
     orphan_files = lost_rows = 0
-    for shard in shard_names():
-        # Rows first: a file always lies in its place before its row is written, so a row without a file has lost it.
-        indexed = await index.read(_shard_query(shard))
-        names, foreign = await loop.run_in_executor(pool, files.list_shard, shard)
-        for name in indexed.difference(names):
-            lost_rows += 1
+    shards = shard_names()
+    while step := tuple(itertools.islice(shards, FOLDERS_PER_STEP)):
+        lost, removed = await index.read(_compare(files, step, opened_at))
+        for name in lost:
             index.submit(DropChunk(name))
-        orphans = set(names) - indexed
-        if orphans:
-            orphan_files += await loop.run_in_executor(pool, _remove_old, files, orphans, opened_at)
-        orphan_files += foreign
+        lost_rows += len(lost)
+        orphan_files += removed
         await asyncio.sleep(pause_s)
     return Reconciled(orphan_files, lost_rows)
 
 
-def _remove_old(files: ContentFolder, names: set[ChunkName], opened_at: float) -> int:
-    """Newer files belong to this process, which may not have written their rows yet."""
-    return sum(files.remove(name) for name in names if files.is_older(name, opened_at))
+def _compare(
+    files: ContentFolder, shards: Sequence[str], opened_at: float
+) -> Callable[[sqlite3.Connection], tuple[list[ChunkName], int]]:
+    """A query that finds the rows without files in some folders, and removes the files without rows."""
 
-
-def _shard_query(shard: str) -> Callable[[sqlite3.Connection], set[ChunkName]]:
-    first = bytes.fromhex(shard + "0" * 29)
-    last = bytes.fromhex(shard + "f" * 29)
-
-    def query(connection: sqlite3.Connection) -> set[ChunkName]:
-        return {ChunkName(*row) for row in connection.execute(SELECT_SHARD, (first, last))}
+    def query(connection: sqlite3.Connection) -> tuple[list[ChunkName], int]:
+        lost: list[ChunkName] = []
+        removed = 0
+        for shard in shards:
+            # Rows first: a file always lies in its place before its row is written, so one without a file lost it.
+            indexed = _indexed(connection, shard)
+            names, foreign = files.list_shard(shard)
+            lost += indexed.difference(names)
+            # Newer files belong to this process, which may not have written their rows yet.
+            orphans = (name for name in names if name not in indexed and files.is_older(name, opened_at))
+            removed += foreign + sum(files.remove(name) for name in orphans)
+        return lost, removed
 
     return query
+
+
+def _indexed(connection: sqlite3.Connection, shard: str) -> set[ChunkName]:
+    bounds = (bytes.fromhex(shard + "0" * 29), bytes.fromhex(shard + "f" * 29))
+    return {ChunkName(*row) for row in connection.execute(SELECT_SHARD, bounds)}

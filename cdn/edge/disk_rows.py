@@ -51,9 +51,10 @@ CREATE TABLE total (
   cost_bytes INTEGER NOT NULL,
   chunks INTEGER NOT NULL,
   responses INTEGER NOT NULL,
-  starts INTEGER NOT NULL
+  starts INTEGER NOT NULL,
+  commits INTEGER NOT NULL
 );
-INSERT INTO total VALUES (1, 0, 0, 0, 0);
+INSERT INTO total VALUES (1, 0, 0, 0, 0, 0);
 """
 
 STORED_COLUMNS = """
@@ -212,8 +213,11 @@ def _delete_stored(connection: sqlite3.Connection, totals: Totals, incarnation: 
 
 
 def save_totals(connection: sqlite3.Connection, totals: Totals) -> None:
-    """Write what the tier holds, in the transaction that changed it."""
+    """Write what the tier holds, in the transaction that changed it.
+
+    The count of commits makes sure that something changes: SQLite neither writes nor syncs one that changes nothing.
+    """
     connection.execute(
-        "UPDATE total SET cost_bytes = ?, chunks = ?, responses = ?",
+        "UPDATE total SET cost_bytes = ?, chunks = ?, responses = ?, commits = commits + 1",
         (totals.cost_bytes, totals.chunks, totals.responses),
     )

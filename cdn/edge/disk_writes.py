@@ -71,7 +71,14 @@ class Relieve:
     """The disk was found full."""
 
 
-Write = PutChunk | Validated | DropChunk | Touch | Horizon | Remove | Sync | Relieve
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """A reader found that the index's file, of this edition, is damaged."""
+
+    edition: int
+
+
+Write = PutChunk | Validated | DropChunk | Touch | Horizon | Remove | Sync | Relieve | Damaged
 
 
 @dataclass(slots=True)

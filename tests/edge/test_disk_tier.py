@@ -466,6 +466,16 @@ async def test_no_statement_walks_a_table(open_tier: OpenTier, tmp_path: Path, s
         assert walks == []
 
 
+async def test_a_flush_is_synced_even_when_there_was_nothing_to_write(open_tier: OpenTier, tmp_path: Path) -> None:
+    """SQLite leaves out the sync of a commit that changes nothing."""
+    tier = await open_tier()
+    await tier.flush()
+    wal = tmp_path / "tier" / "index.sqlite-wal"
+    before = wal.read_bytes()
+    await tier.flush()
+    assert wal.read_bytes() != before
+
+
 async def test_totals_are_read_not_counted_at_a_start(
     open_tier: OpenTier, make_stored: MakeStored, tmp_path: Path
 ) -> None:
