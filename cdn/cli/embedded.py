@@ -12,7 +12,7 @@ import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,6 +22,8 @@ from aiohttp import web
 from cdn.cli.address import Address
 from cdn.cli.config import Config, config_path, write_config
 from cdn.cli.result import ExitStatus
+from cdn.cli.run import print_error
+from cdn.cli.settings_file import NO_FILE, SettingsFile
 from cdn.cli.text import safe
 from cdn.control.node_directory import NodeDirectory
 from cdn.control.plane import ControlPlane
@@ -51,6 +53,7 @@ class EmbeddedSettings:
     memory_bytes: int
     disk_bytes: int
     node_id: str
+    limits_file: Path | None = None
 
 
 class Embedded:
@@ -81,6 +84,7 @@ class Embedded:
 
         Raises CdnError, and OSError for addresses and folders that cannot be used.
         """
+        limits = NO_FILE if settings.limits_file is None else SettingsFile.read(settings.limits_file)
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(_locked(settings.data_dir))
@@ -91,9 +95,7 @@ class Embedded:
             directory = await NodeDirectory.open(settings.data_dir / "nodes.db")
             stack.push_async_callback(directory.aclose)
             plane = ControlPlane(
-                ControlSettings(
-                    zone=settings.zone, data_dir=settings.data_dir / "control", public_port=settings.http.port or None
-                ),
+                _control_settings(settings, limits),
                 journal,
                 store,
                 directory,
@@ -102,19 +104,9 @@ class Embedded:
             await plane.start()
             control_port = await stack.enter_async_context(_listening(plane, settings.control))
             control = Address(settings.control.host, control_port)
-            admin_token = await _token(plane, settings.data_dir / "admin-token", "admin", "made by cdn up")
+            admin_token = await _token(plane, settings, "admin")
             edge = await EdgeNode.start(
-                EdgeSettings(
-                    node_id=settings.node_id,
-                    data_dir=settings.data_dir / "edge",
-                    zone=settings.zone,
-                    control_url=f"http://{_reachable(control)}",
-                    token=await _token(plane, settings.data_dir / "node-token", "node", f"edge {settings.node_id}"),
-                    host=settings.http.host,
-                    port=settings.http.port,
-                    memory_bytes=settings.memory_bytes,
-                    disk_bytes=settings.disk_bytes,
-                ),
+                _edge_settings(settings, limits, control, await _token(plane, settings, "node")),
                 store,
             )
             stack.push_async_callback(edge.stop)
@@ -140,7 +132,7 @@ def serve(start: Callable[[], Coroutine[Any, Any, Embedded]], *, is_json: bool) 
     try:
         uvloop.run(_serve(start, is_json))
     except CdnError as exc:
-        print(f"cdn up: {safe(exc.message)}", file=sys.stderr)
+        print_error(exc, is_json=False)
         return ExitStatus.FAILED
     except OSError as exc:
         print(f"cdn up: {safe(str(exc))}: choose another address or folder", file=sys.stderr)
@@ -207,15 +199,42 @@ async def _listening(plane: ControlPlane, address: Address) -> AsyncIterator[int
         await runner.cleanup()
 
 
-async def _token(plane: ControlPlane, path: Path, scope: str, note: str) -> str:
-    """The token saved at `path` as long as it works, else a new one, saved there for its owner only."""
+def _control_settings(settings: EmbeddedSettings, limits: SettingsFile) -> ControlSettings:
+    control = ControlSettings(
+        zone=settings.zone, data_dir=settings.data_dir / "control", public_port=settings.http.port or None
+    )
+    bundle = limits.applied("control.bundle", control.bundle)
+    return replace(limits.applied("control", control), bundle=bundle)
+
+
+def _edge_settings(settings: EmbeddedSettings, limits: SettingsFile, control: Address, token: str) -> EdgeSettings:
+    edge = EdgeSettings(
+        node_id=settings.node_id,
+        data_dir=settings.data_dir / "edge",
+        zone=settings.zone,
+        control_url=f"http://{_reachable(control)}",
+        token=token,
+    )
+    return replace(
+        limits.applied("edge", edge),
+        host=settings.http.host,
+        port=settings.http.port,
+        memory_bytes=settings.memory_bytes,
+        disk_bytes=settings.disk_bytes,
+        limits=limits.applied("edge.http", edge.limits),
+    )
+
+
+async def _token(plane: ControlPlane, settings: EmbeddedSettings, scope: str) -> str:
+    """The token saved in the data folder as long as it works, else a new one, saved there for its owner only."""
+    path = settings.data_dir / f"{scope}-token"
     try:
         token = path.read_text(encoding="utf-8").strip()
     except FileNotFoundError:
         token = ""
     if token and plane.has_scope(token, scope):
         return token
-    token = await plane.create_token((scope,), note=note)
+    token = await plane.create_token((scope,), note=f"made by cdn up on {settings.node_id}")
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(token + "\n")

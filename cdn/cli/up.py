@@ -60,6 +60,9 @@ def up(  # noqa: PLR0917 - options
         int, typer.Option("--disk", parser=_typed_size, metavar="SIZE", help="Content the edge keeps on disk.")
     ] = "20G",  # type: ignore[assignment]
     node: Annotated[str, typer.Option("--node", help="This node's name, as receipts show it.")] = "local",
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="Limits, see config/limits.toml.")
+    ] = None,
     is_json: Annotated[bool, typer.Option("--json", help="Print one JSON document when ready.")] = False,
 ) -> None:
     """Run control and an edge on this machine until it is stopped (Ctrl-C)."""
@@ -76,5 +79,6 @@ def up(  # noqa: PLR0917 - options
         memory_bytes=memory,
         disk_bytes=disk,
         node_id=node,
+        limits_file=config,
     )
     raise typer.Exit(serve(lambda: Embedded.start(settings), is_json=is_json))

@@ -1,0 +1,64 @@
+"""The limits file: complete, checked in full, and used."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from cdn.cli.settings_file import NO_FILE, SECTIONS, SettingsFile, settable
+from cdn.edge.limits import HttpLimits
+from cdn.errors import InvalidInput
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "config" / "limits.toml"
+
+
+def test_the_example_names_every_setting_with_its_default() -> None:
+    document = tomllib.loads(EXAMPLE.read_text())
+    for name, settings in SECTIONS.items():
+        table = document
+        for part in name.split("."):
+            table = table[part]
+        defaults = {field.name: field.default for field in fields(settings) if field.name in settable(settings)}
+        assert {key: value for key, value in table.items() if not isinstance(value, dict)} == defaults, name
+
+
+def test_the_example_can_be_read_and_changes_nothing() -> None:
+    assert SettingsFile.read(EXAMPLE).applied("edge.http", HttpLimits()) == HttpLimits()
+    assert NO_FILE.applied("edge.http", HttpLimits()) == HttpLimits()
+
+
+def test_a_setting_is_used(tmp_path: Path) -> None:
+    file = tmp_path / "limits.toml"
+    file.write_text("[edge.http]\nmax_fields = 7\n")
+    assert SettingsFile.read(file).applied("edge.http", HttpLimits()) == HttpLimits(max_fields=7)
+
+
+def test_every_fault_is_named_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "limits.toml"
+    file.write_text(
+        "[edge.http]\nmax_feilds = 7\nidle_timeout_s = 'long'\nhead_timeout_s = 0\n[contrl]\nx = 1\n[edge.h9]\n"
+    )
+    with pytest.raises(InvalidInput) as refused:
+        SettingsFile.read(file)
+    faults = "\n".join(refused.value.details)
+    assert "edge.http.max_feilds: there is no such setting; did you mean max_fields?" in faults
+    assert "edge.http.idle_timeout_s: Expected `float`, got `str`" in faults
+    assert "edge.http.head_timeout_s: 0.0 is not above 0" in faults or "head_timeout_s: 0 is not" in faults
+    assert "[contrl]: there is no such setting; did you mean control?" in faults
+    assert "[edge.h9]" in faults
+
+
+@pytest.mark.parametrize("content", [b"not toml", b"\xff\xfe"])
+def test_what_is_not_toml_is_refused(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "limits.toml"
+    file.write_bytes(content)
+    with pytest.raises(InvalidInput, match="is not TOML"):
+        SettingsFile.read(file)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        SettingsFile.read(tmp_path / "nowhere.toml")
