@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
@@ -18,19 +19,22 @@ from cdn.http.target import AbsoluteTarget, HostName, Target, TargetFault, parse
 METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"PURGE"))
 """Methods that are handed to the application; it answers 405 to those it does not serve. All others: 501."""
 
-MAX_REMEMBERED = 4096
-"""Targets, hosts and field names whose reading is remembered, each: they come again with every page."""
+MAX_REMEMBERED = 1024
+"""Targets and field sections whose reading is remembered, each: they come again with every page."""
 
-MAX_REMEMBERED_BYTES = 256
-"""Longer ones are not remembered."""
+MAX_REMEMBERED_BYTES = 1024
+"""Longer ones are not remembered. With the bound above: some 20 MiB at worst, 3 MiB with what browsers send."""
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _LENGTH = re.compile(r"[0-9]{1,18}")
+_NOT_ASCII = "The request target has bytes that must be percent-encoded."
+_ANY_LINE = b"GET / HTTP/1.1"
 _MINOR_OF = {b"HTTP/1.1": 1, b"HTTP/1.0": 0}
 _ASTERISK = Target("*", None, "*")
+_PLAIN_METHODS = frozenset((b"GET", b"HEAD"))
 _CONDITIONS = frozenset(
     ("range", "if-range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since"),
 )
@@ -38,11 +42,12 @@ _FRAMING_FIELDS = frozenset(("content-length", "transfer-encoding", "expect"))
 
 
 class RequestLine(NamedTuple):
-    """A well-formed request line. `minor` is the 1 of HTTP/1.1."""
+    """A well-formed request line. `minor` is the 1 of HTTP/1.1; `size_bytes` is without the line end."""
 
     method: bytes
     target: bytes
     minor: int
+    size_bytes: int
 
 
 @dataclass(slots=True)
@@ -67,7 +72,7 @@ def read_request_line(line: bytes) -> RequestLine | Refused:
     if len(parts) == 3:
         minor = _MINOR_OF.get(parts[2])
         if minor is not None and method in METHODS and parts[1]:
-            return RequestLine(method, parts[1], minor)
+            return RequestLine(method, parts[1], minor, len(line))
     return Refused(_fault_of_line(parts))
 
 
@@ -82,66 +87,83 @@ def _fault_of_line(parts: list[bytes]) -> Refusal:
     return Refusal.UNKNOWN_METHOD
 
 
+@dataclass(frozen=True, slots=True)
+class _Section:
+    """A field section, judged. Browsers send the same one with many targets, so it is remembered.
+
+    `host` is None when there is no Host field.
+    """
+
+    fields: Fields
+    host: HostName | Refusal | None
+    has_close: bool
+    has_conditions: bool
+    has_framing: bool
+
+
+class _Sink:
+    """Takes field lines from httptools."""
+
+    __slots__ = ("on_header",)
+
+    def __init__(self, on_header: Callable[[bytes, bytes], None]) -> None:
+        self.on_header = on_header
+
+
 class HeadParser:
     """Parses whole heads one after the other; holds nothing of one when it parses the next.
 
     One serves all connections of a listener. Never raises on any input; `httptools` judges the grammar of the fields,
-    and what it lets through is judged here.
+    and what it lets through is judged here. The request line is judged here alone.
     """
 
     def __init__(self, limits: HttpLimits) -> None:
         self._limits = limits
-        self._lines: list[tuple[str, str]] = []
-        self._names: dict[bytes, str] = {}
+        self._sections: dict[bytes, _Section] = {}
         self._targets: dict[bytes, Target | AbsoluteTarget | TargetFault] = {}
-        self._hosts: dict[str, HostName | None] = {}
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Called by httptools for each field line."""
-        known = self._names.get(name)
-        if known is None:
-            known = self._learn_name(name)
-        self._lines.append((known, value.decode("latin-1")))
 
     def parse(self, line: RequestLine, head: bytes, scheme: str) -> MessageHead | Refused:
-        """Judge `head` (from the request line to the empty line), whose first line is `line`."""
-        fields = self._read_fields(head)
-        if isinstance(fields, Refused):
-            return fields
+        """Judge `head` (from the request line to the empty line, without bare CR or LF), whose first line is `line`."""
+        section = self._section_of(head[line.size_bytes :])
+        if isinstance(section, Refused):
+            return section
         target = self._target_of(line)
         if isinstance(target, Refused):
             return target
-        host = self._host_of(fields, line, target)
-        if isinstance(host, Refused):
-            return host
+        host = _host_of(section, line, target)
+        if isinstance(host, Refusal):
+            return Refused(host)
         if isinstance(target, AbsoluteTarget):
             target = target.target
-        connection = fields.get("connection")
-        is_persistent = line.minor == 1 and (connection is None or not _has_token(connection, "close"))
+        fields = section.fields
+        is_persistent = line.minor == 1 and not section.has_close
         request = Request(line.method.decode("ascii"), target, host.name, host.port, fields, scheme)
-        names = dict(fields.lines).keys()
-        if not _FRAMING_FIELDS.isdisjoint(names):
-            return self._judge_content(request, line, is_persistent)
-        is_plain = line.method in (b"GET", b"HEAD") and _CONDITIONS.isdisjoint(names)
-        return MessageHead(request, None, is_persistent, is_plain, False)
+        is_plain = line.method in _PLAIN_METHODS and not section.has_conditions
+        if not section.has_framing:
+            return MessageHead(request, None, is_persistent, is_plain, False)
+        framing = self._framing_of(fields, line)
+        if isinstance(framing, Refused):
+            return framing
+        expect = fields.get("expect")
+        if expect is not None and expect.lower() != "100-continue":
+            return Refused(Refusal.UNKNOWN_EXPECTATION)
+        # HTTP/1.0 does not know the expectation: it is ignored there (RFC 9110 section 10.1.1)
+        expects_continue = expect is not None and line.minor == 1 and framing is not None
+        return MessageHead(request, framing, is_persistent, is_plain and framing is None, expects_continue)
 
-    def _read_fields(self, head: bytes) -> Fields | Refused:
-        self._lines.clear()
-        try:  # a new parser each time, for 0.3 us: nothing of one connection can reach another
-            httptools.HttpRequestParser(self).feed_data(head)
-        except httptools.HttpParserUpgrade:
-            pass  # an upgrade is an offer: we go on with HTTP/1.1 (RFC 9110 section 7.8)
-        except httptools.HttpParserInvalidURLError:
-            return Refused(Refusal.MALFORMED_TARGET)
-        except httptools.HttpParserError as fault:
-            return Refused(_refusal_of(fault))
-        lines = tuple(self._lines)
-        if b" \r\n" in head or b"\t\r\n" in head:  # whitespace after a value is not part of it (RFC 9112 section 5.1)
-            lines = tuple((name, value.rstrip(" \t")) for name, value in lines)
-        return Fields(lines)
+    def _section_of(self, raw: bytes) -> _Section | Refused:
+        section = self._sections.get(raw)
+        if section is not None:
+            return section
+        judged = _read_section(raw)
+        if len(raw) <= MAX_REMEMBERED_BYTES and isinstance(judged, _Section):
+            _remember(self._sections, raw, judged)
+        return judged
 
     def _target_of(self, line: RequestLine) -> Target | AbsoluteTarget | Refused:
         raw = line.target
+        if not raw.isascii():
+            return Refused(Refusal.MALFORMED_TARGET, _NOT_ASCII)
         target = self._targets.get(raw)
         if target is None:
             target = parse_target(raw)
@@ -152,40 +174,6 @@ class HeadParser:
                 return _ASTERISK
             return Refused(Refusal.MALFORMED_TARGET, target.value)
         return target
-
-    def _host_of(self, fields: Fields, line: RequestLine, target: Target | AbsoluteTarget) -> HostName | Refused:
-        text = fields.get("host")
-        if text is None:
-            if line.minor == 1 or isinstance(target, Target):
-                return Refused(Refusal.MISSING_HOST)
-            text = target.host
-        host = self._hosts.get(text)
-        if host is None:
-            if len(fields.get_all("host")) > 1:
-                return Refused(Refusal.REPEATED_HOST)
-            host = parse_host(text)
-            if host is None:
-                return Refused(Refusal.MALFORMED_HOST)
-            _remember(self._hosts, text, host)
-        if isinstance(target, AbsoluteTarget) and parse_host(target.host) != host:
-            return Refused(Refusal.DIFFERENT_HOST)
-        return host
-
-    def _judge_content(self, request: Request, line: RequestLine, is_persistent: bool) -> MessageHead | Refused:
-        framing = self._framing_of(request.fields, line)
-        if isinstance(framing, Refused):
-            return framing
-        expect = request.fields.get("expect")
-        if expect is not None and expect.lower() != "100-continue":
-            return Refused(Refusal.UNKNOWN_EXPECTATION)
-        # HTTP/1.0 does not know the expectation: it is ignored there (RFC 9110 section 10.1.1)
-        expects_continue = expect is not None and line.minor == 1 and framing is not None
-        is_plain = (
-            framing is None
-            and line.method in (b"GET", b"HEAD")
-            and not any(name in request.fields for name in _CONDITIONS)
-        )
-        return MessageHead(request, framing, is_persistent, is_plain, expects_continue)
 
     def _framing_of(self, fields: Fields, line: RequestLine) -> FixedLength | Chunked | Refused | None:
         coding = fields.get("transfer-encoding")
@@ -205,11 +193,52 @@ class HeadParser:
             return Refused(Refusal.CONTENT_TOO_LARGE)
         return FixedLength(size_bytes) if size_bytes else None
 
-    def _learn_name(self, name: bytes) -> str:
-        text = name.decode("latin-1").lower()
-        if len(name) <= MAX_REMEMBERED_BYTES:
-            _remember(self._names, name, text)
-        return text
+
+def _read_section(raw: bytes) -> _Section | Refused:
+    """Judge the field lines in `raw`, which starts with the end of the request line.
+
+    It is a new parser each time, for 0.3 us: nothing of one connection can reach another.
+    """
+    lines: list[tuple[bytes, bytes]] = []
+    try:
+        httptools.HttpRequestParser(_Sink(lambda name, value: lines.append((name, value)))).feed_data(_ANY_LINE + raw)
+    except httptools.HttpParserUpgrade:
+        pass  # an upgrade is an offer: we go on with HTTP/1.1 (RFC 9110 section 7.8)
+    except httptools.HttpParserError as fault:
+        return Refused(_refusal_of(fault))
+    fields = Fields(tuple((name.decode("latin-1").lower(), _text_of(value)) for name, value in lines))
+    names = {name for name, _ in fields}
+    connection = fields.get("connection")
+    return _Section(
+        fields,
+        _judge_host(fields.get_all("host")),
+        connection is not None and _has_token(connection, "close"),
+        not _CONDITIONS.isdisjoint(names),
+        not _FRAMING_FIELDS.isdisjoint(names),
+    )
+
+
+def _text_of(value: bytes) -> str:
+    """Whitespace after a value is not part of it (RFC 9112 section 5.1); httptools leaves it there."""
+    return value.rstrip(b" \t").decode("latin-1")
+
+
+def _judge_host(values: tuple[str, ...]) -> HostName | Refusal | None:
+    if not values:
+        return None
+    return Refusal.REPEATED_HOST if len(values) > 1 else parse_host(values[0]) or Refusal.MALFORMED_HOST
+
+
+def _host_of(section: _Section, line: RequestLine, target: Target | AbsoluteTarget) -> HostName | Refusal:
+    host = section.host
+    if isinstance(target, Target) or isinstance(host, Refusal):
+        return host or Refusal.MISSING_HOST
+    named = parse_host(target.host)
+    if host is None and line.minor == 0 and named is not None:
+        return named
+    if host is None:
+        return Refusal.MISSING_HOST
+    return host if named == host else Refusal.DIFFERENT_HOST
 
 
 def _refusal_of(fault: httptools.HttpParserError) -> Refusal:
