@@ -24,13 +24,14 @@ def explain(
 
     async def work(client: ControlClient) -> Result:
         answer = await client.explain(url, node=node)
-        return Result(answer, tuple(_lines(answer)))
+        return Result(answer, tuple(explanation_lines(answer)))
 
     run(work, is_json=is_json)
 
 
-def _lines(answer: Document) -> Iterator[str]:
-    yield f"{safe(answer['url'])}"
+def explanation_lines(answer: Document) -> Iterator[str]:
+    """What control and each node say, as indented lines that are safe for a terminal."""
+    yield safe(answer["url"])
     if answer["site"] is None:
         yield f"  no site has the host {safe(answer['host'])}"
     else:

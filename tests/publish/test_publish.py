@@ -16,7 +16,7 @@ from cdn.origin.layout import blob_key
 from cdn.origin.s3 import S3Store
 from cdn.origin.store import ObjectStore
 from cdn.publish.backoff import Backoff
-from cdn.publish.client import ControlClient
+from cdn.publish.client import ControlClient, UploadSession
 from cdn.publish.deploy import Publication, Published, publish
 from cdn.publish.endpoint import Endpoint
 from cdn.publish.progress import Silence
@@ -181,6 +181,17 @@ async def test_a_file_that_changes_after_hashing_is_never_activated(
     with pytest.raises(InvalidInput, match=r"index.html changed while it was being uploaded"):
         await publisher(folder)
     assert (await publisher.client.deploys("blog"))["deploys"] == []
+
+
+async def test_a_control_that_asks_for_other_digests_is_a_sentence(
+    publisher: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def other(site: str, blobs: dict[str, int]) -> UploadSession:
+        return UploadSession("u1", ("0" * 64,), direct=False, expires_at=0.0)
+
+    monkeypatch.setattr(publisher.client, "open_upload", other)
+    with pytest.raises(InvalidInput, match="is it the right control plane"):
+        await publisher(write_files(tmp_path / "site", PAGES))
 
 
 async def test_another_size_under_a_known_digest_is_refused(publisher: Publisher, tmp_path: Path) -> None:

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from typing import Any
+
+from cdn.cli.explain import explanation_lines
+
+ANSWER: dict[str, Any] = {
+    "url": "http://blog.cdn.localhost/a",
+    "host": "blog.cdn.localhost",
+    "site": "blog",
+    "alias": "production",
+    "deploy": "d1",
+    "position": {"epoch": "e", "sequence": 9},
+    "nodes": [
+        {
+            "node": "edge-1",
+            "failure": None,
+            "result": {
+                "route": {"file": "/a.html", "status": 200},
+                "stored": True,
+                "fields": [["etag", '"x\x1b"'], ["age", 5]],
+                "floors": [],
+                "reason": None,
+            },
+        },
+        {"node": "edge-2", "failure": "it did not answer\n", "result": None},
+        {"node": "edge-3", "failure": None, "result": "nothing"},
+    ],
+}
+
+
+def test_every_answer_becomes_indented_lines() -> None:
+    assert list(explanation_lines(ANSWER)) == [
+        "http://blog.cdn.localhost/a",
+        "  site blog, alias production, deploy d1",
+        "  control is at sequence 9",
+        "node edge-1",
+        "  route:",
+        "    file: /a.html",
+        "    status: 200",
+        "  stored: yes",
+        "  fields:",
+        "    etag",
+        r'    "x\x1b"',
+        "    age",
+        "    5",
+        "  floors: -",
+        "  reason: -",
+        "node edge-2",
+        r"  it did not answer\n",
+        "node edge-3",
+        "  nothing",
+    ]
+
+
+def test_an_unknown_host_is_said_so() -> None:
+    answer = {**ANSWER, "site": None, "nodes": []}
+    assert "  no site has the host blog.cdn.localhost" in list(explanation_lines(answer))
