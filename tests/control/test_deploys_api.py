@@ -134,6 +134,15 @@ async def test_blobs_that_were_not_announced_and_uploads_that_are_not_open(blog:
     assert (await blog.put(f"/v1/sites/blog/uploads/nosuch/blobs/{other}", b"x")).status == 404
 
 
+async def test_an_upload_of_one_site_is_not_open_to_another(blog: Api) -> None:
+    upload_id, _ = await upload(blog, "blog", FILES)
+    digest = entry_of(FILES["/index.html"]).digest
+    stolen = await blog.put(f"/v1/sites/shop/uploads/{upload_id}/blobs/{digest}", FILES["/index.html"])
+    assert stolen.status == 404
+    assert (await blog.post(f"/v1/sites/shop/uploads/{upload_id}/urls", {"digests": [digest]})).status == 404
+    assert (await blog.post("/v1/sites/shop/deploys", deploy_request(upload_id, FILES))).status == 422
+
+
 async def test_announced_digests_and_sizes_are_checked(make_control: ControlMaker) -> None:
     api = (await make_control(max_sessions_per_site=2)).api
     await api.post("/v1/sites", {"name": "blog"})

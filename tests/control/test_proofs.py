@@ -87,6 +87,14 @@ async def test_what_is_missing_is_asked_for_every_time() -> None:
     assert await proofs.sizes("s", [digest(1)]) == {digest(1): 1}
 
 
+async def test_listing_sees_no_other_sites_blobs() -> None:
+    shelf = Shelf()
+    for number in range(200):
+        shelf.add("s", number)
+    assert await proofs_over(shelf).sizes("t", [digest(number) for number in range(200)]) == {}
+    assert shelf.scans == 1
+
+
 async def test_one_sites_proof_is_nothing_to_another() -> None:
     shelf = Shelf()
     shelf.add("s", 1)
