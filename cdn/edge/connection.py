@@ -263,7 +263,7 @@ class H1Connection(asyncio.Protocol):
     def _receive(self, data: bytes) -> None:
         match self._phase:
             case Phase.READY:
-                is_one_head = data.find(b"\r\n\r\n") == len(data) - 4 and data[0] != _CR
+                is_one_head = data.find(b"\r\n\r\n") == len(data) - 4 >= 0 and data[0] != _CR
                 if is_one_head and not self._held and not self._is_write_paused:
                     self._active_at = now = self._service.monotonic()
                     self._answer_head(data, now)

@@ -1,0 +1,143 @@
+"""The listener on real sockets and uvloop."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import socket
+from collections.abc import Awaitable, Callable
+
+import uvloop
+
+from cdn.edge.limits import HttpLimits
+from cdn.edge.listener import Listener
+from tests.edge.engine_application import EchoApplication, Stream
+from tests.edge.engine_responses import read_responses
+
+GET = b"GET /a HTTP/1.1\r\nHost: a.example\r\n\r\n"
+
+
+def serve(scene: Callable[[Listener, EchoApplication], Awaitable[None]], limits: HttpLimits | None = None) -> None:
+    """Play `scene` against a listener on a free port."""
+
+    async def play() -> None:
+        application = EchoApplication()
+        application.remember("/a", b"hello")
+        listener = await Listener.start("127.0.0.1", 0, application, limits or HttpLimits(), cache_name="edge")
+        try:
+            async with asyncio.timeout(20):
+                await scene(listener, application)
+        finally:
+            await listener.aclose()
+        assert listener.open_connections == 0
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(play())
+
+
+async def talk(port: int, data: bytes) -> bytes:
+    """Send, end, and read to the end."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(data)
+    writer.write_eof()
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+def test_an_ordinary_client_is_served() -> None:
+    def visit(port: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        for _ in range(3):
+            connection.request("GET", "/a", headers={"User-Agent": "x"})
+            response = connection.getresponse()
+            assert (response.status, response.read()) == (200, b"hello")
+        connection.request("POST", "/echo", body=iter([b"a", b"b"]), encode_chunked=True)
+        assert connection.getresponse().read().endswith(b" ab")
+        connection.request("HEAD", "/a")
+        response = connection.getresponse()
+        assert (response.headers["Content-Length"], response.read()) == ("5", b"")
+        connection.close()
+
+    async def scene(listener: Listener, application: EchoApplication) -> None:
+        await asyncio.to_thread(visit, listener.port)
+        assert listener.counters.memo_hits == 2
+
+    serve(scene)
+
+
+def test_pipelined_requests_and_a_refusal() -> None:
+    async def scene(listener: Listener, application: EchoApplication) -> None:
+        answer = await talk(listener.port, GET * 3 + b"GET / HTTP/1.1\r\n\r\n" + b"x" * 100_000)
+        assert [response.status for response in read_responses(answer)] == [200, 200, 200, 400]
+
+    serve(scene)
+
+
+def test_a_large_stream_arrives_whole_at_a_slow_reader() -> None:
+    async def scene(listener: Listener, application: EchoApplication) -> None:
+        part = bytes(range(256)) * 1024
+        stream = application.streams["/s"] = Stream((part,) * 40, 40 * len(part))
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.port, limit=4096)
+        writer.write(GET.replace(b"/a", b"/s"))
+        await reader.readuntil(b"\r\n\r\n")
+        assert stream.given < 40, "it waits for the reader"
+        received = b"".join([await reader.readexactly(len(part)) for _ in range(40)])
+        assert received == part * 40
+        writer.write(GET)
+        assert (await reader.readuntil(b"hello")).startswith(b"HTTP/1.1 200 OK")
+        writer.close()
+        await writer.wait_closed()
+
+    serve(scene)
+
+
+def test_drain_stops_accepting_and_ends_what_runs() -> None:
+    async def scene(listener: Listener, application: EchoApplication) -> None:
+        application.gate = asyncio.Event()
+        port = listener.port
+        idle_reader, idle_writer = await asyncio.open_connection("127.0.0.1", port)
+        idle_writer.write(GET)
+        await idle_reader.readuntil(b"hello")
+        busy = asyncio.create_task(talk(port, GET.replace(b"/a", b"/slow")))
+        while not application.answered:
+            await asyncio.sleep(0)
+        draining = asyncio.create_task(listener.drain(10))
+        assert await idle_reader.read() == b"", "the idle one is closed at once"
+        idle_writer.close()
+        with socket.socket() as late:
+            late.setblocking(False)
+            assert late.connect_ex(("127.0.0.1", port)) != 0
+        assert not draining.done()
+        application.gate.set()
+        (response,) = read_responses(await busy)
+        assert response.closes
+        await draining
+
+    serve(scene)
+
+
+def test_drain_resets_what_does_not_end_in_time() -> None:
+    async def scene(listener: Listener, application: EchoApplication) -> None:
+        application.gate = asyncio.Event()
+        _, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+        writer.write(GET.replace(b"/a", b"/slow"))
+        while not application.answered:
+            await asyncio.sleep(0)
+        await listener.drain(0.01)
+        assert listener.open_connections == 0
+        writer.close()
+
+    serve(scene)
+
+
+def test_timeouts_strike_by_themselves() -> None:
+    async def scene(listener: Listener, application: EchoApplication) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+        writer.write(b"GET / HT")
+        (response,) = read_responses(await reader.read())
+        assert response.status == 408
+        writer.close()
+
+    serve(scene, HttpLimits(head_timeout_s=0.01))
