@@ -22,7 +22,7 @@ MAX_DETAILS = 1000
 """Lines kept from a problem document: enough to fix a bundle by, too few to fill a memory."""
 
 
-def error_from_answer(status: int, content: bytes, *, retry_after_s: int = 1) -> CdnError:
+def error_from_answer(status: int, content: bytes) -> CdnError:
     """The error that an answer of `status` (400 or above) with this content stands for.
 
     An answer that is not a problem document (a proxy's page, an empty one) becomes a sentence with its status.
@@ -45,11 +45,11 @@ def error_from_answer(status: int, content: bytes, *, retry_after_s: int = 1) ->
         case 422:
             return Unprocessable(message, field=field, details=details)
         case 408 | 425 | 429:
-            return Unavailable(message, retry_after_s=retry_after_s)
+            return Unavailable(message)
         case _ if status < 500:
             return InvalidInput(message, field=field, details=details)
         case _:
-            return Unavailable(message, retry_after_s=retry_after_s)
+            return Unavailable(message)
 
 
 def _document(content: bytes) -> dict[str, Any]:

@@ -64,9 +64,3 @@ def test_details_are_bounded() -> None:
     error = error_from_answer(400, content)
     assert isinstance(error, InvalidInput)
     assert len(error.details) == MAX_DETAILS
-
-
-def test_retry_after_is_kept() -> None:
-    error = error_from_answer(503, b"", retry_after_s=7)
-    assert isinstance(error, Unavailable)
-    assert error.retry_after_s == 7
