@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import shutil
 import time
 from collections.abc import Callable
@@ -21,10 +23,13 @@ from cdn.control.state import ControlState
 from cdn.control.token import make_token
 from cdn.control.token_fold import TokenFold
 from cdn.control.upload_session import UploadSessions
+from cdn.errors import Unavailable
 from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.journal import Journal
 from cdn.origin.store import ObjectStore
 from cdn.purge.floors import Floors
+
+log = logging.getLogger(__name__)
 
 
 class ControlPlane:
@@ -73,6 +78,7 @@ class ControlPlane:
             monotonic=monotonic,
         )
         self._intake = ArchiveIntake(self.services)
+        self._probing: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Load the newest snapshot and apply what the journal has after it.
@@ -83,13 +89,26 @@ class ControlPlane:
         self._settings.staging_dir.mkdir(parents=True)
         await self.state.start(await self.snapshots.load())
         self.snapshots.start()
+        self._probing = asyncio.create_task(self._probe_store(), name="control-store-probe")
 
     def application(self) -> web.Application:
         """The API, ready to be mounted on a listener. New at every call."""
         return application_of(self.services, self._intake)
 
+    async def _probe_store(self) -> None:
+        """See now whether the store takes direct uploads, so that the first deploy does not wait for the answer."""
+        try:
+            is_direct = await self.services.store.takes_direct_uploads()
+        except Unavailable as exc:
+            log.warning("the store was not probed (%s); the first upload does it", exc)
+        else:
+            log.info("uploads go %s", "straight to the store" if is_direct else "through control")
+
     async def aclose(self) -> None:
         """Close followers' connections and stop background work."""
+        if self._probing is not None:
+            self._probing.cancel()
+            await asyncio.gather(self._probing, return_exceptions=True)
         await self.hub.aclose()
         await self.snapshots.aclose()
         await self.state.aclose()
