@@ -155,7 +155,7 @@ class H1Connection(asyncio.Protocol):
     def drain(self) -> None:
         """Serve what was asked for, then close; an idle connection closes at once."""
         self._is_draining = True
-        if self._phase is Phase.READY and not self._held:
+        if self._phase is Phase.READY and self._engine.is_between:
             self.close()
 
     def check(self, now: float) -> None:
@@ -168,7 +168,7 @@ class H1Connection(asyncio.Protocol):
             case Phase.READY:
                 if self._head_since is not None:
                     if now >= self._head_since + limits.head_timeout_s:
-                        self.refuse(Refused(Refusal.HEAD_TIMEOUT))
+                        self.refuse(Refused(Refusal.HEAD_TIMEOUT), is_head=self._held.startswith(b"HEAD "))
                 elif now >= self._active_at + limits.idle_timeout_s:
                     self.close()
             case Phase.BUSY:
@@ -293,7 +293,7 @@ class H1Connection(asyncio.Protocol):
                 break
             if isinstance(head, Refused):
                 self._batch.flush()
-                self.refuse(head)
+                self.refuse(head, is_head=self._engine.has_refused_head)
             else:
                 self._head_since = None
                 self._answer_head(head, now)
@@ -301,7 +301,7 @@ class H1Connection(asyncio.Protocol):
         self._is_advancing = False
         if self._phase is Phase.READY:
             self._active_at = now
-            if not self._held or self._is_write_paused:
+            if self._engine.is_between or self._is_write_paused:
                 self._head_since = None
             elif self._head_since is None:
                 self._head_since = now
@@ -321,7 +321,7 @@ class H1Connection(asyncio.Protocol):
         message = self._engine.open(head)
         if isinstance(message, Refused):
             self._batch.flush()
-            self.refuse(message, is_head=head.startswith(b"HEAD "))
+            self.refuse(message, is_head=self._engine.has_refused_head)
             return
         prepared = self._recall(message, now) if message.is_plain else None
         if prepared is None:
@@ -356,7 +356,7 @@ class H1Connection(asyncio.Protocol):
             if refused is None:
                 self.close()
             else:
-                self.refuse(refused)
+                self.refuse(refused, is_head=self._engine.has_refused_head)
 
     def _time_out(self) -> None:
         self._service.counters.timed_out += 1

@@ -147,7 +147,7 @@ class Exchange:
             self._is_over = True
             if self._task is not None:
                 self._task.cancel()
-            self._owner.refuse(refused)
+            self._owner.refuse(refused, is_head=self._message.request.method == "HEAD")
 
     def end_of_input(self) -> None:
         """The client sends nothing more."""

@@ -41,7 +41,8 @@ class H1Engine:
     """Reads the requests of one connection. Any way of cutting the input gives the same events but for part sizes.
 
     The head is bounded before anything parses it. `buffer` holds what was received and not consumed: whoever feeds the
-    engine watches its length and stops reading from the client.
+    engine watches its length and stops reading from the client. `has_refused_head` tells after a Refused head that its
+    method was HEAD: the answer then has no content.
     """
 
     __slots__ = (
@@ -56,6 +57,7 @@ class H1Engine:
         "_scheme",
         "_searched",
         "buffer",
+        "has_refused_head",
         "state",
     )
 
@@ -66,12 +68,18 @@ class H1Engine:
         self._quick_bytes = min(limits.max_request_line_bytes, limits.max_fields_bytes)
         self.buffer = bytearray()
         self.state = EngineState.HEAD
+        self.has_refused_head = False
         self._framing: FixedLength | Chunked | None = None
         self._line: RequestLine | None = None
         self._line_end = 0
         self._clean = 0
         self._searched = 0
         self._has_skipped_line = False
+
+    @property
+    def is_between(self) -> bool:
+        """Whether nothing of the next message is here, but for an empty line, which says nothing."""
+        return not self.buffer or self.buffer == b"\r\n"
 
     def receive(self, data: bytes) -> None:
         """Take bytes in; then ask for events."""
@@ -96,8 +104,10 @@ class H1Engine:
 
     def end_of_input(self) -> Refused | None:
         """The client sends nothing more: a message that is not whole is refused."""
-        if self.state is EngineState.CONTENT or (self.state is EngineState.HEAD and self.buffer):
-            return self._refuse(Refused(Refusal.INCOMPLETE))
+        if self.state is EngineState.CONTENT:
+            return self._refuse(Refused(Refusal.INCOMPLETE), b"")
+        if self.state is EngineState.HEAD and not self.is_between:
+            return self._refuse(Refused(Refusal.INCOMPLETE), self.buffer)
         return None
 
     def take_head(self) -> bytes | Refused | None:
@@ -113,7 +123,8 @@ class H1Engine:
         end = buffer.find(b"\r\n\r\n", self._searched)
         if end < 0:
             self._searched = max(0, len(buffer) - 3)
-            return self._judge_partial()
+            fault = self._judge_partial()
+            return None if fault is None else self._refuse(fault, buffer)
         head = bytes(buffer[: end + 4])
         del buffer[: end + 4]
         self._reset_head()
@@ -122,11 +133,9 @@ class H1Engine:
     def open(self, head: bytes) -> MessageHead | Refused:
         """Judge a whole head, such as `take_head` gave; the content that follows it comes from `next_event`."""
         line = self._judge_quickly(head) or self._judge_slowly(head)
-        if isinstance(line, Refused):
-            return self._refuse(line)
-        message = self._parser.parse(line, head, self._scheme)
+        message = line if isinstance(line, Refused) else self._parser.parse(line, head, self._scheme)
         if isinstance(message, Refused):
-            return self._refuse(message)
+            return self._refuse(message, head)
         self._framing = message.framing
         self.state = EngineState.CONTENT
         return message
@@ -161,21 +170,26 @@ class H1Engine:
         framing = self._framing
         part = None if framing is None else framing.take(self.buffer, PART_BYTES)
         if isinstance(part, Refused):
-            return self._refuse(part)
+            return self._refuse(part, b"")
         if part is None and (framing is None or framing.is_done):
             self.state = EngineState.DONE
             return MessageEnd()
         return part
 
     def _skip_empty_line(self) -> bool:
-        """Skip one empty line before a request line (RFC 9112 section 2.2); whether there is more to look at."""
+        """Skip one empty line before a request line (RFC 9112 section 2.2); whether there is more to look at.
+
+        It stays in the buffer until something follows, so an empty buffer always means that nothing came.
+        """
         buffer = self.buffer
         if len(buffer) == 1:
             return False
         if not self._has_skipped_line and buffer.startswith(b"\r\n"):
+            if len(buffer) == 2:
+                return False
             del buffer[:2]
             self._has_skipped_line = True
-            return bool(buffer) and buffer != b"\r"
+            return buffer != b"\r"
         return True
 
     def _judge_partial(self) -> Refused | None:
@@ -192,12 +206,12 @@ class H1Engine:
         bound = self._limits.max_request_line_bytes + 2
         end = data.find(b"\r\n", 0, bound)
         if _has_bare_line_end(data, 0, min(len(data), bound) if end < 0 else end + 2):
-            return self._refuse(Refused(Refusal.BARE_LINE_END))
+            return Refused(Refusal.BARE_LINE_END)
         if end < 0:
-            return self._refuse(Refused(Refusal.TARGET_TOO_LONG)) if len(data) >= bound else None
+            return Refused(Refusal.TARGET_TOO_LONG) if len(data) >= bound else None
         line = read_request_line(bytes(data[:end]))
         if isinstance(line, Refused):
-            return self._refuse(line)
+            return line
         self._line_end = self._clean = end
         return line
 
@@ -205,10 +219,10 @@ class H1Engine:
         bound = self._line_end + 4 + self._limits.max_fields_bytes
         seen = min(len(data), bound)
         if _has_bare_line_end(data, self._clean, seen):
-            return self._refuse(Refused(Refusal.BARE_LINE_END))
+            return Refused(Refusal.BARE_LINE_END)
         self._clean = seen - 1 if data[seen - 1] == _CR else seen
         if len(data) > bound or (len(data) == bound and not data.endswith(b"\r\n\r\n")):
-            return self._refuse(Refused(Refusal.FIELDS_TOO_LARGE))
+            return Refused(Refusal.FIELDS_TOO_LARGE)
         return None
 
     def _reset_head(self) -> None:
@@ -218,7 +232,8 @@ class H1Engine:
         self._searched = 0
         self._has_skipped_line = False
 
-    def _refuse(self, refused: Refused) -> Refused:
+    def _refuse(self, refused: Refused, head: bytes | bytearray) -> Refused:
+        self.has_refused_head = head.startswith(b"HEAD ")
         self.state = EngineState.REFUSED
         self.buffer.clear()
         return refused

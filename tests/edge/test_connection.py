@@ -412,8 +412,9 @@ async def test_bad_input_behind_good_is_answered_in_order(application: EchoAppli
     check_refusal(responses[-1], status, detail)
 
 
-async def test_a_refused_head_request_gets_no_content(client: Client) -> None:
-    client.send(b"HEAD / HTTP/1.1\r\n\r\n")
+@pytest.mark.parametrize("data", [b"HEAD / HTTP/1.1\r\n\r\n", b"HEAD / HTTP/1.1\r\nA: b\n"])
+async def test_a_refused_head_request_gets_no_content(client: Client, data: bytes) -> None:
+    client.send(data)
     (response,) = read_responses(client.transport.sent, ["HEAD"])
     assert (response.status, response.content) == (400, b"")
 
@@ -571,6 +572,18 @@ async def test_the_client_s_end_ends_lingering(client: Client) -> None:
     assert client.transport.is_closed
 
 
+async def test_an_empty_line_between_messages_says_nothing(client: Client) -> None:
+    for _ in range(3):
+        client.send(get())
+        client.send(b"\r\n")
+        client.pass_time(60.0)
+    client.pass_time(14.0)
+    assert not client.transport.is_over
+    client.connection.eof_received()
+    assert client.transport.is_closed
+    assert [response.status for response in read_responses(client.transport.sent)] == [200] * 3
+
+
 async def test_drain_closes_idle_connections_at_once(client: Client) -> None:
     client.send(get())
     client.connection.drain()
@@ -640,7 +653,10 @@ def test_any_mutation_ends_in_valid_responses_and_a_close(
 ) -> None:
     at = place % (len(message) + 1)
     stream = message[:at] + piece + message[at + removed :]
-    assert read_responses(asyncio.run(answers_to([stream])), ["HEAD"] if stream.lstrip().startswith(b"HEAD ") else [])
+    methods = ["HEAD"] if stream.removeprefix(b"\r\n").startswith(b"HEAD ") else []
+    one_by_one = [stream[start : start + 1] for start in range(len(stream))]
+    for parts in ([stream], one_by_one):
+        assert stream == b"" or read_responses(asyncio.run(answers_to(parts)), methods)
 
 
 async def answers_to(parts: list[bytes]) -> bytes:
