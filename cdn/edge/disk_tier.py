@@ -168,15 +168,16 @@ class DiskTier:
     async def admit(self, stored: StoredResponse, hard: int) -> StoredResponse:
         """The response to fetch chunks for: the one under the key if it may still be used, else `stored`, made new.
 
-        `hard` is the hard floor that applies now. What lies below it, or was admitted in another epoch, or has another
-        content is given up: its chunks are never met again under the new response (DESIGN I1). Nothing is written
-        before the first chunk.
+        `hard` is the hard floor that applies now to the names and tags of `stored`. What lies below it, or was admitted
+        in another epoch, or has another content or other names or tags is given up: its chunks are never met again
+        under the new response (DESIGN I1). Nothing is written before the first chunk.
         """
         await self.find(stored.key)
         current = self._known.get(stored.key)
         if (
             current is not None
             and current.entry == stored.entry
+            and (current.names, current.tags) == (stored.names, stored.tags)
             and current.admitted.epoch == stored.admitted.epoch
             and not current.is_below(hard, stored.admitted.epoch)
         ):
@@ -216,6 +217,10 @@ class DiskTier:
         if mapped is not None:
             return mapped
         return await self._openings.join(chunk, lambda: self._open_chunk(stored, number))
+
+    def is_at_hand(self, stored: StoredResponse, number: int) -> bool:
+        """Whether a chunk was stored or checked a short while ago, so that `read_chunk` will most probably give it."""
+        return (stored.incarnation, number) in self._verified
 
     async def _open_chunk(self, stored: StoredResponse, number: int) -> Content | None:
         chunk = (stored.incarnation, number)

@@ -101,6 +101,11 @@ class ChunkFetcher:
         await self._collapse.aclose()
 
     async def _fetch(self, stored: StoredResponse, number: int, may_store: Callable[[Position], bool]) -> Content:
+        # The fetch before may have ended between this request's look at the tier and its coming here.
+        if self._disk.is_at_hand(stored, number):
+            stored_meanwhile = await self._disk.read_chunk(stored, number)
+            if stored_meanwhile is not None:
+                return stored_meanwhile
         async with self._turns.take(stored.key.site_id):
             content = await self._fetch_checked(stored, number)
         # Storing belongs to the fetch: whoever asks before the chunk is in its place joins instead of asking upstream.

@@ -516,3 +516,13 @@ def test_residence_is_monotonic_and_a_remembered_future_means_now() -> None:
     assert clock.monotonic(1_000_010.0, now=70.0) == 60.0
     assert clock.monotonic(999_000.0, now=70.0) == -950.0
     assert clock.monotonic(2_000_000.0, now=70.0) == 70.0
+
+
+async def test_other_tags_are_another_admission(open_tier: OpenTier, make_stored: MakeStored) -> None:
+    """The floor was asked for the new tags; it says nothing of what was stored under the old ones."""
+    tier = await open_tier()
+    old = await keep(tier, make_stored(b"x", tags=("old",)), b"x")
+    new = await tier.admit(make_stored(b"x", tags=("new",)), 0)
+    assert new.tags == ("new",)
+    assert new.incarnation > old.incarnation
+    assert await tier.read_chunk(new, 0) is None
