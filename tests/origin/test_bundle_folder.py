@@ -132,7 +132,7 @@ def test_links_that_go_round_end(site: Path) -> None:
     (site / "y").mkdir()
     (site / "x" / "to").symlink_to("../y")
     (site / "y" / "to").symlink_to("../x")
-    with pytest.raises(InvalidInput, match="'/x/to/to' is a link to a folder that it lies in itself|'/y/to/to' is"):
+    with pytest.raises(InvalidInput, match=r"'/[xy]/to/to' is a link to a folder that it lies in"):
         scan_folder(site)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from cdn.errors import InvalidInput, Unavailable
+from cdn.origin import directory
 from cdn.origin.directory import DirectoryStore
 from cdn.origin.opening import open_store
 from cdn.origin.s3 import S3Store
@@ -27,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 _FULL_DISK = """
 import asyncio, hashlib, resource, sys
 from pathlib import Path
+from cdn.origin import directory
 from cdn.origin.directory import DirectoryStore
 from cdn.origin.store import StoreUnavailable, UploadTarget
 
@@ -62,6 +66,7 @@ asyncio.run(main())
 _STALLED = """
 import asyncio, sys
 from pathlib import Path
+from cdn.origin import directory
 from cdn.origin.directory import DirectoryStore
 from cdn.origin.store import UploadTarget
 
@@ -127,12 +132,42 @@ async def test_two_stores_of_one_folder_see_one_another(directory_store: Directo
     await other.aclose()
 
 
-async def test_entity_tags_differ_however_fast_the_writes(directory_store: DirectoryStore) -> None:
+async def test_a_writer_looks_and_replaces_while_no_other_does(
+    directory_store: DirectoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both writers are held between look and rename for as long as it takes the other to come, if it can."""
+    both_have_looked = threading.Barrier(2)
+    looks = directory._matches
+
+    def look_and_wait(path: Path, entity_tag: str) -> bool:
+        found = looks(path, entity_tag)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both_have_looked.wait(timeout=0.3)
+        return found
+
+    other = DirectoryStore(tmp_path / "store")
+    await directory_store.put("pointer", b"before")
+    seen = await other.head("pointer")
+    assert seen is not None
+    monkeypatch.setattr(directory, "_matches", look_and_wait)
+    outcomes = await asyncio.gather(
+        *(store.put("pointer", b"after", if_match=seen.entity_tag) for store in (directory_store, other))
+    )
+    assert sorted(outcome.name for outcome in outcomes) == ["PRECONDITION_FAILED", "STORED"]
+    await other.aclose()
+
+
+async def test_entity_tags_carry_the_nanosecond_of_the_write(
+    directory_store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the kernel's time of change, which stands still for milliseconds on many systems."""
     tags = set()
-    for _ in range(50):
+    for nanosecond in range(50):
+        monkeypatch.setattr("time.time_ns", lambda now_ns=1_700_000_000_123_456_700 + nanosecond: now_ns)
         await directory_store.put("pointer", b"same")
         facts = await directory_store.head("pointer")
         assert facts is not None
+        assert f"{1_700_000_000_123_456_700 + nanosecond:x}" in facts.entity_tag
         tags.add(facts.entity_tag)
     assert len(tags) == 50
 
