@@ -56,6 +56,11 @@ class RunningCdn:
 
     def start(self) -> None:
         """Return when every role answers."""
+        self.launch()
+        self.await_ready()
+
+    def launch(self) -> None:
+        """Start the process and return at once: `await_ready`, or `kill` in the middle of its start."""
         base = {key: value for key, value in os.environ.items() if not key.startswith(("CDN_", "AWS_", "XDG_"))}
         self.environ = {**base, **self.environ, "XDG_CONFIG_HOME": str(self.folder / "config")}
         words = [sys.executable, "-m", "cdn", "up", "--data", str(self.folder / "data"), "--json", *self.options]
@@ -68,6 +73,10 @@ class RunningCdn:
             self.process = subprocess.Popen(
                 words, env=self.environ, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
             )
+
+    def await_ready(self) -> None:
+        """Return when every role answers."""
+        assert self.process is not None
         assert self.process.stdout is not None
         guard = threading.Timer(START_TIMEOUT_S, self.process.kill)
         guard.start()
