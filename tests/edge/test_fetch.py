@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
@@ -292,6 +293,7 @@ class Node:
         self.fetcher = fetcher
         self.proposal = proposal
         self.sequence = 5
+        self.waiting = 0
         self.floors = Floors()
 
     def hard(self) -> int:
@@ -311,6 +313,7 @@ class Node:
             self.proposal.key, self.proposal.entry, self.proposal.names, (), Position("e1", self.sequence), 1.0, 1.0
         )
         stored = await self.tier.admit(asking, self.hard())
+        self.waiting += 1
         fetched = await self.fetcher.chunk(
             stored, 0, hard=self.hard(), may_store=lambda admitted: admitted.sequence >= self.hard()
         )
@@ -325,9 +328,12 @@ async def test_a_floor_raised_during_a_fetch_detaches_it(
     store.hold(node.proposal, b"x")
     store.gate.clear()
     before = [asyncio.create_task(node.request()) for _ in range(3)]
-    await store.until_asked(1)
+    while node.waiting < 3:
+        await asyncio.sleep(0)
     node.purge()
     after = [asyncio.create_task(node.request()) for _ in range(3)]
+    while node.waiting < 6:
+        await asyncio.sleep(0)
     await store.until_asked(2)
     store.gate.set()
     assert await asyncio.gather(*before, *after) == [b"x"] * 6
@@ -387,8 +393,6 @@ async def test_no_interleaving_returns_what_was_fetched_before_a_purge(
 ) -> None:
     """Requests, purges, sweeps and slow answers in random order: a request never gets an answer asked before a purge
     that had been applied when the request began."""
-    import random
-
     chance = random.Random(seed)
     node = Node(tier, fetcher, make_stored(b"x"))
     store.hold(node.proposal, b"x")
