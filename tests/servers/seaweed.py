@@ -15,7 +15,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import boto3
@@ -128,21 +128,34 @@ def start_seaweed(folder: Path) -> S3Address:
         "-s3.port.lance=0",
         "-s3.iam=false",
     ]
+    (folder / "command.json").write_text(json.dumps(command))
+    return _launch(folder, command, S3Address(f"http://127.0.0.1:{s3}", access_key, secret_key, "us-east-1", 0))
+
+
+def start_seaweed_again(folder: Path, ended: S3Address) -> S3Address:
+    """Start the server that `start_seaweed` started in `folder` and that has ended: same address, same objects.
+
+    Raises ServerFailed.
+    """
+    return _launch(folder, json.loads((folder / "command.json").read_text()), ended)
+
+
+def _launch(folder: Path, command: list[str], address: S3Address) -> S3Address:
     log = folder / "weed.log"
     environment = {**os.environ, "GOMAXPROCS": "2", "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"}
-    with log.open("wb") as sink:
+    with log.open("ab") as sink:
         process = subprocess.Popen(
             command, stdout=sink, stderr=sink, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
         )
-    address = S3Address(f"http://127.0.0.1:{s3}", access_key, secret_key, "us-east-1", process.pid)
+    started = replace(address, pid=process.pid)
     try:
-        _wait_until_ready(process, address, log)
+        _wait_until_ready(process, started, log)
     except BaseException:
         process.kill()
         process.wait()
         raise
     _children[process.pid] = process
-    return address
+    return started
 
 
 _children: dict[int, subprocess.Popen[bytes]] = {}  # servers started here, so that their end can be collected
