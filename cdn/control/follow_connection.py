@@ -115,7 +115,11 @@ class FollowConnection:
         return explained.result
 
     async def _serve(self) -> None:
-        hello = await self._hello()
+        hello = await self._receive()
+        if hello is None:
+            return
+        if not isinstance(hello, Hello):
+            raise WireFault("the first message must be a hello")
         self._node_id = hello.node_id
         replaced = self._hub.enter(hello.node_id, self)
         if replaced is not None:
@@ -140,12 +144,6 @@ class FollowConnection:
                 feed.cancel()
                 await asyncio.gather(feed, return_exceptions=True)
             self._end()
-
-    async def _hello(self) -> Hello:
-        message = await self._receive()
-        if not isinstance(message, Hello):
-            raise WireFault("the first message must be a hello")
-        return message
 
     def _starting_sequence(self, claimed: Position | None, end: Position) -> int | None:
         """Where to go on from; None: with a snapshot."""

@@ -17,7 +17,11 @@ class Fold(Protocol):
     """Who receives that section: ALL, or CONTROL for secrets."""
 
     def apply(self, record: Record) -> None:
-        """Take one record. Kinds that do not concern this fold are ignored. No IO, bounded time."""
+        """Take one record. Kinds that do not concern this fold are ignored. No IO, bounded time.
+
+        Only the first fold of a node may raise UnknownRecord, and only before it has changed anything: then no fold
+        has taken the record.
+        """
         ...
 
     def dump(self) -> Any:
@@ -25,5 +29,8 @@ class Fold(Protocol):
         ...
 
     def load(self, section: Any) -> None:
-        """Replace the state by a section that `dump` made (None: the empty state)."""
+        """Replace the state by a section that `dump` made (None: the empty state).
+
+        A section that this program does not understand raises a CdnError.
+        """
         ...

@@ -13,7 +13,7 @@ from aiohttp import WSMsgType
 
 from cdn.fleet.position import Position
 from cdn.journal.record import RECORD_VERSION, Record, UnknownRecord, decode_record
-from cdn.journal.snapshot import Snapshot, decode
+from cdn.journal.snapshot import Snapshot, UnreadableSnapshot, decode
 from cdn.journal.wire import (
     MAX_NODE_MESSAGE_BYTES,
     MAX_SNAPSHOT_WIRE_BYTES,
@@ -199,13 +199,17 @@ class FollowSession:
             raise WireFault(
                 f"a snapshot of epoch {snapshot.position.epoch}, welcomed to {self._welcome.position.epoch}"
             )
-        await self._follower.take_snapshot(snapshot)
+        try:
+            await self._follower.take_snapshot(snapshot)
+        except UnreadableSnapshot as exc:
+            await self._send(Stopped(exc.message[:1000]))
+            raise
         await self._acknowledge()
 
     async def _take_records(self, raws: list[msgspec.Raw]) -> None:
         known, unknown = self._decode(raws)
         if known:
-            await self._follower.take_records(known)
+            unknown = await self._follower.take_records(known) or unknown
             await self._acknowledge()
         if unknown is not None:
             self._follower.stopped = unknown.message

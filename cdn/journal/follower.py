@@ -19,9 +19,9 @@ from cdn.fleet.node import NodeFacts, check_node_id
 from cdn.fleet.position import Position
 from cdn.journal.fold import Fold
 from cdn.journal.follow_session import FollowSession
-from cdn.journal.record import Record
+from cdn.journal.record import Record, UnknownRecord
 from cdn.journal.replica import Replica
-from cdn.journal.snapshot import Snapshot, load_into
+from cdn.journal.snapshot import Snapshot, UnreadableSnapshot, load_into
 from cdn.journal.wire import FOLLOW_PATH, MAX_CONTROL_MESSAGE_BYTES
 
 MAX_REPORTS = 256
@@ -42,7 +42,10 @@ class FollowerSink(Protocol):
         ...
 
     def on_snapshot(self, position: Position, epoch_changed: bool) -> None:
-        """The folds were replaced. `epoch_changed`: trust no stored response without validating it."""
+        """The folds were replaced. `epoch_changed`: trust no stored response without validating it.
+
+        After this returns the snapshot is made durable and then acknowledged.
+        """
         ...
 
 
@@ -67,9 +70,10 @@ Explainer = Callable[[str, str], Awaitable[Mapping[str, Any]]]
 class Follower:
     """Keeps `replica` and `folds` at control's journal for as long as `run` runs.
 
-    `replica.load(folds)` must have been called. Records are applied in order, each once:
-    durable commit, folds, sink, acknowledgement. A record this program does not know stops it there: `stopped` says
-    why, control is told, the lease is no longer renewed, and it tries again now and then.
+    `replica.load(folds)` must have been called; only the first of `folds` may refuse a record as unknown. Records are
+    applied in order, each once: durable commit, folds, sink, acknowledgement. A record this program does not know
+    stops it there: `stopped` says why, control is told, the lease is no longer renewed, and it tries again now and
+    then.
     """
 
     def __init__(  # noqa: PLR0917 - whom to follow, as whom, into what
@@ -193,31 +197,69 @@ class Follower:
         """Everything that the journal held at the welcome is applied."""
         self._caught_up.set()
 
-    async def take_records(self, records: Sequence[Record]) -> None:
-        """Make durable, apply, tell the sink. The caller acknowledges. Raises ReplicaUnavailable, FollowBroken."""
+    async def take_records(self, records: Sequence[Record]) -> UnknownRecord | None:
+        """Make durable, apply, tell the sink. The caller acknowledges `position`.
+
+        Why the first fold refused a record: then those before it are applied and the rest is forgotten.
+        Raises ReplicaUnavailable, FollowBroken.
+        """
         await self.replica.apply(records)
-        # From here to the end nothing waits: what is served never stands between two records of a batch.
-        try:
-            for record in records:
-                for fold in self._folds:
-                    fold.apply(record)
-            self._sink.on_records(records, records[-1].position)
-        except Exception as exc:
-            raise self._broken(f"records {records[0].sequence} to {records[-1].sequence}", exc) from exc
-        self.stopped = None
+        # From here to the next await nothing waits: what is served never stands between two records of a batch.
+        taken, refusal = self._fold(records)
+        if taken:
+            try:
+                self._sink.on_records(records[:taken], records[taken - 1].position)
+            except Exception as exc:
+                raise self._broken(f"records up to {records[taken - 1].sequence}", exc) from exc
+        if refusal is not None:
+            await self.replica.retreat(Position(records[0].epoch, records[0].sequence + taken - 1))
+        return refusal
 
     async def take_snapshot(self, snapshot: Snapshot) -> None:
-        """As `take_records`, for a whole state."""
+        """Load the folds, tell the sink, make durable. The caller acknowledges `position`.
+
+        Raises UnreadableSnapshot, and the folds are as before, when one of them does not understand its section;
+        ReplicaUnavailable, FollowBroken.
+        """
         before = self.position
-        await self.replica.replace(snapshot)
         epoch_changed = before is None or not snapshot.position.covers(before)
+        sections = {fold.name: fold.dump() for fold in self._folds}
+        wanted_snapshot, self.wants_snapshot = (
+            self.wants_snapshot,
+            True,
+        )  # until it is durable, the copy does not stand where the folds stand
         try:
             load_into(snapshot, self._folds)
+        except CdnError as exc:
+            for fold in self._folds:
+                fold.load(sections[fold.name])
+            self.wants_snapshot = wanted_snapshot
+            self.stopped = f"the snapshot at {snapshot.position} is not understood: {exc}"
+            raise UnreadableSnapshot(self.stopped) from exc
+        except Exception as exc:
+            raise self._broken(f"the snapshot at {snapshot.position}", exc) from exc
+        try:
             self._sink.on_snapshot(snapshot.position, epoch_changed)
         except Exception as exc:
             raise self._broken(f"the snapshot at {snapshot.position}", exc) from exc
+        await self.replica.replace(snapshot)
         self.wants_snapshot = False
         self.stopped = None
+
+    def _fold(self, records: Sequence[Record]) -> tuple[int, UnknownRecord | None]:
+        """How many records every fold has taken, and why the next one was refused."""
+        first = self._folds[0] if self._folds else None
+        for taken, record in enumerate(records):
+            for fold in self._folds:
+                try:
+                    fold.apply(record)
+                except UnknownRecord as exc:
+                    if fold is first:
+                        return taken, exc
+                    raise self._broken(f"record {record.sequence}", exc) from exc
+                except Exception as exc:
+                    raise self._broken(f"record {record.sequence}", exc) from exc
+        return len(records), None
 
     def _broken(self, what: str, exc: Exception) -> FollowBroken:
         self.stopped = f"{what} could not be applied: {exc!r}"

@@ -101,8 +101,13 @@ class Replica:
             for fold in self._folds:
                 fold.load(None)
             return None
-        await asyncio.sleep(0)
-        load_into(snapshot, self._folds)
+        try:
+            load_into(snapshot, self._folds)
+        except CdnError as exc:
+            _log.warning("the node's copy counts as empty, a snapshot of it is not understood: %s", exc)
+            for fold in self._folds:
+                fold.load(None)
+            return None
         self._floor_horizon = snapshot.floor_horizon
         self._position = await self._replay(snapshot.position)
         return self._position
@@ -129,6 +134,15 @@ class Replica:
         await self._database.transact(insert)
         self._position = position
         self._records_kept += len(rows)
+
+    async def retreat(self, position: Position) -> None:
+        """Forget the records after `position`; the place changes at once. Raises ReplicaUnavailable."""
+        self._position = position
+
+        def drop(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM record WHERE sequence > ?", (position.sequence,))
+
+        await self._database.transact(drop)
 
     async def replace(self, snapshot: Snapshot) -> None:
         """Forget everything and keep `snapshot`, durably. The caller loads it into the folds. ReplicaUnavailable."""
@@ -189,20 +203,14 @@ class Replica:
                     record = decode_record(raw)
                     if record.position != Position(position.epoch, position.sequence + 1):
                         raise UnknownRecord(f"record {record.position} of the node's copy does not follow {position}")
+                    for fold in self._folds:
+                        fold.apply(record)
                 except UnknownRecord as exc:
                     _log.warning("the node's copy ends at %s: %s", position, exc)
-                    await self._drop_beyond(position)
+                    await self.retreat(position)
                     return position
-                for fold in self._folds:
-                    fold.apply(record)
                 position = record.position
                 self._records_kept += 1
-
-    async def _drop_beyond(self, position: Position) -> None:
-        def drop(connection: sqlite3.Connection) -> None:
-            connection.execute("DELETE FROM record WHERE sequence > ?", (position.sequence,))
-
-        await self._database.transact(drop)
 
 
 def _refused(reason: str) -> ReplicaUnavailable:

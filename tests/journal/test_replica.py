@@ -1,0 +1,264 @@
+"""A node's own copy: durable before it is acknowledged, and enough to start without control."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from cdn.fleet.position import Position
+from cdn.journal.record import EDGE_AUDIENCES, RECORD_VERSION, Audience, Record
+from cdn.journal.replica import Replica, ReplicaGap, ReplicaUnavailable
+from cdn.journal.snapshot import take
+from tests.journal.ledger import Ledger, purge
+
+OpenReplica = Callable[[], Awaitable[Replica]]
+
+_APPLY_FOR_EVER = """
+import asyncio, sys
+from cdn.fleet.position import Position
+from cdn.journal.record import EDGE_AUDIENCES
+from cdn.journal.replica import Replica
+from cdn.journal.snapshot import take
+from tests.journal.ledger import Ledger
+from tests.journal.test_replica import record
+
+async def main():
+    replica = await Replica.open(sys.argv[1], compact_after=25)
+    ledger = Ledger()
+    if await replica.load([ledger]) is None:
+        await replica.replace(take([ledger], Position("e", 0), floor_horizon=0, audiences=EDGE_AUDIENCES))
+    while True:
+        batch = [record(ledger.last + n) for n in range(1, 4)]
+        await replica.apply(batch)
+        for each in batch:
+            ledger.apply(each)
+        print(ledger.last, flush=True)
+        if replica.wants_compaction:
+            await replica.compact()
+
+asyncio.run(main())
+"""
+
+
+def record(sequence: int, *, epoch: str = "e") -> Record:
+    draft = purge(f"/{sequence}")
+    return Record(RECORD_VERSION, epoch, sequence, draft.subject, 1.0, "tester", Audience.ALL, draft.change)
+
+
+async def _begin(replica: Replica, *folds: Ledger, epoch: str = "e", sequence: int = 0) -> None:
+    await replica.load(folds)
+    await replica.replace(take(folds, Position(epoch, sequence), floor_horizon=0, audiences=EDGE_AUDIENCES))
+
+
+async def _apply(replica: Replica, ledger: Ledger, *sequences: int) -> None:
+    records = [record(sequence) for sequence in sequences]
+    await replica.apply(records)
+    for each in records:
+        ledger.apply(each)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "replica.db"
+
+
+@pytest.fixture
+async def open_replica(path: Path) -> AsyncIterator[OpenReplica]:
+    opened: list[Replica] = []
+
+    async def open_one() -> Replica:
+        for before in opened:
+            await before.aclose()
+        opened.append(await Replica.open(path, compact_after=10, busy_timeout_s=0.05))
+        return opened[-1]
+
+    yield open_one
+    for replica in opened:
+        await replica.aclose()
+
+
+async def test_an_empty_copy_has_no_position_and_takes_no_record(open_replica: OpenReplica) -> None:
+    replica = await open_replica()
+    ledger = Ledger()
+    ledger.entries = [(3, "left over")]
+    assert await replica.load([ledger]) is None
+    assert ledger.entries == []
+    assert replica.position is None
+    with pytest.raises(ReplicaGap):
+        await replica.apply([record(1)])
+
+
+async def test_it_starts_again_from_its_snapshot_and_the_records_after_it(open_replica: OpenReplica) -> None:
+    replica, ledger = await open_replica(), Ledger()
+    await _begin(replica, ledger)
+    await _apply(replica, ledger, 1, 2, 3)
+    await _apply(replica, ledger, 4)
+    assert replica.position == Position("e", 4)
+    again, loaded = await open_replica(), Ledger()
+    assert await again.load([loaded]) == Position("e", 4)
+    assert loaded.entries == ledger.entries
+    await _apply(again, loaded, 5)
+
+
+async def test_only_the_next_records_of_its_epoch_are_taken_and_a_batch_whole_or_not_at_all(
+    open_replica: OpenReplica,
+) -> None:
+    replica, ledger = await open_replica(), Ledger()
+    await _begin(replica, ledger)
+    await _apply(replica, ledger, 1)
+    for wrong in ([record(1)], [record(3)], [record(2), record(4)], [record(2, epoch="other")]):
+        with pytest.raises(ReplicaGap):
+            await replica.apply(wrong)
+    assert replica.position == Position("e", 1)
+    again, loaded = await open_replica(), Ledger()
+    assert await again.load([loaded]) == Position("e", 1)
+    await again.apply([])
+    assert again.position == Position("e", 1)
+
+
+async def test_compaction_keeps_the_state_and_bounds_the_records(open_replica: OpenReplica, path: Path) -> None:
+    replica, ledger = await open_replica(), Ledger()
+    await _begin(replica, ledger)
+    await _apply(replica, ledger, *range(1, 10))
+    wanted = [replica.wants_compaction]
+    await _apply(replica, ledger, 10)
+    wanted.append(replica.wants_compaction)
+    await replica.compact()
+    assert [*wanted, replica.wants_compaction] == [False, True, False]
+    rows = sqlite3.connect(path)
+    assert rows.execute("SELECT count(*) FROM record").fetchone() == (0,)
+    rows.close()
+    await _apply(replica, ledger, 11, 12)
+    again, loaded = await open_replica(), Ledger()
+    assert await again.load([loaded]) == Position("e", 12)
+    assert loaded.entries == ledger.entries
+
+
+async def test_the_floor_horizon_survives_compaction_and_restart(open_replica: OpenReplica) -> None:
+    replica, ledger = await open_replica(), Ledger()
+    await replica.load([ledger])
+    await replica.replace(take([ledger], Position("e", 0), floor_horizon=7, audiences=EDGE_AUDIENCES))
+    await _apply(replica, ledger, 1)
+    await replica.compact()
+    again, loaded = await open_replica(), Ledger()
+    await again.load([loaded])
+    assert loaded.horizon == 7
+
+
+async def test_a_snapshot_replaces_everything_even_of_another_epoch(open_replica: OpenReplica) -> None:
+    replica, ledger = await open_replica(), Ledger()
+    await _begin(replica, ledger)
+    await _apply(replica, ledger, 1, 2, 3)
+    fresh = Ledger()
+    fresh.entries = [(1, "new history")]
+    await replica.replace(take([fresh], Position("f", 1), floor_horizon=0, audiences=EDGE_AUDIENCES))
+    assert replica.position == Position("f", 1)
+    again, loaded = await open_replica(), Ledger()
+    assert await again.load([loaded]) == Position("f", 1)
+    assert loaded.entries == [(1, "new history")]
+
+
+async def test_a_copy_from_before_a_fold_existed_counts_as_empty(open_replica: OpenReplica) -> None:
+    replica = await open_replica()
+    await _begin(replica, Ledger("old"))
+    again, old, new = await open_replica(), Ledger("old"), Ledger("new")
+    assert await again.load([old, new]) is None
+    assert again.position is None
+
+
+async def test_a_record_of_a_newer_program_ends_the_copy_before_it(open_replica: OpenReplica, path: Path) -> None:
+    replica, ledger = await open_replica(), Ledger()
+    await _begin(replica, ledger)
+    await _apply(replica, ledger, 1, 2, 3, 4)
+    await replica.aclose()
+    newer = sqlite3.connect(path)
+    (raw,) = newer.execute("SELECT content FROM record WHERE sequence = 3").fetchone()
+    newer.execute("UPDATE record SET content = ? WHERE sequence = 3", (raw.replace(b'"version":1', b'"version":2'),))
+    newer.commit()
+    newer.close()
+    again, loaded = await open_replica(), Ledger()
+    assert await again.load([loaded]) == Position("e", 2)
+    await _apply(again, loaded, 3)
+    assert loaded.last == 3
+
+
+async def test_a_file_that_is_no_database_is_set_aside(open_replica: OpenReplica, path: Path) -> None:
+    path.write_bytes(b"not a database at all" * 400)
+    replica = await open_replica()
+    assert await replica.load([Ledger()]) is None
+    assert path.with_name("replica.db.damaged").exists()
+    await _begin(replica, Ledger())
+
+
+async def test_a_damaged_snapshot_counts_as_empty(open_replica: OpenReplica, path: Path) -> None:
+    replica = await open_replica()
+    await _begin(replica, Ledger())
+    await replica.aclose()
+    damage = sqlite3.connect(path)
+    damage.execute("UPDATE snapshot SET content = x'00ff00'")
+    damage.commit()
+    damage.close()
+    assert await (await open_replica()).load([Ledger()]) is None
+
+
+async def test_locked_it_refuses_keeps_its_place_and_heals(open_replica: OpenReplica, path: Path) -> None:
+    replica, ledger = await open_replica(), Ledger()
+    await _begin(replica, ledger)
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    for refused in (
+        replica.apply([record(1)]),
+        replica.compact(),
+        replica.replace(take([ledger], Position("e", 9), floor_horizon=0, audiences=EDGE_AUDIENCES)),
+    ):
+        with pytest.raises(ReplicaUnavailable, match="locked"):
+            await refused
+    assert replica.position == Position("e", 0)
+    holder.execute("ROLLBACK")
+    holder.close()
+    await _apply(replica, ledger, 1)
+
+
+async def test_a_call_that_was_cancelled_on_its_way_can_be_made_again(open_replica: OpenReplica) -> None:
+    replica, ledger = await open_replica(), Ledger()
+    await _begin(replica, ledger)
+    cancelled = asyncio.create_task(replica.apply([record(1), record(2)]))
+    await asyncio.sleep(0)
+    cancelled.cancel()
+    await asyncio.gather(cancelled, return_exceptions=True)
+    assert replica.position == Position("e", 0)
+    await _apply(replica, ledger, 1)
+    await _apply(replica, ledger, 2, 3)
+    again, loaded = await open_replica(), Ledger()
+    assert await again.load([loaded]) == Position("e", 3)
+
+
+@pytest.mark.parametrize("acks", [2, 30, 90])
+async def test_killed_at_any_moment_it_stands_at_or_after_every_acknowledgement(path: Path, acks: int) -> None:
+    said: list[int] = []
+    for _ in range(2):  # the second time it goes on from what the first left
+        process = subprocess.Popen(
+            [sys.executable, "-c", _APPLY_FOR_EVER, str(path)],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
+        assert process.stdout is not None
+        said += [int(process.stdout.readline()) for _ in range(acks)]
+        process.send_signal(signal.SIGKILL)
+        said += [int(line) for line in process.stdout.read().split("\n") if line.strip()]
+        process.stdout.close()
+        process.wait()
+        replica, ledger = await Replica.open(path), Ledger()
+        position = await replica.load([ledger])
+        await replica.aclose()
+        assert position is not None
+        assert position.sequence >= max(said)
+        assert ledger.entries == [(n, f"purged /{n}") for n in range(1, position.sequence + 1)]
