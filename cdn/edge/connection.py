@@ -207,6 +207,9 @@ class H1Connection(asyncio.Protocol):
         service = self._service
         detail = refused.refusal.detail
         service.counters.refused[detail] = service.counters.refused.get(detail, 0) + 1
+        if self._transport.is_closing():  # the client was faster
+            self._phase = Phase.CLOSED
+            return
         self._transport.write(
             encode_refusal(refused, cache_name=service.cache_name, wall_now=service.wall(), is_head=is_head)
         )
@@ -215,7 +218,7 @@ class H1Connection(asyncio.Protocol):
     def linger(self) -> None:
         """Say that nothing more comes, and read on for a moment: closing with unread bytes would reset the connection
         and may take the answer away from the client (RFC 9112 section 9.6)."""
-        if self._has_eof or not self._transport.can_write_eof():
+        if self._has_eof or self._transport.is_closing() or not self._transport.can_write_eof():
             self.close()
             return
         self._phase = Phase.LINGERING

@@ -229,7 +229,7 @@ class Exchange:
             self._send_head(response, len(content), content)
 
     def _send_head(self, response: Response, size_bytes: int, content: bytes) -> None:
-        if self._is_over:
+        if self._is_over or self._transport.is_closing():
             return
         head = encode_head(response.status, response.fields, size_bytes)
         self._closes = self._closes or self._owner.is_draining or self._has_unwanted_content()
@@ -246,7 +246,7 @@ class Exchange:
     async def _send_stream(self, stream: ContentStream) -> None:
         left_bytes = stream.size_bytes
         async for part in stream:
-            if self._is_over:
+            if self._is_over or self._transport.is_closing():
                 return
             left_bytes -= len(part)
             if left_bytes < 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 
@@ -12,6 +13,8 @@ from cdn.edge.head_memo import HeadMemo
 from cdn.edge.head_parser import HeadParser
 from cdn.edge.limits import HttpLimits
 from cdn.edge.service import ListenerCounters, Service
+
+log = logging.getLogger(__name__)
 
 CHECK_INTERVAL_S = 1.0
 """How often connections are checked for timeouts: how much later than named a timeout may strike."""
@@ -114,4 +117,8 @@ class Listener:
             await asyncio.sleep(CHECK_INTERVAL_S)
             now = self._service.monotonic()
             for connection in tuple(self._service.connections):
-                connection.check(now)
+                try:
+                    connection.check(now)
+                except Exception:
+                    log.exception("a connection could not be checked for timeouts; it is reset")
+                    connection.abort()

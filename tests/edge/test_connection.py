@@ -229,6 +229,19 @@ async def test_a_client_that_goes_away_ends_stream_and_answer(application: EchoA
     assert client.service.connections == set()
 
 
+async def test_nothing_is_written_to_a_client_that_was_faster(application: EchoApplication, client: Client) -> None:
+    application.gate = asyncio.Event()
+    for path in ("/slow", "/fails"):
+        client.reconnect()
+        client.send(get(path))
+        await settle()
+        client.transport.is_closed = True  # reset by the client; the loop has not told the connection yet
+        application.gate.set()
+        await settle()
+        client.connection.connection_lost(None)
+        assert client.transport.sent == b""
+
+
 async def test_statuses_without_content(client: Client) -> None:
     client.send(get("/nothing") + get("/same") + get("/a"))
     await settle()
