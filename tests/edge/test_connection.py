@@ -230,8 +230,8 @@ async def test_a_client_that_goes_away_ends_stream_and_answer(application: EchoA
 
 
 async def test_nothing_is_written_to_a_client_that_was_faster(application: EchoApplication, client: Client) -> None:
-    application.gate = asyncio.Event()
     for path in ("/slow", "/fails"):
+        application.gate = asyncio.Event()
         client.reconnect()
         client.send(get(path))
         await settle()
