@@ -240,14 +240,14 @@ class DiskTier:
     def _note_fault(self, fault: ReadFault, name: ChunkName) -> None:
         match fault:
             case ReadFault.MISSING:
+                # Mostly a chunk that was never stored, and it may be on its way in by now: there is nothing to undo.
                 self.counters.missing += 1
             case ReadFault.DAMAGED:
                 self.counters.damaged += 1
+                self._verified.drop((name.incarnation, name.number))
+                self._index.submit(DropChunk(name))
             case ReadFault.UNREADABLE:
                 self.counters.unreadable += 1
-                return
-        self._verified.drop((name.incarnation, name.number))
-        self._index.submit(DropChunk(name))
 
     async def put_chunk(
         self,

@@ -33,7 +33,7 @@ class Validated:
 
 @dataclass(frozen=True, slots=True)
 class DropChunk:
-    """A chunk's file is missing or was damaged."""
+    """A chunk's file was damaged and has been removed, or was found missing."""
 
     name: ChunkName
 
