@@ -197,7 +197,9 @@ class Storeroom:
         if wanted.entry.size_bytes > self._max_in_memory_bytes:
             return found
         content, is_collapsed = await self._fetch_chunk(wanted, stored, 0)
-        is_stored = await self._disk.find(wanted.key) == stored
+        # A floor that rose meanwhile kept it out of the tier: then no later request finds it.
+        is_detached = stored_below(stored.admitted, self.required(wanted, stored).hard, self._view.position.epoch)
+        is_stored = not is_detached and await self._disk.find(wanted.key) == stored
         return replace(found, content=bytes(content), is_collapsed=is_collapsed, is_stored=is_stored)
 
     async def _chunk(self, found: Found, number: int) -> Content:
