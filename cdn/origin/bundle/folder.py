@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from cdn.errors import InvalidInput
 from cdn.origin.bundle.admission import IGNORED_NAMES, Admission, SourceFile
 from cdn.origin.bundle.digest import digest_content
-from cdn.sites.manifest import DEFAULT_LIMITS, BundleLimits, FileEntry
+from cdn.sites.manifest import CHUNK_BYTES, DEFAULT_LIMITS, BundleLimits, FileEntry
 
 __all__ = ["SourceFile", "hash_folder", "scan_folder"]
 
@@ -31,7 +32,7 @@ def scan_folder(root: Path, limits: BundleLimits = DEFAULT_LIMITS) -> list[Sourc
         raise InvalidInput(f"{root} is not a folder.", field="source")
     admission = Admission(limits)
     found = []
-    for path, file, size_bytes in _walk(real_root, "", (real_root,)):
+    for path, file, size_bytes in _walk(str(real_root), "", (str(real_root),)):
         admission.admit(path)
         admission.admit_bytes(path, size_bytes, size_bytes)
         found.append(SourceFile(path, file, size_bytes))
@@ -54,35 +55,54 @@ def _hash_files(files: Sequence[SourceFile]) -> list[tuple[str, FileEntry]]:
 
 def _hash_file(source: SourceFile) -> FileEntry:
     try:
-        with source.file.open("rb", buffering=0) as file:
-            return digest_content(file)
+        descriptor = os.open(source.file, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return _small_entry(descriptor, source.size_bytes) or _entry_of(descriptor)
+        finally:
+            os.close(descriptor)
     except OSError as exc:
         raise _unreadable(source.file, exc) from exc
 
 
-def _walk(folder: Path, path: str, around: tuple[Path, ...]) -> Iterator[tuple[str, Path, int]]:
+def _small_entry(descriptor: int, size_bytes: int) -> FileEntry | None:
+    """The entry of a file below a chunk in size, in as few calls as can be; None when it is larger or has grown."""
+    if size_bytes >= CHUNK_BYTES:
+        return None
+    content = os.read(descriptor, size_bytes + 1)
+    return FileEntry(hashlib.sha256(content).hexdigest(), size_bytes) if len(content) == size_bytes else None
+
+
+def _entry_of(descriptor: int) -> FileEntry:
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as file:
+        return digest_content(file)
+
+
+def _walk(folder: str, path: str, around: tuple[str, ...]) -> Iterator[tuple[str, Path, int]]:
     """Files below a folder; `around` are the real places of the folders being walked, the root first."""
     try:
         with os.scandir(folder) as listing:
             entries = list(listing)
     except OSError as exc:
-        raise _unreadable(folder, exc) from exc
+        raise _unreadable(Path(folder), exc) from exc
     for entry in entries:
         if entry.name in IGNORED_NAMES:
             continue
-        inner, file = f"{path}/{entry.name}", Path(entry.path)
-        if entry.is_symlink():
-            _check_link(inner, file, around)
-        status = _status(file)
+        inner = f"{path}/{entry.name}"
+        if is_link := entry.is_symlink():
+            _check_link(inner, Path(entry.path), [Path(place) for place in around])
+        status = _status(entry)
         if stat.S_ISDIR(status.st_mode):
-            yield from _walk(file, inner, (*around, file.resolve()))
+            # Nothing but a link leads elsewhere; asking the system about every folder would take half of the scan.
+            place = str(Path(entry.path).resolve()) if is_link else f"{around[-1]}/{entry.name}"
+            yield from _walk(entry.path, inner, (*around, place))
         elif stat.S_ISREG(status.st_mode):
-            yield inner, file, status.st_size
+            yield inner, Path(entry.path), status.st_size
         else:
             raise InvalidInput(f"{inner!r} is a device, pipe or socket; a bundle has only files.", field="source")
 
 
-def _check_link(path: str, link: Path, around: tuple[Path, ...]) -> None:
+def _check_link(path: str, link: Path, around: Sequence[Path]) -> None:
     try:
         pointed_to = link.resolve(strict=True)
     except (OSError, RuntimeError) as exc:  # RuntimeError: links that point at each other
@@ -93,11 +113,11 @@ def _check_link(path: str, link: Path, around: tuple[Path, ...]) -> None:
         raise InvalidInput(f"{path!r} is a link to a folder that it lies in itself.", field="source")
 
 
-def _status(file: Path) -> os.stat_result:
+def _status(entry: os.DirEntry[str]) -> os.stat_result:
     try:
-        return file.stat()
+        return entry.stat()
     except OSError as exc:
-        raise _unreadable(file, exc) from exc
+        raise _unreadable(Path(entry.path), exc) from exc
 
 
 def _unreadable(file: Path, exc: OSError) -> InvalidInput:
