@@ -225,6 +225,10 @@ class NodeDirectory:
         """Every node known, by id."""
         return tuple(self._nodes[node_id].view for node_id in sorted(self._nodes))
 
+    def node(self, node_id: str) -> NodeView:
+        """The node. Raises NotFound."""
+        return self._node(node_id).view
+
     def counters(self, node_id: str) -> Mapping[str, int]:
         """What the node counted, as of its last heartbeat. Raises NotFound."""
         return self._node(node_id).counters

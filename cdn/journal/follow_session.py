@@ -105,6 +105,8 @@ class FollowSession:
         await self._send(Hello(follower.node_id, versions, position, follower.facts))
         async with asyncio.timeout(follower.settings.connect_timeout_s):
             first = await self._receive()
+        if isinstance(first, Refused):
+            raise WireFault(f"control refused: {first.reason}")
         if not isinstance(first, Welcome):
             raise WireFault("control did not begin with a welcome")
         self._welcome = first

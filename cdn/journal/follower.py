@@ -213,6 +213,8 @@ class Follower:
                 raise self._broken(f"records up to {records[taken - 1].sequence}", exc) from exc
         if refusal is not None:
             await self.replica.retreat(Position(records[0].epoch, records[0].sequence + taken - 1))
+        else:
+            self.stopped = None
         return refusal
 
     async def take_snapshot(self, snapshot: Snapshot) -> None:
