@@ -321,6 +321,7 @@ class H1Connection(asyncio.Protocol):
                 self._batch.add(prepared, head[0] == _H, now)
                 return
             memo.forget(head)
+            memo.note(head)
         message = self._engine.open(head)
         if isinstance(message, Refused):
             self._batch.flush()
@@ -336,7 +337,7 @@ class H1Connection(asyncio.Protocol):
         self._service.counters.recalled += 1
         self._engine.start_next()
         if message.is_persistent and not self._is_draining:
-            memo.put(head, prepared)
+            memo.offer(head, prepared)
             self._batch.add(prepared, head[0] == _H, now)
             return
         self._batch.flush()

@@ -132,6 +132,12 @@ class H1Engine:
 
     def open(self, head: bytes) -> MessageHead | Refused:
         """Judge a whole head, such as `take_head` gave; the content that follows it comes from `next_event`."""
+        if len(head) <= self._quick_bytes:
+            plain = self._parser.parse_plain(head, self._scheme)
+            if plain is not None:
+                self._framing = None
+                self.state = EngineState.CONTENT
+                return plain
         line = self._judge_quickly(head) or self._judge_slowly(head)
         message = line if isinstance(line, Refused) else self._parser.parse(line, head, self._scheme)
         if isinstance(message, Refused):

@@ -7,6 +7,9 @@ from cdn.edge.prepared import Prepared
 ENTRY_OVERHEAD_BYTES = 200
 """What the interpreter keeps around one remembered head."""
 
+MAX_NOTED = 65_536
+"""Hashes of heads that came once, about 4 MiB."""
+
 
 class HeadMemo:
     """A bounded map from the raw bytes of a head to its prepared response, None when the head is unknown.
@@ -23,6 +26,7 @@ class HeadMemo:
         self._young: dict[bytes, Prepared] = {}
         self._old: dict[bytes, Prepared] = {}
         self._young_bytes = 0
+        self._noted: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
@@ -35,6 +39,21 @@ class HeadMemo:
             if known is not None:
                 self._insert(head, known)
         return known
+
+    def offer(self, head: bytes, prepared: Prepared) -> None:
+        """Remember a head that comes for the second time; one that never comes again is not worth its room (1.5 us)."""
+        sign = hash(head)
+        if sign in self._noted:
+            self._noted.discard(sign)
+            self.put(head, prepared)
+        else:
+            self.note(head)
+
+    def note(self, head: bytes) -> None:
+        """This head came once: remember it when it is offered again."""
+        if len(self._noted) >= MAX_NOTED:
+            self._noted.clear()
+        self._noted.add(hash(head))
 
     def put(self, head: bytes, prepared: Prepared) -> None:
         """Remember, unless the head is longer than `max_head_bytes`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -86,3 +87,24 @@ def test_it_never_holds_more_than_its_bounds_and_never_another_s_response(
                 assert memo.get(head) in (None, model.get(head))
         assert len(memo) <= max_entries
         assert len(memo) * (ENTRY_OVERHEAD_BYTES + 1) <= max_bytes
+
+
+def test_a_head_is_remembered_when_it_comes_again() -> None:
+    memo = HeadMemo(10, 10_000, 1_000)
+    kept = prepared()
+    memo.offer(b"head", kept)
+    assert memo.get(b"head") is None
+    memo.offer(b"head", kept)
+    assert memo.get(b"head") is kept
+
+
+def test_what_came_once_is_noted_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cdn.edge.head_memo.MAX_NOTED", 3)
+    memo = HeadMemo(10, 10_000, 1_000)
+    kept = prepared()
+    for number in range(4):
+        memo.offer(b"%d" % number, kept)
+    memo.offer(b"0", kept)
+    assert memo.get(b"0") is None, "it was forgotten that it came"
+    memo.offer(b"0", kept)
+    assert memo.get(b"0") is kept

@@ -49,7 +49,7 @@ async def talk(port: int, data: bytes) -> bytes:
 def test_an_ordinary_client_is_served() -> None:
     def visit(port: int) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-        for _ in range(3):
+        for _ in range(4):
             connection.request("GET", "/a", headers={"User-Agent": "x"})
             response = connection.getresponse()
             assert (response.status, response.read()) == (200, b"hello")
