@@ -119,6 +119,8 @@ _NAMED = re.compile(r"(?:unknown|missing required) field `([^`]*)`")
 
 def invalid_json(error: Exception) -> InvalidInput:
     """What msgspec says about a request's content, with the field it is about."""
+    if isinstance(error, UnicodeDecodeError):
+        return InvalidInput("The request's content is not as described: its text is not UTF-8.")
     text = str(error)
     at, named = _AT.search(text), _NAMED.search(text)
     path = at.group(1) if at else ""

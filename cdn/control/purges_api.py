@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from cdn.control.auth import Caller
 from cdn.control.content import json_response, read_json
 from cdn.control.route import Call
 from cdn.control.schema import ReceiptView
 from cdn.control.services import Services
+from cdn.control.token import Verb
 from cdn.control.views import receipt_view
 from cdn.errors import InvalidInput, NotFound
 from cdn.journal.journal import Trimmed
-from cdn.journal.record import Purged
+from cdn.journal.record import Purged, Record
 from cdn.purge.request import PurgeRequest, scopes_of
 from cdn.sites.site import Site
 
@@ -40,17 +42,31 @@ class PurgesApi:
             raise InvalidInput(f"A receipt is asked for by its sequence, a number, not {text!r}.", field="sequence")
         sequence = int(text)
         if not 1 <= sequence <= services.state.position.sequence:
-            raise NotFound(f"There is no record {sequence}: the last one is {services.state.position.sequence}.")
+            raise _no_record(sequence)
         records = await services.state.journal.read(sequence - 1, limit=1)
         if isinstance(records, Trimmed) or not records:
             raise NotFound(f"The record {sequence} is no longer kept; every node that serves has applied it.")
+        if not self._may_see(call.caller, records[0]):
+            raise _no_record(sequence)
         receipt = await services.directory.wait_complete(records[0].position, records[0].at, wait_s)
         return json_response(receipt_view(receipt))
+
+    def _may_see(self, caller: Caller, record: Record) -> bool:
+        """When others deploy and purge is theirs to know (DESIGN I7)."""
+        if caller.is_admin:
+            return True
+        site = self._services.catalog.site(getattr(record.change, "site_id", ""))
+        return site is not None and caller.may(Verb.READ, site.name)
 
     def _is_host_of(self, host: str, site: Site) -> bool:
         """Whether URLs of this host are the site's: its own hosts with any alias, and its domains."""
         binding = self._services.catalog.bind(host)
         return binding is not None and binding.site_id == site.id
+
+
+def _no_record(sequence: int) -> NotFound:
+    """In the same words whether there is none or the token may not see it."""
+    return NotFound(f"There is no record {sequence} that this token may see.")
 
 
 def _answer(receipt: ReceiptView) -> web.Response:

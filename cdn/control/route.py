@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -12,6 +13,8 @@ from aiohttp import web
 from cdn.control.auth import ANONYMOUS, Caller
 from cdn.control.token import Verb
 from cdn.errors import InvalidInput
+
+_NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{0,9})?(?:e[+-]?[0-9]{1,2})?")
 
 
 class Access(Enum):
@@ -62,10 +65,9 @@ class Call:
     def wait_s(self, longest_s: float) -> float:
         """The `wait` of the query, 0 when absent. Raises InvalidInput."""
         text = self.query.get("wait", "0").removesuffix("s")
-        try:
-            seconds = float(text)
-        except ValueError as error:
-            raise InvalidInput(f"wait is a number of seconds, not {text!r}.", field="wait") from error
+        if _NUMBER.fullmatch(text) is None:
+            raise InvalidInput(f"wait is a number of seconds, not {text!r}.", field="wait")
+        seconds = float(text)
         if not 0 <= seconds <= longest_s:
             raise InvalidInput(f"wait is between 0 and {longest_s:g} seconds, not {text}.", field="wait")
         return seconds

@@ -232,7 +232,7 @@ class TokenList(_Content, frozen=True):
 class NodeStatus(_Content, frozen=True):
     """`lag` counts the records it has not applied, None when it follows another epoch or was never heard.
 
-    `stopped` says why it no longer follows.
+    `stopped` says why it no longer follows; `counters` are empty for tokens without the scope admin.
     """
 
     node: str

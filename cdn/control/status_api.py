@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from urllib.parse import urlsplit
+import re
 
 import msgspec
 from aiohttp import web
@@ -19,6 +19,8 @@ from cdn.errors import CdnError, Forbidden, InvalidInput, NotFound
 from cdn.fleet.node import NodeView
 from cdn.http.target import AbsoluteTarget, Target, TargetFault, parse_host, parse_target
 
+_SCHEME = re.compile("https?://", re.IGNORECASE)
+
 
 class StatusApi:
     """How the fleet is, and why it answers as it does."""
@@ -31,8 +33,9 @@ class StatusApi:
         return json_response(Health("ok"))
 
     async def status(self, call: Call) -> web.Response:
+        """How every node is. What they counted is the traffic of all sites together, so only the admin sees it (I7)."""
         services = self._services
-        nodes = tuple(self._node(node) for node in services.directory.nodes())
+        nodes = tuple(self._node(node, with_counters=call.caller.is_admin) for node in services.directory.nodes())
         sites = sum(call.caller.may(Verb.READ, site.name) for site in services.catalog.sites())
         return json_response(Status(__version__, position_view(services.state.position), sites, nodes))
 
@@ -78,7 +81,7 @@ class StatusApi:
             return NodeExplanation(node_id, failure=error.message)
         return NodeExplanation(node_id, result=result)
 
-    def _node(self, node: NodeView) -> NodeStatus:
+    def _node(self, node: NodeView, *, with_counters: bool) -> NodeStatus:
         services = self._services
         end = services.state.position
         is_same_epoch = node.position is not None and node.position.epoch == end.epoch
@@ -91,7 +94,7 @@ class StatusApi:
             answered_at=self._wall(node.answered_at),
             stopped=node.stopped,
             facts=msgspec.to_builtins(node.facts),
-            counters=dict(services.directory.counters(node.node_id)),
+            counters=dict(services.directory.counters(node.node_id)) if with_counters else {},
         )
 
     def _wall(self, monotonic_s: float | None) -> float | None:
@@ -103,11 +106,8 @@ class StatusApi:
 
 def _split(url: str) -> tuple[str, str]:
     """Host and target of a URL. Raises InvalidInput."""
-    if not url.startswith(("http://", "https://")):
+    if _SCHEME.match(url) is None:
         url = f"http://{url}"
-    parts = urlsplit(url)
-    if not parts.path:
-        url = parts._replace(path="/").geturl()
     parsed = parse_target(url.encode("utf-8", "surrogatepass"))
     match parsed:
         case AbsoluteTarget(host=raw_host, target=Target() as target):

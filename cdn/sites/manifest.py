@@ -183,6 +183,8 @@ def _decode(raw: bytes) -> Mapping[str, Any]:
         raise TooLarge(f"the manifest has {len(raw)} bytes, at most {MAX_MANIFEST_BYTES} are allowed")
     try:
         document = json.loads(raw.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse_constant)
+    except UnicodeDecodeError as exc:
+        raise InvalidInput("the manifest is not JSON: its text is not UTF-8") from exc
     except RecursionError as exc:
         raise InvalidInput("the manifest is nested too deeply to be one") from exc
     except ValueError as exc:

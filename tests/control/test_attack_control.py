@@ -1,0 +1,81 @@
+"""What a hostile caller tries on control: other sites' affairs, words that crash, content that never ends."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.control.control_room import Api, Control, deploy
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://[", "http://[::1", "http://a]b/", "http://\u2100.com/", "http://blog.cdn.localhost:99999/", "//x", "\x00"],
+)
+async def test_a_url_that_is_none_is_named_and_no_fault_of_the_program(api: Api, url: str) -> None:
+    answer = await api.get("/v1/explain", params={"url": url})
+    assert (answer.status, answer.document["field"]) == (400, "url"), answer
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("blog.cdn.localhost", "/"),
+        ("HTTP://blog.cdn.localhost?x=http://y/", "/?x=http://y/"),
+        ("https://blog.cdn.localhost:443/\u00fc", "/%C3%BC"),
+        ("blog.cdn.localhost/a?b://c", "/a?b://c"),
+    ],
+)
+async def test_a_url_is_explained_however_it_is_written(api: Api, url: str, target: str) -> None:
+    await api.post("/v1/sites", {"name": "blog"})
+    answer = await api.get("/v1/explain", params={"url": url})
+    assert answer.status == 200, answer
+    assert (answer.document["site"], answer.document["target"]) == ("blog", target)
+
+
+async def test_receipts_are_shown_to_those_who_may_read_the_site(control: Control) -> None:
+    """I7: when another site deploys and purges is not to be learnt."""
+    api = control.api
+    for name in ("blog", "shop"):
+        await api.post("/v1/sites", {"name": name})
+        await deploy(api, name, {"/index.html": name.encode()})
+    blog, shop = await api.token_for("purge:blog"), await api.token_for("admin:shop")
+    purged = (await blog.post("/v1/sites/blog/purges", {"everything": True})).document["position"]["sequence"]
+    last = (await api.get("/v1/status")).document["position"]["sequence"]
+    assert (await blog.get(f"/v1/receipts/{purged}")).status == 200
+    assert (await api.get(f"/v1/receipts/{purged}")).status == 200
+    hidden = await shop.get(f"/v1/receipts/{purged}")
+    absent = await shop.get(f"/v1/receipts/{last + 1}")
+    assert hidden.status == absent.status == 404
+    assert hidden.document["detail"].replace(str(purged), "N") == absent.document["detail"].replace(str(last + 1), "N")
+    seen = [sequence for sequence in range(1, last + 1) if (await shop.get(f"/v1/receipts/{sequence}")).status == 200]
+    assert len(seen) == 3  # its site, its deploy, its activation; no token, nothing of the other site
+
+
+async def test_the_traffic_of_all_sites_together_is_for_the_admin(control: Control) -> None:
+    await control.api.post("/v1/sites", {"name": "blog"})
+    node = await control.following_node()
+    control.directory.heartbeat_answered(node.node_id, {"hits": 7})
+    blog = await control.api.token_for("admin:blog")
+    (shown,) = (await control.api.get("/v1/status")).document["nodes"]
+    (narrowed,) = (await blog.get("/v1/status")).document["nodes"]
+    assert shown["counters"] == {"hits": 7}
+    assert narrowed["counters"] == {}
+
+
+@pytest.mark.parametrize("wait", ["\u0663", "1_0", " 1", "infinity", "0x1", "+1", "1ss", ""])
+async def test_wait_is_written_one_way(api: Api, wait: str) -> None:
+    await api.post("/v1/sites", {"name": "blog"})
+    answer = await api.post("/v1/sites/blog/purges", {"everything": True}, params={"wait": wait})
+    assert (answer.status, answer.document["field"]) == (400, "wait"), answer
+
+
+async def test_the_decoders_own_words_stay_inside(api: Api) -> None:
+    await api.post("/v1/sites", {"name": "blog"})
+    for path, content in [
+        ("/v1/sites/blog/purges", b'{"tags": ["\xff"]}'),
+        ("/v1/sites/blog/deploys", b'{"manifest": {"version": 1, "files": {"/\xff": 1}}}'),
+    ]:
+        answer = await api.post(path, data=content)
+        assert answer.status == 400
+        assert "not UTF-8" in answer.document["detail"]
+        assert "codec" not in answer.document["detail"]
