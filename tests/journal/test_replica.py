@@ -226,13 +226,21 @@ async def test_locked_it_refuses_keeps_its_place_and_heals(open_replica: OpenRep
     await _apply(replica, ledger, 1)
 
 
-async def test_a_call_that_was_cancelled_on_its_way_can_be_made_again(open_replica: OpenReplica) -> None:
+async def test_a_call_that_was_cancelled_when_it_was_already_durable_can_be_made_again(
+    open_replica: OpenReplica, monkeypatch: pytest.MonkeyPatch
+) -> None:
     replica, ledger = await open_replica(), Ledger()
     await _begin(replica, ledger)
-    cancelled = asyncio.create_task(replica.apply([record(1), record(2)]))
-    await asyncio.sleep(0)
-    cancelled.cancel()
-    await asyncio.gather(cancelled, return_exceptions=True)
+    transact = replica._database.transact
+
+    async def cancelled_too_late(job: Callable[[sqlite3.Connection], None]) -> None:
+        await transact(job)
+        raise asyncio.CancelledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(replica._database, "transact", cancelled_too_late)
+        with pytest.raises(asyncio.CancelledError):
+            await replica.apply([record(1), record(2)])
     assert replica.position == Position("e", 0)
     await _apply(replica, ledger, 1)
     await _apply(replica, ledger, 2, 3)
