@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import uvloop
-from aiohttp import web
 
 from cdn.cli.address import Address
 from cdn.cli.config import Config, config_path, write_config
@@ -25,6 +24,7 @@ from cdn.cli.result import ExitStatus
 from cdn.cli.run import print_error
 from cdn.cli.settings_file import NO_FILE, SettingsFile
 from cdn.cli.text import safe
+from cdn.control.listener import listening
 from cdn.control.node_directory import NodeDirectory
 from cdn.control.plane import ControlPlane
 from cdn.control.settings import ControlSettings
@@ -187,16 +187,11 @@ def _locked(data_dir: Path) -> Any:
 @contextlib.asynccontextmanager
 async def _listening(plane: ControlPlane, address: Address) -> AsyncIterator[int]:
     """Control's API on an address; gives the port."""
-    runner = web.AppRunner(plane.application(), access_log=None)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, address.host, address.port, shutdown_timeout=5.0)
-        await site.start()
-        port: int = runner.addresses[0][1]
-        yield port
-    finally:
-        await plane.hub.aclose()
-        await runner.cleanup()
+    async with listening(plane.application(), address.host, address.port) as port:
+        try:
+            yield port
+        finally:
+            await plane.hub.aclose()
 
 
 def _control_settings(settings: EmbeddedSettings, limits: SettingsFile) -> ControlSettings:
