@@ -67,6 +67,7 @@ async def test_a_purge_during_a_fetch_keeps_its_answer_out(watched: tuple[Fleet,
         assert answer.content == FILES["/cold.txt"], "who came before the purge keeps the old answer"
         assert "stored" not in answer.cache_status
     assert len(store.asked) == 1
+    assert fleet.nodes["n1"].edge.fetcher.counters.detached == 1
     after = await visit(fleet)
     assert not after.is_hit, after.cache_status
     assert len(store.asked) == 2, "nothing of the detached fetch was stored"
