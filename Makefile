@@ -35,7 +35,12 @@ soak: $(VENV)/dev
 	sh scripts/need.sh strace
 	$(BIN)/python -m pytest -m soak -q
 
-bench: $(VENV)/dev
+$(VENV)/bench: requirements-bench.txt $(VENV)/dev
+	$(PYTHON) -m venv $(VENV)/bench-aws
+	$(VENV)/bench-aws/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	touch $@
+
+bench: $(VENV)/bench
 	sh scripts/need.sh nginx wrk
 	$(BIN)/python -m bench
 
