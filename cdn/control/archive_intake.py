@@ -19,6 +19,8 @@ from aiohttp import web
 from cdn.control.content import pieces
 from cdn.control.schema import Uploaded
 from cdn.control.services import Services
+from cdn.control.settings import Patience
+from cdn.control.turns import Turns
 from cdn.control.upload_session import UploadSession
 from cdn.errors import CdnError, InvalidInput, Unavailable
 from cdn.origin.bundle.archive import ArchiveLimits, unpack
@@ -52,10 +54,10 @@ class Taken:
     uploaded: Uploaded
 
 
-async def sniff(request: web.Request, stall_s: float) -> Begun:
+async def sniff(request: web.Request, patience: Patience) -> Begun:
     """Look at the first bytes. The Content-Type is not asked: `curl --data-binary` says form for everything."""
     content = bytearray()
-    arriving = pieces(request, 2**63, stall_s)
+    arriving = pieces(request, 2**63, patience)
     while len(content) < SNIFF_BYTES:
         piece = await anext(arriving, None)
         if piece is None:
@@ -72,8 +74,13 @@ class ArchiveIntake:
     def __init__(self, services: Services) -> None:
         settings = services.settings
         self._services = services
-        self._slots = asyncio.Semaphore(settings.max_concurrent_archives)
-        self._waiting = 0
+        self._turns = Turns(
+            settings.max_concurrent_archives,
+            settings.max_concurrent_archives_per_site,
+            most_waiting=settings.max_waiting_archives,
+            refusal="As many archives as may wait to be unpacked do so already: try again.",
+            retry_after_s=10,
+        )
 
     async def take(self, site_id: str, request: web.Request, begun: bytes) -> Taken:
         """Everything in the archive, uploaded to the site.
@@ -81,27 +88,12 @@ class ArchiveIntake:
         Raises InvalidInput naming the entry for an archive that is refused (nothing of it is kept), TooLarge,
         Unavailable when too many archives wait or the disk is full, StoreUnavailable.
         """
-        async with self._turn(), self._staging() as staging:
+        async with self._turns.take(site_id), self._staging() as staging:
             files = await self._unpack(request, begun, staging)
             entries = await asyncio.to_thread(hash_folder, files, HASH_WORKERS)
             if not entries:
                 raise InvalidInput("The archive holds no files.")
             return await self._upload(site_id, files, entries)
-
-    @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        most = self._services.settings.max_waiting_archives
-        if self._slots.locked() and self._waiting >= most:
-            raise Unavailable(f"{most} archives wait to be unpacked already: try again.", retry_after_s=10)
-        self._waiting += 1
-        try:
-            await self._slots.acquire()
-        finally:
-            self._waiting -= 1
-        try:
-            yield
-        finally:
-            self._slots.release()
 
     @asynccontextmanager
     async def _staging(self) -> AsyncIterator[Path]:
@@ -118,7 +110,7 @@ class ArchiveIntake:
 
     async def _unpack(self, request: web.Request, begun: bytes, staging: Path) -> Sequence[SourceFile]:
         settings = self._services.settings
-        arriving = pieces(request, settings.max_archive_bytes, settings.stall_timeout_s, len(begun))
+        arriving = pieces(request, settings.max_archive_bytes, settings.patience, len(begun))
         source = ArrivingFile(arriving, begun, asyncio.get_running_loop())
         unpacking = asyncio.ensure_future(
             asyncio.to_thread(unpack, io.BufferedReader(source, READ_BYTES), staging, self._limits())

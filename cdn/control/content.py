@@ -10,6 +10,7 @@ import msgspec
 from aiohttp import ClientPayloadError, web
 
 from cdn.control.problem import invalid_json
+from cdn.control.settings import Patience
 from cdn.errors import InvalidInput, TooLarge
 
 T = TypeVar("T")
@@ -17,41 +18,50 @@ T = TypeVar("T")
 DECODE_ASIDE_BYTES = 256 * 1024
 """Longer JSON is decoded on a thread: the loop also answers heartbeats."""
 
-STALL_S = 60.0
-"""Silence in the middle of a request's content after which it is given up."""
+PATIENCE = Patience()
+"""With content that holds no slot."""
 
 _encoder = msgspec.json.Encoder()
 
 
-async def pieces(request: web.Request, max_bytes: int, stall_s: float, received_bytes: int = 0) -> AsyncIterator[bytes]:
+async def pieces(
+    request: web.Request, max_bytes: int, patience: Patience, received_bytes: int = 0
+) -> AsyncIterator[bytes]:
     """The request's content as it arrives; `received_bytes` of it were read before.
 
     Raises TooLarge as soon as it is known to be longer than `max_bytes`; InvalidInput when the caller hangs up, or
-    sends nothing for `stall_s`.
+    `patience` is over: only time in which content is waited for counts.
     """
     announced = request.content_length
     if announced is not None and announced > max_bytes:
         raise _too_large(max_bytes)
+    clock = asyncio.get_running_loop().time
+    waited_s = 0.0
     while True:
+        left_s = patience.stall_s + received_bytes / patience.min_rate_bytes_per_s - waited_s
+        asked_at = clock()
         try:
-            async with asyncio.timeout(stall_s):
+            async with asyncio.timeout(min(patience.stall_s, left_s)):
                 piece = await request.content.readany()
         except TimeoutError as error:
-            raise InvalidInput(f"Nothing more of the request's content came for {stall_s:g} s.") from error
+            raise InvalidInput(_too_slow(patience, is_silent=left_s >= patience.stall_s)) from error
         except (web.RequestPayloadError, ClientPayloadError, ConnectionError) as error:
             raise InvalidInput("The request's content ended early.") from error
         if not piece:
             return
+        waited_s += clock() - asked_at
         received_bytes += len(piece)
         if received_bytes > max_bytes:
             raise _too_large(max_bytes)
         yield piece
 
 
-async def read_content(request: web.Request, max_bytes: int, begun: bytes = b"", stall_s: float = STALL_S) -> bytes:
+async def read_content(
+    request: web.Request, max_bytes: int, begun: bytes = b"", patience: Patience = PATIENCE
+) -> bytes:
     """All content of the request; `begun` is what was read of it before. Raises as `pieces`."""
     content = bytearray(begun)
-    async for piece in pieces(request, max_bytes, stall_s, len(begun)):
+    async for piece in pieces(request, max_bytes, patience, len(begun)):
         content += piece
     return bytes(content)
 
@@ -88,6 +98,12 @@ def json_response(value: Any, status: int = 200) -> web.Response:
         body=_encoder.encode(value),
         headers={"Content-Type": "application/json", "Cache-Control": "no-store"},
     )
+
+
+def _too_slow(patience: Patience, *, is_silent: bool) -> str:
+    if is_silent:
+        return f"Nothing more of the request's content came for {patience.stall_s:g} s."
+    return f"The request's content came at less than {patience.min_rate_bytes_per_s:g} bytes a second."
 
 
 def _too_large(max_bytes: int) -> TooLarge:

@@ -44,7 +44,7 @@ class DeploysApi:
         """The content is JSON that names uploaded blobs, or an archive; its first bytes say which."""
         wait_s = self._services.wait_s(call)
         site = self._services.site_of(call)
-        begun = await sniff(call.request, self._services.settings.stall_timeout_s)
+        begun = await sniff(call.request, self._services.settings.patience)
         if begun.is_json:
             proposal, uploaded = await self._proposal_of_json(call, site, begun.content), None
         else:
@@ -94,7 +94,7 @@ class DeploysApi:
             raise InvalidInput(
                 f"With JSON content, {unexpected[0]} belongs into the content, not the query.", field=unexpected[0]
             )
-        raw = await read_content(call.request, services.settings.max_manifest_bytes, begun)
+        raw = await read_content(call.request, services.settings.max_manifest_bytes, begun, services.settings.patience)
         wanted = await decode_json(raw, CreateDeploy)
         manifest = await asyncio.to_thread(self._parse, bytes(wanted.manifest))
         session = None if wanted.upload is None else services.sessions.find(site.id, wanted.upload)

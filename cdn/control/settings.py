@@ -9,6 +9,14 @@ from cdn.sites.manifest import BundleLimits
 
 
 @dataclass(frozen=True, slots=True)
+class Patience:
+    """Content may be silent for `stall_s`, and wait that long in all beside its size at the lowest rate."""
+
+    stall_s: float = 60.0
+    min_rate_bytes_per_s: float = 1024.0
+
+
+@dataclass(frozen=True, slots=True)
 class ControlSettings:
     """`zone` is the CDN's own DNS zone; `data_dir` is where control keeps files of its own."""
 
@@ -34,6 +42,8 @@ class ControlSettings:
     """Nodes asked when an explanation names none: answers stay readable."""
     stall_timeout_s: float = 60.0
     """Silence in the middle of a request's content after which it is given up: a stalled upload holds a slot."""
+    min_upload_rate_bytes_per_s: int = 1024
+    """Content that comes slower over the whole of its time is given up too: a sender who dribbles holds a slot."""
 
     upload_session_s: float = 3600.0
     """How long a session pins its digests: long enough for 50 GiB over a slow line to be tried again."""
@@ -43,6 +53,8 @@ class ControlSettings:
     """A site's fair share of them."""
     max_session_digests: int = 500_000
     """Digests pinned by all sessions together: some 150 MB of memory at the most."""
+    max_session_digests_per_site: int = 200_000
+    """A site's fair share of them: two of the largest bundles at one time."""
     max_proven_digests: int = 400_000
     """Digests remembered as proven, of all sites: some 80 MB; more are looked up in the store again."""
     max_urls_per_request: int = 1000
@@ -52,10 +64,14 @@ class ControlSettings:
 
     max_concurrent_blobs: int = 64
     """Blobs on their way through control at one time; more wait on their connections."""
+    max_concurrent_blobs_per_site: int = 32
+    """A site's fair share of them: one with slow lines leaves the others theirs."""
     max_concurrent_archives: int = 2
     """Archives unpacked at one time: each may stage a whole bundle on disk."""
+    max_concurrent_archives_per_site: int = 1
+    """A site's fair share of them."""
     max_waiting_archives: int = 16
-    """Archives whose senders wait for their turn; more are asked to come back."""
+    """Archives whose senders wait for their turn, half as many of one site; more are asked to come back."""
     max_archive_bytes: int = 8 * 1024**3
     """An archive as it is sent, compressed or not."""
     max_staged_bytes: int = 50 * 1024**3
@@ -76,6 +92,11 @@ class ControlSettings:
     """Records kept behind a snapshot, so that nodes that were away for a while resume without one."""
     keep_snapshots: int = 2
     """The newest and one to fall back on."""
+
+    @property
+    def patience(self) -> Patience:
+        """How long content may take."""
+        return Patience(self.stall_timeout_s, self.min_upload_rate_bytes_per_s)
 
     @property
     def staging_dir(self) -> Path:

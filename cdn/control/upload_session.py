@@ -52,6 +52,9 @@ class UploadSessions:
         of_site = [each for each in self._sessions.values() if each.site_id == site_id]
         if len(of_site) >= limits.max_sessions_per_site:
             raise self._full(f"This site has {len(of_site)} open uploads, the limit", of_site)
+        pinned = sum(len(each.blobs) for each in of_site)
+        if of_site and pinned + len(blobs) > limits.max_session_digests_per_site:
+            raise self._full(f"This site has pinned {pinned} digests, near its limit", of_site)
         if len(self._sessions) >= limits.max_sessions or self._digests + len(blobs) > limits.max_session_digests:
             raise self._full("Too many uploads are open", list(self._sessions.values()))
         session = UploadSession(secrets.token_hex(16), site_id, blobs, self._clock() + limits.upload_session_s)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from aiohttp import web
 
 from cdn.control.content import json_response, pieces, read_json
 from cdn.control.route import Call
 from cdn.control.schema import AskUploadUrls, BlobStored, OpenUpload, UploadUrl, UploadUrls, UploadView
 from cdn.control.services import Services
+from cdn.control.turns import Turns
 from cdn.control.upload_session import UploadSession
 from cdn.errors import InvalidInput, NotFound, Unprocessable
 from cdn.origin.layout import blob_key
@@ -21,7 +20,8 @@ class UploadsApi:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._blobs = asyncio.Semaphore(services.settings.max_concurrent_blobs)
+        settings = services.settings
+        self._blobs = Turns(settings.max_concurrent_blobs, settings.max_concurrent_blobs_per_site)
 
     async def open(self, call: Call) -> web.Response:
         services = self._services
@@ -83,10 +83,10 @@ class UploadsApi:
                 f"The content has {announced} bytes, but {target.size_bytes} were announced for {target.digest}.",
                 field="digest",
             )
-        async with self._blobs:
+        async with self._blobs.take(session.site_id):
             try:
                 await services.store.put_stream(
-                    target, pieces(call.request, target.size_bytes, services.settings.stall_timeout_s)
+                    target, pieces(call.request, target.size_bytes, services.settings.patience)
                 )
             except DigestMismatch as error:
                 raise Unprocessable(error.message, field="digest", details=(target.digest,)) from error

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+import io
+import tarfile
+from collections.abc import AsyncIterator
+from typing import Any
+
 import pytest
 
-from tests.control.control_room import Api, Control, deploy
+from tests.control.control_room import Api, Control, ControlMaker, deploy
 
 
 @pytest.mark.parametrize(
@@ -79,3 +86,83 @@ async def test_the_decoders_own_words_stay_inside(api: Api) -> None:
         assert answer.status == 400
         assert "not UTF-8" in answer.document["detail"]
         assert "codec" not in answer.document["detail"]
+
+
+def endless(over: asyncio.Event, begun: bytes) -> Any:
+    """Content that begins and then says nothing until `over`."""
+
+    async def content() -> AsyncIterator[bytes]:
+        yield begun
+        await over.wait()
+
+    return content()
+
+
+def tar_of(content: bytes) -> bytes:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        member = tarfile.TarInfo("index.html")
+        member.size = len(content)
+        tar.addfile(member, io.BytesIO(content))
+    return archive.getvalue()
+
+
+async def test_content_that_dribbles_is_given_up(make_control: ControlMaker) -> None:
+    """Never silent for long, and never done: it would hold its slot for days."""
+    api = (await make_control(stall_timeout_s=0.2, min_upload_rate_bytes_per_s=1_000_000)).api
+    await api.post("/v1/sites", {"name": "blog"})
+
+    async def dribble() -> AsyncIterator[bytes]:
+        yield tar_of(b"x" * 100_000)[:600]
+        for _ in range(1000):
+            await asyncio.sleep(0.02)
+            yield b"x"
+
+    answer = await api.post("/v1/sites/blog/deploys", data=dribble())
+    assert answer.status == 400
+    assert "bytes a second" in answer.document["detail"]
+
+
+async def test_one_site_does_not_hold_every_archive_slot(make_control: ControlMaker) -> None:
+    api = (await make_control(max_concurrent_archives=2)).api
+    for name in ("greedy", "blog"):
+        await api.post("/v1/sites", {"name": name})
+    over = asyncio.Event()
+    held = [
+        asyncio.create_task(api.post("/v1/sites/greedy/deploys", data=endless(over, tar_of(b"x")[:600])))
+        for _ in range(3)
+    ]
+    async with asyncio.timeout(10):
+        assert (await api.post("/v1/sites/blog/deploys", data=tar_of(b"hello"))).status == 201
+    over.set()
+    assert [answer.status for answer in await asyncio.gather(*held)] == [400] * 3
+
+
+async def test_one_site_does_not_hold_every_blob_slot(make_control: ControlMaker) -> None:
+    api = (await make_control(max_concurrent_blobs=2, max_concurrent_blobs_per_site=1)).api
+    digests = [hashlib.sha256(content).hexdigest() for content in (b"one", b"two")]
+    blobs = dict.fromkeys(digests, 3)
+    uploads = {}
+    for name in ("greedy", "blog"):
+        await api.post("/v1/sites", {"name": name})
+        uploads[name] = f"/v1/sites/{name}/uploads/" + (
+            (await api.post(f"/v1/sites/{name}/uploads", {"blobs": blobs})).document["id"] + "/blobs/"
+        )
+    over = asyncio.Event()
+    held = [asyncio.create_task(api.put(uploads["greedy"] + digest, data=endless(over, b"o"))) for digest in digests]
+    async with asyncio.timeout(10):
+        assert (await api.put(uploads["blog"] + digests[0], data=b"one")).status == 201
+    over.set()
+    assert [answer.status for answer in await asyncio.gather(*held)] == [422] * 2
+
+
+async def test_one_site_does_not_pin_every_digest(make_control: ControlMaker) -> None:
+    """Sessions that are opened and never used must not keep other sites from uploading for an hour."""
+    api = (await make_control(max_session_digests=10, max_session_digests_per_site=6)).api
+    for name in ("greedy", "blog"):
+        await api.post("/v1/sites", {"name": name})
+    blobs = {f"{number:064x}": 1 for number in range(4)}
+    answers = [await api.post("/v1/sites/greedy/uploads", {"blobs": blobs}) for _ in range(2)]
+    assert [answer.status for answer in answers] == [201, 503]
+    assert int(answers[1].fields["Retry-After"]) > 0
+    assert (await api.post("/v1/sites/blog/uploads", {"blobs": blobs})).status == 201
