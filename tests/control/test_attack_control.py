@@ -7,7 +7,6 @@ import hashlib
 import io
 import tarfile
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
@@ -88,14 +87,26 @@ async def test_the_decoders_own_words_stay_inside(api: Api) -> None:
         assert "codec" not in answer.document["detail"]
 
 
-def endless(over: asyncio.Event, begun: bytes) -> Any:
+class Endless:
     """Content that begins and then says nothing until `over`."""
 
-    async def content() -> AsyncIterator[bytes]:
-        yield begun
-        await over.wait()
+    def __init__(self, count: int) -> None:
+        self.over = asyncio.Event()
+        self._unsent = count
+        self._all_sent = asyncio.Event()
 
-    return content()
+    async def content(self, begun: bytes) -> AsyncIterator[bytes]:
+        yield begun
+        self._unsent -= 1
+        if not self._unsent:
+            self._all_sent.set()
+        await self.over.wait()
+
+    async def wait_taken(self, api: Api) -> None:
+        """Return when control has seen all of them: it answers what was asked later."""
+        await self._all_sent.wait()
+        for _ in range(5):
+            assert (await api.get("/healthz")).status == 200
 
 
 def tar_of(content: bytes) -> bytes:
@@ -127,14 +138,15 @@ async def test_one_site_does_not_hold_every_archive_slot(make_control: ControlMa
     api = (await make_control(max_concurrent_archives=2)).api
     for name in ("greedy", "blog"):
         await api.post("/v1/sites", {"name": name})
-    over = asyncio.Event()
+    endless = Endless(3)
     held = [
-        asyncio.create_task(api.post("/v1/sites/greedy/deploys", data=endless(over, tar_of(b"x")[:600])))
+        asyncio.create_task(api.post("/v1/sites/greedy/deploys", data=endless.content(tar_of(b"x")[:600])))
         for _ in range(3)
     ]
+    await endless.wait_taken(api)
     async with asyncio.timeout(10):
         assert (await api.post("/v1/sites/blog/deploys", data=tar_of(b"hello"))).status == 201
-    over.set()
+    endless.over.set()
     assert [answer.status for answer in await asyncio.gather(*held)] == [400] * 3
 
 
@@ -148,11 +160,12 @@ async def test_one_site_does_not_hold_every_blob_slot(make_control: ControlMaker
         uploads[name] = f"/v1/sites/{name}/uploads/" + (
             (await api.post(f"/v1/sites/{name}/uploads", {"blobs": blobs})).document["id"] + "/blobs/"
         )
-    over = asyncio.Event()
-    held = [asyncio.create_task(api.put(uploads["greedy"] + digest, data=endless(over, b"o"))) for digest in digests]
+    endless = Endless(2)
+    held = [asyncio.create_task(api.put(uploads["greedy"] + digest, data=endless.content(b"o"))) for digest in digests]
+    await endless.wait_taken(api)
     async with asyncio.timeout(10):
         assert (await api.put(uploads["blog"] + digests[0], data=b"one")).status == 201
-    over.set()
+    endless.over.set()
     assert [answer.status for answer in await asyncio.gather(*held)] == [422] * 2
 
 
