@@ -45,7 +45,11 @@ def running_cdn(
 ) -> Iterator[RunningCdn]:
     """`cdn up` with data below `folder`, on free ports, pinned to a core when one is given."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("CDN_")}
-    environment |= {"XDG_CONFIG_HOME": str(folder / "config"), **(environ or {})}
+    environment |= {
+        "XDG_CONFIG_HOME": str(folder / "config"),
+        "XDG_CACHE_HOME": str(folder / "cache"),
+        **(environ or {}),
+    }
     words = [sys.executable, "-m", "cdn", "up", "--data", str(folder / "data")]
     words += ["--control", "127.0.0.1:0", "--http", "127.0.0.1:0", "--json", *options]
     if core is not None:

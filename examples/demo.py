@@ -161,7 +161,8 @@ def started(folder: Path) -> Iterator[Running]:
     """`cdn up` on free ports with data of its own; stopped at the end."""
     zone = "cdn.localhost"
     environ = {key: value for key, value in os.environ.items() if not key.startswith("CDN_")}
-    environ |= {"XDG_CONFIG_HOME": str(folder / "config"), "CDN_DEMO_ZONE": zone}
+    environ |= {"XDG_CONFIG_HOME": str(folder / "config"), "XDG_CACHE_HOME": str(folder / "cache")}
+    environ |= {"CDN_DEMO_ZONE": zone}
     data = folder / "data"
     words = ["up", "--data", str(data), "--control", "127.0.0.1:0", "--http", "127.0.0.1:0", "--zone", zone]
     print(f"$ cdn {' '.join(words)}", flush=True)

@@ -34,6 +34,13 @@ def config_path(environ: Mapping[str, str]) -> Path:
     return folder / "cdn" / "config.json"
 
 
+def cache_dir(environ: Mapping[str, str]) -> Path:
+    """Where the command keeps what only saves time: `$XDG_CACHE_HOME/cdn`, or `~/.cache/cdn`."""
+    base = environ.get("XDG_CACHE_HOME", "")
+    folder = Path(base) if base.startswith("/") else Path(environ.get("HOME") or Path.home()) / ".cache"
+    return folder / "cdn"
+
+
 def read_config(path: Path) -> Config | None:
     """The config, None when there is no file. Raises InvalidInput when it cannot be read as one."""
     try:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cdn.cli.config import cache_dir
 from cdn.cli.result import Document, Result, result_with_receipt
 from cdn.cli.run import DEFAULT_WAIT_S, JsonOption, SiteOption, WaitOption, run
 from cdn.cli.text import columns, counted, in_bytes, in_time, safe
@@ -30,6 +32,9 @@ def deploy(
     alias: AliasOption = None,
     message: Annotated[str, typer.Option("--message", "-m", help="What this deploy is, for the list.")] = "",
     wait_s: WaitOption = DEFAULT_WAIT_S,
+    rehash: Annotated[
+        bool, typer.Option("--rehash", help="Read every file, also those not changed since the last deploy.")
+    ] = False,
     is_json: JsonOption = False,
 ) -> None:
     """Upload what is missing, activate, and print the receipt."""
@@ -39,7 +44,15 @@ def deploy(
         from cdn.cli.progress import shown_progress
         from cdn.publish.deploy import Publication, publish
 
-        publication = Publication(source, site, alias, message=message, wait_s=wait_s)
+        publication = Publication(
+            source,
+            site,
+            alias,
+            message=message,
+            wait_s=wait_s,
+            digests_dir=cache_dir(os.environ) / "digests",
+            rehash=rehash,
+        )
         with shown_progress(is_json=is_json) as progress:
             published = await publish(client, publication, progress)
         return _result(published)

@@ -19,6 +19,7 @@ from cdn.origin.bundle.folder import SourceFile, hash_folder, scan_folder
 from cdn.publish.backoff import Backoff
 from cdn.publish.blob import Blob
 from cdn.publish.client import ControlClient, Document, UploadSession
+from cdn.publish.kept_digests import KeptDigests
 from cdn.publish.progress import Progress
 from cdn.publish.upload import Uploader, store_connections
 from cdn.sites.manifest import BundleLimits, FileEntry, Manifest
@@ -26,7 +27,11 @@ from cdn.sites.manifest import BundleLimits, FileEntry, Manifest
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What to publish where. `source` is a folder or an archive; `alias` None means the site's own host."""
+    """What to publish where. `source` is a folder or an archive; `alias` None means the site's own host.
+
+    `digests_dir` is where digests of folders are kept from one deploy to the next; without it, or with `rehash`, every
+    file is read.
+    """
 
     source: Path
     site: str
@@ -34,6 +39,8 @@ class Publication:
     message: str = ""
     author: str | None = None
     wait_s: float = 10.0
+    digests_dir: Path | None = None
+    rehash: bool = False
 
 
 @dataclass(slots=True)
@@ -70,11 +77,11 @@ async def publish(
     Raises InvalidInput for a bundle that cannot be one, FileChanged, UploadRefused, or what control says. Until the
     last step nothing visible has changed, and a second run sends only what is still missing.
     """
-    patience, timings = backoff or Backoff(), Timings()
+    patience, timings, scanned_ns = backoff or Backoff(), Timings(), time.time_ns()
     async with _source_files(publication.source, progress, timings) as files:
         async with timings.step("hash_s"):
             progress.step(f"hashing {_counted(len(files))}")
-            entries = await asyncio.to_thread(hash_folder, files, os.cpu_count() or 1)
+            entries = await asyncio.to_thread(_entries, publication, files, scanned_ns)
         manifest, blobs = Manifest(entries), _blobs(files, entries)
         async with timings.step("compare_s"):
             progress.step(f"asking which of {_counted(len(blobs))} are missing")
@@ -126,6 +133,18 @@ def _some(files: Sequence[SourceFile], source: Path) -> Sequence[SourceFile]:
     if not files:
         raise InvalidInput(f"{source} holds no files: name the folder that the build wrote", field="source")
     return files
+
+
+def _entries(publication: Publication, files: Sequence[SourceFile], scanned_ns: int) -> Mapping[str, FileEntry]:
+    """The entry of each file: as kept when the file has not changed, otherwise from its content."""
+    workers = os.cpu_count() or 1
+    if publication.digests_dir is None or not publication.source.is_dir():
+        return hash_folder(files, workers)
+    digests = KeptDigests(publication.digests_dir, publication.source)
+    entries = {} if publication.rehash else digests.entries(files)
+    entries |= hash_folder([file for file in files if file.path not in entries], workers)
+    digests.keep(files, entries, scanned_ns)
+    return entries
 
 
 def _blobs(files: Sequence[SourceFile], entries: Mapping[str, FileEntry]) -> dict[str, Blob]:

@@ -54,7 +54,12 @@ async def cdn(tmp_path: Path) -> AsyncIterator[Cdn]:
     try:
         await control.following_node()
         url = str(control.api.client.make_url("")).rstrip("/")
-        environ = {"CDN_CONTROL_URL": url, "CDN_TOKEN": control.admin_token, "XDG_CONFIG_HOME": str(tmp_path / "xdg")}
+        environ = {
+            "CDN_CONTROL_URL": url,
+            "CDN_TOKEN": control.admin_token,
+            "XDG_CONFIG_HOME": str(tmp_path / "xdg"),
+            "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        }
         yield Cdn(control, environ)
     finally:
         await control.close()
@@ -63,7 +68,7 @@ async def cdn(tmp_path: Path) -> AsyncIterator[Cdn]:
 @pytest.fixture
 def lonely_cdn(tmp_path: Path) -> Cdn:
     """Commands without any control plane."""
-    return Cdn(None, {"XDG_CONFIG_HOME": str(tmp_path / "xdg")})
+    return Cdn(None, {"XDG_CONFIG_HOME": str(tmp_path / "xdg"), "XDG_CACHE_HOME": str(tmp_path / "cache")})
 
 
 @pytest.fixture

@@ -62,7 +62,8 @@ class RunningCdn:
     def launch(self) -> None:
         """Start the process and return at once: `await_ready`, or `kill` in the middle of its start."""
         base = {key: value for key, value in os.environ.items() if not key.startswith(("CDN_", "AWS_", "XDG_"))}
-        self.environ = {**base, **self.environ, "XDG_CONFIG_HOME": str(self.folder / "config")}
+        homes = {"XDG_CONFIG_HOME": str(self.folder / "config"), "XDG_CACHE_HOME": str(self.folder / "cache")}
+        self.environ = {**base, **self.environ, **homes}
         words = [sys.executable, "-m", "cdn", "up", "--data", str(self.folder / "data"), "--json", *self.options]
         if "--control" not in self.options:
             words += ["--control", "127.0.0.1:0"]

@@ -6,20 +6,25 @@ import hashlib
 import io
 import tarfile
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cdn.errors import InvalidInput, NotFound, Unprocessable
+from cdn.origin.bundle.admission import SourceFile
+from cdn.origin.bundle.folder import hash_folder
 from cdn.origin.layout import blob_key
 from cdn.origin.s3 import S3Store
 from cdn.origin.store import ObjectStore
+from cdn.publish import kept_digests
 from cdn.publish.backoff import Backoff
 from cdn.publish.client import ControlClient, UploadSession
 from cdn.publish.deploy import Publication, Published, publish
 from cdn.publish.endpoint import Endpoint
 from cdn.publish.progress import Silence
+from cdn.sites.manifest import FileEntry
 from tests.control.control_room import Control
 from tests.servers.seaweed import S3Server
 
@@ -84,6 +89,28 @@ async def test_a_second_deploy_uploads_only_what_changed(publisher: Publisher, t
     published = await publisher(folder)
     assert (published.uploaded_count, published.uploaded_bytes) == (1, len(b"<h1>Hello again</h1>"))
     assert (await publisher(folder)).uploaded_count == 0
+
+
+async def test_files_that_did_not_change_are_not_read_again_unless_asked(
+    publisher: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_digests, "SETTLED_NS", -(10**10))  # files of this very moment count as settled
+    hashed: list[set[str]] = []
+
+    def recording(files: Sequence[SourceFile], workers: int | None = None) -> dict[str, FileEntry]:
+        hashed.append({file.path for file in files})
+        return hash_folder(files, workers)
+
+    monkeypatch.setattr("cdn.publish.deploy.hash_folder", recording)
+    site = write_files(tmp_path / "site", PAGES)
+    publication = Publication(site, "blog", wait_s=5.0, digests_dir=tmp_path / "digests")
+    first = await publish(publisher.client, publication, Silence(), QUICK)
+    (site / "index.html").write_bytes(b"<h1>Other</h1>")
+    second = await publish(publisher.client, publication, Silence(), QUICK)
+    third = await publish(publisher.client, replace(publication, rehash=True), Silence(), QUICK)
+    everything = {f"/{name}" for name in PAGES}
+    assert hashed == [everything, {"/index.html"}, everything]
+    assert [each.uploaded_count for each in (first, second, third)] == [3, 1, 0]
 
 
 async def test_equal_contents_are_uploaded_once(publisher: Publisher, tmp_path: Path) -> None:

@@ -15,11 +15,15 @@ IGNORED_NAMES = frozenset({".git", ".DS_Store"})
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file that goes into a bundle: its path there, and where its content is now."""
+    """A file that goes into a bundle: its path there, and where its content is now.
+
+    `stamp` of a file in a user's folder: its times of modification and of change in nanoseconds, and its inode.
+    """
 
     path: str  # "/docs/index.html"
     file: Path
     size_bytes: int
+    stamp: tuple[int, int, int] | None = None
 
 
 def is_ignored(path: str) -> bool:

@@ -32,10 +32,11 @@ def scan_folder(root: Path, limits: BundleLimits = DEFAULT_LIMITS) -> list[Sourc
         raise InvalidInput(f"{root} is not a folder.", field="source")
     admission = Admission(limits)
     found = []
-    for path, file, size_bytes in _walk(str(real_root), "", (str(real_root),)):
+    for path, file, status in _walk(str(real_root), "", (str(real_root),)):
         admission.admit(path)
-        admission.admit_bytes(path, size_bytes, size_bytes)
-        found.append(SourceFile(path, file, size_bytes))
+        admission.admit_bytes(path, status.st_size, status.st_size)
+        stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        found.append(SourceFile(path, Path(file), status.st_size, stamp))
     return sorted(found, key=lambda source: source.path)
 
 
@@ -78,7 +79,7 @@ def _entry_of(descriptor: int) -> FileEntry:
         return digest_content(file)
 
 
-def _walk(folder: str, path: str, around: tuple[str, ...]) -> Iterator[tuple[str, Path, int]]:
+def _walk(folder: str, path: str, around: tuple[str, ...]) -> Iterator[tuple[str, str, os.stat_result]]:
     """Files below a folder; `around` are the real places of the folders being walked, the root first."""
     try:
         with os.scandir(folder) as listing:
@@ -97,7 +98,7 @@ def _walk(folder: str, path: str, around: tuple[str, ...]) -> Iterator[tuple[str
             place = str(Path(entry.path).resolve()) if is_link else f"{around[-1]}/{entry.name}"
             yield from _walk(entry.path, inner, (*around, place))
         elif stat.S_ISREG(status.st_mode):
-            yield inner, Path(entry.path), status.st_size
+            yield inner, entry.path, status
         else:
             raise InvalidInput(f"{inner!r} is a device, pipe or socket; a bundle has only files.", field="source")
 
