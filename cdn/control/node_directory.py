@@ -69,6 +69,7 @@ class _Node:
     acks: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=ACKS_KEPT_PER_NODE))
     untimed_through: int = 0  # when records up to here were applied is not known
     granted_lease_s: float = 0.0
+    kept: tuple[object, ...] | None = None  # the row that is durable
     counters: Mapping[str, int] = field(default_factory=dict)
     waits: set[_Wait] = field(default_factory=set)
 
@@ -119,7 +120,8 @@ class NodeDirectory:
         now = clock()
         for node_id, program, region, record_version, lease_s in rows:
             facts = NodeFacts(program, region)
-            directory._nodes[node_id] = _Node(NodeView(node_id, facts, None, False, now, lease_s, record_version))
+            view = NodeView(node_id, facts, None, False, now, lease_s, record_version)
+            directory._nodes[node_id] = _Node(view, kept=(node_id, program, region, record_version, lease_s))
         return directory
 
     async def aclose(self) -> None:
@@ -146,8 +148,10 @@ class NodeDirectory:
         def remember(connection: sqlite3.Connection) -> None:
             connection.execute("INSERT OR REPLACE INTO node VALUES (?, ?, ?, ?, ?)", row)
 
-        await self._database.transact(remember)
+        if known is None or known.kept != row:  # a node that comes back as it was needs no room on a full disk
+            await self._database.transact(remember)
         node = self._nodes.setdefault(node_id, _Node(NodeView(node_id, facts, None, False, None, lease_s)))
+        node.kept = row
         node.granted_lease_s = lease_s
         node.view = replace(
             node.view,
@@ -209,6 +213,7 @@ class NodeDirectory:
         node = self._node(node_id)
         if not is_surely_detached(node.view, self._clock()):
             raise Conflict(f"node {node_id} may still be serving: stop it and wait until its lease is over")
+        node.kept = None  # should it come back meanwhile, it is written anew
         await self._database.transact(
             lambda connection: connection.execute("DELETE FROM node WHERE node_id = ?", (node_id,))
         )

@@ -13,9 +13,10 @@ from cdn.control.settings import ControlSettings
 from cdn.control.state import RETRY_FIRST_S, RETRY_LONGEST_S, ControlState
 from cdn.errors import Unavailable
 from cdn.fleet.position import Position
+from cdn.journal.journal import Trimmed
 from cdn.journal.record import Audience
 from cdn.journal.snapshot import Snapshot, UnreadableSnapshot, decode, encode, load_into, take
-from cdn.origin.store import ObjectMissing, ObjectStore
+from cdn.origin.store import ObjectMissing, ObjectStore, StoreUnavailable
 from cdn.purge.floors import Floors
 
 log = logging.getLogger(__name__)
@@ -49,8 +50,18 @@ class SnapshotKeeper:
     async def load(self) -> int:
         """Put the newest readable snapshot of this epoch into the folds; its sequence, 0 when there is none.
 
+        A store that does not answer is done without as long as the journal keeps every record.
         Raises StoreUnavailable.
         """
+        try:
+            return await self._load_newest()
+        except StoreUnavailable as error:
+            if isinstance(await self._state.journal.read(0, limit=1), Trimmed):
+                raise
+            log.warning("the journal is replayed from its first record, for no snapshot is to be had: %s", error)
+            return 0
+
+    async def _load_newest(self) -> int:
         end = await self._state.journal.position()
         for key in reversed(await self._keys()):
             try:

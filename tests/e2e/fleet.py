@@ -71,9 +71,10 @@ class Fleet:
     store: Any = None
     _control: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
 
-    async def start(self) -> Fleet:
+    async def start(self, store: ObjectStore | None = None) -> Fleet:
+        """`store` is control's, and every node's that has none of its own."""
         self.client = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
-        self.store = DirectoryStore(self.root / "store")
+        self.store = store or DirectoryStore(self.root / "store")
         await self.start_control()
         self.admin = await self.plane.create_token(("admin",), note="test")
         self.node_token = await self.plane.create_token(("node",), note="test")

@@ -75,6 +75,11 @@ def test_a_full_disk_is_said_serves_what_it_has_and_recovers(tmp_path: Path) -> 
             with Calls.of(cdn.control_url, cdn.folder) as calls:
                 fill_and_recover(cdn, calls, disk.fill, disk.free)
             cdn.kill()
+            disk.fill()
+            cdn.start()
+            assert cdn.visit("brief.cdn.localhost", "/warm.txt").content == b"warm", "a start needs no room"
+            disk.free()
+            cdn.kill()
             for name in ("journal.db", "nodes.db", "edge/replica.db", "edge/content/index.sqlite"):
                 assert is_whole(cdn.folder / "data" / name), name
             cdn.start()

@@ -163,3 +163,28 @@ async def test_a_cold_range_of_5_gb_fetches_only_its_chunks(watched: tuple[Fleet
     head = await fleet.client.head(f"http://127.0.0.1:{fleet.nodes['n1'].edge.port}/film.bin", headers={"Host": HOST})
     assert head.headers["content-length"] == str(size_bytes)
     assert [(each.start, each.stop) for each in store.asked[3:]] == [(0, CHUNK_BYTES)], "it says what GET would say"
+
+
+async def test_everything_starts_while_the_store_is_down(tmp_path: Path) -> None:
+    """Control replays its journal, the node serves what it has; when the store is back, so are deploys."""
+    store = WatchedStore(tmp_path / "store")
+    fleet = await Fleet(tmp_path).start(store)
+    await fleet.add("n1")
+    try:
+        await fleet.create_site("one")
+        await fleet.deploy("one", FILES)
+        assert not (await visit(fleet)).is_hit
+        store.is_down = True
+        await fleet.stop_control()
+        await fleet.start_control()
+        await fleet.restart("n1")
+        assert (await visit(fleet)).is_hit
+        assert (await visit(fleet, "/index.html")).status == 502
+        assert (await fleet.purge("one", urls=["/cold.txt"]))["complete"]
+        assert (await visit(fleet)).status == 502
+        store.is_down = False
+        assert (await visit(fleet)).content == FILES["/cold.txt"]
+        assert (await fleet.deploy("one", {"/index.html": b"new"}))["receipt"]["complete"]
+        assert (await visit(fleet, "/")).content == b"new"
+    finally:
+        await fleet.aclose()
