@@ -92,6 +92,7 @@ class Embedded:
             stack.push_async_callback(store.aclose)
             journal = await SqliteJournal.open(settings.data_dir / "journal.db")
             stack.push_async_callback(journal.aclose)
+            await _require_kept(journal, settings.data_dir)
             directory = await NodeDirectory.open(settings.data_dir / "nodes.db")
             stack.push_async_callback(directory.aclose)
             plane = ControlPlane(
@@ -220,12 +221,22 @@ def _edge_settings(settings: EmbeddedSettings, limits: SettingsFile, control: Ad
     )
 
 
+async def _require_kept(journal: SqliteJournal, data_dir: Path) -> None:
+    """A token was saved here, so there was a journal: an empty one must not pass for it. Raises Conflict."""
+    token = data_dir / "admin-token"
+    if token.exists() and (await journal.position()).sequence == 0:
+        raise Conflict(
+            f"{data_dir} was in use, but its journal with all sites is gone: restore {data_dir / 'journal.db'}; "
+            f"or remove {token} to begin with none"
+        )
+
+
 async def _token(plane: ControlPlane, settings: EmbeddedSettings, scope: str) -> str:
     """The token saved in the data folder as long as it works, else a new one, saved there for its owner only."""
     path = settings.data_dir / f"{scope}-token"
     try:
         token = path.read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
+    except (FileNotFoundError, UnicodeDecodeError):
         token = ""
     if token and plane.has_scope(token, scope):
         return token

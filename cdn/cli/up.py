@@ -11,6 +11,8 @@ import typer
 
 from cdn.cli.address import Address, parse_address
 from cdn.cli.size import parse_size
+from cdn.errors import InvalidInput
+from cdn.sites.domain import normalise_zone
 
 
 def _typed_address(text: str) -> Address:
@@ -25,6 +27,13 @@ def _typed_size(text: str) -> int:
         return parse_size(str(text))
     except ValueError as exc:
         raise typer.BadParameter(str(exc)) from exc
+
+
+def _typed_zone(text: str) -> str:
+    try:
+        return normalise_zone(str(text))
+    except InvalidInput as exc:
+        raise typer.BadParameter(exc.message) from exc
 
 
 def default_data_dir() -> Path:
@@ -44,7 +53,9 @@ def up(  # noqa: PLR0917 - options
     http: Annotated[
         Address, typer.Option("--http", parser=_typed_address, metavar="ADDR", help="Address visitors connect to.")
     ] = "127.0.0.1:8080",  # type: ignore[assignment]
-    zone: Annotated[str, typer.Option("--zone", help="Sites answer at NAME.ZONE.")] = "cdn.localhost",
+    zone: Annotated[
+        str, typer.Option("--zone", parser=_typed_zone, metavar="ZONE", help="Sites answer at NAME.ZONE.")
+    ] = "cdn.localhost",
     store: Annotated[
         str | None,
         typer.Option("--store", envvar="CDN_STORE", metavar="URL", help="s3://BUCKET/PREFIX, or a folder."),

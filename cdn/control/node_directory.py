@@ -355,4 +355,7 @@ class NodeDirectory:
 
 
 def _refused(reason: str) -> DirectoryUnavailable:
-    return DirectoryUnavailable(f"the node directory cannot be used now ({reason})")
+    return DirectoryUnavailable(
+        f"the node directory cannot be used now ({reason}): free its disk; if it is damaged, move the file away and "
+        "every node is known again when it connects"
+    )

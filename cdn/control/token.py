@@ -58,7 +58,10 @@ def parse_scope(text: str) -> SiteScope | str:
             "like deploy:blog.",
             field="scopes",
         )
-    return SiteScope(Verb(verb), check_site_name(site))
+    try:
+        return SiteScope(Verb(verb), check_site_name(site))
+    except InvalidInput as error:
+        raise InvalidInput(f"{text!r} is not a scope: {error.message}.", field="scopes") from error
 
 
 def covers(scopes: Collection[str], verb: Verb, site: str) -> bool:

@@ -243,7 +243,8 @@ class SqliteJournal:
 
 def _refused(reason: str) -> JournalUnavailable:
     return JournalUnavailable(
-        f"the journal cannot be used now ({reason}): free its disk or end what holds it, then try again"
+        f"the journal cannot be used now ({reason}): free its disk or end what holds it, then try again; "
+        "if it is damaged, restore it"
     )
 
 

@@ -10,6 +10,9 @@ from cdn.errors import InvalidInput
 MAX_DOMAIN_OCTETS = 253
 """A name in presentation form without the final dot (RFC 1035 2.3.4)."""
 
+MAX_ZONE_OCTETS = MAX_DOMAIN_OCTETS - 64
+"""What a label of 63 octets and a dot leave of a name."""
+
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _DEVIATIONS = frozenset("\u00df\u1e9e\u03c2\u200c\u200d")
@@ -25,14 +28,30 @@ def normalise_domain(text: str) -> str:
     name = _to_ascii(text.strip())
     if len(name) > MAX_DOMAIN_OCTETS:
         raise _too_long(len(name))
+    if len(_labels(name, text)) < 2:
+        raise _fault(f'"{text}" has a single label: give a whole domain such as www.example.com')
+    return name
+
+
+def normalise_zone(text: str) -> str:
+    """The zone that sites are named in, like `normalise_domain`; one label will do. Raises InvalidInput.
+
+    It leaves room for a site's label and its dot.
+    """
+    name = _to_ascii(text[: 2 * MAX_DOMAIN_OCTETS].strip())
+    if len(name) > MAX_ZONE_OCTETS:
+        raise _fault(f"the zone has more than {MAX_ZONE_OCTETS} octets, no name of a site fits before it")
+    _labels(name, text)
+    return name
+
+
+def _labels(name: str, text: str) -> list[str]:
     labels = name.split(".")
     for label in labels:
         _check_label(label, text)
     if _NUMBER.fullmatch(labels[-1]) is not None:
         raise _fault(f'"{text}" is an IP address or ends like one: give a domain name')
-    if len(labels) < 2:
-        raise _fault(f'"{text}" has a single label: give a whole domain such as www.example.com')
-    return name
+    return labels
 
 
 def _to_ascii(text: str) -> str:

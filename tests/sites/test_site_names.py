@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdn.errors import InvalidInput
-from cdn.sites.domain import normalise_domain
+from cdn.sites.domain import MAX_ZONE_OCTETS, normalise_domain, normalise_zone
 from cdn.sites.name import (
     MAX_NAME_OCTETS,
     MAX_PAIR_OCTETS,
@@ -164,3 +164,30 @@ def test_a_pattern_does_not_cover(pattern: str, path: str) -> None:
 def test_matching_is_what_a_regular_expression_says(pattern: str, path: str) -> None:
     expression = ".*".join(map(re.escape, pattern.split("*")))
     assert matches(pattern, path) == (re.fullmatch(expression, path) is not None)
+
+
+@pytest.mark.parametrize(
+    ("zone", "normal"),
+    [
+        ("CDN.Localhost.", "cdn.localhost"),
+        ("localhost", "localhost"),
+        (" b\u00fccher.example ", "xn--bcher-kva.example"),
+    ],
+)
+def test_zones_have_one_form(zone: str, normal: str) -> None:
+    assert normalise_zone(zone) == normal
+
+
+@pytest.mark.parametrize("zone", ["", ".", "..", "a b", "a..b", ".a", "-a", "a:80", "*.a", "127.0.0.1", "a\n.b", "a_b"])
+def test_what_sites_cannot_be_named_in_is_no_zone(zone: str) -> None:
+    with pytest.raises(InvalidInput):
+        normalise_zone(zone)
+
+
+def test_a_zone_leaves_room_for_a_site() -> None:
+    longest = ".".join(["a" * 62, "b" * 62, "c" * 62, "d" * (MAX_ZONE_OCTETS - 3 * 63)]).strip(".")
+    assert len(longest) <= MAX_ZONE_OCTETS
+    assert normalise_zone(longest) == longest
+    for longer in (longest + "e" * (MAX_ZONE_OCTETS + 1 - len(longest)), "a." * 1000 + "a"):
+        with pytest.raises(InvalidInput, match="octets"):
+            normalise_zone(longer)

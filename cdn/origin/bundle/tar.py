@@ -59,8 +59,10 @@ def unpack_tar(content: Readable, source: Counted, staging: Staging) -> None:
                 entries.members.clear()  # a bound: it would remember every entry
     except RecursionError as exc:  # tarfile calls itself for the header that follows
         raise InvalidInput(f"The tar is damaged{staging.at_entry()}: it has headers upon headers.") from exc
-    except (tarfile.TarError, struct.error, ValueError, OverflowError) as exc:
+    except tarfile.TarError as exc:
         raise InvalidInput(f"The tar is damaged{staging.at_entry()}: {exc}.") from exc
+    except (struct.error, ValueError, OverflowError) as exc:
+        raise InvalidInput(f"The tar is damaged{staging.at_entry()}: a header of it makes no sense.") from exc
     guard.finish()
 
 
