@@ -87,6 +87,25 @@ async def test_the_decoders_own_words_stay_inside(api: Api) -> None:
         assert "codec" not in answer.document["detail"]
 
 
+async def test_a_scope_of_no_site_is_named_as_the_scope(api: Api) -> None:
+    for scope in ("deploy:", "deploy:*", "read:a:b", "admin:A"):
+        answer = await api.post("/v1/tokens", {"scopes": [scope]})
+        assert (answer.status, answer.document["field"]) == (400, "scopes"), answer
+
+
+async def test_a_tar_header_that_makes_no_sense_is_refused_in_our_words(api: Api) -> None:
+    await api.post("/v1/sites", {"name": "blog"})
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        member = tarfile.TarInfo("holes")
+        member.size = 1
+        member.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9"}
+        tar.addfile(member, io.BytesIO(b"1"))
+    answer = await api.post("/v1/sites/blog/deploys", data=archive.getvalue())
+    assert answer.status == 400
+    assert "unpack" not in answer.document["detail"]
+
+
 class Endless:
     """Content that begins and then says nothing until `over`."""
 

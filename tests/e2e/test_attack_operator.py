@@ -54,9 +54,9 @@ def test_tokens_that_are_unreadable_are_made_anew(start_cdn: StartCdn) -> None:
     assert cdn.visit("kept.cdn.localhost").content == b"hi"
 
 
-@pytest.mark.parametrize("zone", ["", "..", "a b", "127.0.0.1"])
-def test_a_zone_that_names_nothing_is_refused(start_cdn: StartCdn, zone: str) -> None:
+def test_a_zone_that_names_nothing_is_refused(start_cdn: StartCdn) -> None:
     cdn = start_cdn()
-    ended = started_again(cdn, "--zone", zone)
-    assert ended.returncode == 2
-    assert "--zone" in ended.stderr
+    for zone in ("", "..", "a b", "127.0.0.1"):
+        ended = started_again(cdn, "--zone", zone)
+        assert ended.returncode == 2, zone
+        assert "--zone" in ended.stderr
