@@ -42,7 +42,15 @@ FORGET_EVERY_S = 600.0
 PREPARE_RETRY_S = 1.0
 """Between two attempts at a manifest that could not be had; control was told of the first failure."""
 
+BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""Linux has it; elsewhere the monotonic clock itself goes on while the machine sleeps."""
+
 _log = logging.getLogger(__name__)
+
+
+def _boot_time() -> float:
+    """Seconds on the clock that goes on while a machine is suspended: a lease must not outlive that (DESIGN I9)."""
+    return time.clock_gettime(BOOT_CLOCK)
 
 
 class EdgeNode:
@@ -142,6 +150,7 @@ class EdgeNode:
             folds,
             self.view,
             facts=self._facts(()),
+            clock=_boot_time,
             counters=self._counted,
             explain=self._explainer.explain,
         )

@@ -35,6 +35,9 @@ from cdn.sites.catalog import Catalog
 BEFORE_EVERYTHING = Position("", 0)
 """Where a node stands that has never heard of a journal."""
 
+NO_GENERATION = -1
+"""Of a removed site: nothing was prepared at it."""
+
 
 @dataclass(frozen=True, slots=True)
 class ToPrepare:
@@ -63,9 +66,6 @@ class SiteGone:
 
 News = ToPrepare | FloorsRose | SiteGone
 
-BEFORE_EVERYTHING = Position("", 0)
-"""Where a node stands that has never heard of a journal."""
-
 
 class SiteView:
     """Catalog, floors and the position they stand at, with a generation per site."""
@@ -87,9 +87,11 @@ class SiteView:
         self._listener = listener
 
     def runtime(self, site_id: str) -> SiteRuntime:
-        """The site's generation counter; bounded by the sites the journal names."""
+        """The site's generation counter; one that nothing is ever equal to for a site that is gone."""
         runtime = self._runtimes.get(site_id)
         if runtime is None:
+            if self.catalog.site(site_id) is None:
+                return SiteRuntime(site_id, NO_GENERATION)
             runtime = self._runtimes[site_id] = SiteRuntime(site_id, 0)
         return runtime
 
@@ -102,6 +104,8 @@ class SiteView:
         """Start from a state that was loaded rather than followed."""
         self.position = position
         self.renew_all()
+        for site_id in [site_id for site_id in self._runtimes if self.catalog.site(site_id) is None]:
+            self._runtimes.pop(site_id).generation = NO_GENERATION
 
     # FollowerSink
 
@@ -129,8 +133,9 @@ class SiteView:
                 self.runtime(change.site_id).generation += 1
                 self._tell(FloorsRose(change.site_id, record.position))
             case SiteRemoved():
-                self.runtime(change.site_id).generation += 1
-                del self._runtimes[change.site_id]
+                gone = self._runtimes.pop(change.site_id, None)
+                if gone is not None:
+                    gone.generation = NO_GENERATION
                 self._tell(SiteGone(change.site_id, record.position))
             case DeployActivated() | SiteCreated() | SiteChanged() | DomainAdded() | DomainRemoved():
                 self.runtime(change.site_id).generation += 1

@@ -49,9 +49,10 @@ SPOOL_MEMORY_BYTES = 1024 * 1024
 """How much of an upload is kept in memory; what is larger goes through a temporary file."""
 
 CONNECT_TIMEOUT_S = 5
-READ_TIMEOUT_S = 30
-ATTEMPTS = 3
-"""How often a call is sent when the store does not answer or says that it is busy."""
+READ_TIMEOUT_S = 15
+ATTEMPTS = 2
+"""How often a call is sent when the store does not answer or says that it is busy: who waits for it knows after half a
+minute at most."""
 
 CONFLICT_ATTEMPTS = 3
 """How often a conditional write is sent when S3 answers that another one runs (409)."""
