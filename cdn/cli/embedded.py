@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import gc
 import json
 import logging
 import os
@@ -36,6 +37,9 @@ from cdn.origin.opening import open_store
 
 CATCH_UP_TIMEOUT_S = 60.0
 """How long the edge may take to apply the journal before the start counts as failed."""
+
+USUAL_GARBAGE_THRESHOLDS = (700, 10, 10)
+"""Those of Python, which the command raises for short runs."""
 
 _log = logging.getLogger(__name__)
 
@@ -130,6 +134,7 @@ class Embedded:
 def serve(start: Callable[[], Coroutine[Any, Any, Embedded]], *, is_json: bool) -> ExitStatus:
     """Run until SIGTERM or Ctrl-C. Errors become one sentence and a status."""
     _raise_descriptor_limit()
+    gc.set_threshold(*USUAL_GARBAGE_THRESHOLDS)
     try:
         uvloop.run(_serve(start, is_json))
     except CdnError as exc:

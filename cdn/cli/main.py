@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from importlib import import_module
 from typing import Annotated, Any
@@ -26,6 +27,11 @@ COMMANDS = {
     "token": ("cdn.cli.token", "app"),
 }
 """Where each command is: a module and a name in it, a function or a group of commands."""
+
+
+GARBAGE_THRESHOLD = 100_000
+"""Objects made before cycles among them are looked for: a command is short, and what it makes mostly stays. A server
+goes back to the usual number, because there the length of a pause counts."""
 
 
 class CommandGroup(TyperGroup):
@@ -76,6 +82,7 @@ def _root(
 
 def main() -> None:
     """Runs the command line of this process. Ends with SystemExit; never shows a traceback."""
+    gc.set_threshold(GARBAGE_THRESHOLD)
     try:
         app(prog_name="cdn")
     except KeyboardInterrupt:

@@ -139,6 +139,6 @@ def _checked(raw: bytes, digest: str) -> Manifest | None:
     if digest_of(raw) != digest:
         return None
     try:
-        return parse_manifest(raw)
+        return parse_manifest(raw).prepare()
     except CdnError:
         return None

@@ -175,7 +175,7 @@ def parse_manifest(raw: bytes | Mapping[str, Any], limits: BundleLimits = DEFAUL
         raise TooLarge(
             f"the bundle has {manifest.total_bytes} bytes, at most {limits.max_total_bytes} are allowed", field="files"
         )
-    return manifest.prepare()
+    return manifest
 
 
 def _decode(raw: bytes) -> Mapping[str, Any]:
@@ -230,7 +230,7 @@ class _Reader:
     def entry(self, path: Any, value: Any) -> FileEntry:
         """The entry of one file. Paths that are good are remembered for `check_collisions`."""
         self._check_path(path)
-        if not isinstance(value, Mapping):
+        if not isinstance(value, dict):
             return self._fault(f"{shown(path)}: give an object with digest and size_bytes")
         digest, size, chunks = value.get("digest"), value.get("size_bytes"), value.get("chunks", ())
         if len(value) != 2 + ("chunks" in value):
@@ -245,7 +245,7 @@ class _Reader:
         if size > CHUNK_BYTES or chunks or not isinstance(chunks, list | tuple):
             entry = self._with_chunks(path, entry, chunks)
         known = self._contents.setdefault(entry.digest, entry)
-        if known != entry:
+        if known is not entry and known != entry:
             return self._fault(f"{shown(path)}: its digest stands elsewhere with another size or other chunks")
         return known
 

@@ -32,7 +32,7 @@ def scan_folder(root: Path, limits: BundleLimits = DEFAULT_LIMITS) -> list[Sourc
         raise InvalidInput(f"{root} is not a folder.", field="source")
     admission = Admission(limits)
     found = []
-    for path, file, status in _walk(str(real_root), "", (str(real_root),)):
+    for path, file, status in _walk(str(real_root)):
         admission.admit(path)
         admission.admit_bytes(path, status.st_size, status.st_size)
         stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
@@ -79,28 +79,35 @@ def _entry_of(descriptor: int) -> FileEntry:
         return digest_content(file)
 
 
-def _walk(folder: str, path: str, around: tuple[str, ...]) -> Iterator[tuple[str, str, os.stat_result]]:
-    """Files below a folder; `around` are the real places of the folders being walked, the root first."""
+def _walk(root: str) -> Iterator[tuple[str, str, os.stat_result]]:
+    """Path in the bundle, place and facts of every file below a folder, in no order."""
+    around: tuple[str, ...] = (root,)  # the real places of a folder and of those it lies in, the root first
+    waiting = [(root, "", around)]
+    while waiting:
+        folder, path, around = waiting.pop()
+        for entry in _listed(folder):
+            if entry.name in IGNORED_NAMES:
+                continue
+            inner = f"{path}/{entry.name}"
+            if is_link := entry.is_symlink():
+                _check_link(inner, Path(entry.path), [Path(place) for place in around])
+            status = None if entry.is_dir() else _status(entry)
+            if status is None:
+                # Only a link leads elsewhere; asking the system where every folder lies would take half of the scan.
+                place = str(Path(entry.path).resolve()) if is_link else f"{around[-1]}/{entry.name}"
+                waiting.append((entry.path, inner, (*around, place)))
+            elif stat.S_ISREG(status.st_mode):
+                yield inner, entry.path, status
+            else:
+                raise InvalidInput(f"{inner!r} is a device, pipe or socket; a bundle has only files.", field="source")
+
+
+def _listed(folder: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as listing:
-            entries = list(listing)
+            return list(listing)
     except OSError as exc:
         raise _unreadable(Path(folder), exc) from exc
-    for entry in entries:
-        if entry.name in IGNORED_NAMES:
-            continue
-        inner = f"{path}/{entry.name}"
-        if is_link := entry.is_symlink():
-            _check_link(inner, Path(entry.path), [Path(place) for place in around])
-        status = _status(entry)
-        if stat.S_ISDIR(status.st_mode):
-            # Nothing but a link leads elsewhere; asking the system about every folder would take half of the scan.
-            place = str(Path(entry.path).resolve()) if is_link else f"{around[-1]}/{entry.name}"
-            yield from _walk(entry.path, inner, (*around, place))
-        elif stat.S_ISREG(status.st_mode):
-            yield inner, entry.path, status
-        else:
-            raise InvalidInput(f"{inner!r} is a device, pipe or socket; a bundle has only files.", field="source")
 
 
 def _check_link(path: str, link: Path, around: Sequence[Path]) -> None:
