@@ -64,6 +64,8 @@ SELECT_BY_FINGERPRINT = f"SELECT {STORED_COLUMNS} FROM stored WHERE fingerprint 
 SELECT_BY_SITE = (
     f"SELECT {STORED_COLUMNS} FROM stored WHERE site_id = ? AND incarnation > ? ORDER BY incarnation LIMIT ?"
 )
+SELECT_AFTER = f"SELECT {STORED_COLUMNS} FROM stored WHERE incarnation > ? ORDER BY incarnation LIMIT ?"
+SELECT_CHUNKS = "SELECT number FROM chunk WHERE incarnation = ? ORDER BY number"
 SELECT_OLDEST = (
     "SELECT c.incarnation, c.number, c.cost_bytes, s.fingerprint FROM chunk c "
     "JOIN stored s ON s.incarnation = c.incarnation ORDER BY c.accessed_ms LIMIT ? OFFSET ?"

@@ -23,6 +23,7 @@ from cdn.edge.disk_index import LOW_WATER, DiskIndex, IndexCounters, IndexUnavai
 from cdn.edge.disk_known import ChunkId, KnownResponses, OpenMaps, VerifiedChunks
 from cdn.edge.disk_reconcile import Reconciled, reconcile
 from cdn.edge.disk_rows import Gone
+from cdn.edge.disk_scrub import Scrubbed, scrub
 from cdn.edge.disk_writes import DropChunk, Horizon, PutChunk, Relieve, Remove, Sync, Touch, Validated
 from cdn.edge.stored import Content, StoredKey, StoredResponse, StoreOutcome
 from cdn.fleet.position import Position
@@ -245,6 +246,7 @@ class DiskTier:
             case ReadFault.DAMAGED:
                 self.counters.damaged += 1
                 self._verified.drop((name.incarnation, name.number))
+                self._maps.drop((name.incarnation, name.number))
                 self._index.submit(DropChunk(name))
             case ReadFault.UNREADABLE:
                 self.counters.unreadable += 1
@@ -394,6 +396,10 @@ class DiskTier:
     async def reconcile(self, pause_s: float = 0.0) -> Reconciled:
         """Remove files that the index does not know and rows whose files are missing, folder by folder."""
         return await reconcile(self._index, self._files, self._opened_at, pause_s)
+
+    async def scrub(self, rate_bytes_per_s: float) -> Scrubbed:
+        """Check every chunk that is stored, slowly; a damaged one is removed and counted. Raises IndexUnavailable."""
+        return await scrub(self._index, self._files, self._note_fault, rate_bytes_per_s=rate_bytes_per_s)
 
     async def _reconcile_once(self) -> None:
         with contextlib.suppress(IndexUnavailable):

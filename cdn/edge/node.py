@@ -26,6 +26,7 @@ from cdn.edge.settings import EdgeSettings
 from cdn.edge.site_view import FloorsRose, News, SiteGone, SiteView, ToPrepare
 from cdn.edge.stored import ResidenceClock
 from cdn.edge.storeroom import Storeroom
+from cdn.errors import Unavailable
 from cdn.fleet.node import NodeFacts
 from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.follower import Follower
@@ -169,6 +170,7 @@ class EdgeNode:
         self._spawn(self.reclaim.run(), "reclaim")
         self._spawn(self._watch_lease(), "lease")
         self._spawn(self._forget_retained(), "retention")
+        self._spawn(self._scrub(), "scrub")
 
     def _facts(self, addresses: tuple[str, ...]) -> NodeFacts:
         return NodeFacts(program=__version__, region=self.settings.region, addresses=addresses)
@@ -211,6 +213,17 @@ class EdgeNode:
                 self._was_attached = is_attached
                 self.view.renew_all()
             await asyncio.sleep(LEASE_CHECK_S)
+
+    async def _scrub(self) -> None:
+        """Look for damage that nobody has asked for yet (DESIGN I5)."""
+        while True:
+            await asyncio.sleep(self.settings.scrub_every_s)
+            try:
+                scrubbed = await self.disk.scrub(self.settings.scrub_bytes_per_s)
+            except Unavailable as exc:
+                _log.warning("the scrub stopped: %s", exc)
+            else:
+                _log.info("scrubbed %d chunks, %d were damaged and removed", scrubbed.chunks, scrubbed.faults)
 
     async def _forget_retained(self) -> None:
         """Free the room of deploys whose retention is over; whether a file is reachable is judged by time anyway."""

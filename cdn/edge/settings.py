@@ -29,6 +29,10 @@ class EdgeSettings:
     """Content on disk; the least recently used goes first."""
     max_in_memory_bytes: int = 256 * 1024
     """A larger representation is never held whole: it is served from mapped chunks."""
+    scrub_bytes_per_s: int = 4 * 1024 * 1024
+    """How fast stored content is read again to find damage: 20 GiB in an hour and a half."""
+    scrub_every_s: float = 86_400.0
+    """From the end of one such pass to the next."""
     max_concurrent_fetches: int = 64
     """Requests to the store at one time: each may hold one chunk of 1 MiB."""
     max_concurrent_preparations: int = 4

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import os
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from cdn.edge.stored import StoredKey, StoredResponse, StoreOutcome
 from cdn.fleet.position import Position
 from cdn.origin.directory import DirectoryStore
 from cdn.origin.layout import blob_key
-from cdn.origin.store import ObjectFacts, ObjectMissing, PresignedPut, PutOutcome, StoreUnavailable, UploadTarget
+from cdn.origin.store import ObjectMissing, StoreUnavailable
 from cdn.purge.floors import Floors
 from cdn.purge.scope import EVERYTHING
 from cdn.sites.manifest import CHUNK_BYTES, FileEntry
@@ -31,11 +31,12 @@ def always(admitted: Position) -> bool:
     return True
 
 
-class ScriptedStore:
-    """An object store that remembers what it was asked, and answers when the test lets it."""
+class ScriptedStore(DirectoryStore):
+    """A directory store that remembers what it was asked, and answers when the test lets it."""
 
-    def __init__(self) -> None:
-        self.objects: dict[str, bytes] = {}
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.root = root
         self.asked: list[tuple[str, int, int]] = []
         self.gate = asyncio.Event()
         self.gate.set()
@@ -44,20 +45,19 @@ class ScriptedStore:
         self.most_running = 0
 
     def hold(self, stored: StoredResponse, content: bytes) -> None:
-        self.objects[blob_key(stored.key.site_id, stored.key.digest)] = content
+        path = self.root / "objects" / blob_key(stored.key.site_id, stored.key.digest)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
 
     async def get_range(self, key: str, start: int, stop: int) -> bytes:
         self.asked.append((key, start, stop))
-        content = self.objects.get(key)  # what the store holds when it is asked, not when it answers
         self.running += 1
         self.most_running = max(self.most_running, self.running)
         try:
+            part = await super().get_range(key, start, stop)  # what it holds when it is asked, not when it answers
             await self.gate.wait()
         finally:
             self.running -= 1
-        if content is None:
-            raise ObjectMissing(f"no object {key}")
-        part = content[start:stop]
         if self.damages_left:
             self.damages_left -= 1
             return bytes([part[0] ^ 1]) + part[1:]
@@ -67,39 +67,13 @@ class ScriptedStore:
         while len(self.asked) < times:
             await asyncio.sleep(0)
 
-    async def put(
-        self, key: str, content: bytes, *, if_absent: bool = False, if_match: str | None = None
-    ) -> PutOutcome:
-        raise NotImplementedError
-
-    async def put_stream(self, target: UploadTarget, content: AsyncIterator[bytes]) -> None:
-        raise NotImplementedError
-
-    async def get(self, key: str) -> bytes:
-        raise NotImplementedError
-
-    async def head(self, key: str) -> ObjectFacts | None:
-        raise NotImplementedError
-
-    def scan(self, prefix: str) -> AsyncIterator[ObjectFacts]:
-        raise NotImplementedError
-
-    async def delete(self, key: str) -> None:
-        raise NotImplementedError
-
-    async def takes_direct_uploads(self) -> bool:
-        return False
-
-    async def presign(self, targets: Sequence[UploadTarget], *, expires_s: int) -> list[PresignedPut]:
-        raise NotImplementedError
-
-    async def aclose(self) -> None:
-        pass
-
 
 @pytest.fixture
-async def store() -> ScriptedStore:
-    return ScriptedStore()
+async def store(tmp_path: Path) -> AsyncIterator[ScriptedStore]:
+    store = ScriptedStore(tmp_path / "store")
+    yield store
+    store.gate.set()
+    await store.aclose()
 
 
 @pytest.fixture
