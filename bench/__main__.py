@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from bench import deploy, hits, purge
 from bench.table import Fact, Row, as_table, save_json
 
-BENCHES = {"hits": hits.run, "purge": purge.run, "deploy": deploy.run}
+BENCHES: dict[str, Callable[[Path], list[Row | Fact]]] = {"hits": hits.run, "purge": purge.run, "deploy": deploy.run}
 
 
 def main() -> int:

@@ -55,14 +55,21 @@ class Instance:
     token: str
 
 
-def run(folder: Path, *, full: int = FULL, purges_s: float = PURGES_S, swept_s: float = SWEPT_S) -> list[Row | Fact]:
+def run(
+    folder: Path,
+    *,
+    full: int = FULL,
+    purges_s: float = PURGES_S,
+    swept_s: float = SWEPT_S,
+    sweep_after_s: float = SWEEP_AFTER_S,
+) -> list[Row | Fact]:
     """The rows of the table, and that the full node held what it was meant to."""
     with ExitStack() as stack:
         many, few = (stack.enter_context(_instance(folder / f"{stored}-stored", stored)) for stored in (full, FEW))
         held = _counters(many)["disk_responses"]
         began = time.monotonic()
         before = _alternating(many, few, purges_s)
-        time.sleep(max(0.0, began + SWEEP_AFTER_S - time.monotonic()))
+        time.sleep(max(0.0, began + sweep_after_s - time.monotonic()))
         during = _alternating(many, few, swept_s)
         left = _counters(many)["disk_responses"]
     _say(f"  of {held:,} stored responses the sweep had left {left:,} at the end")
