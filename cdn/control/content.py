@@ -10,13 +10,18 @@ import msgspec
 from aiohttp import ClientPayloadError, web
 
 from cdn.control.problem import invalid_json
-from cdn.control.settings import Patience
+from cdn.control.settings import ControlSettings, Patience
 from cdn.errors import InvalidInput, TooLarge
 
 T = TypeVar("T")
 
 DECODE_ASIDE_BYTES = 256 * 1024
 """Longer JSON is decoded on a thread: the loop also answers heartbeats."""
+
+MAX_VALUES_PER_FILE = 16
+"""Commas and opening brackets for one file of a manifest: 7 at most, chunk digests apart, and some in its path."""
+
+_SEPARATORS = (b",", b"[", b"{")
 
 PATIENCE = Patience()
 """With content that holds no slot."""
@@ -64,6 +69,22 @@ async def read_content(
     async for piece in pieces(request, max_bytes, patience, len(begun)):
         content += piece
     return bytes(content)
+
+
+async def read_manifest_json(request: web.Request, kind: type[T], settings: ControlSettings, begun: bytes = b"") -> T:
+    """`read_json` for content that names every file of a bundle, `begun` being what was read of it before.
+
+    Raises TooLarge also for content of more values than such a bundle has: a megabyte of them costs a hundred
+    megabytes, and the interpreter for seconds.
+    """
+    raw = await read_content(request, settings.max_manifest_bytes, begun, settings.patience)
+    most = MAX_VALUES_PER_FILE * settings.bundle.max_files
+    if sum(map(raw.count, _SEPARATORS)) > most:
+        raise TooLarge(
+            f"The request's content has more than {most} values, more than a bundle of {settings.bundle.max_files} "
+            "files needs."
+        )
+    return await decode_json(raw, kind)
 
 
 async def read_json(request: web.Request, kind: type[T], max_bytes: int) -> T:

@@ -7,7 +7,7 @@ import asyncio
 from aiohttp import web
 
 from cdn.control.archive_intake import ArchiveIntake, sniff
-from cdn.control.content import decode_json, json_response, read_content, read_json
+from cdn.control.content import json_response, read_json, read_manifest_json
 from cdn.control.deploys import Activation, Deploys, Proposal
 from cdn.control.route import Call
 from cdn.control.schema import (
@@ -46,10 +46,10 @@ class DeploysApi:
         site = self._services.site_of(call)
         begun = await sniff(call.request, self._services.settings.patience)
         if begun.is_json:
-            proposal, uploaded = await self._proposal_of_json(call, site, begun.content), None
+            async with self._services.room_for_manifest(call, site):
+                activation, uploaded = await self._create_of_json(call, site, begun.content), None
         else:
-            proposal, uploaded = await self._proposal_of_archive(call, site, begun.content)
-        activation = await self._deploys.create(proposal, call.caller.actor)
+            activation, uploaded = await self._create_of_archive(call, site, begun.content)
         return await self._answer(site, activation, wait_s, 201, uploaded)
 
     async def list(self, call: Call) -> web.Response:
@@ -87,6 +87,15 @@ class DeploysApi:
             deploy = former
         return await self._answer(site, await self._deploys.activate(site, alias, deploy, call.caller.actor), wait_s)
 
+    # The proposal, which holds the whole manifest, is not kept while the receipt is waited for.
+
+    async def _create_of_json(self, call: Call, site: Site, begun: bytes) -> Activation:
+        return await self._deploys.create(await self._proposal_of_json(call, site, begun), call.caller.actor)
+
+    async def _create_of_archive(self, call: Call, site: Site, begun: bytes) -> tuple[Activation, Uploaded]:
+        proposal, uploaded = await self._proposal_of_archive(call, site, begun)
+        return await self._deploys.create(proposal, call.caller.actor), uploaded
+
     async def _proposal_of_json(self, call: Call, site: Site, begun: bytes) -> Proposal:
         services = self._services
         unexpected = [name for name in ("alias", "message", "author") if name in call.query]
@@ -94,8 +103,7 @@ class DeploysApi:
             raise InvalidInput(
                 f"With JSON content, {unexpected[0]} belongs into the content, not the query.", field=unexpected[0]
             )
-        raw = await read_content(call.request, services.settings.max_manifest_bytes, begun, services.settings.patience)
-        wanted = await decode_json(raw, CreateDeploy)
+        wanted = await read_manifest_json(call.request, CreateDeploy, services.settings, begun)
         manifest = await asyncio.to_thread(self._parse, bytes(wanted.manifest))
         session = None if wanted.upload is None else services.sessions.find(site.id, wanted.upload)
         return Proposal(

@@ -22,6 +22,7 @@ from cdn.control.snapshot_keeper import SnapshotKeeper
 from cdn.control.state import ControlState
 from cdn.control.token import make_token
 from cdn.control.token_fold import TokenFold
+from cdn.control.turns import Turns
 from cdn.control.upload_session import UploadSessions
 from cdn.errors import Unavailable
 from cdn.journal.catalog_fold import CatalogFold
@@ -74,6 +75,13 @@ class ControlPlane:
             proofs=Proofs(store, settings.max_proven_digests),
             sessions=UploadSessions(settings, clock),
             authenticator=authenticator,
+            manifests=Turns(
+                settings.max_concurrent_manifests,
+                settings.max_concurrent_manifests_per_site,
+                most_waiting=settings.max_waiting_manifests,
+                refusal="As many large bundles as may wait do so already: try again.",
+                retry_after_s=10,
+            ),
             clock=clock,
             monotonic=monotonic,
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from cdn.control.auth import Authenticator
@@ -14,6 +15,7 @@ from cdn.control.schema import ReceiptView
 from cdn.control.settings import ControlSettings
 from cdn.control.state import ControlState
 from cdn.control.token_fold import TokenFold
+from cdn.control.turns import Turns
 from cdn.control.upload_session import UploadSessions
 from cdn.control.views import receipt_view
 from cdn.errors import NotFound, Unavailable
@@ -38,6 +40,8 @@ class Services:
     proofs: Proofs
     sessions: UploadSessions
     authenticator: Authenticator
+    manifests: Turns
+    """Who may send the names of all files of a large bundle now; see `room_for_manifest`."""
     clock: Callable[[], float]
     """Wall time in seconds."""
     monotonic: Callable[[], float]
@@ -58,6 +62,19 @@ class Services:
     def site_of(self, call: Call) -> Site:
         """The site in the call's path; the dispatcher has checked the scopes already. Raises NotFound."""
         return self.site_named(call.path["name"])
+
+    @asynccontextmanager
+    async def room_for_manifest(self, call: Call, site: Site) -> AsyncIterator[None]:
+        """While a request that names every file of a bundle is read and worked on. Short ones need no turn.
+
+        Raises Unavailable when too many wait.
+        """
+        announced_bytes = call.request.content_length
+        if announced_bytes is not None and announced_bytes <= self.settings.max_request_bytes:
+            yield
+            return
+        async with self.manifests.take(site.id):
+            yield
 
     async def receipt(self, record: Record, wait_s: float) -> ReceiptView:
         """What nodes have done with `record`, after waiting until all have or the time is over.

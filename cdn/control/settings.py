@@ -45,6 +45,13 @@ class ControlSettings:
     min_upload_rate_bytes_per_s: int = 1024
     """Content that comes slower over the whole of its time is given up too: a sender who dribbles holds a slot."""
 
+    max_concurrent_manifests: int = 4
+    """Requests that name every file of a large bundle, read and worked on at one time: some 200 MB of memory each."""
+    max_concurrent_manifests_per_site: int = 2
+    """A site's fair share of them."""
+    max_waiting_manifests: int = 64
+    """Those that wait for their turn, half as many of one site; more are asked to come back."""
+
     upload_session_s: float = 3600.0
     """How long a session pins its digests: long enough for 50 GiB over a slow line to be tried again."""
     max_sessions: int = 256

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from cdn.control.content import json_response, pieces, read_json
+from cdn.control.content import json_response, pieces, read_json, read_manifest_json
 from cdn.control.route import Call
 from cdn.control.schema import AskUploadUrls, BlobStored, OpenUpload, UploadUrl, UploadUrls, UploadView
 from cdn.control.services import Services
@@ -13,6 +13,7 @@ from cdn.control.upload_session import UploadSession
 from cdn.errors import InvalidInput, NotFound, Unprocessable
 from cdn.origin.layout import blob_key
 from cdn.origin.store import DigestMismatch, UploadTarget
+from cdn.sites.site import Site
 
 
 class UploadsApi:
@@ -26,7 +27,12 @@ class UploadsApi:
     async def open(self, call: Call) -> web.Response:
         services = self._services
         site = services.site_of(call)
-        wanted = await read_json(call.request, OpenUpload, services.settings.max_manifest_bytes)
+        async with services.room_for_manifest(call, site):
+            return await self._open(call, site)
+
+    async def _open(self, call: Call, site: Site) -> web.Response:
+        services = self._services
+        wanted = await read_manifest_json(call.request, OpenUpload, services.settings)
         session = services.sessions.open(site.id, wanted.blobs)
         try:
             sizes = await services.proofs.sizes(site.id, wanted.blobs)

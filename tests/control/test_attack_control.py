@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from cdn.sites.manifest import BundleLimits
 from tests.control.control_room import Api, Control, ControlMaker, deploy
 
 
@@ -198,3 +199,46 @@ async def test_one_site_does_not_pin_every_digest(make_control: ControlMaker) ->
     assert [answer.status for answer in answers] == [201, 503]
     assert int(answers[1].fields["Retry-After"]) > 0
     assert (await api.post("/v1/sites/blog/uploads", {"blobs": blobs})).status == 201
+
+
+@pytest.mark.parametrize("path", ["uploads", "deploys"])
+async def test_a_manifest_of_millions_of_values_is_not_built(make_control: ControlMaker, path: str) -> None:
+    """60 MB of empty lists took 1.6 GB of memory and kept the interpreter busy for ten seconds."""
+    api = (await make_control(bundle=BundleLimits(max_files=100))).api
+    await api.post("/v1/sites", {"name": "blog"})
+    for content in (
+        b'{"manifest": [' + b"[]," * 1000 + b"[]]}",
+        b'{"manifest": {' + b",".join(b'"/%d":{}' % number for number in range(1000)) + b"}}",
+        b'{"blobs": {' + b",".join(b'"%d":1' % number for number in range(2000)) + b"}}",
+    ):
+        answer = await api.post(f"/v1/sites/blog/{path}", data=content)
+        assert answer.status == 413, answer
+        assert "values" in answer.document["detail"]
+
+
+async def test_the_largest_manifest_is_within_the_bound_of_values(make_control: ControlMaker) -> None:
+    api = (await make_control(bundle=BundleLimits(max_files=3))).api
+    await api.post("/v1/sites", {"name": "blog"})
+    files = {f"/{number},,{{[": b"%d" % number for number in range(3)}
+    assert (await deploy(api, "blog", files)).status == 201
+
+
+async def test_one_site_does_not_hold_every_place_for_large_manifests(make_control: ControlMaker) -> None:
+    api = (await make_control(max_concurrent_manifests=2, max_concurrent_manifests_per_site=1)).api
+    for name in ("greedy", "blog"):
+        await api.post("/v1/sites", {"name": name})
+    endless = Endless(4)
+    held = [
+        asyncio.create_task(api.post(f"/v1/sites/greedy/{path}", data=endless.content(b'{"manifest": ' + b" " * 600)))
+        for path in ("deploys", "uploads", "deploys", "uploads")
+    ]
+    await endless.wait_taken(api)
+
+    async def unannounced() -> AsyncIterator[bytes]:
+        yield b'{"blobs": {}}'
+
+    async with asyncio.timeout(10):
+        assert (await api.post("/v1/sites/blog/uploads", data=unannounced())).status == 201
+        assert (await api.post("/v1/sites/greedy/uploads", {"blobs": {}})).status == 201  # short: it needs no turn
+    endless.over.set()
+    assert [answer.status for answer in await asyncio.gather(*held)] == [400] * 4
