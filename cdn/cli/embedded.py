@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
+import errno
 import gc
 import json
 import logging
@@ -12,15 +12,18 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import uvloop
 
 from cdn.cli.address import Address
-from cdn.cli.config import Config, config_path, write_config
+from cdn.cli.config import Config, config_path, read_config, write_config
+from cdn.cli.data_folder import DataFolder
 from cdn.cli.result import ExitStatus
 from cdn.cli.run import print_error
 from cdn.cli.settings_file import NO_FILE, SettingsFile
@@ -37,6 +40,9 @@ from cdn.origin.opening import open_store
 
 CATCH_UP_TIMEOUT_S = 60.0
 """How long the edge may take to apply the journal before the start counts as failed."""
+
+ANSWER_TIMEOUT_S = 1.0
+"""How long a control plane that was saved before may take to say that it is still there."""
 
 USUAL_GARBAGE_THRESHOLDS = (700, 10, 10)
 """Those of Python, which the command raises for short runs."""
@@ -68,13 +74,17 @@ class Embedded:
         settings: EmbeddedSettings,
         control_url: str,
         edge: EdgeNode,
-        admin_token: str,
+        *,
+        saved_in: Path | None,
+        has_sites: bool,
         stack: contextlib.AsyncExitStack,
     ) -> None:
         self.control_url = control_url
         self.edge = edge
-        self.admin_token = admin_token
         self.settings = settings
+        self.saved_in = saved_in
+        """The config file that now leads the other commands here; None when it leads elsewhere."""
+        self.has_sites = has_sites
         self._stack = stack
 
     @property
@@ -89,42 +99,33 @@ class Embedded:
         Raises CdnError, and OSError for addresses and folders that cannot be used.
         """
         limits = NO_FILE if settings.limits_file is None else SettingsFile.read(settings.limits_file)
-        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder = DataFolder(settings.data_dir)
         async with contextlib.AsyncExitStack() as stack:
-            stack.enter_context(_locked(settings.data_dir))
-            store = open_store(settings.store_url or str(settings.data_dir / "store"), settings.s3_endpoint)
+            stack.enter_context(folder.locked())
+            choice = folder.settle_store(settings.store_url, settings.s3_endpoint)
+            store = open_store(folder.store_url(choice), choice.endpoint_url)
             stack.push_async_callback(store.aclose)
-            journal = await SqliteJournal.open(settings.data_dir / "journal.db")
+            journal = await SqliteJournal.open(folder.journal)
             stack.push_async_callback(journal.aclose)
-            await _require_kept(journal, settings.data_dir)
-            directory = await NodeDirectory.open(settings.data_dir / "nodes.db")
+            await _require_kept(journal, folder)
+            directory = await NodeDirectory.open(folder.nodes)
             stack.push_async_callback(directory.aclose)
-            plane = ControlPlane(
-                _control_settings(settings, limits),
-                journal,
-                store,
-                directory,
-            )
+            plane = ControlPlane(_control_settings(settings, folder, limits), journal, store, directory)
             stack.push_async_callback(plane.aclose)
             await plane.start()
-            control_port = await stack.enter_async_context(_listening(plane, settings.control))
-            control = Address(settings.control.host, control_port)
-            admin_token = await _token(plane, settings, "admin")
-            edge = await EdgeNode.start(
-                _edge_settings(settings, limits, control, await _token(plane, settings, "node")),
-                store,
-            )
+            with _taken("--control", settings.control):
+                control_port = await stack.enter_async_context(_listening(plane, settings.control))
+            control_url = f"http://{_reachable(Address(settings.control.host, control_port))}"
+            admin_token = await _token(plane, folder, "admin", settings.node_id)
+            node_token = await _token(plane, folder, "node", settings.node_id)
+            with _taken("--http", settings.http):
+                edge = await EdgeNode.start(_edge_settings(settings, folder, limits, control_url, node_token), store)
             stack.push_async_callback(edge.stop)
-            try:
-                async with asyncio.timeout(CATCH_UP_TIMEOUT_S):
-                    await edge.follower.wait_caught_up()
-            except TimeoutError as exc:
-                raise Unavailable(
-                    f"the edge did not apply the journal within {CATCH_UP_TIMEOUT_S:g} s: {edge.follower.fault}"
-                ) from exc
-            control_url = f"http://{_reachable(control)}"
-            _tell_commands(settings.data_dir, control_url, admin_token)
-            return cls(settings, control_url, edge, admin_token, stack.pop_all())
+            await _caught_up(edge)
+            folder.keep_control_url(control_url)
+            saved_in = await asyncio.to_thread(_tell_commands, Config(control_url, admin_token))
+            has_sites = bool(plane.services.catalog.sites())
+            return cls(settings, control_url, edge, saved_in=saved_in, has_sites=has_sites, stack=stack.pop_all())
 
     async def aclose(self) -> None:
         """Stop every role: requests under way are finished first."""
@@ -141,7 +142,8 @@ def serve(start: Callable[[], Coroutine[Any, Any, Embedded]], *, is_json: bool) 
         print_error(exc, is_json=False)
         return ExitStatus.FAILED
     except OSError as exc:
-        print(f"cdn up: {safe(str(exc))}: choose another address or folder", file=sys.stderr)
+        where = f"{exc.filename}: " if exc.filename else ""
+        print(f"cdn up: {safe(where + (exc.strerror or str(exc)))}: give another folder with --data", file=sys.stderr)
         return ExitStatus.FAILED
     return ExitStatus.DONE
 
@@ -152,6 +154,7 @@ async def _serve(start: Callable[[], Coroutine[Any, Any, Embedded]], is_json: bo
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     embedded = await start()
+    gc.freeze()  # what the start made stays: the collector need not walk all of it again and again
     try:
         _print_ready(embedded, is_json)
         await stopping.wait()
@@ -168,7 +171,14 @@ def _print_ready(embedded: Embedded, is_json: bool) -> None:
     print(f"control   {embedded.control_url}")
     print(f"sites     http://NAME.{zone}:{port}/")
     print(f"data      {embedded.settings.data_dir}")
-    print("next      cdn site create blog && cdn deploy FOLDER --site blog", flush=True)
+    if embedded.saved_in is not None:
+        print(f"commands  talk to this one (saved in {embedded.saved_in})")
+    else:
+        token = embedded.settings.data_dir / "admin-token"
+        print(f"commands  for this one: CDN_CONTROL_URL={embedded.control_url} CDN_TOKEN=$(cat {token})")
+    if not embedded.has_sites:
+        print("next      cdn site create blog && cdn deploy FOLDER --site blog")
+    print("stop      Ctrl-C", flush=True)
 
 
 def _reachable(address: Address) -> Address:
@@ -179,15 +189,26 @@ def _reachable(address: Address) -> Address:
 
 
 @contextlib.contextmanager
-def _locked(data_dir: Path) -> Any:
-    """One `cdn up` per folder; the lock goes with the process, however that ends."""
-    file: IO[str]
-    with (data_dir / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
-            raise Conflict(f"another cdn up uses {data_dir}: stop it, or give this one another --data") from exc
+def _taken(option: str, address: Address) -> Iterator[None]:
+    """Names the option when its address cannot be listened on. Raises Conflict."""
+    try:
         yield
+    except OSError as exc:
+        if exc.errno not in {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES}:
+            raise
+        reason = "is in use" if exc.errno == errno.EADDRINUSE else f"cannot be used ({os.strerror(exc.errno)})"
+        raise Conflict(f"the address {address} {reason}: give another one with {option}") from exc
+
+
+async def _caught_up(edge: EdgeNode) -> None:
+    """Return when the edge has applied the whole journal. Raises Unavailable."""
+    try:
+        async with asyncio.timeout(CATCH_UP_TIMEOUT_S):
+            await edge.follower.wait_caught_up()
+    except TimeoutError as exc:
+        raise Unavailable(
+            f"the edge did not apply the journal within {CATCH_UP_TIMEOUT_S:g} s: {edge.follower.fault}"
+        ) from exc
 
 
 @contextlib.asynccontextmanager
@@ -200,21 +221,17 @@ async def _listening(plane: ControlPlane, address: Address) -> AsyncIterator[int
             await plane.hub.aclose()
 
 
-def _control_settings(settings: EmbeddedSettings, limits: SettingsFile) -> ControlSettings:
-    control = ControlSettings(
-        zone=settings.zone, data_dir=settings.data_dir / "control", public_port=settings.http.port or None
-    )
+def _control_settings(settings: EmbeddedSettings, folder: DataFolder, limits: SettingsFile) -> ControlSettings:
+    control = ControlSettings(zone=settings.zone, data_dir=folder.control, public_port=settings.http.port or None)
     bundle = limits.applied("control.bundle", control.bundle)
     return replace(limits.applied("control", control), bundle=bundle)
 
 
-def _edge_settings(settings: EmbeddedSettings, limits: SettingsFile, control: Address, token: str) -> EdgeSettings:
+def _edge_settings(
+    settings: EmbeddedSettings, folder: DataFolder, limits: SettingsFile, control_url: str, token: str
+) -> EdgeSettings:
     edge = EdgeSettings(
-        node_id=settings.node_id,
-        data_dir=settings.data_dir / "edge",
-        zone=settings.zone,
-        control_url=f"http://{_reachable(control)}",
-        token=token,
+        node_id=settings.node_id, data_dir=folder.edge, zone=settings.zone, control_url=control_url, token=token
     )
     return replace(
         limits.applied("edge", edge),
@@ -226,40 +243,48 @@ def _edge_settings(settings: EmbeddedSettings, limits: SettingsFile, control: Ad
     )
 
 
-async def _require_kept(journal: SqliteJournal, data_dir: Path) -> None:
+async def _require_kept(journal: SqliteJournal, folder: DataFolder) -> None:
     """A token was saved here, so there was a journal: an empty one must not pass for it. Raises Conflict."""
-    token = data_dir / "admin-token"
-    if token.exists() and (await journal.position()).sequence == 0:
+    if folder.token("admin") is not None and (await journal.position()).sequence == 0:
         raise Conflict(
-            f"{data_dir} was in use, but its journal with all sites is gone: restore {data_dir / 'journal.db'}; "
-            f"or remove {token} to begin with none"
+            f"{folder.path} was in use, but its journal with all sites is gone: restore {folder.journal}; "
+            f"or remove {folder.path / 'admin-token'} to begin with none"
         )
 
 
-async def _token(plane: ControlPlane, settings: EmbeddedSettings, scope: str) -> str:
-    """The token saved in the data folder as long as it works, else a new one, saved there for its owner only."""
-    path = settings.data_dir / f"{scope}-token"
-    try:
-        token = path.read_text(encoding="utf-8").strip()
-    except (FileNotFoundError, UnicodeDecodeError):
-        token = ""
-    if token and plane.has_scope(token, scope):
-        return token
-    token = await plane.create_token((scope,), note=f"made by cdn up on {settings.node_id}")
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(token + "\n")
+async def _token(plane: ControlPlane, folder: DataFolder, scope: str, node_id: str) -> str:
+    """The token kept in the data folder as long as it works, else a new one."""
+    token = folder.token(scope)
+    if token is None or not plane.has_scope(token, scope):
+        token = await plane.create_token((scope,), note=f"made by cdn up on {node_id}")
+        folder.keep_token(scope, token)
     return token
 
 
-def _tell_commands(data_dir: Path, control_url: str, admin_token: str) -> None:
-    """Save the control URL where the other commands look. A home that cannot be written costs only that comfort."""
-    (data_dir / "control-url").write_text(control_url + "\n", encoding="utf-8")
+def _tell_commands(here: Config) -> Path | None:
+    """Lead the other commands here; None when they are led to another control plane that still answers.
+
+    A home that cannot be written costs only the comfort.
+    """
     path = config_path(os.environ)
     try:
-        write_config(path, Config(control_url=control_url, token=admin_token))
-    except OSError as exc:
-        _log.warning("%s could not be written (%s): set CDN_CONTROL_URL and CDN_TOKEN yourself", path, exc)
+        saved = read_config(path)
+        if saved is not None and saved.control_url != here.control_url and _answers(saved.control_url):
+            return None
+        write_config(path, here)
+    except (OSError, CdnError) as exc:
+        _log.warning("%s could not be written (%s)", path, exc)
+        return None
+    return path
+
+
+def _answers(control_url: str) -> bool:
+    """Whether a control plane is there now."""
+    try:
+        with urllib.request.urlopen(f"{control_url}/healthz", timeout=ANSWER_TIMEOUT_S) as answer:  # noqa: S310
+            return bool(answer.status == HTTPStatus.OK)
+    except (OSError, ValueError):
+        return False
 
 
 def _raise_descriptor_limit() -> None:

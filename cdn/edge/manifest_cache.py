@@ -13,7 +13,7 @@ from pathlib import Path
 from cdn.errors import CdnError, Unavailable
 from cdn.origin.layout import manifest_key
 from cdn.origin.store import ObjectMissing, ObjectStore
-from cdn.sites.manifest import Manifest, digest_of, parse_manifest
+from cdn.sites.manifest import Manifest, digest_of, load_manifest
 
 MAX_ENTRIES_IN_MEMORY = 1_000_000
 """Files of all manifests held in memory together: at about 500 bytes each this bounds a node to 0.5 GB of them."""
@@ -139,6 +139,6 @@ def _checked(raw: bytes, digest: str) -> Manifest | None:
     if digest_of(raw) != digest:
         return None
     try:
-        return parse_manifest(raw).prepare()
+        return load_manifest(raw).prepare()
     except CdnError:
         return None

@@ -6,7 +6,7 @@ import asyncio
 import os
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,6 @@ from pathlib import Path
 import msgspec
 
 from cdn.errors import InvalidInput
-from cdn.origin.bundle.archive import ArchiveLimits, unpack
 from cdn.origin.bundle.folder import SourceFile, hash_folder, scan_folder
 from cdn.publish.backoff import Backoff
 from cdn.publish.blob import Blob
@@ -69,6 +68,17 @@ class Published:
     seconds: Mapping[str, float]
 
 
+_Source = tuple[int, SourceFile]
+
+
+@dataclass(frozen=True, slots=True)
+class _Hashed:
+    """Entries by path, and what may be done beside the activation: keeping the digests for the next time."""
+
+    entries: Mapping[str, FileEntry]
+    keep: Callable[[], bool] = lambda: True
+
+
 async def publish(
     client: ControlClient, publication: Publication, progress: Progress, backoff: Backoff | None = None
 ) -> Published:
@@ -81,27 +91,33 @@ async def publish(
     async with _source_files(publication.source, progress, timings) as files:
         async with timings.step("hash_s"):
             progress.step(f"hashing {_counted(len(files))}")
-            entries = await asyncio.to_thread(_entries, publication, files, scanned_ns)
-        manifest, blobs = Manifest(entries), _blobs(files, entries)
+            hashed = await asyncio.to_thread(_hash, publication, files, scanned_ns)
+        manifest, sources = Manifest(hashed.entries), _sources(files, hashed.entries)
         async with timings.step("compare_s"):
-            progress.step(f"asking which of {_counted(len(blobs))} are missing")
-            session = await client.open_upload(
-                publication.site, {digest: blob.size_bytes for digest, blob in blobs.items()}
+            progress.step(f"asking which of {_counted(len(sources))} are missing")
+            sizes = {digest: size_bytes for digest, (size_bytes, _) in sources.items()}
+            session, content = await asyncio.gather(
+                client.open_upload(publication.site, sizes),
+                asyncio.to_thread(manifest.to_bytes),
             )
-            missing = _missing_of(session, blobs)
+            missing = _missing_of(session, sources)
         async with timings.step("upload_s"):
             if missing:
-                await _upload(Uploader(client, publication.site, session, blobs, progress=progress, backoff=patience))
+                await _upload(Uploader(client, publication.site, session, missing, progress=progress, backoff=patience))
         async with timings.step("activate_s"):
             progress.step("activating")
-            request = _request(publication, session, manifest)
-            answer = await client.create_deploy(publication.site, request, wait_s=publication.wait_s)
+            answer, _ = await asyncio.gather(
+                client.create_deploy(
+                    publication.site, _request(publication, session, content), wait_s=publication.wait_s
+                ),
+                asyncio.to_thread(hashed.keep),
+            )
     return Published(
         answer=answer,
-        file_count=len(entries),
+        file_count=len(files),
         size_bytes=manifest.total_bytes,
         uploaded_count=len(missing),
-        uploaded_bytes=sum(blob.size_bytes for blob in missing),
+        uploaded_bytes=sum(blob.size_bytes for blob in missing.values()),
         seconds=timings.steps,
     )
 
@@ -125,6 +141,8 @@ async def _source_files(source: Path, progress: Progress, timings: Timings) -> A
 
 
 def _unpack(source: Path, staging: Path) -> list[SourceFile]:
+    from cdn.origin.bundle.archive import ArchiveLimits, unpack
+
     with source.open("rb") as archive:
         return unpack(archive, staging, ArchiveLimits())
 
@@ -135,33 +153,32 @@ def _some(files: Sequence[SourceFile], source: Path) -> Sequence[SourceFile]:
     return files
 
 
-def _entries(publication: Publication, files: Sequence[SourceFile], scanned_ns: int) -> Mapping[str, FileEntry]:
+def _hash(publication: Publication, files: Sequence[SourceFile], scanned_ns: int) -> _Hashed:
     """The entry of each file: as kept when the file has not changed, otherwise from its content."""
     workers = os.cpu_count() or 1
     if publication.digests_dir is None or not publication.source.is_dir():
-        return hash_folder(files, workers)
+        return _Hashed(hash_folder(files, workers))
     digests = KeptDigests(publication.digests_dir, publication.source)
     entries = {} if publication.rehash else digests.entries(files)
     entries |= hash_folder([file for file in files if file.path not in entries], workers)
-    digests.keep(files, entries, scanned_ns)
-    return entries
+    return _Hashed(entries, lambda: digests.keep(files, entries, scanned_ns))
 
 
-def _blobs(files: Sequence[SourceFile], entries: Mapping[str, FileEntry]) -> dict[str, Blob]:
-    """Each distinct content once, with one file that has it."""
-    blobs: dict[str, Blob] = {}
+def _sources(files: Sequence[SourceFile], entries: Mapping[str, FileEntry]) -> dict[str, _Source]:
+    """Each distinct content once: its size, and one file that has it."""
+    sources: dict[str, _Source] = {}
     for file in files:
         entry = entries[file.path]
-        if entry.digest not in blobs:
-            blobs[entry.digest] = Blob(entry.digest, entry.size_bytes, file.file)
-    return blobs
+        sources.setdefault(entry.digest, (entry.size_bytes, file))
+    return sources
 
 
-def _missing_of(session: UploadSession, blobs: Mapping[str, Blob]) -> list[Blob]:
-    unknown = [digest for digest in session.missing if digest not in blobs]
+def _missing_of(session: UploadSession, sources: Mapping[str, _Source]) -> dict[str, Blob]:
+    unknown = [digest for digest in session.missing if digest not in sources]
     if unknown:
         raise InvalidInput(f"control asks for {unknown[0]}, which is not in the bundle: is it the right control plane?")
-    return [blobs[digest] for digest in session.missing]
+    found = ((digest, *sources[digest]) for digest in session.missing)
+    return {digest: Blob(digest, size_bytes, file.file) for digest, size_bytes, file in found}
 
 
 async def _upload(uploader: Uploader) -> None:
@@ -169,10 +186,10 @@ async def _upload(uploader: Uploader) -> None:
         await uploader.run(http)
 
 
-def _request(publication: Publication, session: UploadSession, manifest: Manifest) -> bytes:
+def _request(publication: Publication, session: UploadSession, manifest: bytes) -> bytes:
     request: dict[str, object] = {
         "upload": session.id,
-        "manifest": msgspec.Raw(manifest.to_bytes()),
+        "manifest": msgspec.Raw(manifest),
         "message": publication.message,
     }
     if publication.alias is not None:

@@ -23,6 +23,7 @@ from cdn.sites.manifest import (
     digest_of,
     file_difference,
     iterate_blobs,
+    load_manifest,
     parse_manifest,
 )
 from cdn.sites.path import folded
@@ -294,3 +295,25 @@ def test_ten_thousand_files_are_read_quickly() -> None:
     files = {f"/docs/section-{n % 97}/page-{n}/index.html": entry(n, digest_of(b"%d" % n)) for n in range(10_000)}
     raw = Manifest(files).to_bytes()
     assert best_of(3, lambda: parse_manifest(raw)) < 0.6
+
+
+@given(FILES)
+def test_what_was_written_is_loaded_as_it_was(files: dict[str, FileEntry]) -> None:
+    assert load_manifest(Manifest(files).to_bytes()) == Manifest(files)
+
+
+@pytest.mark.parametrize(
+    ("raw", "word"),
+    [
+        (b'{"files":{},"version":2}', "version 2"),
+        (b"\xff", "not a manifest"),
+        (b"{", "not a manifest"),
+        (b"[]", "not a manifest"),
+        (b'{"version":1,"files":[]}', "not a manifest"),
+        (b'{"version":1,"files":{"/a":{"size_bytes":1}}}', "not a manifest"),
+        (b'{"version":1,"files":{"/a":[]}}', "not a manifest"),
+    ],
+)
+def test_what_is_no_manifest_of_this_version_is_not_loaded(raw: bytes, word: str) -> None:
+    with pytest.raises(InvalidInput, match=word):
+        load_manifest(raw)

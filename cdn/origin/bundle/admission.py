@@ -21,9 +21,14 @@ class SourceFile:
     """
 
     path: str  # "/docs/index.html"
-    file: Path
+    place: str
     size_bytes: int
     stamp: tuple[int, int, int] | None = None
+
+    @property
+    def file(self) -> Path:
+        """Where its content is; made when asked for, since most files of a bundle are never opened by it."""
+        return Path(self.place)
 
 
 def is_ignored(path: str) -> bool:

@@ -32,11 +32,11 @@ def scan_folder(root: Path, limits: BundleLimits = DEFAULT_LIMITS) -> list[Sourc
         raise InvalidInput(f"{root} is not a folder.", field="source")
     admission = Admission(limits)
     found = []
-    for path, file, status in _walk(str(real_root)):
+    for path, place, status in _walk(str(real_root)):
         admission.admit(path)
         admission.admit_bytes(path, status.st_size, status.st_size)
         stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-        found.append(SourceFile(path, Path(file), status.st_size, stamp))
+        found.append(SourceFile(path, place, status.st_size, stamp))
     return sorted(found, key=lambda source: source.path)
 
 
@@ -56,7 +56,7 @@ def _hash_files(files: Sequence[SourceFile]) -> list[tuple[str, FileEntry]]:
 
 def _hash_file(source: SourceFile) -> FileEntry:
     try:
-        descriptor = os.open(source.file, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(source.place, os.O_RDONLY | os.O_CLOEXEC)
         try:
             return _small_entry(descriptor, source.size_bytes) or _entry_of(descriptor)
         finally:

@@ -100,7 +100,7 @@ class Staging:
                 written_bytes += len(piece)
         if written_bytes != size_bytes:
             raise InvalidInput(f"The archive is incomplete: {name!r} has {written_bytes} of its {size_bytes} bytes.")
-        self._files.append(SourceFile(path, file, size_bytes))
+        self._files.append(SourceFile(path, str(file), size_bytes))
 
     def new_file(self) -> Path:
         """A name that is free in the folder."""
