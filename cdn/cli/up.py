@@ -74,12 +74,15 @@ def up(  # noqa: PLR0917 - options
     config: Annotated[
         Path | None, typer.Option("--config", metavar="FILE", help="Limits, see config/limits.toml.")
     ] = None,
+    is_verbose: Annotated[bool, typer.Option("--verbose", help="Log what is usual as well, on stderr.")] = False,
     is_json: Annotated[bool, typer.Option("--json", help="Print one JSON document when ready.")] = False,
 ) -> None:
     """Run control and an edge on this machine until it is stopped (Ctrl-C)."""
     from cdn.cli.embedded import Embedded, EmbeddedSettings, serve
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=logging.INFO if is_verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
     settings = EmbeddedSettings(
         data_dir=(data or default_data_dir()).absolute(),
         control=control,

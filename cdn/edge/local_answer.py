@@ -96,6 +96,19 @@ def unavailable(cache: str, detail: str, text: str, *, status: int = 503, retry_
     )
 
 
+def store_down(cache: str) -> Response:
+    """The store does not answer. What exactly it said is the operator's business, not the visitor's."""
+    return unavailable(
+        cache, "store-down", "This file cannot be had at the moment. Please try again in a little while.", status=502
+    )
+
+
+def store_faulty(cache: str) -> Response:
+    """The store answers, but its copy of this file is damaged or missing."""
+    text = "This file cannot be served: its stored copy is damaged or missing. Deploying the site again mends it."
+    return unavailable(cache, "store-faulty", text, status=502, retry_after_s=60)
+
+
 def printable(text: str) -> str:
     """`text` cut to a length fit for a page, without control characters."""
     return "".join(char if char.isprintable() else "?" for char in text[:200])

@@ -13,6 +13,8 @@ from typing import assert_never
 from cdn.edge import local_answer
 from cdn.edge.clocks import Clocks
 from cdn.edge.counters import NodeCounters
+from cdn.edge.fault_log import FaultLog
+from cdn.edge.fetch import UpstreamDamaged
 from cdn.edge.manifest_cache import ManifestCache, ManifestUnavailable
 from cdn.edge.memory_tier import MemoryTier
 from cdn.edge.prepared import Prepared
@@ -21,7 +23,7 @@ from cdn.edge.response import ContentStream, Response
 from cdn.edge.retained import RetainedFiles
 from cdn.edge.selection import Part, select
 from cdn.edge.site_view import SiteView
-from cdn.edge.storeroom import Found, Storeroom
+from cdn.edge.storeroom import BlobGone, Found, Storeroom
 from cdn.errors import Unavailable
 from cdn.http.cache_status import CacheStatus
 from cdn.http.fields import FieldLines
@@ -67,6 +69,7 @@ class Pipeline:
         clocks: Clocks,
         is_attached: Callable[[], bool],
     ) -> None:
+        self._faults = FaultLog(clocks.monotonic)
         self._cache_name = cache_name
         self._node_id = node_id
         self._view = view
@@ -112,7 +115,9 @@ class Pipeline:
                 route = resolve(manifest, retained, request.target)
         except ManifestUnavailable as exc:
             self._counters.site_failed += 1
-            return local_answer.unavailable(self._cache_name, "no-manifest", f"This site cannot be served now: {exc}")
+            self._faults.tell(f"manifest {site.id}", f"site {site.name}: {exc}")
+            text = "This site cannot be served here at the moment. Please try again in a little while."
+            return local_answer.unavailable(self._cache_name, "no-manifest", text)
         return await self._answer_route(visit, route)
 
     async def _answer_route(self, visit: Visit, route: Route) -> Response:
@@ -131,10 +136,14 @@ class Pipeline:
         try:
             found = await self._storeroom.find(visit.site, route.path, route.entry, representation)
             return await self._respond(visit, route, representation, found)
+        except (BlobGone, UpstreamDamaged) as exc:
+            self._counters.upstream_failed += 1
+            self._faults.tell(f"faulty {visit.site.id} {route.path}", f"site {visit.site.name}: {exc}")
+            return local_answer.store_faulty(self._cache_name)
         except Unavailable as exc:
             self._counters.upstream_failed += 1
-            text = f"The store behind this site does not answer now, and nothing stored may stand in: {exc}"
-            return local_answer.unavailable(self._cache_name, "store", text, status=502)
+            self._faults.tell(f"down {visit.site.id}", f"site {visit.site.name}, {route.path}: {exc}")
+            return local_answer.store_down(self._cache_name)
 
     async def _respond(self, visit: Visit, route: FileRoute, representation: Representation, found: Found) -> Response:
         selected = select(visit.request, representation, route.entry.size_bytes, self._clocks.wall())
