@@ -101,7 +101,7 @@ def test_the_store_stops_and_comes_back(store: StoreServer, cdn: RunningCdn) -> 
             assert_store_problem(deploying.result())
             for refused in (purged.result(), cold.result(), forbidden.result()):
                 assert refused.status == 502, refused
-                assert "store" in refused.content.decode()
+                assert "detail=store-down" in refused.cache_status
                 assert refused.fields["cache-control"] == "no-store"
                 assert "retry-after" in refused.fields
             assert (soft.result().status, soft.result().content) == (200, b"home")
