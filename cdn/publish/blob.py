@@ -17,17 +17,21 @@ SMALL_BYTES = 1024 * 1024
 class FileChanged(InvalidInput):
     """A file is no longer what it was when it was hashed. Nothing of the deploy was activated."""
 
-    def __init__(self, file: Path) -> None:
-        super().__init__(f"{file} changed while it was being uploaded: let the build finish, then deploy again")
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} changed while it was being uploaded: let the build finish, then deploy again")
 
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A digest (SHA-256, lower-case hex), its size, and one file that had these bytes when it was hashed."""
+    """A digest (SHA-256, lower-case hex), its size, and one file that had these bytes when it was hashed.
+
+    `path` is the file's path in the bundle, by which people know it.
+    """
 
     digest: str
     size_bytes: int
     file: Path
+    path: str
 
     @property
     def is_small(self) -> bool:
@@ -39,9 +43,9 @@ class Blob:
         try:
             content = self.file.read_bytes()
         except OSError as exc:
-            raise FileChanged(self.file) from exc
+            raise FileChanged(self.path) from exc
         if len(content) != self.size_bytes:
-            raise FileChanged(self.file)
+            raise FileChanged(self.path)
         return content
 
     def open_stream(self) -> BlobStream:
@@ -49,7 +53,7 @@ class Blob:
         try:
             return BlobStream(self, self.file.open("rb"))
         except OSError as exc:
-            raise FileChanged(self.file) from exc
+            raise FileChanged(self.path) from exc
 
     def has_changed(self) -> bool:
         """Whether the file holds other bytes by now (reads all of it)."""
@@ -84,7 +88,7 @@ class BlobStream:
         piece = await asyncio.to_thread(self._read)
         self._left_bytes -= len(piece)
         if self._left_bytes < 0 or (not piece and self._left_bytes > 0):
-            raise FileChanged(self._blob.file)
+            raise FileChanged(self._blob.path)
         if not piece:
             raise StopAsyncIteration
         return piece
@@ -93,4 +97,4 @@ class BlobStream:
         try:
             return self._file.read(SMALL_BYTES)
         except OSError as exc:
-            raise FileChanged(self._blob.file) from exc
+            raise FileChanged(self._blob.path) from exc

@@ -17,8 +17,9 @@ from yarl import URL
 
 from cdn.errors import InvalidInput, Unavailable
 from cdn.publish.backoff import Backoff
-from cdn.publish.endpoint import Endpoint
+from cdn.publish.endpoint import ControlUnreachable, Endpoint, NotControl
 from cdn.publish.problem import error_from_answer
+from cdn.sites.name import PRODUCTION
 
 Document = dict[str, Any]
 """One JSON document of control, as it came."""
@@ -128,9 +129,14 @@ class ControlClient:
         return await self._call("GET", _site(site, "deploys"))
 
     async def roll_back(self, site: str, *, to: str | None, alias: str | None, wait_s: float) -> Document:
-        """Activates the deploy `to`, or the one that was active before the present one."""
-        content = _present({"to": to, "alias": alias})
-        return await self._call("POST", _site(site, "rollback"), content=content, wait_s=wait_s)
+        """Activates the deploy `to` on an alias (None: production), or the one that was active there before.
+
+        `to` may be any deploy of the site: one that was made for a preview is promoted by it.
+        """
+        if to is not None:
+            content = {"alias": PRODUCTION if alias is None else alias}
+            return await self._call("POST", _site(site, "deploys", to, "activate"), content=content, wait_s=wait_s)
+        return await self._call("POST", _site(site, "rollback"), content=_present({"alias": alias}), wait_s=wait_s)
 
     # domains
 
@@ -220,11 +226,11 @@ class ControlClient:
             ) as response:
                 answer = await _read_bounded(response)
         except TimeoutError as exc:
-            raise Unavailable(f"control at {self.endpoint.url} did not answer in time") from exc
+            raise ControlUnreachable(f"control at {self.endpoint.url} did not answer in time") from exc
         except (aiohttp.ClientError, OSError) as exc:
-            raise Unavailable(f"control at {self.endpoint.url} cannot be reached: {_cause(exc)}") from exc
+            raise ControlUnreachable(f"control at {self.endpoint.url} cannot be reached: {_cause(exc)}") from exc
         if 300 <= response.status < 400:
-            raise InvalidInput(
+            raise NotControl(
                 f"control at {self.endpoint.url} redirects elsewhere: set CDN_CONTROL_URL to its own address"
             )
         if response.status >= 400:
@@ -262,7 +268,7 @@ def _document(content: bytes) -> Document:
     try:
         return msgspec.json.decode(content, type=Document)
     except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
-        raise InvalidInput("the answer is not JSON of control: does CDN_CONTROL_URL name a control plane?") from exc
+        raise NotControl("the answer is not JSON of control: does CDN_CONTROL_URL name a control plane?") from exc
 
 
 def _fit(answer: Document, shape: type[_Shape]) -> _Shape:

@@ -19,9 +19,13 @@ from cdn.publish.backoff import Backoff
 from cdn.publish.blob import Blob
 from cdn.publish.client import ControlClient, Document, UploadSession
 from cdn.publish.kept_digests import KeptDigests
+from cdn.publish.notice import warnings_about
 from cdn.publish.progress import Progress
 from cdn.publish.upload import Uploader, store_connections
 from cdn.sites.manifest import BundleLimits, FileEntry, Manifest
+
+MANY_FILES = 1000
+"""From here on hashing and comparing take time enough to be told as steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,10 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What became of it. `answer` is what control says: the deploy, its URL, the receipt."""
+    """What became of it. `answer` is what control says: the deploy, its URL, the receipt.
+
+    `warnings`: sentences about the bundle. `left_out`: names of files and folders that no bundle takes (`.git`).
+    """
 
     answer: Document
     file_count: int
@@ -66,6 +73,8 @@ class Published:
     uploaded_count: int
     uploaded_bytes: int
     seconds: Mapping[str, float]
+    warnings: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 _Source = tuple[int, SourceFile]
@@ -88,13 +97,17 @@ async def publish(
     last step nothing visible has changed, and a second run sends only what is still missing.
     """
     patience, timings, scanned_ns = backoff or Backoff(), Timings(), time.time_ns()
-    async with _source_files(publication.source, progress, timings) as files:
+    left_out: set[str] = set()
+    async with _source_files(publication.source, progress, timings, left_out) as files:
+        warnings = _tell(files, left_out, progress)
         async with timings.step("hash_s"):
-            progress.step(f"hashing {_counted(len(files))}")
+            if len(files) >= MANY_FILES:
+                progress.step(f"hashing {len(files)} files")
             hashed = await asyncio.to_thread(_hash, publication, files, scanned_ns)
         manifest, sources = Manifest(hashed.entries), _sources(files, hashed.entries)
         async with timings.step("compare_s"):
-            progress.step(f"asking which of {_counted(len(sources))} are missing")
+            if len(files) >= MANY_FILES:
+                progress.step(f"asking which of {len(sources)} contents are missing")
             sizes = {digest: size_bytes for digest, (size_bytes, _) in sources.items()}
             session, content = await asyncio.gather(
                 client.open_upload(publication.site, sizes),
@@ -119,16 +132,20 @@ async def publish(
         uploaded_count=len(missing),
         uploaded_bytes=sum(blob.size_bytes for blob in missing.values()),
         seconds=timings.steps,
+        warnings=warnings,
+        left_out=tuple(sorted(left_out)),
     )
 
 
 @asynccontextmanager
-async def _source_files(source: Path, progress: Progress, timings: Timings) -> AsyncIterator[Sequence[SourceFile]]:
+async def _source_files(
+    source: Path, progress: Progress, timings: Timings, left_out: set[str]
+) -> AsyncIterator[Sequence[SourceFile]]:
     """The bundle's files; those of an archive stay unpacked as long as the context."""
     if source.is_dir():
         async with timings.step("scan_s"):
             progress.step(f"scanning {source}")
-            files = await asyncio.to_thread(scan_folder, source, BundleLimits())
+            files = await asyncio.to_thread(scan_folder, source, BundleLimits(), left_out)
         yield _some(files, source)
     elif source.is_file():
         with tempfile.TemporaryDirectory(prefix="cdn-bundle-") as staging:
@@ -136,21 +153,39 @@ async def _source_files(source: Path, progress: Progress, timings: Timings) -> A
                 progress.step(f"unpacking {source}")
                 files = await asyncio.to_thread(_unpack, source, Path(staging))
             yield _some(files, source)
+    elif source.exists():
+        raise InvalidInput(f"{source} is neither a folder nor an archive", field="source")
     else:
-        raise InvalidInput(f"{source} is neither a folder nor an archive that can be read", field="source")
+        raise InvalidInput(f"there is no file or folder {source}", field="source")
 
 
 def _unpack(source: Path, staging: Path) -> list[SourceFile]:
     from cdn.origin.bundle.archive import ArchiveLimits, unpack
 
-    with source.open("rb") as archive:
-        return unpack(archive, staging, ArchiveLimits())
+    try:
+        with source.open("rb") as archive:
+            return unpack(archive, staging, ArchiveLimits())
+    except OSError as exc:
+        raise InvalidInput(f"{source} cannot be read: {exc.strerror or exc}", field="source") from exc
+    except InvalidInput as exc:
+        exc.message = f"{source}: {exc.message}"
+        raise
 
 
 def _some(files: Sequence[SourceFile], source: Path) -> Sequence[SourceFile]:
     if not files:
         raise InvalidInput(f"{source} holds no files: name the folder that the build wrote", field="source")
     return files
+
+
+def _tell(files: Sequence[SourceFile], left_out: set[str], progress: Progress) -> tuple[str, ...]:
+    """What is worth a warning, said before anything is uploaded."""
+    warnings = warnings_about({file.path: None for file in files})
+    for warning in warnings:
+        progress.notice(f"warning: {warning}")
+    if left_out:
+        progress.notice(f"left out: {', '.join(sorted(left_out))}")
+    return warnings
 
 
 def _hash(publication: Publication, files: Sequence[SourceFile], scanned_ns: int) -> _Hashed:
@@ -178,7 +213,7 @@ def _missing_of(session: UploadSession, sources: Mapping[str, _Source]) -> dict[
     if unknown:
         raise InvalidInput(f"control asks for {unknown[0]}, which is not in the bundle: is it the right control plane?")
     found = ((digest, *sources[digest]) for digest in session.missing)
-    return {digest: Blob(digest, size_bytes, file.file) for digest, size_bytes, file in found}
+    return {digest: Blob(digest, size_bytes, file.file, file.path) for digest, size_bytes, file in found}
 
 
 async def _upload(uploader: Uploader) -> None:
@@ -197,7 +232,3 @@ def _request(publication: Publication, session: UploadSession, manifest: bytes) 
     if publication.author is not None:
         request["author"] = publication.author
     return msgspec.json.encode(request)
-
-
-def _counted(count: int) -> str:
-    return "1 file" if count == 1 else f"{count} files"

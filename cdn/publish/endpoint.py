@@ -6,9 +6,17 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from cdn import __version__
-from cdn.errors import InvalidInput
+from cdn.errors import InvalidInput, Unavailable
 
 USER_AGENT = f"cdn/{__version__}"
+
+
+class ControlUnreachable(Unavailable):
+    """No connection to control, or none that lasted until it answered."""
+
+
+class NotControl(InvalidInput):
+    """Something answers where control should be, and it is not control."""
 
 
 @dataclass(frozen=True, slots=True)

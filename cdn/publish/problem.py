@@ -17,6 +17,7 @@ from cdn.errors import (
     Unavailable,
     Unprocessable,
 )
+from cdn.publish.endpoint import NotControl
 
 MAX_DETAILS = 1000
 """Lines kept from a problem document: enough to fix a bundle by, too few to fill a memory."""
@@ -28,6 +29,8 @@ def error_from_answer(status: int, content: bytes) -> CdnError:
     An answer that is not a problem document (a proxy's page, an empty one) becomes a sentence with its status.
     """
     document = _document(content)
+    if not document and status in (404, 405, 501):
+        return NotControl(f"what answered with status {status} is no control plane: set CDN_CONTROL_URL to one")
     message = _sentence(status, document)
     field = document["field"] if isinstance(document.get("field"), str) else None
     details = _details(document)

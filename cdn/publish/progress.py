@@ -12,6 +12,10 @@ class Progress(Protocol):
         """A step begins, in words."""
         ...
 
+    def notice(self, sentence: str) -> None:
+        """Something that the person should know about the bundle."""
+        ...
+
     def uploading(self, file_count: int, size_bytes: int) -> None:
         """So much is going to be uploaded."""
         ...
@@ -29,6 +33,9 @@ class Silence:
     """Progress that nobody watches."""
 
     def step(self, sentence: str) -> None:
+        """Nothing is said."""
+
+    def notice(self, sentence: str) -> None:
         """Nothing is said."""
 
     def uploading(self, file_count: int, size_bytes: int) -> None:

@@ -114,19 +114,19 @@ class Uploader:
             except FileChanged:
                 raise
             except TimeoutError as exc:
-                error: CdnError = Unavailable(f"{blob.file} got no answer in time")
+                error: CdnError = Unavailable(f"{blob.path} got no answer in time")
                 error.__cause__ = exc
             except (aiohttp.ClientError, OSError) as exc:
                 if isinstance(exc.__cause__, FileChanged):
                     raise exc.__cause__ from exc
-                error = Unavailable(f"{blob.file} could not be sent: {exc or type(exc).__name__}")
+                error = Unavailable(f"{blob.path} could not be sent: {exc or type(exc).__name__}")
                 error.__cause__ = exc
             else:
                 if refused is None:
                     return
                 if not self._may_pass_later(refused):
                     raise await self._explain(blob, refused)
-                error = Unavailable(f"{blob.file} was refused with status {refused.status}{_reason(refused)}")
+                error = Unavailable(f"{blob.path} was refused: {self._said(refused)}")
                 self._urls.discard(blob.digest)
             failures += 1
             if failures >= self._backoff.attempts:
@@ -154,12 +154,18 @@ class Uploader:
             return True
         return self._session.direct and (refused.status == 403 or b"RequestTimeout" in refused.content)
 
+    def _said(self, refused: _Refused) -> str:
+        """The reason in words: control's own, or what the store's status and error document give."""
+        if self._session.direct:
+            return f"the store answered with status {refused.status}{_reason(refused)}"
+        return error_from_answer(refused.status, refused.content).message
+
     async def _explain(self, blob: Blob, refused: _Refused) -> CdnError:
         if await asyncio.to_thread(blob.has_changed):
-            return FileChanged(blob.file)
+            return FileChanged(blob.path)
         if not self._session.direct:
             return error_from_answer(refused.status, refused.content)
-        return UploadRefused(f"the store refused {blob.file} with status {refused.status}{_reason(refused)}")
+        return UploadRefused(f"the store refused {blob.path} with status {refused.status}{_reason(refused)}")
 
 
 class _Urls:

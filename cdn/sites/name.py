@@ -21,7 +21,7 @@ _SEPARATOR = "--"
 
 def check_site_name(text: str) -> str:
     """The name, when it can be a site's. Raises InvalidInput."""
-    return _check(text, "site name", "name")
+    return _check(text, "a site name", "name")
 
 
 def check_alias(text: str) -> str:
@@ -33,7 +33,7 @@ def check_alias(text: str) -> str:
         raise InvalidInput(
             '"xn" cannot be an alias: browsers read xn--SITE as an encoded name; choose another', field="alias"
         )
-    return _check(text, "alias", "alias")
+    return _check(text, "an alias", "alias")
 
 
 def check_pair(alias: str, site: str) -> None:
@@ -60,10 +60,12 @@ def split_label(label: str) -> tuple[str, str]:
 
 def _check(text: str, what: str, field: str) -> str:
     if len(text) > MAX_NAME_OCTETS:
-        raise InvalidInput(f"the {what} has {len(text)} letters, at most {MAX_NAME_OCTETS} are allowed", field=field)
+        raise InvalidInput(
+            f"{what} has at most {MAX_NAME_OCTETS} letters, and this one has {len(text)}: choose a shorter", field=field
+        )
     if _NAME.fullmatch(text) is None:
         raise InvalidInput(
-            f'"{text}" cannot be a {what}: use lower-case letters, digits and single hyphens, with a letter '
+            f'"{text}" cannot be {what}: use lower-case letters, digits and single hyphens, with a letter '
             "or digit at both ends",
             field=field,
         )

@@ -15,6 +15,7 @@ from cdn.errors import (
     Unavailable,
     Unprocessable,
 )
+from cdn.publish.endpoint import NotControl
 from cdn.publish.problem import MAX_DETAILS, error_from_answer
 
 
@@ -64,3 +65,10 @@ def test_details_are_bounded() -> None:
     error = error_from_answer(400, content)
     assert isinstance(error, InvalidInput)
     assert len(error.details) == MAX_DETAILS
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+def test_what_knows_nothing_of_control_is_said_to_be_something_else(status: int) -> None:
+    error = error_from_answer(status, b"<html>Not Found</html>")
+    assert isinstance(error, NotControl)
+    assert f"status {status} is no control plane" in error.message

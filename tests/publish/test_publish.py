@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+import re
 import tarfile
 import zipfile
 from collections.abc import AsyncIterator, Sequence
@@ -184,9 +186,27 @@ async def test_a_hostile_archive_is_refused_by_name_and_sends_nothing(
 async def test_what_cannot_be_a_bundle_is_a_sentence(publisher: Publisher, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text").write_text("hello")
-    for source, sentence in (("none", "neither a folder"), ("empty", "holds no files"), ("text", "no archive")):
-        with pytest.raises(InvalidInput, match=sentence):
+    os.mkfifo(tmp_path / "pipe")
+    for source, sentence in (
+        ("none", "there is no file or folder .*none"),
+        ("empty", "holds no files"),
+        ("text", "text: This is no archive"),
+        ("pipe", "pipe is neither a folder nor an archive"),
+    ):
+        with pytest.raises(InvalidInput) as caught:
             await publisher(tmp_path / source)
+        assert re.search(sentence, caught.value.message)
+
+
+async def test_what_becomes_public_and_what_is_left_out_is_said(publisher: Publisher, tmp_path: Path) -> None:
+    names = ("dist/index.html", ".env", ".git/config", ".well-known/security.txt", "a/.DS_Store")
+    published = await publisher(write_files(tmp_path / "site", dict.fromkeys(names, b"x")))
+    assert published.file_count == 3
+    assert published.left_out == (".DS_Store", ".git")
+    assert published.warnings == (
+        "hidden files become public: /.env",
+        "there is no index.html at the top, so / answers 404; is 'dist' in it the folder to deploy?",
+    )
 
 
 async def test_an_unknown_site_is_a_sentence(publisher: Publisher, tmp_path: Path) -> None:

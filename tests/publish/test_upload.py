@@ -87,6 +87,9 @@ class Recorded:
     def step(self, sentence: str) -> None:
         raise AssertionError(sentence)
 
+    def notice(self, sentence: str) -> None:
+        raise AssertionError(sentence)
+
     def uploading(self, file_count: int, size_bytes: int) -> None:
         self.total = (file_count, size_bytes)
 
@@ -109,7 +112,7 @@ def blobs_of(folder: Path, *contents: bytes) -> list[Blob]:
     for number, content in enumerate(contents):
         file = folder / f"file-{number}"
         file.write_bytes(content)
-        blobs.append(Blob(hashlib.sha256(content).hexdigest(), len(content), file))
+        blobs.append(Blob(hashlib.sha256(content).hexdigest(), len(content), file, f"/{file.name}"))
     return blobs
 
 
@@ -180,9 +183,16 @@ async def test_a_broken_connection_is_tried_again(store: Store, tmp_path: Path) 
 async def test_tries_end_with_the_files_name(store: Store, tmp_path: Path) -> None:
     blobs = blobs_of(tmp_path, b"one")
     store.faults = {blobs[0].digest: [(503, "<Code>SlowDown</Code>")] * 9}
-    with pytest.raises(Unavailable, match=r"file-0 was refused with status 503 \(SlowDown\)"):
+    with pytest.raises(Unavailable, match=r"^/file-0 was refused: the store answered with status 503 \(SlowDown\)"):
         await upload(store, blobs)
     assert store.puts[blobs[0].digest] == QUICK.attempts
+
+
+async def test_a_control_without_room_says_so_with_the_files_name(store: Store, tmp_path: Path) -> None:
+    blobs = blobs_of(tmp_path, b"one")
+    store.faults = {blobs[0].digest: [(503, '{"detail": "The disk is full."}')] * 9}
+    with pytest.raises(Unavailable, match=r"^/file-0 was refused: The disk is full\.$"):
+        await upload(store, blobs, is_direct=False)
 
 
 async def test_an_expired_url_is_asked_for_again(store: Store, tmp_path: Path) -> None:
@@ -211,7 +221,7 @@ async def test_controls_own_refusal_comes_through(store: Store, tmp_path: Path) 
 async def test_same_size_other_bytes_is_a_changed_file(store: Store, tmp_path: Path, is_direct: bool) -> None:
     blobs = blobs_of(tmp_path, b"one")
     blobs[0].file.write_bytes(b"two")
-    with pytest.raises(FileChanged, match="file-0 changed while it was being uploaded"):
+    with pytest.raises(FileChanged, match=r"^/file-0 changed while it was being uploaded"):
         await upload(store, blobs, is_direct=is_direct)
 
 

@@ -20,8 +20,10 @@ FILES_PER_TURN = 32
 """Files that a thread hashes in one go: handing over a single small one would cost more than hashing it."""
 
 
-def scan_folder(root: Path, limits: BundleLimits = DEFAULT_LIMITS) -> list[SourceFile]:
-    """Every file below a folder, sorted by path, but for `.git` and `.DS_Store` anywhere.
+def scan_folder(
+    root: Path, limits: BundleLimits = DEFAULT_LIMITS, left_out: set[str] | None = None
+) -> list[SourceFile]:
+    """Every file below a folder, sorted by path, but for `.git` and `.DS_Store` anywhere: `left_out` collects those.
 
     Links count as what they point to when that lies in the folder. Raises InvalidInput, naming the file, for links that
     are broken, point outside or to a folder around them, for devices and pipes, and for names that cannot be a path or
@@ -32,7 +34,7 @@ def scan_folder(root: Path, limits: BundleLimits = DEFAULT_LIMITS) -> list[Sourc
         raise InvalidInput(f"{root} is not a folder.", field="source")
     admission = Admission(limits)
     found = []
-    for path, place, status in _walk(str(real_root)):
+    for path, place, status in _walk(str(real_root), set() if left_out is None else left_out):
         admission.admit(path)
         admission.admit_bytes(path, status.st_size, status.st_size)
         stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
@@ -79,7 +81,7 @@ def _entry_of(descriptor: int) -> FileEntry:
         return digest_content(file)
 
 
-def _walk(root: str) -> Iterator[tuple[str, str, os.stat_result]]:
+def _walk(root: str, left_out: set[str]) -> Iterator[tuple[str, str, os.stat_result]]:
     """Path in the bundle, place and facts of every file below a folder, in no order."""
     around: tuple[str, ...] = (root,)  # the real places of a folder and of those it lies in, the root first
     waiting = [(root, "", around)]
@@ -87,6 +89,7 @@ def _walk(root: str) -> Iterator[tuple[str, str, os.stat_result]]:
         folder, path, around = waiting.pop()
         for entry in _listed(folder):
             if entry.name in IGNORED_NAMES:
+                left_out.add(entry.name)
                 continue
             inner = f"{path}/{entry.name}"
             if is_link := entry.is_symlink():
