@@ -16,6 +16,7 @@ from cdn.journal.record import Audience
 from cdn.journal.wire import (
     SNAPSHOT_FRAME_BYTES,
     Applied,
+    BlobFault,
     Explain,
     Explained,
     FromControl,
@@ -136,7 +137,9 @@ class FollowConnection:
                 record_version=max(hello.record_versions, default=0),
             )
             self._is_let_in = True
-            await self._send(Welcome(end, self._hub.heartbeat_s, self._hub.lease_s))
+            await self._send(
+                Welcome(end, self._hub.heartbeat_s, self._hub.lease_s, hears_blob_faults=self._hub.hears_blob_faults)
+            )
             feed = asyncio.create_task(self._feed(start), name=f"feed-{hello.node_id}")
             await self._listen(feed)
         finally:
@@ -219,6 +222,8 @@ class FollowConnection:
             case Stopped():
                 _log.error("node %s stopped following: %s", self._node_id, message.reason)
                 directory.stopped(self._node_id, message.reason)
+            case BlobFault():
+                self._hub.heed_blob_fault(self._node_id, message)
             case Leaving():
                 self._has_left = True
             case Hello():

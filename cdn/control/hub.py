@@ -14,7 +14,7 @@ from cdn.errors import NotFound, Unauthorized, Unavailable
 from cdn.journal.journal import Journal, Trimmed
 from cdn.journal.record import EDGE_AUDIENCES, Audience
 from cdn.journal.snapshot import Snapshot, encode
-from cdn.journal.wire import MAX_NODE_MESSAGE_BYTES
+from cdn.journal.wire import MAX_NODE_MESSAGE_BYTES, BlobFault
 
 HEARTBEAT_S = 2.0
 """How often a node says that it is there: several times within a lease, so that one lost answer costs nothing."""
@@ -30,6 +30,10 @@ MAX_SNAPSHOT_LAG = 2_000
 
 SnapshotSource = Callable[[frozenset[Audience]], Snapshot]
 """Makes a snapshot of what these audiences may read, at the position where the folds stand now."""
+
+
+Suspect = Callable[[str, str, str], None]
+"""Told of node, site and digest when a node says that the store's copy of a blob is damaged or gone. Does not wait."""
 
 
 class FollowHub:
@@ -48,8 +52,10 @@ class FollowHub:
         *,
         heartbeat_s: float = HEARTBEAT_S,
         lease_s: float = LEASE_S,
+        suspect: Suspect | None = None,
     ) -> None:
         self.journal = journal
+        self._suspect = suspect
         self.directory = directory
         self.heartbeat_s = heartbeat_s
         self.lease_s = lease_s
@@ -99,6 +105,11 @@ class FollowHub:
             raise Unavailable(f"node {node_id} is not connected")
         return await connection.explain(host, target, timeout_s)
 
+    @property
+    def hears_blob_faults(self) -> bool:
+        """Whether somebody looks into what nodes say of blobs."""
+        return self._suspect is not None
+
     async def aclose(self) -> None:
         """Close every connection; the nodes come back when control does."""
         self._is_closing = True
@@ -115,6 +126,11 @@ class FollowHub:
     def is_current(self, node_id: str, connection: FollowConnection) -> bool:
         """Whether no later connection of the same node took its place."""
         return self._by_node.get(node_id) is connection
+
+    def heed_blob_fault(self, node_id: str, fault: BlobFault) -> None:
+        """Hand on what a node says of a blob."""
+        if self._suspect is not None:
+            self._suspect(node_id, fault.site_id, fault.digest)
 
     def leave(self, node_id: str, connection: FollowConnection) -> bool:
         """The connection has ended; whether it was the node's current one."""

@@ -13,6 +13,7 @@ from aiohttp import web
 from cdn.control.app import application_of
 from cdn.control.archive_intake import ArchiveIntake
 from cdn.control.auth import Authenticator
+from cdn.control.blob_repair import BlobRepair
 from cdn.control.hub import HEARTBEAT_S, LEASE_S, FollowHub
 from cdn.control.node_directory import NodeDirectory
 from cdn.control.proofs import Proofs
@@ -56,6 +57,14 @@ class ControlPlane:
         self.state = ControlState(journal, (catalog_fold, floors, tokens))
         self.snapshots = SnapshotKeeper(settings, self.state, floors, store)
         authenticator = Authenticator(tokens, clock)
+        proofs, sessions = Proofs(store, settings.max_proven_digests), UploadSessions(settings, clock)
+        self._repair = BlobRepair(
+            store,
+            proofs,
+            sessions,
+            lambda site_id: catalog_fold.catalog.site(site_id) is not None,
+            monotonic=monotonic,
+        )
         self.hub = FollowHub(
             journal,
             self.snapshots.take,
@@ -63,6 +72,7 @@ class ControlPlane:
             authenticator.is_node,
             heartbeat_s=heartbeat_s,
             lease_s=lease_s,
+            suspect=self._repair.suspect,
         )
         self.services = Services(
             settings=settings,
@@ -72,8 +82,9 @@ class ControlPlane:
             store=store,
             directory=directory,
             hub=self.hub,
-            proofs=Proofs(store, settings.max_proven_digests),
-            sessions=UploadSessions(settings, clock),
+            proofs=proofs,
+            sessions=sessions,
+            repair=self._repair,
             authenticator=authenticator,
             manifests=Turns(
                 settings.max_concurrent_manifests,
@@ -97,6 +108,7 @@ class ControlPlane:
         self._settings.staging_dir.mkdir(parents=True)
         await self.state.start(await self.snapshots.load())
         self.snapshots.start()
+        self._repair.start()
         self._probing = asyncio.create_task(self._probe_store(), name="control-store-probe")
 
     def application(self) -> web.Application:
@@ -118,6 +130,7 @@ class ControlPlane:
             self._probing.cancel()
             await asyncio.gather(self._probing, return_exceptions=True)
         await self.hub.aclose()
+        await self._repair.aclose()
         await self.snapshots.aclose()
         await self.state.aclose()
 

@@ -28,6 +28,7 @@ class Proofs:
         self._max_digests = max_digests
         self._sites: OrderedDict[str, dict[bytes, int]] = OrderedDict()
         self._count = 0
+        self._under_way: dict[object, tuple[str, set[str]]] = {}
         self._heads = asyncio.Semaphore(CONCURRENT_HEADS)
 
     def __len__(self) -> int:
@@ -41,7 +42,7 @@ class Proofs:
         unknown = wanted - sizes.keys()
         if not unknown:
             return sizes
-        found = await self._look_up(site_id, unknown)
+        found = await self._look_up_unforgotten(site_id, unknown)
         self._remember(site_id, found)
         return sizes | found
 
@@ -49,9 +50,31 @@ class Proofs:
         """The site has just proved this digest."""
         self._remember(site_id, {digest: size_bytes})
 
+    def forget(self, site_id: str, digest: str) -> bool:
+        """The object is gone: the next question asks the store. Whether it was remembered.
+
+        A look at the store that is under way may have seen the object before it went: it forgets it too.
+        """
+        for looked_at, forgotten in self._under_way.values():
+            if looked_at == site_id:
+                forgotten.add(digest)
+        known = self._sites.get(site_id, {})
+        is_known = known.pop(bytes.fromhex(digest), None) is not None
+        self._count -= is_known
+        return is_known
+
     def forget_site(self, site_id: str) -> None:
         """The site is gone."""
         self._count -= len(self._sites.pop(site_id, {}))
+
+    async def _look_up_unforgotten(self, site_id: str, digests: set[str]) -> dict[str, int]:
+        look, forgotten = object(), set[str]()
+        self._under_way[look] = (site_id, forgotten)
+        try:
+            found = await self._look_up(site_id, digests)
+        finally:
+            del self._under_way[look]
+        return {digest: size_bytes for digest, size_bytes in found.items() if digest not in forgotten}
 
     async def _look_up(self, site_id: str, digests: set[str]) -> dict[str, int]:
         if len(digests) <= HEAD_AT_MOST:

@@ -247,10 +247,13 @@ class NodeStatus(_Content, frozen=True):
 
 
 class Status(_Content, frozen=True):
+    """`counters` are control's own; empty for tokens without the scope admin."""
+
     program: str
     position: PositionView
     sites: int
     nodes: tuple[NodeStatus, ...]
+    counters: dict[str, int]
 
 
 class NodeExplanation(_Content, frozen=True):

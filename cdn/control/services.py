@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from cdn.control.auth import Authenticator
+from cdn.control.blob_repair import BlobRepair
 from cdn.control.hub import FollowHub
 from cdn.control.node_directory import NodeDirectory
 from cdn.control.proofs import Proofs
@@ -39,6 +40,7 @@ class Services:
     hub: FollowHub
     proofs: Proofs
     sessions: UploadSessions
+    repair: BlobRepair
     authenticator: Authenticator
     manifests: Turns
     """Who may send the names of all files of a large bundle now; see `room_for_manifest`."""

@@ -33,11 +33,12 @@ class StatusApi:
         return json_response(Health("ok"))
 
     async def status(self, call: Call) -> web.Response:
-        """How every node is. What they counted is the traffic of all sites together, so only the admin sees it (I7)."""
+        """How every node is. What it and they counted is of all sites together, so only the admin sees it (I7)."""
         services = self._services
         nodes = tuple(self._node(node, with_counters=call.caller.is_admin) for node in services.directory.nodes())
         sites = sum(call.caller.may(Verb.READ, site.name) for site in services.catalog.sites())
-        return json_response(Status(__version__, position_view(services.state.position), sites, nodes))
+        counters = {**services.hub.counters, **services.repair.counters} if call.caller.is_admin else {}
+        return json_response(Status(__version__, position_view(services.state.position), sites, nodes, counters))
 
     async def explain(self, call: Call) -> web.Response:
         services = self._services

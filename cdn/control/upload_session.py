@@ -81,6 +81,12 @@ class UploadSessions:
         if session is not None:
             self._digests -= len(session.blobs)
 
+    def forget(self, site_id: str, digest: str) -> None:
+        """The object is gone: no session of the site counts it as proven any more."""
+        for session in self._sessions.values():
+            if session.site_id == site_id:
+                session.proven.pop(digest, None)
+
     def close_site(self, site_id: str) -> None:
         """The site is gone."""
         for session in [each for each in self._sessions.values() if each.site_id == site_id]:

@@ -71,6 +71,8 @@ class Explainer:
         stored = await self._disk.find(key)
         required = self._storeroom.required(wanted, stored)
         decision = self._storeroom.decide(wanted, stored)
+        is_content_here = stored is not None and await self._disk.read_chunk(stored, 0) is not None
+        said = _said(decision, is_content_here=is_content_here)
         rule = "file of a former deploy" if route.is_retained else "fallback" if route.status == 404 else "file"
         return {
             "rule": rule,
@@ -79,13 +81,16 @@ class Explainer:
             "tags": list(representation.tags),
             "floors": {"hard": required.hard, "soft": required.soft},
             "admitted": str(stored.admitted) if stored is not None else None,
-            "decision": _said(decision),
-            "answer": f"{route.status}: {_said(decision)}",
+            "content": "here" if is_content_here else "not here",
+            "decision": said,
+            "answer": f"{route.status}: {said}" if is_content_here else f"{route.status} if the store has it: {said}",
         }
 
 
-def _said(decision: Decision) -> str:
+def _said(decision: Decision, *, is_content_here: bool) -> str:
     match decision:
+        case Serve() | ServeStale() if not is_content_here:
+            return "a response is stored, but its content is not here and has to be fetched from the store"
         case Serve(age_s):
             return f"serve what is stored, {age_s:.0f} s old"
         case ServeStale(age_s, reason):

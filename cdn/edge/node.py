@@ -76,6 +76,7 @@ class EdgeNode:
             residence=ResidenceClock(clocks.wall(), clocks.monotonic()),
             monotonic=clocks.monotonic,
             max_in_memory_bytes=settings.max_in_memory_bytes,
+            report_blob_fault=self._report_blob_fault,
         )
         self.pipeline = Pipeline(
             cache_name=settings.cache_name,
@@ -174,6 +175,9 @@ class EdgeNode:
 
     def _facts(self, addresses: tuple[str, ...]) -> NodeFacts:
         return NodeFacts(program=__version__, region=self.settings.region, addresses=addresses)
+
+    def _report_blob_fault(self, site_id: str, digest: str) -> None:
+        self.follower.report_blob_fault(site_id, digest)
 
     def _act_on(self, news: News) -> None:
         match news:

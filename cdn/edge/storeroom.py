@@ -13,7 +13,7 @@ from typing import assert_never
 from cdn.edge.content import ChunkStream
 from cdn.edge.counters import NodeCounters
 from cdn.edge.disk_tier import DiskTier
-from cdn.edge.fetch import ChunkFetcher
+from cdn.edge.fetch import ChunkFetcher, UpstreamDamaged
 from cdn.edge.site_view import SiteView
 from cdn.edge.stored import Content, ResidenceClock, StoredKey, StoredResponse
 from cdn.errors import Unavailable
@@ -81,6 +81,7 @@ class Storeroom:
         residence: ResidenceClock,
         monotonic: Callable[[], float],
         max_in_memory_bytes: int,
+        report_blob_fault: Callable[[str, str], None],
     ) -> None:
         self._store = store
         self._disk = disk
@@ -90,6 +91,7 @@ class Storeroom:
         self._residence = residence
         self._monotonic = monotonic
         self._max_in_memory_bytes = max_in_memory_bytes
+        self._report_blob_fault = report_blob_fault
         self._validating: dict[StoredKey, asyncio.Task[None]] = {}
 
     async def find(self, site: Site, path: str, entry: FileEntry, representation: Representation) -> Found:
@@ -216,7 +218,11 @@ class Storeroom:
         hard = self.required(wanted, stored).hard
         try:
             fetched = await self._fetcher.chunk(stored, number, hard=hard, may_store=may_store)
+        except UpstreamDamaged:
+            self._report_blob_fault(wanted.key.site_id, wanted.key.digest)
+            raise
         except ObjectMissing as exc:
+            self._report_blob_fault(wanted.key.site_id, wanted.key.digest)
             raise BlobGone(f"the store has no blob for {wanted.key.path}: deploy the site again") from exc
         return fetched.content, fetched.is_collapsed
 

@@ -18,6 +18,7 @@ from cdn.journal.wire import (
     MAX_NODE_MESSAGE_BYTES,
     MAX_SNAPSHOT_WIRE_BYTES,
     Applied,
+    BlobFault,
     Explain,
     Explained,
     FromControl,
@@ -113,7 +114,9 @@ class FollowSession:
         self._silence_s = first.lease_s
         follower.granted(first.lease_s)
         self._look_whether_caught_up()
-        roads: tuple[Coroutine[Any, Any, None], ...] = (self._listen(), self._apply(), self._beat(), self._report())
+        roads: list[Coroutine[Any, Any, None]] = [self._listen(), self._apply(), self._beat(), self._report()]
+        if first.hears_blob_faults:
+            roads.append(self._tell_blob_faults())
         tasks = [asyncio.create_task(road) for road in roads]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -250,7 +253,7 @@ class FollowSession:
             self._caught_up.set()
             self._follower.caught_up()
 
-    # Up: heartbeats, reports, explanations.
+    # Up: heartbeats, reports, faults, explanations.
 
     async def _beat(self) -> None:
         """Heartbeats show life at once; they carry the lease only once the node has caught up.
@@ -284,6 +287,13 @@ class FollowSession:
                     continue
                 failure = self._follower.reports[key]
                 await self._send(Prepared(*key) if failure is None else PrepareFailed(*key, failure[:1000]))
+
+    async def _tell_blob_faults(self) -> None:
+        faults = self._follower.blob_faults
+        while True:
+            fault = await faults.first()
+            await self._send(BlobFault(*fault))
+            faults.told(fault)
 
     def _explain_soon(self, asked: Explain) -> None:
         task = asyncio.create_task(self._explain(asked, is_refused=len(self._explaining) >= MAX_EXPLAINING))

@@ -17,6 +17,7 @@ from cdn.errors import CdnError
 from cdn.fleet.lease import Lease
 from cdn.fleet.node import NodeFacts, check_node_id
 from cdn.fleet.position import Position
+from cdn.journal.blob_faults import BlobFaults
 from cdn.journal.fold import Fold
 from cdn.journal.follow_session import FollowSession
 from cdn.journal.record import Record, UnknownRecord
@@ -104,6 +105,7 @@ class Follower:
         """Why the last connection ended, None while one stands."""
         self.wants_snapshot = False
         self.reports: dict[tuple[str, str], str | None] = {}
+        self.blob_faults = BlobFaults()
         self._url = control_url.rstrip("/") + FOLLOW_PATH
         self._token = token
         self._folds = tuple(folds)
@@ -133,6 +135,13 @@ class Follower:
             del self.reports[next(iter(self.reports))]
         if self._session is not None:
             self._session.report_soon((site_id, deploy_id))
+
+    def report_blob_fault(self, site_id: str, digest: str) -> None:
+        """Tell control that the store's copy of a blob is damaged or gone, as soon as a control that hears it is there.
+
+        May be called for every visitor who meets it (see `BlobFaults`).
+        """
+        self.blob_faults.note(site_id, digest, self.clock())
 
     async def leave(self) -> None:
         """Give the lease back and end `run`: call it when the node no longer serves."""

@@ -91,16 +91,31 @@ class Stopped(_Message, frozen=True, tag="stopped"):
     reason: str
 
 
+class BlobFault(_Message, frozen=True, tag="blob_fault"):
+    """The store's copy of a site's blob came damaged to this node, or not at all. Sent only where it `hears` so.
+
+    A hint, never the truth: control looks for itself.
+    """
+
+    site_id: str
+    digest: str
+
+
 class Leaving(_Message, frozen=True, tag="leaving"):
     """The node gives its lease back: from when it sent this it serves only as a detached node does, or not at all."""
 
 
 class Welcome(_Message, frozen=True, tag="welcome"):
-    """`position` is the end of the journal now: the lease begins once the node has applied up to there."""
+    """`position` is the end of the journal now: the lease begins once the node has applied up to there.
+
+    Control closes the connection on a message it does not know, so it says which of the later ones it does:
+    `hears_blob_faults`.
+    """
 
     position: Position
     heartbeat_s: float
     lease_s: float
+    hears_blob_faults: bool = False
 
 
 class SnapshotComing(_Message, frozen=True, tag="snapshot"):
@@ -131,7 +146,7 @@ class Refused(_Message, frozen=True, tag="refused"):
     reason: str
 
 
-FromNode = Hello | Applied | Prepared | PrepareFailed | Heartbeat | Explained | Stopped | Leaving
+FromNode = Hello | Applied | Prepared | PrepareFailed | Heartbeat | Explained | Stopped | BlobFault | Leaving
 FromControl = Welcome | SnapshotComing | Records | HeartbeatAnswered | Explain | Refused
 
 _encoder = msgspec.json.Encoder()
