@@ -19,18 +19,29 @@ if TYPE_CHECKING:
 
 AliasOption = Annotated[
     str | None,
-    typer.Option("--alias", help="Preview name; the site's own host when left out.", metavar="ALIAS"),
+    typer.Option("--alias", help="Preview, at ALIAS--SITE; the site's own host when left out.", metavar="ALIAS"),
 ]
+
+
+def _typed_source(text: str) -> Path:
+    if not str(text).strip():
+        raise typer.BadParameter("the folder is empty text: is a variable not set?")
+    return Path(text)
 
 
 def deploy(
     source: Annotated[
-        Path, typer.Argument(metavar="DIR_OR_ARCHIVE", help="A folder, .zip, .tar, .tar.gz or .tar.zst.")
+        Path,
+        typer.Argument(
+            metavar="DIR_OR_ARCHIVE", parser=_typed_source, help="A folder, .zip, .tar, .tar.gz or .tar.zst."
+        ),
     ],
     *,
     site: SiteOption,
     alias: AliasOption = None,
-    message: Annotated[str, typer.Option("--message", "-m", help="What this deploy is, for the list.")] = "",
+    message: Annotated[
+        str, typer.Option("--message", "-m", help="What this deploy is, for the list.", metavar="TEXT")
+    ] = "",
     wait_s: WaitOption = DEFAULT_WAIT_S,
     rehash: Annotated[
         bool, typer.Option("--rehash", help="Read every file, also those not changed since the last deploy.")
@@ -39,6 +50,8 @@ def deploy(
 ) -> None:
     """Upload what is missing, activate, and print the receipt."""
     from cdn.publish.backoff import Backoff
+
+    _check_alias(alias, site)
 
     async def work(client: ControlClient) -> Result:
         from cdn.cli.progress import shown_progress
@@ -77,19 +90,36 @@ def deploys(site: SiteOption, is_json: JsonOption = False) -> None:
 
 def rollback(
     site: SiteOption,
-    to: Annotated[str | None, typer.Option("--to", help="A deploy's id; the one before when left out.")] = None,
+    to: Annotated[
+        str | None,
+        typer.Option("--to", help="A deploy's id, also of a preview; the one before when left out.", metavar="ID"),
+    ] = None,
     alias: AliasOption = None,
     wait_s: WaitOption = DEFAULT_WAIT_S,
     is_json: JsonOption = False,
 ) -> None:
-    """Activate an earlier deploy, and print the receipt."""
+    """Activate an earlier deploy, or with --to a preview's, and print the receipt."""
+    _check_alias(alias, site)
 
     async def work(client: ControlClient) -> Result:
         answer = await client.roll_back(site, to=to, alias=alias, wait_s=wait_s)
-        line = f"{safe(answer['url'])} answers from deploy {safe(answer['deploy']['id'])} again"
+        line = f"{safe(answer['url'])} now answers from deploy {safe(answer['deploy']['id'])}"
         return result_with_receipt(answer, (line, *_unprepared(answer)), answer["receipt"])
 
     run(work, is_json=is_json)
+
+
+def _check_alias(alias: str | None, site: str) -> None:
+    """Before anything is read or sent. Raises typer.BadParameter."""
+    if alias is None:
+        return
+    from cdn.errors import InvalidInput
+    from cdn.sites.name import check_alias, check_pair
+
+    try:
+        check_pair(check_alias(alias), site)
+    except InvalidInput as exc:
+        raise typer.BadParameter(exc.message, param_hint="--alias") from exc
 
 
 def _result(published: Published) -> Result:
@@ -98,6 +128,8 @@ def _result(published: Published) -> Result:
         **answer,
         "uploaded": {"blobs": published.uploaded_count, "size_bytes": published.uploaded_bytes},
         "seconds": dict(published.seconds),
+        "warnings": published.warnings,
+        "left_out": published.left_out,
     }
     lines = (
         f"{counted(published.file_count, 'file')}, {in_bytes(published.size_bytes)}; "

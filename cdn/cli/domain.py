@@ -53,7 +53,9 @@ def list_domains(
 @app.command("rm")
 def remove(
     domain: DomainArgument,
-    site: Annotated[str | None, typer.Option("--site", help="Its site; looked up when left out.")] = None,
+    site: Annotated[
+        str | None, typer.Option("--site", help="Its site; looked up when left out.", metavar="NAME")
+    ] = None,
     wait_s: WaitOption = DEFAULT_WAIT_S,
     is_json: JsonOption = False,
 ) -> None:

@@ -20,3 +20,11 @@ def parse_duration(text: str) -> float:
     if seconds > MAX_DURATION_S:
         raise ValueError(f"{text!r} is longer than a hundred years")
     return seconds
+
+
+def in_duration(seconds: float) -> str:
+    """The shortest way to type these seconds: `90s`, `5m`, `7d`."""
+    for unit in ("d", "h", "m"):
+        if seconds and seconds % _UNITS_S[unit] == 0:
+            return f"{seconds / _UNITS_S[unit]:.15g}{unit}"
+    return f"{seconds:.15g}s"

@@ -14,13 +14,23 @@ from cdn.cli.text import safe
 if TYPE_CHECKING:
     from cdn.publish.client import ControlClient
 
+WORDS = (
+    ("floors", "what was stored before `hard` is never used again; before `soft`, only after asking the store"),
+    ("admitted", "where the node stood in the journal when it asked the store for what it has; - when it has nothing"),
+    ("(uri-miss)", "nothing is stored on this node yet: the next visitor causes a fetch"),
+    ("(miss)", "what is stored here may not be used any more: the next visitor causes a fetch"),
+)
+"""Said below an explanation in which they occur."""
+
 
 def explain(
     url: Annotated[str, typer.Argument(metavar="URL", help="The URL as a visitor would ask for it.")],
     node: Annotated[str | None, typer.Option("--node", help="Ask this node only.", metavar="NODE")] = None,
     is_json: JsonOption = False,
 ) -> None:
-    """Say why a URL is answered as it is: site, deploy, route, key, decision, floors."""
+    """Say why a URL is answered as it is: site, deploy, file, what is stored, what a node decides."""
+    if url.startswith("/") or not url.strip():
+        raise typer.BadParameter("give the whole URL, with the host, like http://blog.cdn.localhost:8080/about")
 
     async def work(client: ControlClient) -> Result:
         answer = await client.explain(url, node=node)
@@ -35,14 +45,43 @@ def explanation_lines(answer: Document) -> Iterator[str]:
     if answer["site"] is None:
         yield f"  no site has the host {safe(answer['host'])}"
     else:
-        yield f"  site {safe(answer['site'])}, alias {safe(str(answer['alias']))}, deploy {safe(str(answer['deploy']))}"
+        yield f"  site {safe(answer['site'])}, alias {safe(str(answer['alias']))}, {_deployed(answer)}"
     yield f"  control is at sequence {answer['position']['sequence']}"
     for node in answer["nodes"]:
         yield f"node {safe(node['node'])}"
         if node["failure"] is not None:
             yield f"  {safe(node['failure'])}"
         else:
-            yield from _tree(node["result"], 1)
+            yield from _tree(_shortened(node["result"], answer), 1)
+    yield from _explained(answer)
+
+
+def _deployed(answer: Document) -> str:
+    if answer["deploy"] is not None:
+        return f"deploy {safe(str(answer['deploy']))}"
+    option = "" if answer["alias"] == "production" else f" --alias {safe(str(answer['alias']))}"
+    return f"nothing deployed yet: cdn deploy FOLDER --site {safe(answer['site'])}{option}"
+
+
+def _shortened(result: Any, answer: Document) -> Any:
+    """What a node says beyond what control said already."""
+    if not isinstance(result, dict):
+        return result
+    said = {name: answer[name] for name in ("site", "alias", "deploy")}
+    return {
+        name: value
+        for name, value in result.items()
+        if name not in ("site_id", "decision") and (name not in said or said[name] != value)
+    }
+
+
+def _explained(answer: Document) -> Iterator[str]:
+    """The words above that not everyone knows, those that occur."""
+    results = [node["result"] for node in answer["nodes"] if isinstance(node["result"], dict)]
+    words = [(word, meaning) for word, meaning in WORDS if any(word in str(result) for result in results)]
+    if words:
+        yield "words"
+        yield from (f"  {word}: {meaning}" for word, meaning in words)
 
 
 def _tree(value: Any, depth: int) -> Iterator[str]:

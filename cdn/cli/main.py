@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import json
 import sys
 from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from cdn import __version__
 from cdn.cli.result import ExitStatus
@@ -22,6 +24,7 @@ COMMANDS = {
     "rollback": ("cdn.cli.deploy", "rollback"),
     "domain": ("cdn.cli.domain", "app"),
     "purge": ("cdn.cli.purge", "purge"),
+    "receipt": ("cdn.cli.receipt", "receipt"),
     "status": ("cdn.cli.status", "status"),
     "explain": ("cdn.cli.explain", "explain"),
     "token": ("cdn.cli.token", "app"),
@@ -36,6 +39,28 @@ goes back to the usual number, because there the length of a pause counts."""
 
 class CommandGroup(TyperGroup):
     """Imports a command only when it is named: `cdn deploy` does not load what `cdn up` needs."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = dict.fromkeys(COMMANDS)  # type: ignore[assignment]  # the names, for "did you mean"
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Notes whether a program is reading."""
+        ctx.obj = "--json" in args
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command. With --json, wrong usage is a document on stdout too."""
+        try:
+            return super().invoke(ctx)
+        except TyperException as exc:
+            if ctx.obj:
+                print(_usage_document(exc))
+            raise
+
+    def get_params(self, ctx: Any) -> Any:
+        """The options, shown without a type where they are flags."""
+        return _plain(super().get_params(ctx))
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Names in the order of the help text."""
@@ -54,7 +79,25 @@ class CommandGroup(TyperGroup):
             command = group
         made = typer.main.get_command(command)
         made.name = cmd_name
+        for each in (made, *getattr(made, "commands", {}).values()):
+            _plain(each.get_params(ctx))
         return made
+
+
+def _usage_document(error: Any) -> str:
+    """What `print_error` would print, of wrong usage."""
+    context = getattr(error, "ctx", None)
+    hint = None if context is None else f"see: {context.command_path} --help"
+    document = {"message": error.format_message(), "kind": "Usage", "field": None, "details": [], "hint": hint}
+    return json.dumps({"error": document})
+
+
+def _plain(parameters: Any) -> Any:
+    """The parameters; flags lose their type, since `--json <bool>` reads as if it took a value."""
+    for parameter in parameters:
+        if getattr(parameter, "is_flag", False) and parameter.metavar is None:
+            parameter.metavar = ""
+    return parameters
 
 
 app = typer.Typer(
@@ -62,6 +105,11 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="A static-site and asset CDN: bundles in, websites out, purges acknowledged.",
+    epilog=(
+        "CDN_CONTROL_URL and CDN_TOKEN say which control plane to call and as whom; without them it is the one that "
+        "`cdn up` started last for this user. A DURATION is a number with s, m, h, d or w, like 90s, 5m or 7d. "
+        "Exit status: 0 done, 1 refused, 2 wrong usage, 3 recorded but not yet on every node."
+    ),
 )
 
 

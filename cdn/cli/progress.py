@@ -29,6 +29,10 @@ class Lines:
         """Prints it."""
         print(safe(sentence), file=self._out, flush=True)
 
+    def notice(self, sentence: str) -> None:
+        """Prints it."""
+        self.step(sentence)
+
     def uploading(self, file_count: int, size_bytes: int) -> None:
         """Prints how much there is to do."""
         self._files, self._bytes = file_count, size_bytes
@@ -58,6 +62,10 @@ class Bar:
         """Shows it as a line of its own."""
         self._bars.console.print(safe(sentence), markup=False, highlight=False)
 
+    def notice(self, sentence: str) -> None:
+        """Shows it as a line of its own."""
+        self.step(sentence)
+
     def uploading(self, file_count: int, size_bytes: int) -> None:
         """Begins the bar."""
         self._task = self._bars.add_task(f"uploading {counted(file_count, 'file')}", total=size_bytes or 1)
@@ -68,9 +76,10 @@ class Bar:
             self._bars.advance(self._task, size_bytes)
 
     def uploads_done(self) -> None:
-        """Fills the bar, also when all files were empty."""
+        """Fills the bar, also when all files were empty, and leaves it: what follows is printed below."""
         if self._task is not None:
             self._bars.update(self._task, completed=self._bars.tasks[self._task].total)
+        self._bars.stop()
 
 
 @contextmanager

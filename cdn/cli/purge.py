@@ -13,6 +13,9 @@ from cdn.cli.text import safe
 if TYPE_CHECKING:
     from cdn.publish.client import ControlClient
 
+MAX_NAMED = 5
+"""URLs, prefixes and tags of each that the answer repeats; the rest is counted."""
+
 
 def purge(
     *,
@@ -21,7 +24,8 @@ def purge(
         list[str] | None, typer.Option("--url", help="A URL or a path; may be repeated.", metavar="URL")
     ] = None,
     prefix: Annotated[
-        list[str] | None, typer.Option("--prefix", help="Everything below; may be repeated.", metavar="PREFIX")
+        list[str] | None,
+        typer.Option("--prefix", help="Every path that begins so, like /blog/; may be repeated.", metavar="PREFIX"),
     ] = None,
     tag: Annotated[
         list[str] | None, typer.Option("--tag", help="Everything with this cache tag; may be repeated.", metavar="TAG")
@@ -41,12 +45,27 @@ def purge(
         "everything": is_everything,
         "soft": is_soft,
     }
-    if not (url or prefix or tag or is_everything):
+    is_narrow = bool(url or prefix or tag)
+    if not (is_narrow or is_everything):
         raise typer.BadParameter("say what to purge: --url, --prefix, --tag or --all")
+    if is_narrow and is_everything:
+        raise typer.BadParameter("--all covers everything of the site: leave out --url, --prefix and --tag, or --all")
 
     async def work(client: ControlClient) -> Result:
         receipt = await client.purge(site, request, wait_s=wait_s)
-        line = f"{'soft purge' if is_soft else 'purge'} of site {safe(site)}"
+        named = _named(url, prefix, tag) or "everything"
+        line = f"{'soft purge' if is_soft else 'purge'} of site {safe(site)}: {named}"
         return result_with_receipt(receipt, (line,), receipt)
 
     run(work, is_json=is_json)
+
+
+def _named(urls: list[str] | None, prefixes: list[str] | None, tags: list[str] | None) -> str:
+    """What is purged, the first few of each kind."""
+    kinds = (("URL", urls), ("prefix", prefixes), ("tag", tags))
+    return "; ".join(_some(kind, values) for kind, values in kinds if values)
+
+
+def _some(kind: str, values: list[str]) -> str:
+    more = f" and {len(values) - MAX_NAMED} more" if len(values) > MAX_NAMED else ""
+    return f"{kind} {', '.join(map(safe, values[:MAX_NAMED]))}{more}"

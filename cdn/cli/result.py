@@ -45,11 +45,13 @@ def receipt_lines(receipt: Document) -> tuple[str, ...]:
     rows = [(node["node"], node["outcome"], _after(node["applied_at"], recorded_at)) for node in nodes]
     pending = sum(node["outcome"] == "pending" for node in nodes)
     done = len(nodes) - pending
+    way_out: tuple[str, ...] = ()
     if receipt["complete"]:
         sentence = f"recorded as {sequence}; complete on {done} of {len(nodes)} nodes"
     else:
         sentence = f"recorded as {sequence}; NOT complete: {pending} of {len(nodes)} nodes have not applied it yet"
-    return (*columns(("node", "outcome", "applied after"), rows), sentence)
+        way_out = (f"wait for them: cdn receipt {sequence} --wait 1m; their state: cdn status",)
+    return (*columns(("node", "outcome", "applied after"), rows), sentence, *way_out)
 
 
 def _after(applied_at: float | None, recorded_at: float) -> str:

@@ -12,6 +12,7 @@ import typer
 
 from cdn.cli.config import endpoint_from
 from cdn.cli.duration import parse_duration
+from cdn.cli.hint import hint_for
 from cdn.cli.result import ExitStatus, Result
 from cdn.cli.text import safe
 from cdn.errors import CdnError, InvalidInput
@@ -35,16 +36,23 @@ def _typed_duration(text: str | float) -> float:
         raise typer.BadParameter(str(exc)) from exc
 
 
+def _typed_name(text: str) -> str:
+    if not text.strip():
+        raise typer.BadParameter("the name is empty: is a variable not set?")
+    return text
+
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-SiteOption = Annotated[str, typer.Option("--site", help="The site's name.", metavar="NAME")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", parser=_typed_name, help="The site's name.")]
+SiteOption = Annotated[str, typer.Option("--site", parser=_typed_name, help="The site's name.", metavar="NAME")]
 WaitOption = Annotated[
     float,
     typer.Option(
         "--wait",
         parser=_typed_duration,
-        show_default="10s",
+        show_default=False,
         metavar="DURATION",
-        help="How long to wait for every node; exit status 3 when that was too short.",
+        help="How long to wait for every node, like 30s or 2m; 10s unless given. Exit status 3 when it was too short.",
     ),
 ]
 DurationParser = _typed_duration
@@ -85,15 +93,25 @@ async def _with_client(work: Callable[[ControlClient], Coroutine[Any, Any, Resul
 
 
 def print_error(error: CdnError, *, is_json: bool) -> None:
-    """One sentence on stderr, with a line per detail; with --json the same as a document on stdout."""
+    """One sentence on stderr, a line per detail that adds to it, and the way out; with --json a document on stdout too.
+
+    The field is a name of the API: the sentence says it in words, so only programs are given it.
+    """
     field, details = (error.field, error.details) if isinstance(error, InvalidInput) else (None, ())
+    hint = hint_for(error, os.environ)
     if is_json:
         document = {"message": error.message, "kind": type(error).__name__, "field": field, "details": details}
-        print(json.dumps({"error": document}))
+        print(json.dumps({"error": {**document, "hint": hint}}))
     print(f"cdn: {safe(error.message)}", file=sys.stderr)
-    if field is not None:
-        print(f"  field: {safe(field)}", file=sys.stderr)
+    details = tuple(detail for detail in details if not _repeats(error.message, detail))
     for detail in details[:MAX_DETAIL_LINES]:
         print(f"  {safe(detail)}", file=sys.stderr)
     if len(details) > MAX_DETAIL_LINES:
         print(f"  and {len(details) - MAX_DETAIL_LINES} more", file=sys.stderr)
+    if hint is not None:
+        print(f"  {safe(hint)}", file=sys.stderr)
+
+
+def _repeats(message: str, detail: str) -> bool:
+    """Whether a detail (`urls[0]: It is no URL.`) says what the message says already."""
+    return detail in message or detail.endswith(f": {message}")

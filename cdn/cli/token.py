@@ -27,9 +27,12 @@ def create(
         ),
     ],
     expires: Annotated[
-        str | None, typer.Option("--expires", help="When it ends by itself, from now.", metavar="DURATION")
+        str | None,
+        typer.Option(
+            "--expires", help="When it ends by itself, from now, like 90d; never when left out.", metavar="DURATION"
+        ),
     ] = None,
-    note: Annotated[str, typer.Option("--note", help="What it is for.")] = "",
+    note: Annotated[str, typer.Option("--note", help="What it is for.", metavar="TEXT")] = "",
     is_json: JsonOption = False,
 ) -> None:
     """Make a token and print it, this once."""

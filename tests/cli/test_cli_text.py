@@ -63,7 +63,10 @@ def test_a_node_whose_clock_is_behind_took_no_negative_time() -> None:
 def test_pending_is_said_aloud() -> None:
     result = result_with_receipt({}, (), receipt(("pending", None), ("applied", 100.0), is_complete=False))
     assert result.status is ExitStatus.NOT_COMPLETE
-    assert result.lines[-1] == "recorded as 7; NOT complete: 1 of 2 nodes have not applied it yet"
+    assert result.lines[-2:] == (
+        "recorded as 7; NOT complete: 1 of 2 nodes have not applied it yet",
+        "wait for them: cdn receipt 7 --wait 1m; their state: cdn status",
+    )
 
 
 def test_without_nodes_there_is_no_table() -> None:

@@ -50,9 +50,17 @@ def test_every_answer_becomes_indented_lines() -> None:
         r"  it did not answer\n",
         "node edge-3",
         "  nothing",
+        "words",
+        "  floors: what was stored before `hard` is never used again; before `soft`, only after asking the store",
     ]
 
 
 def test_an_unknown_host_is_said_so() -> None:
     answer = {**ANSWER, "site": None, "nodes": []}
     assert "  no site has the host blog.cdn.localhost" in list(explanation_lines(answer))
+
+
+def test_nodes_do_not_repeat_what_control_said() -> None:
+    result = {"site": "blog", "site_id": "5", "alias": "production", "deploy": "d0", "decision": "x", "answer": "x"}
+    answer = {**ANSWER, "nodes": [{"node": "n", "failure": None, "result": result}]}
+    assert list(explanation_lines(answer))[3:] == ["node n", "  deploy: d0", "  answer: x"]

@@ -40,6 +40,14 @@ def test_a_long_list_of_details_is_cut_for_people(capsys: pytest.CaptureFixture[
     details = tuple(f"fault {number}" for number in range(MAX_DETAIL_LINES + 5))
     print_error(InvalidInput("No.", field="files", details=details), is_json=False)
     lines = capsys.readouterr().err.splitlines()
-    assert lines[:3] == ["cdn: No.", "  field: files", "  fault 0"]
+    assert lines[:2] == ["cdn: No.", "  fault 0"]
     assert lines[-1] == "  and 5 more"
-    assert len(lines) == 2 + MAX_DETAIL_LINES + 1
+    assert len(lines) == 1 + MAX_DETAIL_LINES + 1
+
+
+def test_no_sentence_is_said_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    details = ("urls[0]: It is no URL.", "keep[0]: too long", "tags[1]: It is long.")
+    print_error(InvalidInput("It is no URL.", field="urls[0]", details=details), is_json=False)
+    assert capsys.readouterr().err == "cdn: It is no URL.\n  keep[0]: too long\n  tags[1]: It is long.\n"
+    print_error(InvalidInput("settings: keep[0]: too long", field="keep[0]", details=details[1:2]), is_json=False)
+    assert capsys.readouterr().err == "cdn: settings: keep[0]: too long\n"

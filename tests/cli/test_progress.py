@@ -36,8 +36,10 @@ def test_a_handful_of_files_needs_no_lines_between() -> None:
 
 def test_the_bar_fills() -> None:
     bars = Bars(console=Console(file=io.StringIO()))
+    bars.start()
     drive(Bar(bars), 5)
     assert bars.tasks[0].percentage == 100
+    assert not bars.live.is_started, "what follows is printed below the bar"
 
 
 def test_empty_files_fill_the_bar_too() -> None:
