@@ -7,8 +7,10 @@ import contextlib
 import http.client
 import json
 import os
+import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -16,12 +18,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 EXAMPLE = Path(__file__).resolve().parent / "harbour"
 DOMAIN = "www.harbour.example"
-START_TIMEOUT_S = 60.0
+ZONE = "cdn.localhost"
 
 
 class DemoFailed(Exception):
@@ -47,6 +48,7 @@ def main() -> int:
     try:
         with started(folder) as running:
             tell(running, folder)
+            print("\ndone", flush=True)
             if keep:
                 stay(running)
     except DemoFailed as failure:
@@ -62,81 +64,74 @@ def tell(running: Running, folder: Path) -> None:
     bundle = folder / "harbour"
     shutil.copytree(EXAMPLE, bundle)
     step("a site")
-    show(cdn(running, "site", "create", "harbour"))
+    cdn(running, "site", "create", "harbour")
 
     count = sum(1 for path in bundle.rglob("*") if path.is_file())
     step(f"the first deploy: {count} files")
-    first = cdn(running, "deploy", str(bundle), "--site", "harbour", "--message", "first")
-    show(first)
-    expect(first["receipt"]["complete"], "the receipt of the first deploy is complete")
+    cdn(running, "deploy", str(bundle), "--site", "harbour", "--message", "first")
+    okay("the receipt of the first deploy is complete")  # the command ends with 0 for nothing less
 
     step("pages under the site's own host name")
-    host = f"harbour.{running.environ['CDN_DEMO_ZONE']}"
+    host = f"harbour.{ZONE}"
     for path in ("/", "/index.html", "/robots.txt"):
         visit(running, host, path, expected=200)
     visit(running, host, "/", expected=200, says="hit")
+    okay("the second visit is a hit")
     visit(running, host, "/no-such-page", expected=404)
 
     step("the same site under a domain of its own (Host header)")
-    show(cdn(running, "domain", "add", DOMAIN, "--site", "harbour"))
+    cdn(running, "domain", "add", DOMAIN, "--site", "harbour")
     visit(running, DOMAIN, "/", expected=200, says="hit")
 
     step("one file changes, and is deployed again")
     page = bundle / "index.html"
     page.write_text(page.read_text().replace("</body>", "<p>The harbour office opens at six.</p></body>"))
-    second = cdn(running, "deploy", str(bundle), "--site", "harbour", "--message", "new opening hours")
-    show(second)
-    expect(second["uploaded"]["blobs"] == 1, f"one blob was uploaded (it was {second['uploaded']['blobs']})")
-    expect(second["receipt"]["complete"], "the receipt of the second deploy is complete")
+    said = cdn(running, "deploy", str(bundle), "--site", "harbour", "--message", "new opening hours")
+    expect("uploaded 1 blob," in said, "one blob was uploaded")
+    okay("the receipt of the second deploy is complete")
     content = visit(running, host, "/", expected=200)
     expect(b"opens at six" in content, "the new page is served once the receipt is complete")
     visit(running, host, "/robots.txt", expected=200, says="hit")
+    okay("a file that did not change is still a hit")
 
     step("a purge, acknowledged by every node")
-    purged = cdn(running, "purge", "--site", "harbour", "--all")
-    show(purged)
-    expect(purged["complete"], "the receipt of the purge is complete")
+    cdn(running, "purge", "--site", "harbour", "--all")
+    okay("the receipt of the purge is complete")
     visit(running, host, "/robots.txt", expected=200, says="fwd=miss")
+    okay("nothing from before the purge is served")
 
     step("the nodes")
-    show(cdn(running, "status"))
+    cdn(running, "status")
 
 
 def step(title: str) -> None:
     print(f"\n== {title}", flush=True)
 
 
-def show(document: Any) -> None:
-    """A result as the person would see it, shortened."""
-    text = json.dumps(document, indent=2)
-    lines = text.splitlines()
-    print("\n".join(lines if len(lines) <= 40 else [*lines[:38], "  ...", lines[-1]]), flush=True)
+def okay(what: str) -> None:
+    print(f"   ok: {what}", flush=True)
 
 
 def expect(is_so: bool, what: str) -> None:
     if not is_so:
         raise DemoFailed(f"expected that {what}")
-    print(f"   ok: {what}", flush=True)
+    okay(what)
 
 
-def cdn(running: Running, *words: str) -> Any:
-    """Run one command with --json, say how long it took."""
-    print(f"$ cdn {' '.join(words)}", flush=True)
+def cdn(running: Running, *words: str) -> str:
+    """Run one command, show what a person sees, and how long it took."""
+    print(f"$ cdn {shlex.join(words)}", flush=True)
     began = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-m", "cdn", *words, "--json"],
-        env=running.environ,
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, "-m", "cdn", *words], env=running.environ, capture_output=True, text=True, check=False
     )
     took_ms = (time.perf_counter() - began) * 1000
     if done.returncode != 0:
         raise DemoFailed(
             f"cdn {words[0]} ended with status {done.returncode}: {done.stderr.strip()} {done.stdout.strip()}"
         )
-    print(f"   {took_ms:.0f} ms", flush=True)
-    return json.loads(done.stdout)
+    print("".join(f"   {line}\n" for line in done.stdout.splitlines()) + f"   ({took_ms:.0f} ms)", flush=True)
+    return done.stdout
 
 
 def visit(running: Running, host: str, path: str, *, expected: int, says: str = "") -> bytes:
@@ -150,7 +145,8 @@ def visit(running: Running, host: str, path: str, *, expected: int, says: str = 
         content = response.read()
     took_ms = (time.perf_counter() - began) * 1000
     status = response.headers.get("Cache-Status", "")
-    print(f"   GET {host}{path} -> {response.status}, {len(content)} bytes, {took_ms:.1f} ms, Cache-Status: {status}")
+    print(f"   GET http://{host}:{address.port}{path}")
+    print(f"       {response.status}, {len(content)} bytes, {took_ms:.1f} ms, Cache-Status: {status}", flush=True)
     if response.status != expected or says not in status:
         raise DemoFailed(f"{host}{path} answered {response.status} ({status}), expected {expected} {says}")
     return content
@@ -159,13 +155,11 @@ def visit(running: Running, host: str, path: str, *, expected: int, says: str = 
 @contextlib.contextmanager
 def started(folder: Path) -> Iterator[Running]:
     """`cdn up` on free ports with data of its own; stopped at the end."""
-    zone = "cdn.localhost"
     environ = {key: value for key, value in os.environ.items() if not key.startswith("CDN_")}
     environ |= {"XDG_CONFIG_HOME": str(folder / "config"), "XDG_CACHE_HOME": str(folder / "cache")}
-    environ |= {"CDN_DEMO_ZONE": zone}
-    data = folder / "data"
-    words = ["up", "--data", str(data), "--control", "127.0.0.1:0", "--http", "127.0.0.1:0", "--zone", zone]
-    print(f"$ cdn {' '.join(words)}", flush=True)
+    control, visitors = free_addresses()
+    words = ["up", "--data", str(folder / "data"), "--control", control, "--http", visitors, "--zone", ZONE]
+    print(f"$ cdn {shlex.join(words)}", flush=True)
     began = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "cdn", *words, "--json"], env=environ, stdout=subprocess.PIPE, text=True
@@ -176,7 +170,7 @@ def started(folder: Path) -> Iterator[Running]:
         if not line:
             raise DemoFailed(f"cdn up ended with status {process.wait()}")
         ready = json.loads(line)
-        print(f"   ready after {(time.perf_counter() - began) * 1000:.0f} ms: {line.strip()}", flush=True)
+        print(f"   ready after {(time.perf_counter() - began) * 1000:.0f} ms", flush=True)
         yield Running(process, ready["control_url"], ready["http_url"], environ)
     finally:
         process.send_signal(signal.SIGTERM)
@@ -187,14 +181,23 @@ def started(folder: Path) -> Iterator[Running]:
             process.wait()
 
 
+def free_addresses() -> tuple[str, str]:
+    """Two addresses nobody listens on. They are named to `cdn up`, so that the URLs it prints have the port."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        return f"127.0.0.1:{one.getsockname()[1]}", f"127.0.0.1:{other.getsockname()[1]}"
+
+
 def stay(running: Running) -> None:
     """Leave everything running until Ctrl-C."""
     port = urlsplit(running.http_url).port
-    zone = running.environ["CDN_DEMO_ZONE"]
-    print(f"\nIt stays up. Site:     http://harbour.{zone}:{port}/")
-    print(f"              Control:  {running.control_url}")
-    print(f"              Commands: XDG_CONFIG_HOME={running.environ['XDG_CONFIG_HOME']} cdn status")
-    print("Ctrl-C ends it.", flush=True)
+    command = shlex.quote(str(Path(sys.executable).with_name("cdn")))
+    config = shlex.quote(running.environ["XDG_CONFIG_HOME"])
+    print("\nIt stays up until Ctrl-C.")
+    print(f"  site      http://harbour.{ZONE}:{port}/")
+    print(f"  domain    curl -H 'Host: {DOMAIN}' {running.http_url}/")
+    print(f"  control   {running.control_url}")
+    print(f"  commands  XDG_CONFIG_HOME={config} {command} status")
+    print(f"            XDG_CONFIG_HOME={config} {command} explain http://harbour.{ZONE}:{port}/", flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         running.process.wait()
 
