@@ -51,6 +51,9 @@ def main() -> int:
             print("\ndone", flush=True)
             if keep:
                 stay(running)
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 130
     except DemoFailed as failure:
         print(f"\ndemo failed: {failure}", file=sys.stderr)
         return 1
