@@ -31,6 +31,23 @@ SITE = "/v1/sites/{name}"
 UPLOAD = SITE + "/uploads/{upload_id}"
 DEPLOY = SITE + "/deploys/{deploy_id}"
 
+_NOT_COMPLETE = (
+    "While `receipt.complete` is false some node may still answer from before: give `wait`, or ask for the receipt of "
+    "its `position.sequence`."
+)
+_DEPLOY_DETAIL = (
+    "Answers when the deploy is recorded and activated, whether or not every node serves it already. Before that it "
+    "waits, up to the site's `prepare_timeout_s`, for nodes to load the manifest; those that had not are in "
+    f"`unprepared`. {_NOT_COMPLETE}"
+)
+_ACTIVATE_DETAIL = (
+    f"Answers when the activation is recorded, whether or not every node serves it already. {_NOT_COMPLETE}"
+)
+_PURGE_DETAIL = (
+    "Answers when the purge is recorded: 200 when no node answers from before it any more, 202 while some still may. "
+    "It is never lost or taken back: give `wait`, or ask for the receipt of its `position.sequence`."
+)
+
 _Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -49,7 +66,7 @@ def routes_of(services: Services, intake: ArchiveIntake) -> tuple[Route, ...]:
             "GET", "/v1/openapi.json", "describeApi", "This description", description.show, Access.ANYBODY, {200: dict}
         ),
     )  # fmt: skip
-    description.document = describe(routes)
+    description.document = describe(routes, services.settings.max_wait_s)
     return routes
 
 
@@ -143,7 +160,7 @@ def _site_routes(api: SitesApi) -> Sequence[Route]:
         ),
         Route(
             "DELETE", SITE, "removeSite", "Remove a site with its domains, tokens and responses", api.remove,
-            Access.SITE_ADMIN, {200: schema.SiteRemovedView}, query=(WAIT,),
+            Access.SITE_ADMIN, {200: schema.SiteRemovedView}, query=(WAIT,), detail=_NOT_COMPLETE,
         ),
     )  # fmt: skip
 
@@ -175,7 +192,7 @@ def _deploy_routes(api: DeploysApi) -> Sequence[Route]:
         Route(
             "POST", SITE + "/deploys", "createDeploy", "Deploy uploaded blobs (JSON) or an archive", api.create,
             Access.DEPLOY, {201: schema.DeployActivatedView}, takes=schema.CreateDeploy, takes_bytes=True,
-            query=(WAIT, *of_archive),
+            query=(WAIT, *of_archive), detail=_DEPLOY_DETAIL,
         ),
         Route(
             "GET", SITE + "/deploys", "listDeploys", "A site's deploys, newest first", api.list, Access.READ,
@@ -184,11 +201,12 @@ def _deploy_routes(api: DeploysApi) -> Sequence[Route]:
         Route("GET", DEPLOY, "showDeploy", "One deploy", api.show, Access.READ, {200: schema.DeployView}),
         Route(
             "POST", DEPLOY + "/activate", "activateDeploy", "Point an alias at a deploy", api.activate, Access.DEPLOY,
-            {200: schema.DeployActivatedView}, takes=schema.ActivateDeploy, query=(WAIT,),
+            {200: schema.DeployActivatedView}, takes=schema.ActivateDeploy, query=(WAIT,), detail=_ACTIVATE_DETAIL,
         ),
         Route(
             "POST", SITE + "/rollback", "rollBack", "Go back to a deploy that was active before", api.roll_back,
             Access.DEPLOY, {200: schema.DeployActivatedView}, takes=schema.Rollback, query=(WAIT,),
+            detail=_ACTIVATE_DETAIL,
         ),
     )  # fmt: skip
 
@@ -197,7 +215,7 @@ def _domain_routes(api: DomainsApi) -> Sequence[Route]:
     return (
         Route(
             "POST", SITE + "/domains", "addDomain", "Answer a domain from a site", api.add, Access.ADMIN,
-            {201: schema.DomainAddedView}, takes=schema.AddDomain, query=(WAIT,),
+            {201: schema.DomainAddedView}, takes=schema.AddDomain, query=(WAIT,), detail=_NOT_COMPLETE,
         ),
         Route(
             "GET", SITE + "/domains", "listSiteDomains", "A site's domains", api.list_of_site, Access.READ,
@@ -205,7 +223,7 @@ def _domain_routes(api: DomainsApi) -> Sequence[Route]:
         ),
         Route(
             "DELETE", SITE + "/domains/{domain}", "removeDomain", "Release a domain", api.remove, Access.SITE_ADMIN,
-            {200: schema.ReceiptOnly}, query=(WAIT,),
+            {200: schema.ReceiptOnly}, query=(WAIT,), detail=_NOT_COMPLETE,
         ),
         Route(
             "GET", "/v1/domains", "listDomains", "The domains of all sites that the token may read", api.list_all,
@@ -219,6 +237,7 @@ def _purge_routes(api: PurgesApi) -> Sequence[Route]:
         Route(
             "POST", SITE + "/purges", "purge", "Purge URLs, prefixes, tags or everything", api.purge, Access.PURGE,
             {200: schema.ReceiptView, 202: schema.ReceiptView}, takes=PurgeRequest, query=(WAIT,),
+            detail=_PURGE_DETAIL,
         ),
         Route(
             "GET", "/v1/receipts/{sequence}", "showReceipt", "How far a record has come", api.receipt, Access.ANY_TOKEN,

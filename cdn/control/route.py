@@ -78,7 +78,10 @@ Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`takes` and `gives` are msgspec types; `gives` maps each success status to what comes with it."""
+    """`takes` and `gives` are msgspec types; `gives` maps each success status to what comes with it.
+
+    `detail` says what a caller has to know beyond the summary.
+    """
 
     method: str
     path: str
@@ -90,6 +93,7 @@ class Route:
     takes: Any = None
     takes_bytes: bool = False
     query: tuple[Parameter, ...] = ()
+    detail: str = ""
 
     @property
     def path_names(self) -> tuple[str, ...]:
@@ -97,4 +101,9 @@ class Route:
         return tuple(part[1:-1] for part in self.path.split("/") if part.startswith("{"))
 
 
-WAIT = Parameter("wait", "Seconds to wait until the receipt is complete", is_number=True)
+WAIT = Parameter(
+    "wait",
+    "Seconds to wait until the receipt is complete; 0, the default, answers as soon as the record is durable. "
+    "When they are over the answer comes all the same, with what nodes have done so far",
+    is_number=True,
+)

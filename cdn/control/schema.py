@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
+
+from cdn.fleet.receipt import NodeOutcome
+
+WallTime = Annotated[float, Meta(description="Seconds since 1970-01-01T00:00:00Z, with fractions.")]
+OptionalWallTime = Annotated[float | None, Meta(description="Seconds since 1970-01-01T00:00:00Z, with fractions.")]
+Settings = Annotated[dict[str, Any], Meta(extra_json_schema={"$ref": "#/components/schemas/SiteSettings"})]
+Scopes = Annotated[
+    tuple[str, ...],
+    Meta(description="admin, node, or one of read, purge, deploy and admin for one site: deploy:blog."),
+]
 
 
 class _Content(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -16,13 +27,13 @@ class _Content(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class CreateSite(_Content, frozen=True):
     name: str
-    settings: dict[str, Any] = {}
+    settings: Settings = {}
 
 
 class ChangeSite(_Content, frozen=True):
     """Settings that are named change; the others stay."""
 
-    settings: dict[str, Any]
+    settings: Settings
 
 
 class OpenUpload(_Content, frozen=True):
@@ -38,7 +49,7 @@ class AskUploadUrls(_Content, frozen=True):
 class CreateDeploy(_Content, frozen=True):
     """`manifest` is the bundle's manifest; `upload` the session that pins its digests."""
 
-    manifest: msgspec.Raw
+    manifest: Annotated[msgspec.Raw, Meta(extra_json_schema={"$ref": "#/components/schemas/Manifest"})]
     upload: str | None = None
     alias: str | None = None
     message: str = ""
@@ -65,8 +76,8 @@ class AddDomain(_Content, frozen=True):
 class CreateToken(_Content, frozen=True):
     """`expires_s` None: until it is revoked."""
 
-    scopes: tuple[str, ...]
-    expires_s: float | None = None
+    scopes: Scopes
+    expires_s: Annotated[float | None, Meta(description="Seconds from now; null: until revoked.")] = None
     note: str = ""
 
 
@@ -78,8 +89,8 @@ class SiteView(_Content, frozen=True):
 
     id: str
     name: str
-    created_at: float
-    settings: dict[str, Any]
+    created_at: WallTime
+    settings: Settings
     host: str
     url: str
     domains: tuple[str, ...]
@@ -91,22 +102,29 @@ class SiteList(_Content, frozen=True):
 
 
 class PositionView(_Content, frozen=True):
-    epoch: str
-    sequence: int
+    epoch: Annotated[str, Meta(description="The journal's: positions of two epochs cannot be compared.")]
+    sequence: Annotated[int, Meta(description="The number of the record within its epoch.")]
 
 
 class NodeReceiptView(_Content, frozen=True):
     node: str
-    outcome: str
-    applied_at: float | None
+    outcome: Annotated[
+        str,
+        Meta(
+            description="applied: it serves the change. pending: it may still serve what was before. fenced: out of "
+            "reach, and it asks the store before it serves. excused: out of reach, and it may serve what was before.",
+            extra_json_schema={"enum": [each.value for each in NodeOutcome]},
+        ),
+    ]
+    applied_at: OptionalWallTime
 
 
 class ReceiptView(_Content, frozen=True):
     """What every node has done with the record at `position`."""
 
     position: PositionView
-    recorded_at: float
-    complete: bool
+    recorded_at: WallTime
+    complete: Annotated[bool, Meta(description="No node is pending.")]
     nodes: tuple[NodeReceiptView, ...]
 
 
@@ -122,7 +140,7 @@ class UploadView(_Content, frozen=True):
     """`missing` are the digests to upload; `direct` says whether the store takes them without control in between."""
 
     id: str
-    expires_at: float
+    expires_at: Annotated[float, Meta(description="When the upload is forgotten, in seconds since 1970-01-01.")]
     missing: tuple[str, ...]
     direct: bool
 
@@ -152,9 +170,9 @@ class DeployView(_Content, frozen=True):
     size_bytes: int
     author: str
     message: str
-    prepared_at: float
+    prepared_at: WallTime
     sequence: int
-    active_on: tuple[str, ...]
+    active_on: Annotated[tuple[str, ...], Meta(description="Aliases that answer from it now.")]
 
 
 class DeployList(_Content, frozen=True):
@@ -209,9 +227,9 @@ class ReceiptOnly(_Content, frozen=True):
 
 class TokenView(_Content, frozen=True):
     id: str
-    scopes: tuple[str, ...]
-    created_at: float
-    expires_at: float | None
+    scopes: Scopes
+    created_at: WallTime
+    expires_at: Annotated[float | None, Meta(description="Seconds since 1970-01-01; null: never.")]
     note: str
 
 
@@ -220,8 +238,8 @@ class TokenCreatedView(_Content, frozen=True):
 
     id: str
     token: str
-    scopes: tuple[str, ...]
-    expires_at: float | None
+    scopes: Scopes
+    expires_at: Annotated[float | None, Meta(description="Seconds since 1970-01-01; null: never.")]
     note: str
 
 
@@ -240,7 +258,7 @@ class NodeStatus(_Content, frozen=True):
     connected: bool
     position: PositionView | None
     lag: int | None
-    answered_at: float | None
+    answered_at: Annotated[float | None, Meta(description="When control last heard it, in seconds since 1970-01-01.")]
     stopped: str | None
     facts: dict[str, Any]
     counters: dict[str, int]

@@ -17,7 +17,12 @@ from typing import IO, TYPE_CHECKING, NoReturn, TypeVar
 import boto3
 import botocore.session
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+)
 from botocore.utils import parse_timestamp
 
 from cdn.errors import InvalidInput
@@ -65,6 +70,10 @@ PROBE_EXPIRES_S = 120
 _logger = logging.getLogger(__name__)
 _MISSING_CODES = frozenset({"NoSuchKey", "404", "NotFound"})
 _PRECONDITION_CODES = frozenset({"PreconditionFailed", "412"})
+_WRONG_KEYS_CODES = frozenset(
+    {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken", "InvalidClientTokenId"}
+)
+_SET_KEYS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE) and start again"
 _WRONG_BYTES_CODES = frozenset(
     {"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"}
 )
@@ -92,7 +101,8 @@ class S3Store:
         self._bucket = bucket
         self._prefix = f"{check_prefix(prefix).rstrip('/')}/" if prefix else ""
         self._name = f"s3://{bucket}/{self._prefix}"
-        self._session = session or _session()
+        with self._translated(""):
+            self._session = session or _session()
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="s3-store")
         self._direct_uploads: bool | None = None
         self._probing = asyncio.Lock()
@@ -200,6 +210,8 @@ class S3Store:
             yield
         except ClientError as exc:
             self._raise_refused(key, exc)
+        except (NoCredentialsError, PartialCredentialsError) as exc:
+            raise self._no_credentials() from exc
         except (BotoCoreError, OSError) as exc:
             raise StoreUnavailable(f"The store {self._name} cannot be used for {key or 'this call'}: {exc}.") from exc
 
@@ -210,7 +222,23 @@ class S3Store:
         if code in _WRONG_BYTES_CODES:
             raise DigestMismatch(f"The store {self._name} refused the bytes of {key}: {code}.") from exc
         message = exc.response.get("Error", {}).get("Message", "")
-        raise StoreUnavailable(f"The store {self._name} refused {key or 'this call'}: {code} ({message}).") from exc
+        refused = f"The store {self._name} refused {key or 'this call'}: {code} ({message})"
+        if code == "NoSuchBucket":
+            raise StoreUnavailable(
+                f"There is no bucket {self._bucket} ({code}) for the store {self._name}: create the bucket first, "
+                "or name another one."
+            ) from exc
+        if code in _WRONG_KEYS_CODES:
+            raise StoreUnavailable(f"{refused}. The keys are not the store's: {_SET_KEYS}.") from exc
+        if code == "AccessDenied":
+            raise StoreUnavailable(
+                f"{refused}. The keys may not do this: allow them to list the bucket {self._bucket} and to read, "
+                "write and delete objects in it."
+            ) from exc
+        raise StoreUnavailable(f"{refused}.") from exc
+
+    def _no_credentials(self) -> StoreUnavailable:
+        return StoreUnavailable(f"There are no credentials for the store {self._name}: {_SET_KEYS}.")
 
     def _full(self, key: str) -> str:
         return self._prefix + check_key(key)
@@ -305,7 +333,7 @@ class S3Store:
         credentials = self._session.get_credentials()
         frozen = None if credentials is None else credentials.get_frozen_credentials()
         if frozen is None or not frozen.access_key or not frozen.secret_key:
-            raise StoreUnavailable(f"There are no AWS credentials for the store {self._name}; set them and try again.")
+            raise self._no_credentials()
         template_key = f"{self._prefix}template"
         template = self._client.generate_presigned_url(
             "put_object", Params={"Bucket": self._bucket, "Key": template_key}, ExpiresIn=expires_s

@@ -6,7 +6,12 @@ import json
 import re
 from typing import Any
 
-from tests.control.control_room import Api, Control
+import pytest
+
+from cdn.control.document_schemas import DOCUMENTS
+from cdn.errors import InvalidInput
+from cdn.sites.settings import SiteSettings, settings_from, settings_to
+from tests.control.control_room import Api, Control, manifest_of
 
 
 def _served(control: Control) -> set[tuple[str, str]]:
@@ -99,3 +104,88 @@ async def test_answers_are_what_the_description_says(control: Control) -> None:
         assert _fits(answer.document, media["schema"], components), (method, path, answer)
         if answer.status >= 400:
             assert answer.is_problem
+
+
+async def test_it_says_where_the_api_is_and_how_long_one_may_wait(control: Control) -> None:
+    document = (await control.api.get("/v1/openapi.json", token=None)).document
+    assert [server["url"] for server in document["servers"]] == ["/"]
+    waits = [
+        parameter
+        for item in document["paths"].values()
+        for operation in item.values()
+        for parameter in operation["parameters"]
+        if parameter["name"] == "wait"
+    ]
+    longest_s = control.plane.services.settings.max_wait_s
+    assert waits
+    for wait in waits:
+        assert wait["schema"] == {"type": "number", "minimum": 0, "maximum": longest_s, "default": 0}
+        assert "Seconds" in wait["description"]
+    assert (await control.api.get(f"/v1/receipts/1?wait={longest_s + 1}")).status == 400
+
+
+async def test_whatever_gives_a_receipt_says_what_it_means_that_it_is_not_complete(api: Api) -> None:
+    paths = (await api.get("/v1/openapi.json")).document["paths"]
+    for path, method in (
+        ("/v1/sites/{name}/deploys", "post"),
+        ("/v1/sites/{name}/deploys/{deploy_id}/activate", "post"),
+        ("/v1/sites/{name}/rollback", "post"),
+        ("/v1/sites/{name}/domains", "post"),
+        ("/v1/sites/{name}", "delete"),
+    ):
+        assert "While `receipt.complete` is false" in paths[path][method]["description"]
+    purge = paths["/v1/sites/{name}/purges"]["post"]
+    assert "202 while some still may" in purge["description"]
+
+
+async def test_every_time_says_since_when_it_counts(api: Api) -> None:
+    schemas = (await api.get("/v1/openapi.json")).document["components"]["schemas"]
+    times = [
+        (name, field, described.get("description", ""))
+        for name, schema in schemas.items()
+        for field, described in schema.get("properties", {}).items()
+        if field.endswith("_at")
+    ]
+    assert len(times) >= 8
+    for name, field, described in times:
+        assert "since 1970-01-01" in described, (name, field)
+
+
+async def test_settings_are_described_key_by_key(api: Api) -> None:
+    schemas = (await api.get("/v1/openapi.json")).document["components"]["schemas"]
+    described = schemas["SiteSettings"]
+    for name in ("CreateSite", "ChangeSite", "SiteView"):
+        assert schemas[name]["properties"]["settings"]["$ref"] == "#/components/schemas/SiteSettings"
+    everything = settings_to(SiteSettings())
+    assert described["properties"].keys() == everything.keys()
+    assert {name: one["default"] for name, one in described["properties"].items()} == everything
+    rules = [{"path": "/a/*", "fields": [["x-a", "b"]]}]
+    for settings in (everything, {"edge_ttl_s": 3, "keep": ["/a/*"], "header_rules": rules}):
+        assert _fits(settings_to(settings_from(settings)), described, schemas)
+    assert not _fits({"edge_ttl_s": "3"}, described, schemas)
+    assert not _fits({"no_such": 3}, described, schemas)
+    manifest = json.loads(manifest_of({"/a": b"a", "/b": bytes(2_000_000)}).to_bytes())
+    assert schemas["CreateDeploy"]["properties"]["manifest"]["$ref"] == "#/components/schemas/Manifest"
+    assert _fits(manifest, schemas["Manifest"], schemas)
+
+
+@pytest.mark.parametrize("name", sorted(DOCUMENTS["SiteSettings"]["properties"]))
+def test_bounds_of_settings_are_the_ones_that_hold(name: str) -> None:
+    schema = DOCUMENTS["SiteSettings"]["properties"][name]
+    bounds = schema["anyOf"][0] if "anyOf" in schema else schema
+    if "maximum" in bounds:
+        settings_from({name: bounds["maximum"]})
+        with pytest.raises(InvalidInput):
+            settings_from({name: bounds["maximum"] + 1})
+    if "minimum" in bounds:
+        settings_from({name: bounds["minimum"]})
+        with pytest.raises(InvalidInput):
+            settings_from({name: bounds["minimum"] - 1})
+    if "exclusiveMinimum" in bounds:
+        with pytest.raises(InvalidInput):
+            settings_from({name: bounds["exclusiveMinimum"]})
+    if "maxItems" in bounds:
+        item = "/a" if name == "keep" else {"path": "/a", "fields": [["x", "y"]]}
+        settings_from({name: [item] * bounds["maxItems"]})
+        with pytest.raises(InvalidInput):
+            settings_from({name: [item] * (bounds["maxItems"] + 1)})

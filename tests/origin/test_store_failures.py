@@ -250,7 +250,7 @@ async def test_a_store_that_is_down_says_so_and_comes_back(
 
 async def test_a_bucket_that_does_not_exist_is_named(s3_server: S3Server) -> None:
     store = S3Store("no-such-bucket", endpoint_url=s3_server.endpoint_url, session=s3_server.session)
-    with pytest.raises(StoreUnavailable, match=r"no-such-bucket.*NoSuchBucket"):
+    with pytest.raises(StoreUnavailable, match=r"no bucket no-such-bucket .*NoSuchBucket.*create the bucket first"):
         await store.get("key")
     await store.aclose()
 
@@ -260,9 +260,42 @@ async def test_wrong_keys_are_refused_in_one_sentence(s3_server: S3Server, s3_bu
 
     session = boto3.Session("wrong", "keys", region_name="us-east-1")
     store = S3Store(s3_bucket, endpoint_url=s3_server.endpoint_url, session=session)
-    with pytest.raises(StoreUnavailable, match="refused key: InvalidAccessKeyId"):
+    with pytest.raises(
+        StoreUnavailable, match=r"refused key: InvalidAccessKeyId.*set AWS_ACCESS_KEY_ID and AWS_SECRET"
+    ):
         await store.get("key")
     await store.aclose()
+
+
+@pytest.fixture
+def without_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.mark.usefixtures("without_credentials")
+async def test_missing_credentials_are_said_with_the_way_out() -> None:
+    store = S3Store("bucket", endpoint_url="http://127.0.0.1:9")
+    for call in (store.get("key"), store.takes_direct_uploads()):
+        with pytest.raises(StoreUnavailable, match="s3://bucket/: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
+            await call
+    await store.aclose()
+
+
+@pytest.mark.usefixtures("without_credentials")
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [("AWS_ACCESS_KEY_ID", "half", "set AWS_ACCESS_KEY_ID and AWS_SECRET"), ("AWS_PROFILE", "no-such", "no-such")],
+)
+def test_credentials_that_cannot_be_used_are_said_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(StoreUnavailable, match=said):
+        S3Store("bucket", endpoint_url="http://127.0.0.1:9")
 
 
 async def test_stores_are_opened_by_their_url(
