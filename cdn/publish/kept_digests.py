@@ -62,13 +62,13 @@ class KeptDigests:
     def keep(self, files: Sequence[SourceFile], entries: Mapping[str, FileEntry], scanned_ns: int) -> bool:
         """Keep what was hashed after a scan that began at `scanned_ns` (wall time); whether it could be written."""
         settled_ns = scanned_ns - SETTLED_NS
-        files_kept = {
-            file.path: _Kept(file.size_bytes, file.stamp, entries[file.path].digest, entries[file.path].chunk_digests)
-            for file in files
-            if file.stamp is not None
-            and max(file.stamp[:2]) < settled_ns
-            and entries[file.path].size_bytes == file.size_bytes
-        }
+        files_kept: dict[str, _Kept] = {}
+        for file in files:
+            entry, kept = entries[file.path], self._files.get(file.path)
+            if kept is not None and kept.stamp == file.stamp and kept.digest == entry.digest:
+                files_kept[file.path] = kept
+            elif file.stamp is not None and max(file.stamp[:2]) < settled_ns and entry.size_bytes == file.size_bytes:
+                files_kept[file.path] = _Kept(entry.size_bytes, file.stamp, entry.digest, entry.chunk_digests)
         if files_kept == self._files:
             return True
         try:

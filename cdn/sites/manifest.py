@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from json.encoder import encode_basestring as quoted
 from typing import Any
 
 from cdn.errors import InvalidInput, TooLarge
@@ -117,9 +118,8 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """Canonical JSON in UTF-8: sorted, without spaces; equal manifests give equal bytes."""
-        files = {path: _entry_to_json(entry) for path, entry in self.files.items()}
-        document = {"files": files, "version": MANIFEST_VERSION}
-        return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+        files = ",".join(f"{quoted(path)}:{_entry_to_json(entry)}" for path, entry in sorted(self.files.items()))
+        return f'{{"files":{{{files}}},"version":{MANIFEST_VERSION}}}'.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,11 +225,9 @@ def _refuse_constant(text: str) -> None:
     raise ValueError(f"{text} is not a JSON number")
 
 
-def _entry_to_json(entry: FileEntry) -> dict[str, Any]:
-    document: dict[str, Any] = {"digest": entry.digest, "size_bytes": entry.size_bytes}
-    if entry.chunk_digests:
-        document["chunks"] = entry.chunk_digests
-    return document
+def _entry_to_json(entry: FileEntry) -> str:
+    chunks = f'"chunks":{json.dumps(entry.chunk_digests, separators=(",", ":"))},' if entry.chunk_digests else ""
+    return f'{{{chunks}"digest":{quoted(entry.digest)},"size_bytes":{entry.size_bytes}}}'
 
 
 def _entry_from_json(document: dict[str, Any]) -> FileEntry:

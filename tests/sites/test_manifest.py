@@ -317,3 +317,14 @@ def test_what_was_written_is_loaded_as_it_was(files: dict[str, FileEntry]) -> No
 def test_what_is_no_manifest_of_this_version_is_not_loaded(raw: bytes, word: str) -> None:
     with pytest.raises(InvalidInput, match=word):
         load_manifest(raw)
+
+
+@given(FILES)
+def test_the_form_is_what_the_json_module_writes_sorted_and_without_spaces(files: dict[str, FileEntry]) -> None:
+    plain = {
+        path: {"digest": each.digest, "size_bytes": each.size_bytes}
+        | ({"chunks": list(each.chunk_digests)} if each.chunk_digests else {})
+        for path, each in files.items()
+    }
+    expected = json.dumps(document(plain), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert Manifest(files).to_bytes() == expected.encode()
