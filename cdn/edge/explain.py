@@ -23,11 +23,18 @@ class Explainer:
     """Answers control's question `explain host target` about this node."""
 
     def __init__(
-        self, view: SiteView, manifests: ManifestCache, storeroom: Storeroom, disk: DiskTier, clocks: Clocks
+        self,
+        *,
+        view: SiteView,
+        manifests: ManifestCache,
+        retained: RetainedFiles,
+        storeroom: Storeroom,
+        disk: DiskTier,
+        clocks: Clocks,
     ) -> None:
         self._view = view
         self._manifests = manifests
-        self._retained = RetainedFiles(manifests)
+        self._retained = retained
         self._storeroom = storeroom
         self._disk = disk
         self._clocks = clocks

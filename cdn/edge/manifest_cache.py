@@ -15,8 +15,9 @@ from cdn.origin.layout import manifest_key
 from cdn.origin.store import ObjectMissing, ObjectStore
 from cdn.sites.manifest import Manifest, digest_of, load_manifest
 
-MAX_ENTRIES_IN_MEMORY = 1_000_000
-"""Files of all manifests held in memory together: at about 500 bytes each this bounds a node to 0.5 GB of them."""
+MAX_CHUNKS_IN_MEMORY = 1_000_000
+"""Chunks of all manifests held in memory together, one at least for each file: at about 500 bytes for a file and 120
+for a further chunk this bounds a node to 0.5 GB of them."""
 
 MAX_BYTES_ON_DISK = 4 * 1024**3
 """Manifest files kept in the folder; the ones written longest ago go first and come back from the store."""
@@ -33,7 +34,7 @@ class ManifestCache:
         self._store = store
         self._folder = folder
         self._loaded: OrderedDict[tuple[str, str], Manifest] = OrderedDict()
-        self._entries = 0
+        self._chunks = 0
         self.copies_failed = 0
         self._loading: dict[tuple[str, str], asyncio.Task[Manifest]] = {}
 
@@ -60,7 +61,7 @@ class ManifestCache:
     async def drop_site(self, site_id: str) -> None:
         """Forget a removed site's manifests, in memory and on disk."""
         for key in [key for key in self._loaded if key[0] == site_id]:
-            self._entries -= len(self._loaded.pop(key).files)
+            self._chunks -= self._loaded.pop(key).chunk_count
         await asyncio.to_thread(self._remove_folder, site_id)
 
     async def aclose(self) -> None:
@@ -92,10 +93,10 @@ class ManifestCache:
 
     def _keep(self, key: tuple[str, str], manifest: Manifest) -> None:
         self._loaded[key] = manifest
-        self._entries += len(manifest.files)
-        while self._entries > MAX_ENTRIES_IN_MEMORY and len(self._loaded) > 1:
+        self._chunks += manifest.chunk_count
+        while self._chunks > MAX_CHUNKS_IN_MEMORY and len(self._loaded) > 1:
             _, dropped = self._loaded.popitem(last=False)
-            self._entries -= len(dropped.files)
+            self._chunks -= dropped.chunk_count
 
     @staticmethod
     def _read(path: Path, digest: str) -> Manifest | None:

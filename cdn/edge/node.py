@@ -22,6 +22,7 @@ from cdn.edge.memory_tier import MemoryTier
 from cdn.edge.pipeline import Pipeline
 from cdn.edge.prepared import Prepared
 from cdn.edge.reclaim import Reclaim
+from cdn.edge.retained import RetainedFiles
 from cdn.edge.settings import EdgeSettings
 from cdn.edge.site_view import FloorsRose, News, SiteGone, SiteView, ToPrepare
 from cdn.edge.stored import ResidenceClock
@@ -78,11 +79,13 @@ class EdgeNode:
             max_in_memory_bytes=settings.max_in_memory_bytes,
             report_blob_fault=self._report_blob_fault,
         )
+        retained = RetainedFiles(self.manifests)
         self.pipeline = Pipeline(
             cache_name=settings.cache_name,
             node_id=settings.node_id,
             view=self.view,
             manifests=self.manifests,
+            retained=retained,
             prepared=self.prepared,
             storeroom=self.storeroom,
             counters=self.counters,
@@ -90,7 +93,14 @@ class EdgeNode:
             is_attached=self._is_attached,
         )
         self._replica = replica
-        self._explainer = Explainer(self.view, self.manifests, self.storeroom, disk, clocks)
+        self._explainer = Explainer(
+            view=self.view,
+            manifests=self.manifests,
+            retained=retained,
+            storeroom=self.storeroom,
+            disk=disk,
+            clocks=clocks,
+        )
         self._was_attached = False
         self._turns = asyncio.Semaphore(settings.max_concurrent_preparations)
         self._tasks: set[asyncio.Task[None]] = set()

@@ -63,6 +63,7 @@ class Pipeline:
         node_id: str,
         view: SiteView,
         manifests: ManifestCache,
+        retained: RetainedFiles,
         prepared: MemoryTier[Prepared],
         storeroom: Storeroom,
         counters: NodeCounters,
@@ -74,7 +75,7 @@ class Pipeline:
         self._node_id = node_id
         self._view = view
         self._manifests = manifests
-        self._retained = RetainedFiles(manifests)
+        self._retained = retained
         self._prepared = prepared
         self._storeroom = storeroom
         self._counters = counters

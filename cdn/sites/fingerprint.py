@@ -26,7 +26,7 @@ SHORT_LENGTH = 8
 
 _CODE = frozenset({"js", "mjs", "cjs", "css"})
 _POSSIBLE = re.compile(r"[0-9a-f]{8}|[0-9A-F]{8}|(?:\A|[-.])[A-Za-z0-9_-]{8}\.")
-_ATTACHED = re.compile(r"(?:\.(?:map|br|gz|zst)|\.LICENSE\.txt)+\Z")
+_ATTACHED = (".map", ".br", ".gz", ".zst", ".LICENSE.txt")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 _HEX = re.compile(r"[0-9a-f]{8,64}|[0-9A-F]{8,64}")
@@ -66,7 +66,7 @@ def has_fingerprint(path: str) -> bool:
     name = path.rpartition("/")[2]
     if _POSSIBLE.search(name) is None:
         return False
-    name = _ATTACHED.sub("", name)
+    name = _without_attached(name)
     stem, dot, extension = name.rpartition(".")
     if not dot or _UUID.search(stem) is not None:
         return False
@@ -82,6 +82,14 @@ def has_fingerprint(path: str) -> bool:
 def is_hidden(path: str) -> bool:
     """Whether the file or a folder above it is hidden (`/.env`, `/.git/config`)."""
     return "/." in path
+
+
+def _without_attached(name: str) -> str:
+    """The name without what tools add behind the whole (`app.3f2a9c1b.js.map`). Linear: visitors choose names too."""
+    end = len(name)
+    while name.endswith(_ATTACHED, 0, end):
+        end -= next(len(suffix) for suffix in _ATTACHED if name.endswith(suffix, 0, end))
+    return name[:end]
 
 
 def _hexadecimal_candidates(parts: list[str]) -> Iterator[str]:

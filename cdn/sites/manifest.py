@@ -97,6 +97,11 @@ class Manifest:
         return sum(entry.size_bytes for entry in self.files.values())
 
     @cached_property
+    def chunk_count(self) -> int:
+        """The chunks of all files together: what a manifest takes in memory grows with them."""
+        return sum(entry.chunk_count for entry in self.files.values())
+
+    @cached_property
     def not_found_pages(self) -> Mapping[str, str | None]:
         """For every folder (`/`, `/docs/`): the path of the nearest 404.html upward, None when there is none."""
         pages: dict[str, str | None] = {}
@@ -113,7 +118,7 @@ class Manifest:
 
     def prepare(self) -> Manifest:
         """Compute now what requests look up, instead of within the first of them."""
-        _ = self.not_found_pages, self.fingerprinted
+        _ = self.chunk_count, self.not_found_pages, self.fingerprinted
         return self
 
     def to_bytes(self) -> bytes:

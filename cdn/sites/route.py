@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cdn.http.target import Target, encode_path
 from cdn.sites.fingerprint import has_fingerprint, is_hidden
 from cdn.sites.manifest import FileEntry, Manifest
-from cdn.sites.path import INDEX, PAGE_SUFFIX, names_of
+from cdn.sites.path import INDEX, MAX_PATH_OCTETS, PAGE_SUFFIX
 from cdn.sites.pattern import matches
-
-__all__ = [
-    "ABSENT",
-    "MAX_RETAINED_FILES",
-    "AbsentRoute",
-    "FileRoute",
-    "RedirectRoute",
-    "Route",
-    "may_be_retained",
-    "names_of",
-    "resolve",
-    "retained_files",
-]
 
 MAX_RETAINED_FILES = 200_000
 """Files of earlier deploys that one alias keeps reachable; the most recent deploys' come first."""
@@ -59,7 +46,7 @@ ABSENT = AbsentRoute()
 def resolve(active: Manifest, retained: Mapping[str, FileEntry], target: Target) -> Route:
     """What answers `target`: active file, directory index, clean URL, redirect, retained file, nearest 404.html.
 
-    `retained` is what `retained_files` made of the same alias' earlier deploys.
+    `retained` is what `add_retained` made of the same alias' other deploys.
     """
     path = target.decoded_path
     files = active.files
@@ -84,26 +71,24 @@ def resolve(active: Manifest, retained: Mapping[str, FileEntry], target: Target)
     return _fallback(active, path)
 
 
-def retained_files(manifests: Sequence[Manifest], keep: Iterable[str] = ()) -> Mapping[str, FileEntry]:
-    """What stays reachable of deploys that are not active, most recent first: fingerprinted or matching `keep`.
+def add_retained(files: dict[str, FileEntry], manifest: Manifest, keep: Sequence[str] = ()) -> None:
+    """Add to `files` what stays reachable of one more deploy that is not active: fingerprinted or matching `keep`.
 
-    A `*` of `keep` does not reach hidden files and folders (`/.env`): those go with their deploy.
+    The most recent deploy is added first; what an older one has under the same path does not replace it, and beyond
+    MAX_RETAINED_FILES nothing is added. A `*` of `keep` does not reach hidden files and folders (`/.env`): those go
+    with their deploy.
     """
-    patterns = tuple(keep)
-    result: dict[str, FileEntry] = {}
-    for manifest in manifests:
-        found = manifest.fingerprinted
-        for path, entry in manifest.files.items() if patterns else found.items():
-            if path not in result and (path in found or _is_kept(path, patterns)):
-                result[path] = entry
-                if len(result) == MAX_RETAINED_FILES:
-                    return result
-    return result
+    found = manifest.fingerprinted
+    for path, entry in manifest.files.items() if keep else found.items():
+        if len(files) >= MAX_RETAINED_FILES:
+            return
+        if path not in files and (path in found or _is_kept(path, keep)):
+            files[path] = entry
 
 
 def may_be_retained(path: str, keep: Sequence[str]) -> bool:
-    """Whether a path is one that `retained_files` keeps; for all others no earlier deploy need be looked at."""
-    return has_fingerprint(path) or _is_kept(path, keep)
+    """Whether a path is one that `add_retained` keeps; for all others no earlier deploy need be looked at."""
+    return len(path) <= MAX_PATH_OCTETS and (has_fingerprint(path) or _is_kept(path, keep))
 
 
 def _is_kept(path: str, keep: Sequence[str]) -> bool:

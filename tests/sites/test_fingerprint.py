@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import string
+import time
 
 import pytest
 
@@ -110,3 +111,11 @@ def test_most_of_what_tools_write_is_known(letters: str, path: str, share: float
     generator = random.Random(8)
     names = [path.format("".join(generator.choices(letters, k=8))) for _ in range(2000)]
     assert sum(map(has_fingerprint, names)) / len(names) > share
+
+
+@pytest.mark.parametrize("path", ["/a-12345678." + ".map" * 50_000 + "x", "/a-12345678." + ".LICENSE.txt" * 20_000])
+def test_a_name_that_a_visitor_made_up_costs_no_more_than_its_length(path: str) -> None:
+    """The square of it would be 10 s and more."""
+    began = time.process_time()
+    assert not has_fingerprint(path)
+    assert time.process_time() - began < 2.0

@@ -17,7 +17,7 @@ from cdn.sites.catalog import Catalog
 from cdn.sites.deploy import PREPARING_KEPT_S, Deploy
 from cdn.sites.manifest import FileEntry, Manifest, digest_of
 from cdn.sites.name import PRODUCTION
-from cdn.sites.route import AbsentRoute, FileRoute, RedirectRoute, Route, resolve, retained_files
+from cdn.sites.route import AbsentRoute, FileRoute, RedirectRoute, Route, add_retained, resolve
 from cdn.sites.settings import SiteSettings
 from cdn.sites.site import Site
 
@@ -101,8 +101,9 @@ class History:
         site = self.catalog.site("s")
         if found is None or found.active is None or site is None:
             return None
-        manifests = [Manifest(self.files[deploy.id]) for deploy in found.reachable(self.now)]
-        retained = retained_files(manifests, site.settings.keep)
+        retained: dict[str, FileEntry] = {}
+        for deploy in found.reachable(self.now):
+            add_retained(retained, Manifest(self.files[deploy.id]), site.settings.keep)
         return resolve(Manifest(self.files[found.active.id]), retained, Target(encode_path(url), None, url))
 
     def check(self, alias: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from cdn.http.target import Target, encode_path, parse_target
 from cdn.sites import route as module
 from cdn.sites.manifest import FileEntry, Manifest, digest_of
+from cdn.sites.path import MAX_PATH_OCTETS, names_of
 from cdn.sites.route import (
     AbsentRoute,
     FileRoute,
     RedirectRoute,
     Route,
+    add_retained,
     may_be_retained,
-    names_of,
     resolve,
-    retained_files,
 )
 
 
@@ -30,6 +30,13 @@ def entry(path: str) -> FileEntry:
 
 def manifest(*paths: str) -> Manifest:
     return Manifest({path: entry(path) for path in paths}).prepare()
+
+
+def retained_files(manifests: Sequence[Manifest], keep: Sequence[str] = ()) -> dict[str, FileEntry]:
+    files: dict[str, FileEntry] = {}
+    for each in manifests:
+        add_retained(files, each, keep)
+    return files
 
 
 def target(path: str, query: str | None = None) -> Target:
@@ -157,6 +164,12 @@ def test_retained_files_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_RETAINED_FILES", 2)
     files = retained_files([manifest("/a.0a1b2c3d.js"), manifest("/b.0a1b2c3d.js", "/c.0a1b2c3d.js")])
     assert list(files) == ["/a.0a1b2c3d.js", "/b.0a1b2c3d.js"]
+
+
+def test_a_path_too_long_for_a_file_is_not_looked_for_in_earlier_deploys() -> None:
+    name = "/app.3f2a9c1b.js"
+    assert may_be_retained("/" + "a" * (MAX_PATH_OCTETS - len(name) - 1) + name, ())
+    assert not may_be_retained("/" + "a" * (MAX_PATH_OCTETS - len(name)) + name, ("/*",))
 
 
 # the plain model
