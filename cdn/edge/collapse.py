@@ -130,7 +130,8 @@ class Shared(Generic[K, V]):
     async def join(self, key: K, start: Callable[[], Coroutine[object, object, V]]) -> V:
         """The result of the running call, or of a new one. A cancelled waiter leaves it running."""
         task = self._tasks.get(key)
-        if task is None:
+        # One that is over is forgotten a moment later: what it said may not hold any more.
+        if task is None or task.done():
             task = self._tasks[key] = asyncio.create_task(start())
             task.add_done_callback(lambda done: self._forget(key, done))
         return await asyncio.shield(task)
@@ -140,6 +141,7 @@ class Shared(Generic[K, V]):
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     def _forget(self, key: K, task: asyncio.Task[V]) -> None:
-        del self._tasks[key]
+        if self._tasks.get(key) is task:
+            del self._tasks[key]
         if not task.cancelled():
             task.exception()

@@ -228,3 +228,19 @@ async def test_shared_calls_run_once_at_a_time() -> None:
         await failing
     await shared.aclose()
     assert len(calls) == 2
+
+
+async def test_a_call_that_is_over_is_not_joined_before_it_is_forgotten() -> None:
+    """Who joined it for ever, because what it found is gone again, would never let the loop run on."""
+    shared: Shared[str, int] = Shared()
+    results = iter((1, 2))
+
+    async def call() -> int:
+        return next(results)
+
+    async def late() -> int:
+        await asyncio.sleep(0)  # until the call is running: this goes on right after its end
+        return await shared.join("k", call)
+
+    assert list(await asyncio.gather(shared.join("k", call), late())) == [1, 2]
+    await shared.aclose()
