@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, assert_never
 
 from aiohttp import WSCloseCode, WSMsgType, web
@@ -56,9 +57,16 @@ class FollowConnection:
     """
 
     def __init__(
-        self, hub: FollowHub, socket: web.WebSocketResponse, request: web.Request, audiences: frozenset[Audience]
+        self,
+        hub: FollowHub,
+        socket: web.WebSocketResponse,
+        request: web.Request,
+        audiences: frozenset[Audience],
+        require_node: Callable[[], None],
     ) -> None:
+        """`require_node` raises Unauthorized once the node's token works no more."""
         self._hub = hub
+        self._require_node = require_node
         self._socket = socket
         self._request = request
         self._audiences = audiences
@@ -204,6 +212,7 @@ class FollowConnection:
     async def _heed(self, message: FromNode) -> None:
         if not self._hub.is_current(self._node_id, self):
             return  # what an older connection still says is no longer the node's word
+        self._require_node()  # a node that says nothing for a lease is gone, so a revoked token ends within one
         directory = self._hub.directory
         match message:
             case Applied(position=position):

@@ -79,12 +79,12 @@ class FollowHub:
 
         Raises Unauthorized without a node's token, Unavailable beyond MAX_CONNECTIONS or while closing.
         """
-        if not self._verify_node_token(_bearer_token(request)):
-            raise Unauthorized("this token does not let a node follow the journal: create one with scope node")
+        token = _bearer_token(request)
+        self._require_node(token)
         if self._is_closing or len(self._open) >= MAX_CONNECTIONS:
             raise Unavailable(f"control takes no more followers now (the limit is {MAX_CONNECTIONS})")
         socket = web.WebSocketResponse(max_msg_size=MAX_NODE_MESSAGE_BYTES, compress=False, timeout=1.0)
-        connection = FollowConnection(self, socket, request, EDGE_AUDIENCES)
+        connection = FollowConnection(self, socket, request, EDGE_AUDIENCES, lambda: self._require_node(token))
         self._open.add(connection)
         try:
             await socket.prepare(request)
@@ -156,6 +156,11 @@ class FollowHub:
                 raise Unavailable("control has not caught up with the journal yet")
             self._encoded[audiences] = (sequence, await asyncio.to_thread(encode, snapshot))
             return self._encoded[audiences]
+
+    def _require_node(self, token: str) -> None:
+        """Raises Unauthorized."""
+        if not self._verify_node_token(token):
+            raise Unauthorized("this token does not let a node follow the journal: create one with scope node")
 
     async def _is_recent(self, sequence: int) -> bool:
         end = await self.journal.position()

@@ -186,6 +186,8 @@ class Follower:
                 timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
             )
         async with socket:
+            if self._leaving.is_set():
+                return  # since the connecting began
             self._session = FollowSession(self, socket)
             await self._session.run()
 

@@ -221,6 +221,17 @@ async def test_a_node_that_takes_nothing_is_cut_off_and_no_queue_grows(tmp_path:
         assert control.hub.counters["slow_nodes"] >= 1
 
 
+async def test_a_node_whose_token_is_revoked_follows_no_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with plane(tmp_path) as control, dial(control.url) as socket:
+        await _enter(socket, control)
+        monkeypatch.setattr(control.hub, "_verify_node_token", lambda token: False)
+        await _say(socket, Heartbeat(1, {"n": 1}))
+        reason, _ = await _refusal(socket)
+        assert "does not let a node follow" in reason
+        await _until_disconnected(control)
+        assert control.directory.counters("edge-1") == {}
+
+
 async def test_a_second_connection_of_a_node_takes_the_place_of_the_first(tmp_path: Path) -> None:
     async with plane(tmp_path) as control, dial(control.url) as first, dial(control.url) as second:
         await _enter(first, control)

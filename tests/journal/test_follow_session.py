@@ -36,7 +36,7 @@ from cdn.journal.wire import (
     encode_message,
 )
 from tests.journal.ledger import Ledger, purge, told
-from tests.journal.plane import PATIENCE_S, Node, node, serve
+from tests.journal.plane import PATIENCE_S, Node, node, plane, serve
 
 _Message = TypeVar("_Message")
 
@@ -395,3 +395,20 @@ def test_the_client_library_is_given_a_frame_limit_that_fits_the_longest_message
     assert MAX_RECORDS_BYTES + MAX_RECORD_BYTES < MAX_CONTROL_MESSAGE_BYTES
     assert SNAPSHOT_FRAME_BYTES < MAX_CONTROL_MESSAGE_BYTES
     assert aiohttp.ClientWSTimeout(ws_close=1.0).ws_close == 1.0
+
+
+async def test_a_node_that_leaves_while_it_connects_does_not_stay(tmp_path: Path) -> None:
+    knocked, may_enter = asyncio.Event(), asyncio.Event()
+
+    async def slow(request: web.Request) -> web.WebSocketResponse:
+        knocked.set()
+        await may_enter.wait()
+        return await control.hub.handle(request)
+
+    async with plane(tmp_path) as control, serve(slow) as url, node(tmp_path, url) as edge:
+        async with asyncio.timeout(PATIENCE_S):
+            await knocked.wait()
+            await edge.follower.leave()
+            may_enter.set()
+            await edge.running
+        assert control.directory.nodes() == ()
