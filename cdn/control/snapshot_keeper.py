@@ -14,7 +14,7 @@ from cdn.control.state import RETRY_FIRST_S, RETRY_LONGEST_S, ControlState
 from cdn.errors import Unavailable
 from cdn.fleet.position import Position
 from cdn.journal.journal import Trimmed
-from cdn.journal.record import Audience
+from cdn.journal.record import EVERY_AUDIENCE, Audience
 from cdn.journal.snapshot import Snapshot, UnreadableSnapshot, decode, encode, load_into, take
 from cdn.origin.store import ObjectMissing, ObjectStore, StoreUnavailable
 from cdn.purge.floors import Floors
@@ -22,7 +22,6 @@ from cdn.purge.floors import Floors
 log = logging.getLogger(__name__)
 
 PREFIX = "control/snapshots/"
-EVERY_AUDIENCE = frozenset(Audience)
 
 
 def snapshot_key(position: Position) -> str:
@@ -50,8 +49,8 @@ class SnapshotKeeper:
     async def load(self) -> int:
         """Put the newest readable snapshot of this epoch into the folds; its sequence, 0 when there is none.
 
-        A store that does not answer is done without as long as the journal keeps every record.
-        Raises StoreUnavailable.
+        A store that does not answer is done without as long as the journal keeps every record. The sequence may be
+        beyond the end of a journal that has lost records: `ControlState.start` refuses that. Raises StoreUnavailable.
         """
         try:
             return await self._load_newest()
@@ -62,19 +61,19 @@ class SnapshotKeeper:
             return 0
 
     async def _load_newest(self) -> int:
-        end = await self._state.journal.position()
         for key in reversed(await self._keys()):
             try:
                 snapshot = await asyncio.to_thread(decode, await self._store.get(key))
+                if snapshot_key(snapshot.position) != key:
+                    raise UnreadableSnapshot(f"it stands at {snapshot.position}")
+                load_into(snapshot, self._state.folds)
             except (UnreadableSnapshot, ObjectMissing) as error:
                 log.warning("the snapshot %s cannot be used: %s", key, error)
                 continue
-            if snapshot.position.epoch != end.epoch or snapshot.position.sequence > end.sequence:
-                log.warning("the snapshot %s is not of this journal, which ends at %s", key, end)
-                continue
-            load_into(snapshot, self._state.folds)
             self._saved = snapshot.position.sequence
             return self._saved
+        for fold in self._state.folds:
+            fold.load(None)  # one that could not be used may have been loaded in part
         return 0
 
     def start(self) -> None:
@@ -124,8 +123,9 @@ class SnapshotKeeper:
             await self._due.wait()
             try:
                 await self.save()
-            except Unavailable as error:
-                log.warning("no snapshot could be kept, trying again: %s", error)
+            except Exception as error:  # whatever it is: without snapshots the journal only grows
+                fault = None if isinstance(error, Unavailable) else error
+                log.warning("no snapshot could be kept, trying again: %s", error, exc_info=fault)
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, RETRY_LONGEST_S)
                 continue

@@ -12,7 +12,7 @@ from cdn.errors import Conflict, Unavailable
 from cdn.fleet.position import Position
 from cdn.journal.fold import Fold
 from cdn.journal.journal import Conflicted, Journal, JournalUnavailable, Trimmed
-from cdn.journal.record import Audience, Change, Draft, Record, TokenCreated, TokenRevoked
+from cdn.journal.record import Audience, Change, Draft, Record, TokenCreated, TokenRevoked, UnknownRecord
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +119,10 @@ class ControlState:
 
     async def _read_on(self) -> bool:
         """Apply the next batch; whether there was one. Only with `_applying` held."""
-        records = await self.journal.read(self._applied, limit=READ_BATCH)
+        try:
+            records = await self.journal.read(self._applied, limit=READ_BATCH)
+        except UnknownRecord as error:
+            raise self._halt(StateStuck(f"The records after {self._applied} cannot be read: {error}")) from error
         if isinstance(records, Trimmed):
             raise self._halt(
                 StateStuck(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
+
+import msgspec
 
 from cdn.errors import InvalidInput
 from cdn.journal.record import (
@@ -60,7 +61,11 @@ class CatalogFold:
         return {
             "sites": [_site_to(site) for site in sites],
             "domains": dict(self.catalog.domains()),
-            "deploys": [asdict(deploy) for site in sites for deploy in reversed(self.catalog.deploys(site.id))],
+            "deploys": [
+                msgspec.to_builtins(deploy)  # `asdict` takes thirty times as long, and this holds up the loop
+                for site in sites
+                for deploy in reversed(self.catalog.deploys(site.id))
+            ],
             "aliases": [
                 _alias_to(site.id, alias, state)
                 for site in sites

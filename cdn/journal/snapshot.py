@@ -21,7 +21,7 @@ MAX_SNAPSHOT_BYTES = 1024 * 1024 * 1024
 
 
 class UnreadableSnapshot(CdnError):
-    """A snapshot of a newer version, or damaged. Nothing of it was loaded."""
+    """A snapshot of a newer version, damaged, or with a section that its fold does not understand."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,9 +56,15 @@ def take(folds: Iterable[Fold], position: Position, *, floor_horizon: int, audie
 
 
 def load_into(snapshot: Snapshot, folds: Iterable[Fold]) -> None:
-    """Replace every fold's state by its section; a fold without one becomes empty."""
+    """Replace every fold's state by its section; a fold without one becomes empty.
+
+    Raises UnreadableSnapshot when a section does not have the form that its fold dumps; folds before it are loaded.
+    """
     for fold in folds:
-        fold.load(snapshot.sections.get(fold.name))
+        try:
+            fold.load(snapshot.sections.get(fold.name))
+        except (CdnError, LookupError, TypeError, ValueError, AttributeError, msgspec.MsgspecError) as exc:
+            raise UnreadableSnapshot(f"its section {fold.name} is not understood: {exc}") from exc
         if isinstance(fold, HorizonFold):
             fold.raise_horizon(snapshot.floor_horizon)
 

@@ -9,14 +9,23 @@ from typing import Any
 
 import pytest
 
-from cdn.control.snapshot_keeper import EVERY_AUDIENCE, PREFIX
+from cdn.control.snapshot_keeper import PREFIX
 from cdn.control.state import ControlState, StateStuck
 from cdn.control.token import make_token
 from cdn.control.token_fold import TokenFold
 from cdn.errors import Conflict, NotFound, Unavailable
 from cdn.journal.journal import Conflicted, JournalUnavailable, Trimmed
-from cdn.journal.record import Audience, Draft, Purged, PurgeScope, Record, SiteCreated
-from cdn.journal.snapshot import load_into
+from cdn.journal.record import (
+    EVERY_AUDIENCE,
+    Audience,
+    Draft,
+    Purged,
+    PurgeScope,
+    Record,
+    SiteCreated,
+    UnknownRecord,
+)
+from cdn.journal.snapshot import encode, load_into
 from cdn.journal.sqlite import SqliteJournal
 from cdn.origin.store import StoreUnavailable
 from cdn.purge.floors import Floors
@@ -150,6 +159,24 @@ async def test_a_record_that_cannot_be_applied_stops_everything_after_it(
     assert (await journal.position()).sequence == 2
 
 
+async def test_a_record_of_a_newer_program_stops_everything_and_says_so(
+    journal: SqliteJournal, seen: tuple[ControlState, Seen], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, fold = seen
+    await state.append_always("s", EVERYTHING, "a")
+
+    async def newer(after: int, *, limit: int) -> tuple[Record, ...] | Trimmed:
+        raise UnknownRecord("record 2 has version 2, this program reads up to 1: upgrade this node")
+
+    monkeypatch.setattr(journal, "read", newer)
+    await journal.append(Draft("other", EVERYTHING, "other"), expected_sequence=None)
+    with pytest.raises(StateStuck, match="version 2"):
+        await state.catch_up(2)
+    with pytest.raises(StateStuck, match="version 2"):
+        await state.append("s", lambda: EVERYTHING, "a")
+    assert fold.sequences == [1]
+
+
 async def test_the_tail_outlives_a_journal_that_does_not_answer(
     journal: SqliteJournal, seen: tuple[ControlState, Seen], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -262,6 +289,57 @@ async def test_a_damaged_snapshot_is_passed_over_for_the_one_before(make_control
     await control.reopen()
     assert (await control.api.get("/v1/sites/blog")).status == 200
     assert control.plane.snapshots.saved == int(keys[0].rsplit("/", 1)[1])
+
+
+async def test_a_snapshot_that_a_fold_does_not_understand_is_passed_over_for_the_one_before(
+    make_control: ControlMaker,
+) -> None:
+    control = await make_control(snapshot_every_records=1_000_000, keep_records=0)
+    await control.api.post("/v1/sites", {"name": "blog"})
+    for _ in range(2):
+        await purge(control, 3)
+        await control.plane.snapshots.save()
+    keys = await snapshots_of(control)
+    strange = control.plane.snapshots.take(EVERY_AUDIENCE)
+    strange.sections["tokens"] = {"sites": {}, "tokens": [{"strange": 1}]}
+    await control.store.put(keys[-1], encode(strange))
+    await control.reopen()
+    assert (await control.api.get("/v1/sites/blog")).status == 200
+    assert control.plane.snapshots.saved == int(keys[0].rsplit("/", 1)[1])
+
+
+async def test_a_snapshot_beyond_the_journals_end_is_a_clear_error(make_control: ControlMaker) -> None:
+    """The journal was put back as it once was: going on in its epoch would give two records one position."""
+    control = await make_control(snapshot_every_records=1_000_000)
+    await control.api.post("/v1/sites", {"name": "blog"})
+    await control.plane.snapshots.save()
+    await control.close()
+    before = (control.root / "journal.sqlite").read_bytes()
+    await control.open()
+    await purge(control, 5)
+    await control.plane.snapshots.save()
+    await control.close()
+    (control.root / "journal.sqlite").write_bytes(before)
+    with pytest.raises(StateStuck, match="lost records"):
+        await control.open()
+
+
+async def test_a_fault_of_the_program_does_not_end_the_keeping_of_snapshots(
+    make_control: ControlMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control = await make_control(snapshot_every_records=5, keep_records=0)
+    put, failed = control.store.put, asyncio.Event()
+
+    async def fail(*_: object, **__: object) -> None:
+        failed.set()
+        raise ValueError("a fault")
+
+    control.store.put = fail
+    await control.api.post("/v1/sites", {"name": "blog"})
+    await purge(control, 10)
+    await asyncio.wait_for(failed.wait(), 5)
+    control.store.put = put
+    await asyncio.wait_for(saved(control, 5), 5)
 
 
 async def test_without_the_store_nothing_is_trimmed_and_snapshots_go_on_later(

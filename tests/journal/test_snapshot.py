@@ -54,3 +54,11 @@ def test_damaged_newer_and_oversized_ones_are_refused(monkeypatch: pytest.Monkey
     monkeypatch.setattr(snapshots, "MAX_SNAPSHOT_BYTES", 500)
     with pytest.raises(UnreadableSnapshot, match="larger than 500"):
         decode(good)
+
+
+@pytest.mark.parametrize("section", [{}, {"epoch": ""}, [], "text", {"epoch": "", "entries": [1]}])
+def test_a_section_of_another_form_is_refused_by_name(section: object) -> None:
+    snapshot = take([_ledger("a", (1, "x"))], Position("e", 1), floor_horizon=0, audiences=EDGE_AUDIENCES)
+    snapshot.sections["a"] = section or {"other": 1}
+    with pytest.raises(UnreadableSnapshot, match="section a is not understood"):
+        load_into(snapshot, [_ledger("a")])
