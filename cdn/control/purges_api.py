@@ -45,7 +45,7 @@ class PurgesApi:
             raise _no_record(sequence)
         records = await services.state.journal.read(sequence - 1, limit=1)
         if isinstance(records, Trimmed) or not records:
-            raise NotFound(f"The record {sequence} is no longer kept; every node that serves has applied it.")
+            raise NotFound(f"The record {sequence} is too old: it is no longer kept, and neither is its receipt.")
         if not self._may_see(call.caller, records[0]):
             raise _no_record(sequence)
         receipt = await services.directory.wait_complete(records[0].position, records[0].at, wait_s)

@@ -92,6 +92,8 @@ class ControlSettings:
     """Sites in memory: about 2 KB each."""
     max_tokens: int = 10_000
     """Tokens in memory and in every snapshot."""
+    max_tokens_per_site: int = 1_000
+    """A site's fair share of them: whoever has admin of one site leaves the others theirs."""
 
     snapshot_every_records: int = 10_000
     """A start replays at most about this many records."""

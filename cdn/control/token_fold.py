@@ -55,6 +55,10 @@ class TokenFold(Fold):
         """Tokens that work for this site and for nothing else: those that its removal revokes."""
         return tuple(token for token in self._tokens.values() if all(_is_of(scope, site) for scope in token.scopes))
 
+    def count_of_site(self, site: str) -> int:
+        """How many tokens work for this site, whatever else they work for."""
+        return sum(any(_is_of(scope, site) for scope in token.scopes) for token in self._tokens.values())
+
     def __len__(self) -> int:
         return len(self._tokens)
 

@@ -37,6 +37,7 @@ class TokensApi:
             self._check_scopes(call.caller, scopes)
             if len(services.tokens) >= services.settings.max_tokens:
                 raise Conflict(f"There are {services.settings.max_tokens} tokens, the limit: revoke some first.")
+            self._check_shares(scopes)
             return created
 
         await services.state.append(f"token/{created.token_id}", decide, call.caller.actor)
@@ -53,6 +54,7 @@ class TokensApi:
 
     async def revoke(self, call: Call) -> web.Response:
         services = self._services
+        wait_s = services.wait_s(call)
         token_id = call.path["token_id"]
 
         def decide() -> Change:
@@ -64,7 +66,7 @@ class TokensApi:
             return TokenRevoked(token_id)
 
         record = await services.state.append(f"token/{token_id}", decide, call.caller.actor)
-        return json_response(ReceiptOnly(await services.receipt(record, services.wait_s(call))))
+        return json_response(ReceiptOnly(await services.receipt(record, wait_s)))
 
     def _check_scopes(self, caller: Caller, scopes: tuple[str, ...]) -> None:
         for text in scopes:
@@ -73,6 +75,12 @@ class TokensApi:
                 raise Forbidden(f"This token may not hand out the scope {text}.")
             if isinstance(scope, SiteScope) and self._services.catalog.site_named(scope.site) is None:
                 raise InvalidInput(f"There is no site {scope.site!r} for the scope {text}.", field="scopes")
+
+    def _check_shares(self, scopes: tuple[str, ...]) -> None:
+        most = self._services.settings.max_tokens_per_site
+        for site in sorted({scope.site for text in scopes if isinstance(scope := parse_scope(text), SiteScope)}):
+            if self._services.tokens.count_of_site(site) >= most:
+                raise Conflict(f"There are {most} tokens for the site {site!r}, the limit: revoke some first.")
 
 
 def _check(wanted: CreateToken) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.control.control_room import Api, Control
+from tests.control.control_room import Api, Control, ControlMaker
 
 
 @pytest.fixture
@@ -117,6 +117,26 @@ async def test_a_revoked_token_stops_working_at_once(sites: Api) -> None:
     assert (await sites.delete(f"/v1/tokens/{made.document['id']}")).status == 200
     assert (await token.get("/v1/sites/blog")).status == 401
     assert (await sites.delete(f"/v1/tokens/{made.document['id']}")).status == 404
+
+
+async def test_a_revocation_that_is_refused_revokes_nothing(sites: Api) -> None:
+    made = await sites.post("/v1/tokens", {"scopes": ["read:blog"]})
+    refused = await sites.delete(f"/v1/tokens/{made.document['id']}?wait=soon")
+    assert (refused.status, refused.document["field"]) == (400, "wait")
+    assert (await sites.as_(made.document["token"]).get("/v1/sites/blog")).status == 200
+
+
+async def test_a_site_has_no_more_than_its_share_of_tokens(make_control: ControlMaker) -> None:
+    api = (await make_control(max_tokens_per_site=2)).api
+    for name in ("blog", "shop"):
+        await api.post("/v1/sites", {"name": name})
+    admin = await api.token_for("admin:blog", "admin:shop")
+    assert (await admin.post("/v1/tokens", {"scopes": ["read:blog"]})).status == 201
+    refused = await admin.post("/v1/tokens", {"scopes": ["read:shop", "purge:blog"]})
+    assert refused.status == 409
+    assert "2 tokens for the site 'blog'" in refused.document["detail"]
+    assert (await api.post("/v1/tokens", {"scopes": ["read:shop"]})).status == 201
+    assert (await api.post("/v1/tokens", {"scopes": ["node"]})).status == 201
 
 
 async def test_a_sites_admin_grants_lists_and_revokes_for_its_site_only(sites: Api) -> None:
