@@ -156,11 +156,12 @@ class ArchiveIntake:
                 services.proofs.add(site_id, digest, blobs[digest])
 
             await _all([put(digest) for digest in sorted(missing)])
+            manifest = await asyncio.to_thread(Manifest(entries).prepare)  # a second for the largest bundle
         except BaseException:
             services.sessions.close(session.id)
             raise
         uploaded = Uploaded(len(missing), sum(blobs[digest] for digest in missing))
-        return Taken(Manifest(entries).prepare(), session, uploaded)
+        return Taken(manifest, session, uploaded)
 
 
 class ArrivingFile(io.RawIOBase):

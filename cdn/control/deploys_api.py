@@ -94,7 +94,12 @@ class DeploysApi:
 
     async def _create_of_archive(self, call: Call, site: Site, begun: bytes) -> tuple[Activation, Uploaded]:
         proposal, uploaded = await self._proposal_of_archive(call, site, begun)
-        return await self._deploys.create(proposal, call.caller.actor), uploaded
+        try:
+            return await self._deploys.create(proposal, call.caller.actor), uploaded
+        finally:
+            # Its sender never learns the session's id: whatever becomes of the deploy, nobody else can end it.
+            if proposal.session is not None:
+                self._services.sessions.close(proposal.session.id)
 
     async def _proposal_of_json(self, call: Call, site: Site, begun: bytes) -> Proposal:
         services = self._services

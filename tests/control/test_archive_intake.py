@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import zstandard
 
+from cdn.origin.store import StoreUnavailable
 from tests.control.control_room import Api, Control, ControlMaker, entry_of
 
 FILES = {"/index.html": b"<h1>hello</h1>", "/docs/index.html": b"docs", "/copy.html": b"docs"}
@@ -188,3 +189,21 @@ async def test_what_a_killed_control_left_staged_is_removed_at_start(control: Co
     (left / "file").write_bytes(b"x")
     await control.reopen()
     assert staged(control) == []
+
+
+async def test_an_archive_whose_deploy_fails_leaves_no_upload_open(make_control: ControlMaker) -> None:
+    """Its sender never learns of the upload, and could not end it."""
+    control = await make_control(max_sessions_per_site=1)
+    api = control.api
+    await api.post("/v1/sites", {"name": "blog"})
+    put = control.store.put
+
+    async def refuse(*_: Any, **__: Any) -> None:
+        raise StoreUnavailable("The store takes no manifests now.")
+
+    for _ in range(2):
+        control.store.put = refuse
+        refused = await api.post("/v1/sites/blog/deploys", data=ARCHIVES["tar"])
+        assert (refused.status, "no manifests" in refused.document["detail"]) == (503, True), refused
+        control.store.put = put
+    assert (await api.post("/v1/sites/blog/uploads", {"blobs": {}})).status == 201
