@@ -67,7 +67,7 @@ class EdgeNode:
         self.disk = disk
         self.fetcher = ChunkFetcher(store, disk, max_concurrent=settings.max_concurrent_fetches)
         self.prepared: MemoryTier[Prepared] = MemoryTier(settings.memory_bytes)
-        self.reclaim = Reclaim(disk, self.view.floors, lambda: self.view.position)
+        self.reclaim = Reclaim(disk, self.view.floors, lambda: self.view.position, self.view.tags_of)
         self.storeroom = Storeroom(
             store=store,
             disk=disk,

@@ -64,7 +64,10 @@ class _Work:
 
 
 class Reclaim:
-    """Sweeps sites whose floors rose, one at a time. `position` says where the node stands now.
+    """Sweeps sites whose floors rose, one at a time.
+
+    `position` says where the node stands now, `tags_of` which cache tags a stored response counts under now: more than
+    it was stored with when the site's rules have given it others since.
 
     `floors_rose` and `site_removed` only note what is to be done; waiting work is bounded by the number of sites.
     """
@@ -74,6 +77,7 @@ class Reclaim:
         disk: DiskTier,
         floors: SweptFloors,
         position: Callable[[], Position],
+        tags_of: Callable[[StoredResponse], tuple[str, ...]],
         *,
         delay_s: float = DELAY_S,
         rest_s: float = REST_S,
@@ -84,6 +88,7 @@ class Reclaim:
         self._disk = disk
         self._floors = floors
         self._position = position
+        self._tags_of = tags_of
         self._delay_s = delay_s
         self._rest_s = rest_s
         self._retry_s = retry_s
@@ -160,7 +165,7 @@ class Reclaim:
         through = self._position()
 
         def is_unusable(stored: StoredResponse) -> bool:
-            required = floors.required(stored.names, stored.tags)
+            required = floors.required(stored.names, self._tags_of(stored))
             return stored.is_below(required.hard, self._position().epoch)
 
         removed = await self._disk.sweep(site_id, through, is_unusable, pause_s=self._pause_s)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from cdn.edge.prepared import SiteRuntime
+from cdn.edge.stored import StoredResponse
 from cdn.fleet.position import Position
 from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.record import (
@@ -31,6 +32,7 @@ from cdn.journal.record import (
 )
 from cdn.purge.floors import Floors
 from cdn.sites.catalog import Catalog
+from cdn.sites.representation import tags_of
 
 BEFORE_EVERYTHING = Position("", 0)
 """Where a node stands that has never heard of a journal."""
@@ -53,7 +55,6 @@ class FloorsRose:
     """What the site stored below its floors can be reclaimed."""
 
     site_id: str
-    through: Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,25 +96,28 @@ class SiteView:
             runtime = self._runtimes[site_id] = SiteRuntime(site_id, 0)
         return runtime
 
+    def tags_of(self, stored: StoredResponse) -> tuple[str, ...]:
+        """The cache tags a stored response counts under: those it was stored with, and those the rules give it now."""
+        site = self.catalog.site(stored.key.site_id)
+        given = () if site is None else tags_of(stored.key.path, site.settings)
+        return stored.tags if given == stored.tags else tuple(dict.fromkeys(given + stored.tags))
+
     def renew_all(self) -> None:
         """Make everything prepared be looked at again (snapshot loaded, lease lost or found)."""
         for runtime in self._runtimes.values():
             runtime.generation += 1
 
-    def stand_at(self, position: Position) -> None:
-        """Start from a state that was loaded rather than followed."""
-        self.position = position
-        self.renew_all()
-        for site_id in [site_id for site_id in self._runtimes if self.catalog.site(site_id) is None]:
-            self._runtimes.pop(site_id).generation = NO_GENERATION
-
     # FollowerSink
 
     def on_snapshot(self, position: Position, epoch_changed: bool) -> None:
         """The folds were replaced by a snapshot's; responses of another epoch or below its horizon fail in decide()."""
-        self.stand_at(position)
+        self.position = position
+        self.renew_all()
+        for site_id in [site_id for site_id in self._runtimes if self.catalog.site(site_id) is None]:
+            self._runtimes.pop(site_id).generation = NO_GENERATION
+            self._tell(SiteGone(site_id, position))
         for site in self.catalog.sites():
-            self._tell(FloorsRose(site.id, position))
+            self._tell(FloorsRose(site.id))
             for deploy in self.catalog.preparing(site.id):
                 self._tell(ToPrepare(site.id, deploy.id, deploy.manifest_digest))
 
@@ -131,7 +135,7 @@ class SiteView:
                 self._tell(ToPrepare(change.site_id, change.deploy_id, change.manifest_digest))
             case Purged():
                 self.runtime(change.site_id).generation += 1
-                self._tell(FloorsRose(change.site_id, record.position))
+                self._tell(FloorsRose(change.site_id))
             case SiteRemoved():
                 gone = self._runtimes.pop(change.site_id, None)
                 if gone is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from cdn.fleet.position import Position
-from cdn.journal.record import Audience, Purged, Record, SiteRemoved
+from cdn.journal.record import Audience, Purged, Record, SiteChanged, SiteRemoved
 from cdn.purge.limits import FloorLimits
 from cdn.purge.scope import EVERYTHING, Scope, scope_from_record
 from cdn.purge.site_floors import SiteFloors
@@ -57,6 +57,8 @@ class Floors:
         match record.change:
             case Purged(site_id, scopes, soft):
                 self._purge(site_id, [scope_from_record(scope) for scope in scopes], record.sequence, soft)
+            case SiteChanged(site_id):
+                self._widen_tags(site_id)
             case SiteRemoved(site_id):
                 self._remove(site_id, record.sequence)
             case _:
@@ -124,6 +126,13 @@ class Floors:
         self._narrow_count -= len(largest)
         largest.compact()
         self._narrow_count += len(largest)
+
+    def _widen_tags(self, site_id: str) -> None:
+        floors = self._sites.get(site_id)
+        if floors is not None:
+            self._narrow_count -= len(floors)
+            floors.widen_tags()
+            self._narrow_count += len(floors)
 
     def _remove(self, site_id: str, sequence: int) -> None:
         self._removed[site_id] = sequence

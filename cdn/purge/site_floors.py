@@ -16,7 +16,7 @@ from cdn.purge.scope import EVERYTHING, Scope, ScopeKind
 class SiteFloors:
     """The floors of one site. Stays the same object as long as the site exists; hold it freely."""
 
-    __slots__ = ("_everything", "_forgotten", "_limits", "_prefix_lengths", "_prefixes", "_tags", "_urls")
+    __slots__ = ("_everything", "_limits", "_prefix_lengths", "_prefixes", "_tags", "_urls")
 
     def __init__(self, horizon: int = 0, limits: FloorLimits | None = None) -> None:
         self._limits = limits or FloorLimits()
@@ -25,7 +25,6 @@ class SiteFloors:
         self._prefixes: dict[str, Required] = {}
         self._tags: dict[str, Required] = {}
         self._prefix_lengths: list[int] = []
-        self._forgotten = 0
         self.raise_floor(EVERYTHING, horizon, soft=False)
 
     def __len__(self) -> int:
@@ -58,19 +57,6 @@ class SiteFloors:
                     hard, soft = max(hard, floor.hard), max(soft, floor.soft)
         return Required(hard, soft)
 
-    def may_store(self, admitted_sequence: int, names: tuple[str, ...], tags: tuple[str, ...]) -> bool:
-        """Whether a response that was asked for at `admitted_sequence`, in the present epoch, may enter a tier now.
-
-        False below a hard floor, and below any floor that a sweep has forgotten: a fetch that outlived the sweep
-        cannot be judged any more.
-        """
-        return admitted_sequence >= self._forgotten and admitted_sequence >= self.required(names, tags).hard
-
-    @property
-    def oldest_admissible(self) -> int:
-        """No response admitted below this sequence may enter a tier any more."""
-        return max(self._forgotten, self._everything.hard)
-
     @property
     def sweepable(self) -> int:
         """The highest hard floor, 0 without any: a sweep frees something only if this is above the last one."""
@@ -78,8 +64,8 @@ class SiteFloors:
 
     @property
     def is_empty(self) -> bool:
-        """Nothing is demanded and nothing forgotten."""
-        return self._everything == NOTHING_REQUIRED and not self._forgotten and not len(self)
+        """Nothing is demanded."""
+        return self._everything == NOTHING_REQUIRED and not len(self)
 
     def raise_floor(self, scope: Scope, sequence: int, soft: bool) -> None:
         """Demand `sequence` of everything in `scope`. A sequence below what is demanded already changes nothing."""
@@ -113,14 +99,18 @@ class SiteFloors:
         if oldest:
             self._raise_everything(Required(max(floor.hard for floor in oldest), max(floor.soft for floor in oldest)))
 
+    def widen_tags(self) -> None:
+        """Merge the floors of tags into one over everything: whether a response carried a tag when that was purged
+        cannot be told any more once the rules that give tags have changed. Only ever demands more."""
+        for floor in tuple(self._tags.values()):
+            self._raise_everything(floor)
+
     def swept(self, through: int) -> None:
         """Forget hard floors up to `through`: every stored response they forbade has been removed from every tier.
 
-        Soft floors stay: what they made stale is still stored. The sequence of the highest floor forgotten is kept for
-        `may_store`.
+        Soft floors stay: what they made stale is still stored. Fetches that began before the sweep are the tier's to
+        refuse.
         """
-        forgotten = max((floor.hard for floor in self._all() if floor.hard <= through), default=0)
-        self._forgotten = max(self._forgotten, forgotten)
         self._everything = _without_hard(self._everything, through)
         self._urls = _left_after(self._urls, through)
         self._prefixes = _left_after(self._prefixes, through)
@@ -131,7 +121,6 @@ class SiteFloors:
         """Everything as JSON builtins."""
         return {
             "everything": _pair(self._everything),
-            "forgotten": self._forgotten,
             "urls": {key: _pair(floor) for key, floor in self._urls.items()},
             "prefixes": {key: _pair(floor) for key, floor in self._prefixes.items()},
             "tags": {key: _pair(floor) for key, floor in self._tags.items()},
@@ -141,7 +130,6 @@ class SiteFloors:
         """Replace the state by what `dump` made (None: no floors), and demand `horizon` of everything."""
         dumped = dumped or {}
         self._everything = Required(*dumped.get("everything", (0, 0)))
-        self._forgotten = dumped.get("forgotten", 0)
         self._urls = {key: Required(*pair) for key, pair in dumped.get("urls", {}).items()}
         self._prefixes = {key: Required(*pair) for key, pair in dumped.get("prefixes", {}).items()}
         self._tags = {key: Required(*pair) for key, pair in dumped.get("tags", {}).items()}

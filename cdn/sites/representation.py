@@ -25,6 +25,7 @@ ENTITY_TAG_DIGITS = 32
 
 _CACHE_TAG = "cache-tag"
 _SURROGATE_KEY = "surrogate-key"
+_TAG_FIELDS = frozenset((_CACHE_TAG, _SURROGATE_KEY))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,23 +62,29 @@ def representation_of(path: str, entry: FileEntry, settings: SiteSettings, statu
         entity_tag = EntityTag(entry.digest[:ENTITY_TAG_DIGITS], is_weak=False)
         fields["etag"] = [f'"{entity_tag.opaque}"']
         fields["accept-ranges"] = ["bytes"]
-    cache_tags: list[str] = []
-    surrogate_keys: list[str] = []
     for rule_fields in _rules_of(path, settings):
-        cache_tags += rule_fields.pop(_CACHE_TAG, ())
-        surrogate_keys += rule_fields.pop(_SURROGATE_KEY, ())
-        fields.update(rule_fields)
+        fields.update({name: values for name, values in rule_fields.items() if name not in _TAG_FIELDS})
     if fields["cache-control"] != [cache_control]:
         extends_max_age = None
     return Representation(
         status=status,
         fields=tuple((name, value) for name, values in fields.items() for value in values),
-        tags=parse_tags(tuple(cache_tags), tuple(surrogate_keys)),
+        tags=tags_of(path, settings),
         names=names_of(path),
         entity_tag=entity_tag,
         freshness_lifetime_s=float(ONE_YEAR_S if settings.edge_ttl_s is None else settings.edge_ttl_s),
         extends_max_age=extends_max_age,
     )
+
+
+def tags_of(path: str, settings: SiteSettings) -> tuple[str, ...]:
+    """The cache tags that the header rules give the file at `path`."""
+    if not any(name in _TAG_FIELDS for rule in settings.header_rules for name, _ in rule.fields):
+        return ()
+    rules = _rules_of(path, settings)
+    cache_tags = [value for fields in rules for value in fields.get(_CACHE_TAG, ())]
+    surrogate_keys = [value for fields in rules for value in fields.get(_SURROGATE_KEY, ())]
+    return parse_tags(tuple(cache_tags), tuple(surrogate_keys))
 
 
 def _cache_control(path: str, settings: SiteSettings, status: int) -> tuple[str, int | None]:

@@ -23,6 +23,10 @@ class Node:
     def __init__(self) -> None:
         self.floors = Floors()
         self.position = Position("e1", 10)
+        self.given_since: tuple[str, ...] = ()
+
+    def tags_of(self, stored: StoredResponse) -> tuple[str, ...]:
+        return stored.tags + self.given_since
 
     def apply(self, change: Purged | SiteRemoved) -> None:
         self.position = Position("e1", self.position.sequence + 1)
@@ -38,7 +42,7 @@ class Node:
 
 
 def reclaim_of(tier: DiskTier, node: Node) -> Reclaim:
-    return Reclaim(tier, node.floors, lambda: node.position, delay_s=0, rest_s=0, retry_s=0, pause_s=0)
+    return Reclaim(tier, node.floors, lambda: node.position, node.tags_of, delay_s=0, rest_s=0, retry_s=0, pause_s=0)
 
 
 async def keep(tier: DiskTier, stored: StoredResponse, content: bytes) -> StoredResponse:
@@ -67,6 +71,16 @@ async def test_a_purge_is_swept_and_its_floor_goes(open_tier: OpenTier, make_sto
     assert await tier.read_chunk(kept, 0) == b"k"
     assert reclaim.counters.responses_removed == 1
     running.cancel()
+
+
+async def test_a_tag_that_a_rule_gave_since_counts_in_the_sweep(open_tier: OpenTier, make_stored: MakeStored) -> None:
+    """The floor goes after the sweep: what is left then would be usable again."""
+    tier, node = await open_tier(), Node()
+    purged = await keep(tier, make_stored(b"p", admitted=10), b"p")
+    node.given_since = ("red",)
+    node.purge_tag("red")
+    await reclaim_of(tier, node).sweep_now("s1")
+    assert await tier.find(purged.key) is None
 
 
 async def test_a_soft_purge_removes_nothing_and_its_floor_stays(open_tier: OpenTier, make_stored: MakeStored) -> None:
@@ -130,7 +144,7 @@ async def test_a_removed_site_loses_everything_at_once(open_tier: OpenTier, make
     gone = await keep(tier, make_stored(b"x", site_id="s1", admitted=10), b"x")
     kept = await keep(tier, make_stored(b"x", site_id="s2", admitted=10), b"x")
     node.apply(SiteRemoved("s1"))
-    reclaim = Reclaim(tier, node.floors, lambda: node.position, delay_s=1000, rest_s=1000)
+    reclaim = Reclaim(tier, node.floors, lambda: node.position, node.tags_of, delay_s=1000, rest_s=1000)
     running = asyncio.create_task(reclaim.run())
     reclaim.site_removed("s1", node.position)
     while reclaim.counters.responses_removed == 0:
@@ -143,7 +157,9 @@ async def test_a_removed_site_loses_everything_at_once(open_tier: OpenTier, make
 async def test_a_burst_of_purges_is_swept_once_after_a_rest(open_tier: OpenTier) -> None:
     tier, node = await open_tier(), Node()
     now = [0.0]
-    reclaim = Reclaim(tier, node.floors, lambda: node.position, delay_s=5, rest_s=60, clock=lambda: now[0])
+    reclaim = Reclaim(
+        tier, node.floors, lambda: node.position, node.tags_of, delay_s=5, rest_s=60, clock=lambda: now[0]
+    )
     for _ in range(100):
         node.purge_tag("red")
         reclaim.floors_rose("s1")

@@ -18,6 +18,7 @@ from cdn.journal.record import (
     Purged,
     PurgeScope,
     Record,
+    SiteChanged,
     SiteCreated,
     SiteRemoved,
     UnknownRecord,
@@ -279,19 +280,20 @@ def test_a_sweep_forgets_hard_floors_and_keeps_soft_ones() -> None:
     assert not of_site.is_empty
 
 
-def test_a_fetch_that_outlives_a_sweep_is_not_stored() -> None:
+@pytest.mark.parametrize("soft", [False, True])
+def test_when_the_rules_of_a_site_change_its_tag_floors_cover_everything(soft: bool) -> None:
+    """A response that carried the tag by a rule when it was purged may not come back when the rule goes."""
     floors = Floors()
+    floors.apply(purged(3, tag("t"), url("/a"), soft=soft))
+    floors.apply(purged(4, url("/b"), soft=soft))
+    floors.apply(record(5, SiteChanged("s", {})))
+    floors.apply(record(6, SiteChanged("unknown", {})))
     of_site = floors.of("s")
-    assert of_site.may_store(2, ("/a",), ())
-    floors.apply(purged(3, url("/a")))
-    assert not of_site.may_store(2, ("/a",), ())
-    assert of_site.may_store(2, ("/b",), ())
-    floors.swept("s", Position(EPOCH, 3))
-    assert not of_site.may_store(2, ("/a",), ())
-    assert of_site.oldest_admissible == 3
-    assert of_site.may_store(3, ("/a",), ())
-    floors.load(json.loads(json.dumps(floors.dump())))
-    assert not of_site.may_store(2, ("/a",), ())
+    assert of_site.required(("/x",), ()) == (Required(0, 3) if soft else Required(3, 0))
+    assert of_site.required(("/b",), ()) == (Required(0, 4) if soft else Required(4, 0))
+    assert len(of_site) == 1
+    floors.apply(record(7, SiteChanged("s", {})))
+    assert of_site.required(("/x",), ()) == (Required(0, 3) if soft else Required(3, 0))
 
 
 def test_a_sweep_of_another_epoch_or_of_an_unknown_site_changes_nothing() -> None:
@@ -358,7 +360,6 @@ def test_raising_a_floor_does_the_same_work_whatever_was_ever_asked_for(scope: S
         of_site = floors.of("s")
         for number in range(asked_for):
             of_site.required((f"/{number}",), (f"t{number}",))
-            of_site.may_store(1, (f"/{number}",), ())
         return calls_of(lambda: floors.apply(purged(2, scope, soft=soft))), floors.dump()
 
     assert work_after(10) == work_after(20_000)

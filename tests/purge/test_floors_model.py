@@ -81,6 +81,7 @@ class FloorsAgainstModel(RuleBasedStateMachine):
         self.fetching: list[ResponseOfModel] = []
         self.stored: list[ResponseOfModel] = []
         self.sweeps: list[Sweep] = []
+        self.swept_from: dict[str, int] = {}
 
     def new_floors(self) -> Floors:
         return Floors(self.limits)
@@ -113,13 +114,15 @@ class FloorsAgainstModel(RuleBasedStateMachine):
     def finish_fetch(self, data: st.DataObject) -> None:
         fetched = data.draw(st.sampled_from(self.fetching))
         self.fetching.remove(fetched)
-        if self.floors.of(fetched.site_id).may_store(fetched.admitted, fetched.names, fetched.tags):
+        is_below_sweep = fetched.admitted < self.swept_from.get(fetched.site_id, 0)  # the tier refuses it
+        if not is_below_sweep and fetched.admitted >= self.required(fetched)[0]:
             self.stored.append(fetched)
 
     @rule(site_id=sites)
     def begin_sweep(self, site_id: str) -> None:
         of_site = [stored for stored in self.stored if stored.site_id == site_id]
         self.sweeps.append(Sweep(site_id, self.sequence, of_site))
+        self.swept_from[site_id] = self.sequence
 
     @precondition(lambda self: self.sweeps)
     @rule(data=st.data(), count=st.integers(0, 10))
@@ -169,7 +172,6 @@ class FloorsAgainstModel(RuleBasedStateMachine):
     @invariant()
     def what_is_fetched_now_is_usable(self) -> None:
         for site_id in SITES:
-            assert self.held[site_id].may_store(self.sequence, NAMES, TAGS)
             required = self.held[site_id].required(NAMES, TAGS)
             assert max(required.hard, required.soft) <= self.sequence
 
