@@ -42,7 +42,7 @@ def _blob_of(root: Path, site_id: str, content: bytes) -> Path:
 
 def _until_counted(cdn: RunningCdn, name: str, count: int) -> None:
     """Control has looked. Asking it is all the waiting there is."""
-    for _ in range(200):
+    for _ in range(40):
         if cdn.run("status")["counters"][name] >= count:
             return
     raise AssertionError(f"{name} did not become {count}: {cdn.run('status')['counters']}")

@@ -260,9 +260,7 @@ async def test_wrong_keys_are_refused_in_one_sentence(s3_server: S3Server, s3_bu
 
     session = boto3.Session("wrong", "keys", region_name="us-east-1")
     store = S3Store(s3_bucket, endpoint_url=s3_server.endpoint_url, session=session)
-    with pytest.raises(
-        StoreUnavailable, match=r"refused key: InvalidAccessKeyId.*set AWS_ACCESS_KEY_ID and AWS_SECRET"
-    ):
+    with pytest.raises(StoreUnavailable, match=r"refused key: InvalidAccessKeyId.*set AWS_ACCESS_KEY_ID and "):
         await store.get("key")
     await store.aclose()
 
