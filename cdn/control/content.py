@@ -37,8 +37,8 @@ async def pieces(
     Raises TooLarge as soon as it is known to be longer than `max_bytes`; InvalidInput when the caller hangs up, or
     `patience` is over: only time in which content is waited for counts.
     """
-    announced = request.content_length
-    if announced is not None and announced > max_bytes:
+    announced = request.content_length or 0  # of chunked content nothing is announced
+    if max(announced, received_bytes) > max_bytes:
         raise _too_large(max_bytes)
     clock = asyncio.get_running_loop().time
     waited_s = 0.0

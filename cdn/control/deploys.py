@@ -18,9 +18,6 @@ from cdn.sites.deploy import Deploy
 from cdn.sites.manifest import Manifest, digest_of, iterate_blobs, parse_manifest
 from cdn.sites.site import Site
 
-MAX_FAULTS = 1000
-"""Digests listed in one refusal."""
-
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
@@ -121,7 +118,7 @@ class Deploys:
                 f"{len(faults)} of the {len(needed)} digests in the manifest are not what this site has uploaded: "
                 "upload them first.",
                 field="manifest",
-                details=tuple(faults[:MAX_FAULTS]),
+                details=tuple(faults),
             )
 
     async def _wait_prepared(self, site: Site, deploy: Deploy) -> tuple[Unprepared, ...]:

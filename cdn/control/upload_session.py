@@ -11,7 +11,6 @@ from cdn.control.settings import ControlSettings
 from cdn.errors import InvalidInput, NotFound, TooLarge, Unavailable
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-MAX_FAULTS = 1000
 
 
 @dataclass(slots=True)
@@ -106,7 +105,7 @@ class UploadSessions:
             raise InvalidInput(
                 f"{len(faults)} of the announced blobs are not a digest with a size.",
                 field="blobs",
-                details=tuple(faults[:MAX_FAULTS]),
+                details=tuple(faults),
             )
         total_bytes = sum(blobs.values())
         if total_bytes > bundle.max_total_bytes:

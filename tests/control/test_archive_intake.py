@@ -14,7 +14,10 @@ from typing import Any
 
 import pytest
 import zstandard
+from aiohttp.test_utils import make_mocked_request
 
+from cdn.control.content import read_content
+from cdn.errors import TooLarge
 from cdn.origin.store import StoreUnavailable
 from tests.control.control_room import Api, Control, ControlMaker, entry_of
 
@@ -159,6 +162,14 @@ async def test_limits_on_what_is_sent_and_unpacked(
     assert answer.status == 413, answer
     assert answer.is_problem
     assert staged(control) == []
+
+
+async def test_what_was_read_to_tell_what_it_is_counts_against_the_limit() -> None:
+    """It may be all there is: a busy control finds much of the content waiting at its first look."""
+    request = make_mocked_request("POST", "/", {"Transfer-Encoding": "chunked"})
+    assert await read_content(request, 10, begun=b"x" * 10) == b"x" * 10
+    with pytest.raises(TooLarge):
+        await read_content(request, 10, begun=b"x" * 11)
 
 
 async def test_a_sender_that_stops_frees_its_slot(make_control: ControlMaker) -> None:
