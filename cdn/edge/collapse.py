@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from cdn.errors import Unavailable
-from cdn.fleet.position import Position
 
 MAX_FLIGHTS = 4096
 """Fetches under way or waiting for their turn, on the node: each may come to hold one chunk of 1 MiB."""
@@ -32,14 +31,9 @@ class Landed(Generic[V]):
     is_collapsed: bool
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Flight(Generic[V]):
-    admitted: Position
-    task: asyncio.Task[V]
-
-
 class Collapse(Generic[K, V]):
-    """Running fetches by key.
+    """Running fetches by key. The key has to name one admission: what a floor forbids is admitted anew, so nobody who
+    came after the floor joins a fetch from before it, whatever has become of the floor since (DESIGN I1).
 
     A fetch belongs to nobody: a waiter that is cancelled leaves it running for the others, and its result is stored
     even if nobody is left. Errors reach every waiter.
@@ -48,81 +42,59 @@ class Collapse(Generic[K, V]):
     def __init__(self, *, max_flights: int = MAX_FLIGHTS, max_flights_per_site: int = MAX_FLIGHTS_PER_SITE) -> None:
         self._max_flights = max_flights
         self._max_flights_per_site = max_flights_per_site
-        self._current: dict[K, _Flight[V]] = {}
-        self._tasks: set[asyncio.Task[V]] = set()
+        self._flights: dict[K, asyncio.Task[V]] = {}
         self._per_site: dict[str, int] = {}
         self.refused = 0
 
     def __len__(self) -> int:
-        """Fetches under way, those that a floor detached included."""
-        return len(self._tasks)
+        """Fetches under way."""
+        return len(self._flights)
 
-    async def join(
-        self, key: K, *, site_id: str, admitted: Position, hard: int, start: Callable[[], Awaitable[V]]
-    ) -> Landed[V]:
-        """Wait for the running fetch of `key`, or start one.
-
-        `admitted` is the position the node stands at now, `hard` the hard floor that applies now. A running fetch
-        that was admitted below that floor, or in another epoch, is left to its earlier waiters and another one starts
-        (DESIGN I1). Between looking and starting nothing else runs.
+    async def join(self, key: K, *, site_id: str, start: Callable[[], Coroutine[object, object, V]]) -> Landed[V]:
+        """Wait for the running fetch of `key`, or start one; between looking and starting nothing else runs.
 
         Raises TooManyFetches, and whatever the fetch raises.
         """
-        flight = self._current.get(key)
-        is_collapsed = flight is not None and _may_join(flight.admitted, admitted.epoch, hard)
-        if flight is None or not is_collapsed:
-            flight = self._launch(key, site_id, admitted, start)
+        flight = self._flights.get(key)
+        is_collapsed = flight is not None
+        if flight is None:
+            flight = self._launch(key, site_id, start)
         # The shield keeps a cancelled waiter from cancelling the fetch.
-        value = await asyncio.shield(flight.task)
-        return Landed(value, is_collapsed)
+        return Landed(await asyncio.shield(flight), is_collapsed)
 
     async def aclose(self) -> None:
         """Cancel what is under way and wait for its end."""
-        tasks = tuple(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        flights = tuple(self._flights.values())
+        for flight in flights:
+            flight.cancel()
+        await asyncio.gather(*flights, return_exceptions=True)
 
-    def _launch(self, key: K, site_id: str, admitted: Position, start: Callable[[], Awaitable[V]]) -> _Flight[V]:
+    def _launch(self, key: K, site_id: str, start: Callable[[], Coroutine[object, object, V]]) -> asyncio.Task[V]:
         running = self._per_site.get(site_id, 0)
-        if len(self._tasks) >= self._max_flights or running >= self._max_flights_per_site:
+        if len(self._flights) >= self._max_flights or running >= self._max_flights_per_site:
             self.refused += 1
             raise TooManyFetches(
-                f"{len(self._tasks)} fetches are under way ({running} for site {site_id}); at most "
+                f"{len(self._flights)} fetches are under way ({running} for site {site_id}); at most "
                 f"{self._max_flights} ({self._max_flights_per_site} per site) may be: try again in a moment"
             )
-
-        async def run() -> V:
-            return await start()
-
-        task = asyncio.create_task(run(), name=f"fetch {site_id}")
-        flight = _Flight(admitted, task)
-        self._current[key] = flight
-        self._tasks.add(task)
+        flight = self._flights[key] = asyncio.create_task(start(), name=f"fetch {site_id}")
         self._per_site[site_id] = running + 1
-        task.add_done_callback(lambda done: self._land(key, site_id, flight, done))
+        flight.add_done_callback(lambda done: self._land(key, site_id, done))
         return flight
 
-    def _land(self, key: K, site_id: str, flight: _Flight[V], task: asyncio.Task[V]) -> None:
-        self._tasks.discard(task)
+    def _land(self, key: K, site_id: str, flight: asyncio.Task[V]) -> None:
+        del self._flights[key]
         left = self._per_site[site_id] - 1
         if left:
             self._per_site[site_id] = left
         else:
             del self._per_site[site_id]
-        # A floor may have put another flight in this one's place.
-        if self._current.get(key) is flight:
-            del self._current[key]
-        if not task.cancelled():
-            task.exception()  # every waiter has it; without any, asyncio would complain that nobody looked
-
-
-def _may_join(admitted: Position, epoch: str, hard: int) -> bool:
-    return admitted.epoch == epoch and admitted.sequence >= hard
+        if not flight.cancelled():
+            flight.exception()  # every waiter has it; without any, asyncio would complain that nobody looked
 
 
 class Shared(Generic[K, V]):
-    """One running call per key, without floors: whoever asks meanwhile gets the same result."""
+    """One running call per key, unbounded: whoever asks meanwhile gets the same result."""
 
     def __init__(self) -> None:
         self._tasks: dict[K, asyncio.Task[V]] = {}

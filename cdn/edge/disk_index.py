@@ -374,7 +374,8 @@ class DiskIndex:
         if row is None:
             # Evicted since, or removed by a sweep that has judged everything admitted before it began.
             if not self._horizons.admits(stored):
-                refused.append(name)
+                # Told, so that the next request admits the key anew instead of fetching for this admission for ever.
+                gone.append(Gone(name.incarnation, (name,), stored.key))
                 return
             rows.insert_stored(connection, self.totals, name.fingerprint, stored)
         rows.insert_chunk(connection, self.totals, name, put.size_bytes, put.accessed_ms)

@@ -261,8 +261,9 @@ class DiskTier:
     ) -> StoreOutcome:
         """Store a chunk of a response that `admit` gave. The caller has checked the content against its digest.
 
-        `may_store` says whether floors allow what was admitted at a position; it is asked before the file is written
-        and again when it is entered into the index. Never raises for a full or failing disk: that is an outcome.
+        `may_store` says whether floors allow what was admitted at a position, and whether that is of the present epoch;
+        it is asked before the file is written and again when it is entered into the index. Never raises for a full or
+        failing disk: that is an outcome.
         """
         outcome = await self._put_chunk(stored, number, content, may_store)
         if outcome is StoreOutcome.STORED:

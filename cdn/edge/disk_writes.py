@@ -103,6 +103,10 @@ class Horizons:
                     self.merged = position
 
     def admits(self, stored: StoredResponse) -> bool:
-        """Whether a response that is not indexed may be."""
+        """Whether a response that is not indexed may be.
+
+        What is offered is of the present epoch (see `DiskTier.put_chunk`): a horizon of another one is an earlier
+        one's, and no fetch from before it is left.
+        """
         horizon = self.by_site.get(stored.key.site_id, self.merged)
-        return horizon is None or stored.admitted.covers(horizon)
+        return horizon is None or horizon.epoch != stored.admitted.epoch or stored.admitted.covers(horizon)

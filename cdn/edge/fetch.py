@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from cdn.edge.collapse import Collapse
+from cdn.edge.disk_known import ChunkId
 from cdn.edge.disk_tier import DiskTier
 from cdn.edge.stored import Content, StoredKey, StoredResponse, StoreOutcome
 from cdn.errors import Unavailable
@@ -72,25 +73,21 @@ class ChunkFetcher:
         self._disk = disk
         self._timeout_s = timeout_s
         self._turns = _Turns(max_concurrent, max_concurrent_per_site)
-        self._collapse: Collapse[tuple[StoredKey, int], Content] = Collapse()
+        self._collapse: Collapse[ChunkId, Content] = Collapse()
         self.counters = FetchCounters()
 
-    async def chunk(
-        self, stored: StoredResponse, number: int, *, hard: int, may_store: Callable[[Position], bool]
-    ) -> Fetched:
+    async def chunk(self, stored: StoredResponse, number: int, *, may_store: Callable[[Position], bool]) -> Fetched:
         """Chunk `number` of `stored`, as `DiskTier.admit` gave it, from the store.
 
-        A fetch that runs already is joined unless it was admitted below `hard`, the hard floor that applies now.
-        `may_store` is asked about `stored.admitted` when the bytes are there: a floor raised meanwhile keeps them out
-        of the tier, though those who wait for them still get them (DESIGN I1).
+        A fetch that runs already for the same admission is joined. `may_store` is asked about `stored.admitted` when
+        the bytes are there: a floor raised meanwhile keeps them out of the tier, though those who wait for them still
+        get them (DESIGN I1).
 
         Raises UpstreamDamaged, TooManyFetches, ObjectMissing and StoreUnavailable.
         """
         landed = await self._collapse.join(
-            (stored.key, number),
+            (stored.incarnation, number),
             site_id=stored.key.site_id,
-            admitted=stored.admitted,
-            hard=hard,
             start=lambda: self._fetch(stored, number, may_store),
         )
         self.counters.collapsed += landed.is_collapsed

@@ -200,8 +200,8 @@ class Storeroom:
             return found
         content, is_collapsed = await self._fetch_chunk(wanted, stored, 0)
         # A floor that rose meanwhile kept it out of the tier: then no later request finds it.
-        is_detached = stored_below(stored.admitted, self.required(wanted, stored).hard, self._view.position.epoch)
-        is_stored = not is_detached and await self._disk.find(wanted.key) == stored
+        may_store = self._may_store(wanted, stored, stored.admitted)
+        is_stored = may_store and await self._disk.find(wanted.key) == stored
         return replace(found, content=bytes(content), is_collapsed=is_collapsed, is_stored=is_stored)
 
     async def _chunk(self, found: Found, number: int) -> Content:
@@ -212,12 +212,10 @@ class Storeroom:
 
     async def _fetch_chunk(self, wanted: Wanted, stored: StoredResponse, number: int) -> tuple[Content, bool]:
         def may_store(admitted: Position) -> bool:
-            # Floors that a sweep has let go of since are kept by the disk tier's horizon.
-            return not stored_below(admitted, self.required(wanted, stored).hard, self._view.position.epoch)
+            return self._may_store(wanted, stored, admitted)
 
-        hard = self.required(wanted, stored).hard
         try:
-            fetched = await self._fetcher.chunk(stored, number, hard=hard, may_store=may_store)
+            fetched = await self._fetcher.chunk(stored, number, may_store=may_store)
         except UpstreamDamaged:
             self._report_blob_fault(wanted.key.site_id, wanted.key.digest)
             raise
@@ -225,6 +223,14 @@ class Storeroom:
             self._report_blob_fault(wanted.key.site_id, wanted.key.digest)
             raise BlobGone(f"the store has no blob for {wanted.key.path}: deploy the site again") from exc
         return fetched.content, fetched.is_collapsed
+
+    def _may_store(self, wanted: Wanted, stored: StoredResponse, admitted: Position) -> bool:
+        """Whether floors allow what was admitted there, in the present epoch, to enter the tier.
+
+        Floors that a sweep has let go of since are kept by the disk tier's horizon.
+        """
+        position = self._view.position
+        return admitted.epoch == position.epoch and admitted.sequence >= self.required(wanted, stored).hard
 
     # Validation
 
@@ -234,7 +240,7 @@ class Storeroom:
         except Unavailable:
             # A hard floor that rose while the store kept silent is not crossed either (DESIGN I1).
             hard = self.required(wanted, stored).hard
-            if not may_serve_stale or stored_below(stored.admitted, hard, self._view.position.epoch):
+            if not may_serve_stale or stored.is_below(hard, self._view.position.epoch):
                 raise
             self._counters.upstream_failed += 1
             self._counters.stale_served += 1
@@ -271,8 +277,3 @@ class Storeroom:
             await self._ask_store(wanted, stored)
         except Unavailable:
             self._counters.upstream_failed += 1
-
-
-def stored_below(admitted: Position, hard: int, epoch: str) -> bool:
-    """Whether a hard floor forbids what was admitted there: floors of one epoch say nothing good of another's."""
-    return hard > 0 and (admitted.epoch != epoch or admitted.sequence < hard)

@@ -1,4 +1,4 @@
-"""Collapsed fetches (DESIGN I6) and floors that detach them (I1)."""
+"""Collapsed fetches (DESIGN I6); tests of fetching show that floors detach them (I1)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 
 from cdn.edge.collapse import Collapse, Landed, Shared, TooManyFetches
 from cdn.errors import Unavailable
-from cdn.fleet.position import Position
 
 
 class Upstream:
@@ -24,12 +23,8 @@ class Upstream:
         return await answer
 
 
-def ask(
-    collapse: Collapse[str, str], upstream: Upstream, *, at: int = 5, hard: int = 0, key: str = "k", epoch: str = "e"
-) -> asyncio.Task[Landed[str]]:
-    return asyncio.create_task(
-        collapse.join(key, site_id=key, admitted=Position(epoch, at), hard=hard, start=upstream.fetch)
-    )
+def ask(collapse: Collapse[str, str], upstream: Upstream, *, key: str = "k") -> asyncio.Task[Landed[str]]:
+    return asyncio.create_task(collapse.join(key, site_id=key, start=upstream.fetch))
 
 
 async def settle() -> None:
@@ -80,61 +75,6 @@ async def test_a_fetch_that_everybody_left_goes_on_and_can_be_joined() -> None:
     assert await second == Landed("content", True)
 
 
-async def test_a_hard_floor_detaches_a_running_fetch() -> None:
-    collapse: Collapse[str, str] = Collapse()
-    upstream = Upstream()
-    before = ask(collapse, upstream, at=5)
-    await settle()
-    after = ask(collapse, upstream, at=6, hard=6)
-    joins_after = ask(collapse, upstream, at=6, hard=6)
-    await settle()
-    assert len(upstream.started) == 2
-    upstream.started[1].set_result("new")
-    assert await after == Landed("new", False)
-    assert await joins_after == Landed("new", True)
-    assert not before.done()
-    upstream.started[0].set_result("old")
-    assert await before == Landed("old", False)
-
-
-async def test_the_end_of_a_detached_fetch_does_not_end_its_successor() -> None:
-    collapse: Collapse[str, str] = Collapse()
-    upstream = Upstream()
-    before = ask(collapse, upstream, at=5)
-    await settle()
-    after = ask(collapse, upstream, at=6, hard=6)
-    await settle()
-    upstream.started[0].set_result("old")
-    await before
-    await settle()
-    joins_after = ask(collapse, upstream, at=7, hard=6)
-    await settle()
-    assert len(upstream.started) == 2
-    upstream.started[1].set_result("new")
-    assert (await after).value == (await joins_after).value == "new"
-
-
-async def test_a_floor_at_or_below_its_admission_does_not_detach() -> None:
-    collapse: Collapse[str, str] = Collapse()
-    upstream = Upstream()
-    waiters = [ask(collapse, upstream, at=5), ask(collapse, upstream, at=9, hard=5)]
-    await settle()
-    assert len(upstream.started) == 1
-    upstream.started[0].set_result("content")
-    await asyncio.gather(*waiters)
-
-
-async def test_a_fetch_of_another_epoch_is_not_joined() -> None:
-    collapse: Collapse[str, str] = Collapse()
-    upstream = Upstream()
-    waiters = [ask(collapse, upstream, at=900, epoch="old"), ask(collapse, upstream, at=5, epoch="new")]
-    await settle()
-    assert len(upstream.started) == 2
-    for fetch in upstream.started:
-        fetch.set_result("content")
-    await asyncio.gather(*waiters)
-
-
 async def test_an_error_reaches_every_waiter_and_the_next_request_tries_again() -> None:
     collapse: Collapse[str, str] = Collapse()
     upstream = Upstream()
@@ -171,10 +111,9 @@ async def test_an_error_that_nobody_waits_for_is_quiet() -> None:
 async def test_the_number_of_fetches_is_bounded_and_a_site_has_its_share() -> None:
     collapse: Collapse[str, str] = Collapse(max_flights=3, max_flights_per_site=2)
     upstream = Upstream()
-    one = Position("e", 1)
 
     def start(key: str, site_id: str) -> asyncio.Task[Landed[str]]:
-        return asyncio.create_task(collapse.join(key, site_id=site_id, admitted=one, hard=0, start=upstream.fetch))
+        return asyncio.create_task(collapse.join(key, site_id=site_id, start=upstream.fetch))
 
     running = [start("a", "s"), start("b", "s")]
     await settle()

@@ -15,6 +15,7 @@ from cdn.edge import disk_rows as rows
 from cdn.edge.disk_files import ChunkName, ContentFolder, parse_file_name
 from cdn.edge.disk_known import KnownResponses, OpenMaps, VerifiedChunks
 from cdn.edge.disk_tier import DiskTier
+from cdn.edge.disk_writes import MAX_HORIZONS
 from cdn.edge.stored import ResidenceClock, StoredResponse, StoreOutcome
 from cdn.fleet.position import Position
 from cdn.sites.manifest import CHUNK_BYTES
@@ -282,6 +283,40 @@ async def test_a_response_that_a_sweep_spared_takes_more_chunks(open_tier: OpenT
     again = await open_tier()
     assert await again.find(stored.key) == stored
     assert await again.read_chunk(stored, 1) == content[CHUNK_BYTES:]
+
+
+async def test_a_response_that_a_sweep_spared_and_whose_chunk_was_lost_is_admitted_anew(
+    open_tier: OpenTier, make_stored: MakeStored, tmp_path: Path
+) -> None:
+    """Its old admission cannot be judged any more; keeping it would mean fetching for it in vain for ever."""
+    tier = await open_tier()
+    spared = await keep(tier, make_stored(b"x", admitted=5), b"x")
+    await tier.sweep("s1", Position("e1", 9), lambda each: False)
+    (path,) = chunk_files(tmp_path / "tier")
+    path.write_bytes(b"y")
+    tier._verified.drop((spared.incarnation, 0))
+    assert await tier.read_chunk(spared, 0) is None
+    again = await keep(tier, make_stored(b"x", admitted=9), b"x")
+    assert again == spared
+    await tier.flush()
+    anew = await keep(tier, make_stored(b"x", admitted=9), b"x")
+    assert anew.incarnation > spared.incarnation
+    await tier.flush()
+    assert await tier.read_chunk(anew, 0) == b"x"
+    assert tier.facts().responses == 1
+
+
+@pytest.mark.parametrize("sites", [1, MAX_HORIZONS + 1])
+async def test_a_sweep_of_an_earlier_epoch_stops_nothing(
+    open_tier: OpenTier, make_stored: MakeStored, sites: int
+) -> None:
+    tier = await open_tier()
+    for number in range(sites):
+        tier._index._horizons.raise_to(f"s{number}", Position("e0", 900))
+    stored = await keep(tier, make_stored(b"x", site_id="s0", admitted=5, epoch="e1"), b"x")
+    await tier.flush()
+    assert await tier.read_chunk(stored, 0) == b"x"
+    assert tier.facts().responses == 1
 
 
 async def test_a_lookup_that_raced_a_sweep_does_not_bring_a_response_back(

@@ -94,7 +94,7 @@ async def test_a_chunk_is_fetched_checked_stored_and_then_read_from_here(
     content = os.urandom(2 * CHUNK_BYTES + 5)
     stored = await tier.admit(make_stored(content), 0)
     store.hold(stored, content)
-    fetched = await fetcher.chunk(stored, 2, hard=0, may_store=always)
+    fetched = await fetcher.chunk(stored, 2, may_store=always)
     assert fetched == Fetched(content[2 * CHUNK_BYTES :], is_collapsed=False)
     assert store.asked == [(blob_key("s1", stored.key.digest), 2 * CHUNK_BYTES, 2 * CHUNK_BYTES + 5)]
     assert await tier.read_chunk(stored, 2) == content[2 * CHUNK_BYTES :]
@@ -106,7 +106,7 @@ async def test_an_empty_file_needs_no_upstream(
     store: ScriptedStore, tier: DiskTier, fetcher: ChunkFetcher, make_stored: MakeStored
 ) -> None:
     stored = await tier.admit(make_stored(b""), 0)
-    assert (await fetcher.chunk(stored, 0, hard=0, may_store=always)).content == b""
+    assert (await fetcher.chunk(stored, 0, may_store=always)).content == b""
     assert store.asked == []
     assert await tier.read_chunk(stored, 0) == b""
 
@@ -121,7 +121,7 @@ async def test_a_byte_damaged_on_the_way_is_fetched_again(
     stored = await tier.admit(make_stored(content), 0)
     store.hold(stored, content)
     store.damages_left = 1
-    assert (await fetcher.chunk(stored, 0, hard=0, may_store=always)).content == content
+    assert (await fetcher.chunk(stored, 0, may_store=always)).content == content
     assert (fetcher.counters.damaged, len(store.asked)) == (1, 2)
 
 
@@ -141,11 +141,11 @@ async def test_a_damaged_blob_is_neither_sent_nor_stored(
         held += b"xx"
     store.hold(stored, bytes(held))
     with pytest.raises(UpstreamDamaged, match=r"a\.txt"):
-        await fetcher.chunk(stored, 1, hard=0, may_store=always)
+        await fetcher.chunk(stored, 1, may_store=always)
     assert fetcher.counters.damaged == len(store.asked) == 2
     assert await tier.read_chunk(stored, 1) is None
     # Other chunks of the same file are whole.
-    assert (await fetcher.chunk(stored, 0, hard=0, may_store=always)).content == content[:CHUNK_BYTES]
+    assert (await fetcher.chunk(stored, 0, may_store=always)).content == content[:CHUNK_BYTES]
 
 
 async def test_damage_on_disk_is_fetched_again(
@@ -163,14 +163,14 @@ async def test_damage_on_disk_is_fetched_again(
     assert found is not None
     assert await again.read_chunk(found, 0) is None
     fetcher = ChunkFetcher(store, again)
-    assert (await fetcher.chunk(found, 0, hard=0, may_store=always)).content == content
+    assert (await fetcher.chunk(found, 0, may_store=always)).content == content
     assert await again.read_chunk(found, 0) == content
 
 
 async def test_a_missing_blob_says_so(tier: DiskTier, fetcher: ChunkFetcher, make_stored: MakeStored) -> None:
     stored = await tier.admit(make_stored(b"x"), 0)
     with pytest.raises(ObjectMissing):
-        await fetcher.chunk(stored, 0, hard=0, may_store=always)
+        await fetcher.chunk(stored, 0, may_store=always)
 
 
 # I6
@@ -188,7 +188,7 @@ async def test_a_thousand_waiters_cost_one_upstream_request(
         stored = await tier.admit(make_stored(content, admitted=5 + number), 0)
         if await tier.read_chunk(stored, 0) is not None:
             return None
-        return await fetcher.chunk(stored, 0, hard=0, may_store=always)
+        return await fetcher.chunk(stored, 0, may_store=always)
 
     waiters = [asyncio.create_task(request(number)) for number in range(1000)]
     await store.until_asked(1)
@@ -215,9 +215,9 @@ async def test_chunks_are_fetched_side_by_side_within_bounds(
     store.hold(ours, content)
     store.hold(theirs, content)
     store.gate.clear()
-    chunks = [asyncio.create_task(fetcher.chunk(ours, n, hard=0, may_store=always)) for n in range(6)]
+    chunks = [asyncio.create_task(fetcher.chunk(ours, n, may_store=always)) for n in range(6)]
     await store.until_asked(2)
-    chunks.append(asyncio.create_task(fetcher.chunk(theirs, 0, hard=0, may_store=always)))
+    chunks.append(asyncio.create_task(fetcher.chunk(theirs, 0, may_store=always)))
     await store.until_asked(3)
     assert [key.split("/")[1] for key, _, _ in store.asked] == ["s1", "s1", "s2"]
     store.gate.set()
@@ -234,9 +234,9 @@ async def test_a_store_that_keeps_silent_counts_as_down(
     store.hold(stored, b"x")
     store.gate.clear()
     with pytest.raises(StoreUnavailable, match=r"0\.01 s"):
-        await fetcher.chunk(stored, 0, hard=0, may_store=always)
+        await fetcher.chunk(stored, 0, may_store=always)
     store.gate.set()
-    assert (await fetcher.chunk(stored, 0, hard=0, may_store=always)).content == b"x"
+    assert (await fetcher.chunk(stored, 0, may_store=always)).content == b"x"
 
 
 async def test_too_many_fetches_are_refused(
@@ -248,10 +248,10 @@ async def test_too_many_fetches_are_refused(
     stored = await tier.admit(make_stored(content), 0)
     store.hold(stored, content)
     store.gate.clear()
-    first = asyncio.create_task(fetcher.chunk(stored, 0, hard=0, may_store=always))
+    first = asyncio.create_task(fetcher.chunk(stored, 0, may_store=always))
     await store.until_asked(1)
     with pytest.raises(TooManyFetches, match="s1"):
-        await fetcher.chunk(stored, 1, hard=0, may_store=always)
+        await fetcher.chunk(stored, 1, may_store=always)
     store.gate.set()
     await first
 
@@ -288,9 +288,7 @@ class Node:
         )
         stored = await self.tier.admit(asking, self.hard())
         self.waiting += 1
-        fetched = await self.fetcher.chunk(
-            stored, 0, hard=self.hard(), may_store=lambda admitted: admitted.sequence >= self.hard()
-        )
+        fetched = await self.fetcher.chunk(stored, 0, may_store=lambda admitted: admitted.sequence >= self.hard())
         return bytes(fetched.content)
 
 
@@ -361,6 +359,29 @@ async def test_a_fetch_that_outlives_floor_and_sweep_is_not_stored(
     assert len(store.asked) == 2
 
 
+async def test_a_fetch_that_outlives_floor_and_sweep_is_not_joined(
+    store: ScriptedStore, tier: DiskTier, fetcher: ChunkFetcher, make_stored: MakeStored
+) -> None:
+    """The floor that would have told is forgotten while the store still keeps the old fetch waiting."""
+    node = Node(tier, fetcher, make_stored(b"x"))
+    store.hold(node.proposal, b"x")
+    store.gate.clear()
+    before = asyncio.create_task(node.request())
+    await store.until_asked(1)
+    node.purge()
+    through = Position("e1", node.sequence)
+    await tier.sweep("s1", through, lambda stored: stored.is_below(node.hard(), "e1"))
+    node.floors.of("s1").swept(through.sequence)
+    after = asyncio.create_task(node.request())
+    while node.waiting < 2:
+        await asyncio.sleep(0)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(store.asked) == 2
+    store.gate.set()
+    assert await before == await after == b"x"
+
+
 @pytest.mark.parametrize("seed", range(8))
 async def test_no_interleaving_returns_what_was_fetched_before_a_purge(
     store: ScriptedStore, tier: DiskTier, fetcher: ChunkFetcher, make_stored: MakeStored, seed: int
@@ -422,7 +443,7 @@ async def test_a_cold_range_of_five_gigabytes_fetches_only_its_chunks(tier: Disk
     proposal = StoredResponse(StoredKey("s1", "/disk.img", digest), entry, ("/disk.img",), (), Position("e", 1), 1, 1)
     stored = await tier.admit(proposal, 0)
     for number in (4000, 4001, 5119):
-        fetched = await fetcher.chunk(stored, number, hard=0, may_store=always)
+        fetched = await fetcher.chunk(stored, number, may_store=always)
         assert fetched.content == bytes(CHUNK_BYTES)
     assert fetcher.counters.upstream_requests == 3
     assert fetcher.counters.upstream_bytes == 3 * CHUNK_BYTES
@@ -446,5 +467,5 @@ async def test_what_cannot_be_stored_is_answered_all_the_same(
     monkeypatch.setattr(tier, "put_chunk", refuse)
     stored = await tier.admit(make_stored(b"x"), 0)
     store.hold(stored, b"x")
-    assert (await fetcher.chunk(stored, 0, hard=0, may_store=always)).content == b"x"
+    assert (await fetcher.chunk(stored, 0, may_store=always)).content == b"x"
     assert fetcher.counters.not_stored == 1
