@@ -206,8 +206,8 @@ def decode_record(raw: bytes) -> Record:
         raise UnknownRecord(f"record {head.sequence} does not fit the schema of version {head.version}: {exc}") from exc
 
 
-def validate_draft(draft: Draft) -> Draft:
-    """The draft exactly as every follower will read it.
+def validate_draft(draft: Draft) -> tuple[Draft, int]:
+    """The draft exactly as every follower will read it, and about how many bytes its record takes.
 
     Raises InvalidInput when its content does not fit the schema, TooLarge above MAX_RECORD_BYTES.
     """
@@ -222,4 +222,4 @@ def validate_draft(draft: Draft) -> Draft:
         raise TooLarge(
             f"the record for {draft.subject!r} takes {len(raw)} bytes, the limit is {MAX_RECORD_BYTES}: split it"
         )
-    return Draft(record.subject, record.change, record.actor, record.audience)
+    return Draft(record.subject, record.change, record.actor, record.audience), len(raw)

@@ -19,6 +19,9 @@ from cdn.journal.record import RECORD_VERSION, Draft, Record, decode_record, enc
 MAX_WAITING_APPENDS = 10_000
 """Appends waiting for the disk; more are refused, so that a stuck disk does not fill memory."""
 
+MAX_WAITING_BYTES = 64 * 1024 * 1024
+"""What the records of those appends take together: 10,000 of the longest would be 10 GB."""
+
 MAX_BATCH = 512
 """Appends that share one commit: bounds how long the first of them waits for the last."""
 
@@ -43,6 +46,7 @@ INSERT INTO fact VALUES ('trimmed_through', 0)
 @dataclass(slots=True)
 class _Waiting:
     draft: Draft
+    size_bytes: int
     expected_sequence: int | None
     outcome: asyncio.Future[Record | Conflicted]
 
@@ -59,6 +63,7 @@ class SqliteJournal:
         self._trimmed_through = 0
         self._moved = asyncio.Event()
         self._waiting: list[_Waiting] = []
+        self._waiting_bytes = 0
         self._committing: asyncio.Task[None] | None = None
         self._recent: dict[int, tuple[Record, int]] = {}
         self._recent_bytes = 0
@@ -103,14 +108,15 @@ class SqliteJournal:
         """See `Journal.append`. Concurrent calls are ordered as they were made.
 
         Raises InvalidInput or TooLarge for a draft that followers could not read, JournalUnavailable when the disk
-        is full, the file locked, or MAX_WAITING_APPENDS are waiting already.
+        is full, the file locked, or MAX_WAITING_APPENDS or MAX_WAITING_BYTES are waiting already.
         """
         self._check_open()
-        draft = validate_draft(draft)
-        if len(self._waiting) >= MAX_WAITING_APPENDS:
-            raise _refused(f"{MAX_WAITING_APPENDS} records wait for the disk already")
-        waiting = _Waiting(draft, expected_sequence, asyncio.get_running_loop().create_future())
+        draft, size_bytes = validate_draft(draft)
+        if len(self._waiting) >= MAX_WAITING_APPENDS or self._waiting_bytes + size_bytes > MAX_WAITING_BYTES:
+            raise _refused(f"{len(self._waiting)} records of {self._waiting_bytes} bytes wait for the disk already")
+        waiting = _Waiting(draft, size_bytes, expected_sequence, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
+        self._waiting_bytes += size_bytes
         if self._committing is None:
             self._committing = asyncio.create_task(self._commit_waiting(), name="journal-commit")
         return await waiting.outcome
@@ -171,6 +177,7 @@ class SqliteJournal:
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+                self._waiting_bytes -= sum(waiting.size_bytes for waiting in batch)
                 await self._commit(batch)
         finally:
             self._committing = None

@@ -205,6 +205,16 @@ async def test_appends_that_wait_are_bounded(tmp_path: Path, monkeypatch: pytest
     await journal.aclose()
 
 
+async def test_appends_that_wait_are_bounded_in_bytes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_journal, "MAX_WAITING_BYTES", 2500)
+    journal = await SqliteJournal.open(tmp_path / "journal.db")
+    for round_ in range(2):  # what was committed waits no longer
+        outcomes = await asyncio.gather(*(_sequence(journal, "x" * 1000) for _ in range(4)), return_exceptions=True)
+        assert [isinstance(outcome, JournalUnavailable) for outcome in outcomes] == [False, False, True, True]
+        assert outcomes[:2] == [2 * round_ + 1, 2 * round_ + 2]
+    await journal.aclose()
+
+
 async def test_the_memory_of_recent_records_is_bounded_and_older_ones_come_from_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
