@@ -23,5 +23,8 @@ class Application(Protocol):
         ...
 
     async def answer(self, request: Request, content: RequestContent) -> Response:
-        """The response to everything else. Cancelled when the client goes away. An exception becomes a plain 500."""
+        """The response to everything else. Cancelled when the client goes away.
+
+        TooLarge becomes a 413, every other exception a plain 500.
+        """
         ...

@@ -41,7 +41,6 @@ class H1Connection(asyncio.Protocol):
     __slots__ = (
         "_active_at",
         "_batch",
-        "_closing_at",
         "_drained",
         "_engine",
         "_exchange",
@@ -51,6 +50,7 @@ class H1Connection(asyncio.Protocol):
         "_is_advancing",
         "_is_draining",
         "_is_write_paused",
+        "_lingering_since",
         "_phase",
         "_reading_paused_at",
         "_service",
@@ -66,7 +66,7 @@ class H1Connection(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._active_at = 0.0
         self._head_since: float | None = None
-        self._closing_at = 0.0
+        self._lingering_since = 0.0
         self._has_eof = False
         self._is_draining = False
         self._is_advancing = False
@@ -136,14 +136,13 @@ class H1Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """More waits for the client than it takes."""
         self._is_write_paused = True
-        limits = self._service.limits
-        transfer_s = self._transport.get_write_buffer_size() / limits.min_transfer_rate_bytes_per_s
-        self._write_deadline = self._service.monotonic() + limits.write_timeout_s + transfer_s
+        self._bound_writing()
 
     def resume_writing(self) -> None:
         """The client took enough of it."""
         self._is_write_paused = False
-        self._write_deadline = math.inf
+        if self._phase is not Phase.CLOSED:
+            self._write_deadline = math.inf
         self._active_at = self._service.monotonic()
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
@@ -169,17 +168,16 @@ class H1Connection(asyncio.Protocol):
                 if self._head_since is not None:
                     if now >= self._head_since + limits.head_timeout_s:
                         self.refuse(Refused(Refusal.HEAD_TIMEOUT), is_head=self._held.startswith(b"HEAD "))
-                elif now >= self._active_at + limits.idle_timeout_s:
+                elif not self._is_write_paused and now >= self._active_at + limits.idle_timeout_s:
                     self.close()
             case Phase.BUSY:
                 if self._exchange is not None and now >= self._exchange.deadline():
                     self._exchange.fail_content(Refused(Refusal.CONTENT_TIMEOUT))
             case Phase.LINGERING:
-                if now >= self._closing_at + limits.linger_s:
+                if now >= self._lingering_since + limits.linger_s:
                     self.abort()
             case Phase.CLOSED:
-                if now >= self._closing_at + limits.write_timeout_s:
-                    self._time_out()
+                pass
             case _:
                 assert_never(self._phase)
 
@@ -222,14 +220,14 @@ class H1Connection(asyncio.Protocol):
             self.close()
             return
         self._phase = Phase.LINGERING
-        self._closing_at = self._service.monotonic()
+        self._lingering_since = self._service.monotonic()
         self._transport.write_eof()
         self.regulate_reading()
 
     def close(self) -> None:
         """End: what was written still leaves."""
         self._phase = Phase.CLOSED
-        self._closing_at = self._service.monotonic()
+        self._bound_writing()
         self._transport.close()
 
     def abort(self) -> None:
@@ -361,6 +359,12 @@ class H1Connection(asyncio.Protocol):
                 self.close()
             else:
                 self.refuse(refused, is_head=self._engine.has_refused_head)
+
+    def _bound_writing(self) -> None:
+        """Give the client its time for what waits for it."""
+        limits = self._service.limits
+        transfer_s = self._transport.get_write_buffer_size() / limits.min_transfer_rate_bytes_per_s
+        self._write_deadline = self._service.monotonic() + limits.write_timeout_s + transfer_s
 
     def _time_out(self) -> None:
         self._service.counters.timed_out += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from cdn.errors import CdnError, TooLarge
+from cdn.errors import CdnError
 
 
 class ContentInterrupted(CdnError):
@@ -24,23 +24,5 @@ class RequestContent(Protocol):
         ...
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        """The parts that were not read yet. Raises ContentInterrupted; TooLarge beyond `max_content_bytes`."""
+        """The parts that were not read yet. Raises ContentInterrupted."""
         ...
-
-
-async def read_whole(content: RequestContent, max_bytes: int) -> bytes:
-    """All of `content`. Raises TooLarge when it is more than `max_bytes`; ContentInterrupted."""
-    if content.size_bytes is not None and content.size_bytes > max_bytes:
-        raise _too_large(max_bytes)
-    parts: list[bytes] = []
-    size_bytes = 0
-    async for part in content:
-        size_bytes += len(part)
-        if size_bytes > max_bytes:
-            raise _too_large(max_bytes)
-        parts.append(part)
-    return b"".join(parts)
-
-
-def _too_large(max_bytes: int) -> TooLarge:
-    return TooLarge(f"The content is larger than the {max_bytes} bytes allowed here; send less.", field="content")

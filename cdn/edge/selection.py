@@ -15,6 +15,9 @@ NOT_IN_304 = frozenset({"content-type", "content-length", "content-range", "cont
 """Representation fields that a 304 leaves out (RFC 9110 15.4.5)."""
 
 
+_NOT_TO_KEEP = ("cache-control", "no-store")
+
+
 class Part(Enum):
     """What of the content is sent."""
 
@@ -44,7 +47,7 @@ def select(request: Request, representation: Representation, size_bytes: int, no
             kept = tuple(line for line in fields if line[0] not in NOT_IN_304)
             return Selected(304, Part.NOTHING, 0, 0, kept)
         case Precondition.FAILED:
-            return Selected(412, Part.NOTHING, 0, 0, fields)
+            return Selected(412, Part.NOTHING, 0, 0, _not_to_keep(fields))
         case Precondition.PROCEED:
             pass
     if request.method != "GET" or not range_applies(request.fields, entity_tag, None, now):
@@ -54,7 +57,12 @@ def select(request: Request, representation: Representation, size_bytes: int, no
             lines = (*fields, ("content-range", content_range(selected, size_bytes)))
             return Selected(206, Part.RANGE, start, stop, lines)
         case Unsatisfiable.UNSATISFIABLE:
-            lines = (*fields, ("content-range", unsatisfied_content_range(size_bytes)))
+            lines = (*_not_to_keep(fields), ("content-range", unsatisfied_content_range(size_bytes)))
             return Selected(416, Part.NOTHING, 0, 0, lines)
         case None:
             return Selected(200, Part.ALL, 0, size_bytes, fields)
+
+
+def _not_to_keep(fields: FieldLines) -> FieldLines:
+    """The lifetime of the file is not the refusal's: a cache would give it to the next one who asks for the URL."""
+    return (*(line for line in fields if line[0] not in {"cache-control", "expires"}), _NOT_TO_KEEP)

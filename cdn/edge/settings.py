@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cdn.edge.limits import HttpLimits
+from cdn.errors import InvalidInput
+from cdn.sites.manifest import CHUNK_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class EdgeSettings:
     disk_bytes: int = 20 * 1024**3
     """Content on disk; the least recently used goes first."""
     max_in_memory_bytes: int = 256 * 1024
-    """A larger representation is never held whole: it is served from mapped chunks."""
+    """A larger representation is never held whole: it is served from mapped chunks. At most one chunk."""
     scrub_bytes_per_s: int = 4 * 1024 * 1024
     """How fast stored content is read again to find damage: 20 GiB in an hour and a half."""
     scrub_every_s: float = 86_400.0
@@ -40,6 +42,14 @@ class EdgeSettings:
     drain_timeout_s: float = 10.0
     """How long requests under way may take when the node is stopped."""
     limits: HttpLimits = field(default_factory=HttpLimits)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_in_memory_bytes <= CHUNK_BYTES:
+            raise InvalidInput(
+                f"max_in_memory_bytes is {self.max_in_memory_bytes}, give 0 to {CHUNK_BYTES}: what is held whole is "
+                "one chunk",
+                field="max_in_memory_bytes",
+            )
 
     @property
     def replica_path(self) -> Path:

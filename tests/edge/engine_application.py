@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from cdn.edge.prepared import Prepared, SiteRuntime
-from cdn.edge.request_content import RequestContent, read_whole
+from cdn.edge.request_content import RequestContent
 from cdn.edge.response import Response
+from cdn.errors import TooLarge
 from cdn.http.request import Request
 
 TEXT = (("content-type", "text/plain"),)
@@ -96,3 +97,13 @@ class EchoApplication:
             raise
         text = f"{request.method} {request.host} {path} {request.target.query} ".encode() + sent
         return Response(200, TEXT, text)
+
+
+async def read_whole(content: RequestContent, max_bytes: int) -> bytes:
+    """All of `content`, as an application would read it that takes less than the listener."""
+    parts: list[bytes] = []
+    async for part in content:
+        parts.append(part)
+        if sum(map(len, parts)) > max_bytes:
+            raise TooLarge(f"The content is larger than {max_bytes} bytes.", field="content")
+    return b"".join(parts)

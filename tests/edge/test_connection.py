@@ -601,6 +601,31 @@ async def test_an_empty_line_between_messages_says_nothing(client: Client) -> No
     assert [response.status for response in read_responses(client.transport.sent)] == [200] * 3
 
 
+async def test_a_slow_client_has_its_time_for_the_last_response(client: Client) -> None:
+    """The bytes that wait count, at the slowest rate that is allowed, though the connection is closed behind them."""
+    client.transport.high_bytes = 1024
+    client.send(get("/large", b"Connection: close\r\n"))
+    assert client.transport.is_closed
+    limits = client.service.limits
+    transfer_s = client.transport.waiting_bytes / limits.min_transfer_rate_bytes_per_s
+    client.pass_time(limits.write_timeout_s + transfer_s - 1)
+    assert not client.transport.is_aborted
+    client.connection.resume_writing()  # part of it was taken: no reason to wait for the rest for ever
+    client.pass_time(2)
+    assert client.service.counters.timed_out == 1
+    assert client.transport.is_over
+
+
+async def test_a_client_that_still_takes_a_response_is_not_idle(client: Client) -> None:
+    client.transport.high_bytes = 1024
+    client.send(get("/large"))
+    client.pass_time(client.service.limits.idle_timeout_s + 1)
+    assert not client.transport.is_over
+    client.transport.unblock()
+    client.pass_time(client.service.limits.idle_timeout_s + 1)
+    assert client.transport.is_closed
+
+
 async def test_drain_closes_idle_connections_at_once(client: Client) -> None:
     client.send(get())
     client.connection.drain()

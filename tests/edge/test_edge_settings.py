@@ -1,0 +1,22 @@
+"""Settings of a node that cannot hold are refused where they are made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cdn.edge.settings import EdgeSettings
+from cdn.errors import InvalidInput
+from cdn.sites.manifest import CHUNK_BYTES
+
+
+def settings(max_in_memory_bytes: int) -> EdgeSettings:
+    return EdgeSettings("n1", Path("data"), "cdn.localhost", "http://c", "t", max_in_memory_bytes=max_in_memory_bytes)
+
+
+def test_what_is_held_whole_is_one_chunk() -> None:
+    assert settings(CHUNK_BYTES).max_in_memory_bytes == CHUNK_BYTES
+    for size_bytes in (CHUNK_BYTES + 1, -1):
+        with pytest.raises(InvalidInput, match=str(CHUNK_BYTES)):
+            settings(size_bytes)
