@@ -10,8 +10,9 @@ class NodeCounters:
     """Plain integers, raised in place: a hit must not pay for being counted."""
 
     answered: int = 0
-    """Requests that were not answered straight from the head memo."""
+    """Requests that took the whole road: neither the head memo nor the memory tier had the answer."""
     hits: int = 0
+    """Answered from a tier; the node adds those from the head memo."""
     stale_served: int = 0
     validated: int = 0
     misses: int = 0

@@ -120,6 +120,7 @@ class EdgeNode:
             disk = await DiskTier.open(settings.content_dir, settings.disk_bytes)
             undo.push_async_callback(disk.aclose)
             node = cls(settings, store, replica, disk)
+            undo.push_async_callback(node._end_tasks)
             await node._begin()
             undo.pop_all()
         return node
@@ -142,12 +143,7 @@ class EdgeNode:
             await self._listener.drain(self.settings.drain_timeout_s)
         if self._follower is not None:
             await self._follower.leave()
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.storeroom.aclose()
-        await self.fetcher.aclose()
-        await self.manifests.aclose()
+        await self._end_tasks()
         await self.disk.aclose()
         await self._replica.aclose()
 
@@ -204,7 +200,7 @@ class EdgeNode:
 
     async def _prepare(self, news: ToPrepare) -> None:
         """Load the manifest and say so; while it cannot be had, say that and go on trying as long as it matters."""
-        while self.view.catalog.deploy(news.site_id, news.deploy_id) is not None:
+        while any(deploy.id == news.deploy_id for deploy in self.view.catalog.preparing(news.site_id)):
             try:
                 async with self._turns:
                     await self.manifests.load(news.site_id, news.manifest_digest)
@@ -248,8 +244,10 @@ class EdgeNode:
     def _counted(self) -> Mapping[str, int]:
         facts = self.disk.facts()
         fetched = self.fetcher.counters
+        remembered = 0 if self._listener is None else self._listener.counters.memo_hits
         return {
             **self.counters.as_dict(),
+            "hits": self.counters.hits + remembered,
             **{f"fetch_{field.name}": getattr(fetched, field.name) for field in fields(fetched)},
             "disk_responses": facts.responses,
             "disk_bytes": facts.cost_bytes,
@@ -260,6 +258,15 @@ class EdgeNode:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+
+    async def _end_tasks(self) -> None:
+        """End everything that runs beside the listener."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.storeroom.aclose()
+        await self.fetcher.aclose()
+        await self.manifests.aclose()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import assert_never
 
 from cdn.edge import local_answer
@@ -185,6 +186,7 @@ class Pipeline:
                 fresh_until=fresh_until,
                 extends_max_age=representation.extends_max_age,
                 wall_clock=self._clocks.wall,
+                on_use=partial(self._storeroom.note_use, found.stored.key),
             ),
         )
 

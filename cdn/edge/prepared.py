@@ -17,6 +17,9 @@ JOINED_BYTES = 32 * 1024
 OVERHEAD_BYTES = 900
 """What the interpreter keeps around one prepared response, for the bound of the memory tier."""
 
+TELL_EVERY_S = 60.0
+"""How often one that is being sent says so: often enough for the order of eviction on disk."""
+
 
 @dataclass(slots=True, eq=False)
 class SiteRuntime:
@@ -32,7 +35,8 @@ class Prepared:
     `fields` is as in Response (no Content-Length, Date, Connection, Age). `base_age_at` is the monotonic time at which
     its age was 0; `fresh_until` the monotonic time from which it may not be sent any more. With `extends_max_age` the
     `max-age` of its Cache-Control is that number of seconds plus the age: the time spent here does not count against
-    the browser's. `wall_clock` gives the seconds for `Date`.
+    the browser's. `wall_clock` gives the seconds for `Date`. `on_use` is called when it is sent, about once a minute:
+    what lies behind it is in use though nobody asks for it.
 
     Whoever keeps it calls `retire` when giving it up; then nobody sends it any more and its bytes are free.
     """
@@ -42,8 +46,10 @@ class Prepared:
         "_content",
         "_head_length",
         "_max_age_split",
+        "_on_use",
         "_renew_at",
         "_start",
+        "_told_at",
         "_wall_clock",
         "_wire",
         "fresh_until",
@@ -66,8 +72,11 @@ class Prepared:
         fresh_until: float,
         extends_max_age: int | None = None,
         wall_clock: Callable[[], float] = time.time,
+        on_use: Callable[[], None] | None = None,
     ) -> None:
         self.status = status
+        self._on_use = on_use
+        self._told_at = -math.inf
         self.site = site
         self.generation = generation
         self.fresh_until = fresh_until
@@ -126,6 +135,9 @@ class Prepared:
         return self.wire_head(now)[:-2] + b"connection: close\r\n\r\n"
 
     def _renew(self, now: float) -> None:
+        if self._on_use is not None and now >= self._told_at + TELL_EVERY_S:
+            self._told_at = now
+            self._on_use()
         wall = self._wall_clock()
         age = max(0, int(now - self._base_age_at))
         head = b"%s%sage: %d\r\ndate: %s\r\n\r\n" % (

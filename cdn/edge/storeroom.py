@@ -142,6 +142,10 @@ class Storeroom:
             tags = tuple(dict.fromkeys(tags + stored.tags))
         return self._view.floors.of(wanted.site.id).required(wanted.representation.names, tags)
 
+    def note_use(self, key: StoredKey) -> None:
+        """A response is being served from memory: on disk it is not the one to go first."""
+        self._disk.touch(key)
+
     async def aclose(self) -> None:
         """End validations under way."""
         tasks = list(self._validating.values())

@@ -130,3 +130,22 @@ def test_a_field_cannot_break_out(value: str) -> None:
 
 def test_a_status_without_content_has_no_length() -> None:
     assert b"content-length" not in make(b"", status=304).wire(100.0)
+
+
+def test_one_that_is_sent_says_about_once_a_minute_that_it_is_in_use() -> None:
+    used: list[float] = []
+    now = 1000.0
+    prepared = Prepared(
+        status=200,
+        fields=(),
+        content=b"x",
+        base_age_at=0.0,
+        site=SiteRuntime("s", 1),
+        generation=1,
+        fresh_until=math.inf,
+        on_use=lambda: used.append(now),
+    )
+    for _ in range(180):
+        prepared.wire(now)
+        now += 1.0
+    assert used == [1000.0, 1060.0, 1120.0]
