@@ -85,7 +85,7 @@ def _instance(folder: Path, stored: int) -> Iterator[Instance]:
     """A node with so many stored responses of one site, done with what follows its start."""
     with running_cdn(folder) as cdn:
         site = cdn.run("site", "create", SITE)
-        position = cdn.run("status")["position"]
+        position = cdn.call("GET", "/v1/status")["position"]
     began = time.monotonic()
     admitted = Position(position["epoch"], position["sequence"])
     fill_index(folder / "data" / "edge" / "content", site["id"], admitted, stored, time.time())

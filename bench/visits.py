@@ -58,7 +58,7 @@ def upstream(cdn: RunningCdn) -> Upstream:
     sent_after = time.time() + HEARTBEAT_TRAVELS_S
     deadline = time.monotonic() + HEARTBEAT_TIMEOUT_S
     while time.monotonic() < deadline:
-        (node,) = cdn.run("status")["nodes"]
+        (node,) = cdn.call("GET", "/v1/status")["nodes"]
         if node["answered_at"] > sent_after:
             return Upstream(node["counters"]["fetch_upstream_requests"], node["counters"]["validated"])
         time.sleep(0.3)

@@ -22,7 +22,7 @@ VERSION = 1
 """Of the files below; one of another version is passed over and written anew."""
 
 MAX_FOLDERS = 64
-"""Folders whose digests are kept, about 150 bytes for each of their files; those deployed longest ago go first."""
+"""Folders whose digests are kept, about 170 bytes for each of their files; those deployed longest ago go first."""
 
 SETTLED_NS = 2_000_000_000
 """How long a file must have been left alone when it is hashed: the coarsest clock of a file system in use."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from botocore.config import Config
 from bench import deploy, purge
 from bench.bundle import MEAN_BYTES, MOST_BYTES, change_file, write_bundle
 from bench.table import Fact, Row, as_table, save_json
+from tests.servers.seaweed import S3Address, S3Server
 
 
 def test_a_bundle_is_the_same_every_time_and_as_large_as_it_says(tmp_path: Path) -> None:
@@ -29,7 +31,9 @@ def test_a_bundle_is_the_same_every_time_and_as_large_as_it_says(tmp_path: Path)
     assert len(after) == len(before)
 
 
-def test_the_deploy_bench_counts_blobs_and_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_deploy_bench_counts_blobs_and_requests(
+    tmp_path: Path, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Over the real S3 server; a plain loop of uploads stands in for the peer, which only `make bench` installs."""
     synced: list[int] = []
 
@@ -43,6 +47,8 @@ def test_the_deploy_bench_counts_blobs_and_requests(tmp_path: Path, monkeypatch:
         client.close()
         synced.append(len(files))
 
+    address = S3Address(s3_server.endpoint_url, s3_server.access_key, s3_server.secret_key, s3_server.region, pid=0)
+    monkeypatch.setattr(deploy, "running_seaweed", lambda folder: contextlib.nullcontext(address))
     monkeypatch.setattr(deploy, "find_aws", lambda: None)
     monkeypatch.setattr(deploy, "sync", upload)
     first, change, uploaded, asked = deploy.run(tmp_path / "deploy", files=20, rounds=1, changes=1)
