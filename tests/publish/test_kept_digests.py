@@ -131,3 +131,12 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_time(tmp_path: Path, s
     digests = KeptDigests(tmp_path / "file" / "digests", site)
     assert digests.entries(files) == {}
     assert not digests.keep(files, hash_folder(files), time.time_ns() + 2 * SETTLED_NS)
+
+
+def test_reading_everything_mends_a_digest_that_was_kept_wrong(directory: Path, site: Path) -> None:
+    entries = keep(directory, site)
+    (path,) = directory.iterdir()
+    path.write_bytes(path.read_bytes().replace(entries["/index.html"].digest.encode(), b"0" * 64))
+    assert kept(directory, site)["/index.html"].digest == "0" * 64
+    keep(directory, site)
+    assert kept(directory, site) == entries
