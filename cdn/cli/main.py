@@ -26,6 +26,7 @@ COMMANDS = {
     "purge": ("cdn.cli.purge", "purge"),
     "receipt": ("cdn.cli.receipt", "receipt"),
     "status": ("cdn.cli.status", "status"),
+    "node": ("cdn.cli.node", "app"),
     "explain": ("cdn.cli.explain", "explain"),
     "token": ("cdn.cli.token", "app"),
 }

@@ -273,6 +273,10 @@ def _fleet_routes(api: StatusApi, services: Services) -> Sequence[Route]:
             {200: schema.Status},
         ),
         Route(
+            "DELETE", "/v1/nodes/{node_id}", "forgetNode", "Forget a node that will not come back", api.forget_node,
+            Access.ADMIN, {200: schema.NodeForgotten},
+        ),
+        Route(
             "GET", "/v1/explain", "explain", "Why a URL is answered as it is", api.explain, Access.ANY_TOKEN,
             {200: schema.Explanation},
             query=(

@@ -221,6 +221,10 @@ class DomainList(_Content, frozen=True):
     domains: tuple[DomainView, ...]
 
 
+class NodeForgotten(_Content, frozen=True):
+    node: str
+
+
 class ReceiptOnly(_Content, frozen=True):
     receipt: ReceiptView
 

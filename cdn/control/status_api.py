@@ -11,7 +11,7 @@ from aiohttp import web
 from cdn import __version__
 from cdn.control.content import json_response
 from cdn.control.route import Call
-from cdn.control.schema import Explanation, Health, NodeExplanation, NodeStatus, Status
+from cdn.control.schema import Explanation, Health, NodeExplanation, NodeForgotten, NodeStatus, Status
 from cdn.control.services import Services
 from cdn.control.token import Verb
 from cdn.control.views import position_view
@@ -39,6 +39,12 @@ class StatusApi:
         sites = sum(call.caller.may(Verb.READ, site.name) for site in services.catalog.sites())
         counters = {**services.hub.counters, **services.repair.counters} if call.caller.is_admin else {}
         return json_response(Status(__version__, position_view(services.state.position), sites, nodes, counters))
+
+    async def forget_node(self, call: Call) -> web.Response:
+        """A node that will not come back leaves status and receipts; one that may still serve stays (409)."""
+        node_id = call.path["node_id"]
+        await self._services.directory.forget(node_id)
+        return json_response(NodeForgotten(node_id))
 
     async def explain(self, call: Call) -> web.Response:
         services = self._services

@@ -166,6 +166,10 @@ class ControlClient:
         """Nodes, sequences, lag."""
         return await self._call("GET", "/v1/status")
 
+    async def forget_node(self, node_id: str) -> Document:
+        """Takes a node that will not come back out of status and receipts."""
+        return await self._call("DELETE", f"/v1/nodes/{quote(node_id, safe='')}")
+
     async def explain(self, url: str, *, node: str | None) -> Document:
         """Why a URL is answered as it is."""
         return await self._call("GET", "/v1/explain", query={"url": url, "node": node})

@@ -96,6 +96,18 @@ async def test_status_names_every_node_and_how_far_it_lags(control: Control, blo
     assert [(each["connected"], each["lag"]) for each in status["nodes"]] == [(False, 0)]
 
 
+async def test_a_node_that_will_not_come_back_is_forgotten(control: Control, blog: Api) -> None:
+    node = await control.node()
+    control.directory.applied(node.node_id, control.plane.state.position)
+    refused = await blog.delete(f"/v1/nodes/{node.node_id}")
+    assert refused.status == 409, "it is connected"
+    control.directory.disconnected(node.node_id)
+    control.directory.left(node.node_id)
+    assert (await blog.delete(f"/v1/nodes/{node.node_id}")).status == 200
+    assert (await blog.get("/v1/status")).document["nodes"] == []
+    assert (await blog.delete(f"/v1/nodes/{node.node_id}")).status == 404
+
+
 async def test_an_explanation_says_which_site_and_deploy_a_url_has(control: Control, blog: Api) -> None:
     made = (await deploy(blog, "blog", {"/index.html": b"x"})).document
     await control.node("edge-away")

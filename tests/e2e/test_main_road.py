@@ -227,6 +227,15 @@ def test_a_command_that_cannot_work_says_why_in_a_sentence(running: RunningCdn) 
     assert "Traceback" not in failed.value.errors
 
 
+def test_a_node_that_serves_is_not_forgotten(running: RunningCdn) -> None:
+    with pytest.raises(CommandFailed) as failed:
+        running.run("node", "rm", "local")
+    assert "may still be serving" in failed.value.errors
+    with pytest.raises(CommandFailed) as failed:
+        running.run("node", "rm", "elsewhere")
+    assert "elsewhere" in failed.value.errors
+
+
 def test_an_archive_in_one_call(running: RunningCdn, tmp_path: Path) -> None:
     import io
     import tarfile
