@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import fields
 from typing import Any, assert_never
 
@@ -37,6 +37,9 @@ from cdn.purge.floors import Floors
 
 LEASE_CHECK_S = 0.5
 """How often the node looks whether its lease still runs: how late `detached` may show in Cache-Status."""
+
+RESTART_PAUSE_S = 10.0
+"""Before housekeeping that failed begins anew."""
 
 FORGET_EVERY_S = 600.0
 """How often deploys that are no longer reachable leave memory."""
@@ -174,10 +177,10 @@ class EdgeNode:
         )
         self._follower.facts = self._facts((f"{self.settings.host}:{self._listener.port}",))
         self._spawn(self._follower.run(), "follower")
-        self._spawn(self.reclaim.run(), "reclaim")
-        self._spawn(self._watch_lease(), "lease")
-        self._spawn(self._forget_retained(), "retention")
-        self._spawn(self._scrub(), "scrub")
+        self._spawn(self._keep_running(self.reclaim.run, "reclaim"), "reclaim")
+        self._spawn(self._keep_running(self._watch_lease, "lease"), "lease")
+        self._spawn(self._keep_running(self._forget_retained, "retention"), "retention")
+        self._spawn(self._keep_running(self._scrub, "scrub"), "scrub")
 
     def _facts(self, addresses: tuple[str, ...]) -> NodeFacts:
         return NodeFacts(program=__version__, region=self.settings.region, addresses=addresses)
@@ -214,6 +217,15 @@ class EdgeNode:
 
     def _is_attached(self) -> bool:
         return self._follower is not None and self._follower.has_lease()
+
+    async def _keep_running(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        """Housekeeping goes on after a fault of its own: said in the log, begun anew after a pause."""
+        while True:
+            try:
+                await work()
+            except Exception:  # noqa: BLE001 - whatever it was, the rest of the node goes on and it is said
+                _log.exception("%s of node %s failed and begins anew", name, self.settings.node_id)
+                await asyncio.sleep(RESTART_PAUSE_S)
 
     async def _watch_lease(self) -> None:
         """What was prepared says whether the node was attached, so it is made anew when that changes."""
