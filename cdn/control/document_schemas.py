@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from cdn.sites.header_rule import MAX_HEADER_RULES, MAX_HEADER_RULES_BYTES
 from cdn.sites.manifest import CHUNK_BYTES, MANIFEST_VERSION
+from cdn.sites.origin import MAX_ORIGIN_OCTETS
 from cdn.sites.settings import (
-    BUNDLE,
     DEFAULT_SETTINGS,
-    MAX_HEADER_RULES,
-    MAX_HEADER_RULES_BYTES,
+    MAX_CONNECT_TIMEOUT_S,
     MAX_KEEP,
+    MAX_PASS_S,
     MAX_PREPARE_TIMEOUT_S,
+    MAX_READ_TIMEOUT_S,
+    MAX_UPSTREAM_RETRIES,
+    ONE_DAY_S,
     ONE_YEAR_S,
     settings_to,
 )
@@ -35,10 +39,23 @@ _FIELD_LINES = {
 }
 
 _SETTINGS: dict[str, dict[str, Any]] = {
-    "origin": {"type": "string", "enum": [BUNDLE], "description": "Where files come from: deployed bundles."},
+    "origin": {
+        "type": "string",
+        "pattern": "^(bundle|(https?|s3)://.+)$",
+        "maxLength": MAX_ORIGIN_OCTETS,
+        "description": "Where content comes from: bundle (deployed bundles), an HTTP server "
+        "(https://HOST[:PORT][/PREFIX], http://...) or a bucket (s3://BUCKET[/PREFIX]). An HTTP server and a bucket "
+        "may take each other's place; a site of bundles stays one.",
+    },
     "edge_ttl_s": {
         "anyOf": [_SECONDS, {"type": "null"}],
-        "description": "Seconds that nodes keep a response without asking the store; null: until it is purged.",
+        "description": "Seconds that nodes keep a response without asking where it came from; null: bundles until they "
+        "are purged, else what the response says. Of what is not a bundle it counts for responses that say nothing.",
+    },
+    "edge_ttl_overrides": {
+        "type": "boolean",
+        "description": "Whether `edge_ttl_s` also replaces the lifetime that a response names. Whether it may be "
+        "stored at all is still for the response to say.",
     },
     "browser_ttl_s": {
         **_SECONDS,
@@ -68,17 +85,63 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     },
     "stale_if_error_s": {
         **_SECONDS,
-        "description": "Seconds beyond its freshness that a response may stand in while the store does not answer.",
+        "description": "Seconds beyond its freshness that a response may stand in while its store or upstream does not "
+        "answer.",
     },
     "stale_while_revalidate_s": {
-        **_SECONDS,
-        "description": "Seconds beyond its freshness that a response is served while the store is asked behind it.",
+        "anyOf": [_SECONDS, {"type": "null"}],
+        "description": "Seconds beyond its freshness that a response is served while its store or upstream is asked "
+        "behind it; null: 60 of bundles, else what the response says.",
     },
     "prepare_timeout_s": {
         "type": "number",
         "exclusiveMinimum": 0,
         "maximum": MAX_PREPARE_TIMEOUT_S,
         "description": "Seconds that an activation waits for nodes to load the manifest.",
+    },
+    "negative_ttl_s": {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": ONE_DAY_S,
+        "description": "Seconds that an upstream's error may answer when it does not say so itself.",
+    },
+    "pass_s": {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": MAX_PASS_S,
+        "description": "Seconds that requests go upstream side by side after an answer that may not be stored.",
+    },
+    "upstream_host": {
+        "anyOf": [{"type": "string"}, {"type": "null"}],
+        "description": "The Host field that an HTTP server is sent: a host with an optional port, `visitor` for what "
+        "the visitor asked for (then responses are kept by host), null for the origin's.",
+    },
+    "connect_timeout_s": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "maximum": MAX_CONNECT_TIMEOUT_S,
+        "description": "Seconds that connecting to the upstream may take.",
+    },
+    "read_timeout_s": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "maximum": MAX_READ_TIMEOUT_S,
+        "description": "Seconds of silence after which an upstream's answer is given up.",
+    },
+    "upstream_retries": {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": MAX_UPSTREAM_RETRIES,
+        "description": "How often a request that may safely be repeated is, when the upstream did not answer it.",
+    },
+    "stores_set_cookie": {
+        "type": "boolean",
+        "description": "Whether responses that set cookies are stored where the response allows it.",
+    },
+    "compresses": {"type": "boolean", "description": "Whether an upstream's responses are compressed when stored."},
+    "obeys_client_directives": {
+        "type": "boolean",
+        "description": "Whether Cache-Control of visitors' requests counts (no-cache, max-age, ...).",
     },
 }
 

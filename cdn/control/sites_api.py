@@ -17,7 +17,7 @@ from cdn.control.views import site_view
 from cdn.errors import Conflict, NotFound
 from cdn.journal.record import Change, SiteChanged, SiteCreated, SiteRemoved
 from cdn.sites.name import check_site_name
-from cdn.sites.settings import settings_from, settings_to
+from cdn.sites.settings import recorded_settings, settings_from, settings_to
 from cdn.sites.site import Site
 
 VIEWS_PER_TURN = 500
@@ -34,7 +34,7 @@ class SitesApi:
         services = self._services
         wanted = await read_json(call.request, CreateSite, services.settings.max_request_bytes)
         name = check_site_name(wanted.name)
-        settings = settings_to(settings_from(wanted.settings))
+        settings = recorded_settings(settings_from(wanted.settings))
         site_id = secrets.token_hex(8)
 
         def decide() -> Change:
@@ -69,7 +69,7 @@ class SitesApi:
             if present is None:
                 raise _gone(call)
             merged: dict[str, Any] = {**settings_to(present.settings), **wanted.settings}
-            return SiteChanged(site_id, settings_to(settings_from(merged)))
+            return SiteChanged(site_id, recorded_settings(settings_from(merged)))
 
         await services.state.append(f"site-id/{site_id}", decide, call.caller.actor)
         site = services.catalog.site(site_id)

@@ -163,7 +163,7 @@ class Storeroom:
             validated_at=self._residence.monotonic(stored.validated_at, now),
             freshness_lifetime_s=wanted.representation.freshness_lifetime_s,
             stale_if_error_s=settings.stale_if_error_s,
-            stale_while_revalidate_s=settings.stale_while_revalidate_s,
+            stale_while_revalidate_s=settings.bundle_stale_while_revalidate_s,
         )
 
     def _found(self, wanted: Wanted, stored: StoredResponse, now: float) -> Found:

@@ -21,7 +21,7 @@ from cdn.journal.record import (
 )
 from cdn.sites.catalog import Catalog
 from cdn.sites.deploy import AliasState, Deploy, Retained
-from cdn.sites.settings import SiteSettings, settings_from, settings_to
+from cdn.sites.settings import SiteSettings, recorded_settings, settings_from
 from cdn.sites.site import Site
 
 
@@ -112,7 +112,12 @@ def _deploy_of(record: Record, change: DeployPrepared) -> Deploy:
 
 
 def _site_to(site: Site) -> dict[str, Any]:
-    return {"id": site.id, "name": site.name, "created_at": site.created_at, "settings": settings_to(site.settings)}
+    return {
+        "id": site.id,
+        "name": site.name,
+        "created_at": site.created_at,
+        "settings": recorded_settings(site.settings),
+    }
 
 
 def _site_from(section: dict[str, Any]) -> Site:
