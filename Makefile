@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 KEEP   ?=
 JOBS   ?= auto
 
-.PHONY: demo check test soak bench format clean
+.PHONY: demo check test conformance soak bench format clean
 
 $(VENV)/runtime: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -30,6 +30,14 @@ test: $(VENV)/dev
 	sh scripts/need.sh strace
 	$(BIN)/python -m pytest -n $(JOBS) -m "not soak" -q
 	$(BIN)/python -m pytest tests/http tests/sites -m "not soak" -q --cov=cdn/http --cov=cdn/sites --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
+
+$(VENV)/node: requirements-conformance.txt $(VENV)/dev
+	command -v node >/dev/null && command -v npm >/dev/null || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-conformance.txt
+	touch $@
+
+conformance: $(VENV)/node
+	$(BIN)/python -m tests.conformance --save conformance-results.json
 
 soak: $(VENV)/dev
 	sh scripts/need.sh strace

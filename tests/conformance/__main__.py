@@ -1,0 +1,104 @@
+"""`python -m tests.conformance`: http-cache-tests through a real edge, scored, and held against docs/conformance.md."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tests.conformance.node import SUITE, SUITE_VERSION, Node, find_node, install_suite
+from tests.conformance.page import disagreements, read_page
+from tests.conformance.peer import nginx_peer
+from tests.conformance.suite_run import Cache, run_client, suite_server
+from tests.conformance.verdict import Group, Kind, Score, Verdict, scores
+from tests.e2e.running import RunningCdn
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "conformance.md"
+FOLDER = ROOT / ".venv" / "conformance"
+SITE = "conformance"
+
+LEAST = {Kind.REQUIRED: 145, Kind.OPTIMAL: 76}
+"""How many tests of the published count have to pass."""
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """0 when the score is high enough and the page says what was seen."""
+    options = _options(words)
+    node = find_node()
+    suite = install_suite(node, FOLDER)
+    with tempfile.TemporaryDirectory(prefix="cdn-conformance-") as name:
+        verdicts = _verdicts(node, suite, Path(name), options.peer)
+    measured = scores(verdicts)
+    print(_as_text(verdicts, measured))
+    if options.save:
+        Path(options.save).write_text(_as_json(verdicts, measured))
+    if options.peer:
+        return 0
+    faults = [*_too_low(measured), *disagreements(read_page(PAGE.read_text()), verdicts)]
+    for fault in faults:
+        print(f"error: {fault}", file=sys.stderr)
+    return 1 if faults else 0
+
+
+def _options(words: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.conformance", description=__doc__)
+    parser.add_argument("--save", metavar="FILE", help="write the scores and every verdict as JSON")
+    parser.add_argument("--peer", choices=["nginx"], help="score this one instead; nothing is compared or promised")
+    return parser.parse_args(words)
+
+
+def _verdicts(node: Node, suite: Path, folder: Path, peer: str | None) -> tuple[Verdict, ...]:
+    started = nginx_peer if peer else _edge
+    with suite_server(node, suite, folder) as port, started(folder, port) as cache:
+        return run_client(node, suite, cache)
+
+
+@contextmanager
+def _edge(folder: Path, upstream_port: int) -> Iterator[Cache]:
+    """A pull site as anybody creates it."""
+    cdn = RunningCdn(folder, options=("--allow-private-upstreams",))
+    cdn.start()
+    try:
+        cdn.run("site", "create", SITE, "--origin", f"http://127.0.0.1:{upstream_port}")
+        edge = urlsplit(cdn.http_url)
+        yield Cache(f"http://{SITE}.cdn.localhost:{edge.port}", edge.hostname or "")
+    finally:
+        cdn.stop()
+
+
+def _too_low(measured: Sequence[Score]) -> Iterator[str]:
+    for score in measured:
+        least = LEAST.get(score.kind, 0) if score.group is Group.SHARED_CACHE else 0
+        if score.passed < least:
+            yield f"{score.passed} {score.kind.value} tests pass; at least {least} have to"
+
+
+def _as_text(verdicts: Sequence[Verdict], measured: Sequence[Score]) -> str:
+    lines = [f"{SUITE} {SUITE_VERSION}", f"{'':24}{'passed':>8}{'of':>6}"]
+    lines += [f"{score.group.value:18}{score.kind.value:10}{score.passed:4}{score.of:6}" for score in measured]
+    failing = [one for one in verdicts if one.must_be_explained]
+    lines += ["", f"failing: {len(failing)}"] if failing else []
+    lines += [f"  {one.kind.value:9} {one.test_id}: {one.message}" for one in failing]
+    return "\n".join(lines)
+
+
+def _as_json(verdicts: Sequence[Verdict], measured: Sequence[Score]) -> str:
+    document = {
+        "suite": f"{SUITE} {SUITE_VERSION}",
+        "scores": [
+            {"group": one.group.value, "kind": one.kind.value, "passed": one.passed, "of": one.of} for one in measured
+        ],
+        "failing": {one.test_id: one.message for one in verdicts if one.must_be_explained},
+        "checks": {one.test_id: one.passed for one in verdicts if one.kind is Kind.CHECK},
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
