@@ -7,6 +7,7 @@ from typing import Protocol
 from cdn.edge.prepared import Prepared
 from cdn.edge.request_content import RequestContent
 from cdn.edge.response import Response
+from cdn.edge.visitor import Visitor
 from cdn.http.request import Request
 
 
@@ -22,7 +23,7 @@ class Application(Protocol):
         """
         ...
 
-    async def answer(self, request: Request, content: RequestContent) -> Response:
+    async def answer(self, request: Request, content: RequestContent, visitor: Visitor) -> Response:
         """The response to everything else. Cancelled when the client goes away.
 
         TooLarge becomes a 413, every other exception a plain 500.

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import socket
+import struct
 from enum import Enum, auto
 from typing import assert_never, cast
 
@@ -19,11 +21,17 @@ from cdn.edge.prepared import Prepared
 from cdn.edge.prepared_batch import PreparedBatch
 from cdn.edge.refusal import Refusal, Refused, encode_refusal
 from cdn.edge.service import Service
+from cdn.edge.trusted_proxies import parse_address
 
 log = logging.getLogger(__name__)
 
 _CR = 0x0D
+_RESETS = struct.pack("ii", 1, 0)  # SO_LINGER for no time: closing sends a reset
 _H = 0x48  # of the two methods whose responses are remembered, HEAD starts with it
+
+
+UNKNOWN_ADDRESS = "0.0.0.0"  # noqa: S104 - nothing listens on it
+"""Of a client that was gone before the kernel was asked who it is."""
 
 
 class Phase(Enum):
@@ -36,7 +44,10 @@ class Phase(Enum):
 
 
 class H1Connection(asyncio.Protocol):
-    """Serves one client. `check` is to be called about once a second: it enforces every timeout."""
+    """Serves one client. `check` is to be called about once a second: it enforces every timeout.
+
+    `proxied_address` is the client's address where a proxy that is believed has said so; else it is the peer's.
+    """
 
     __slots__ = (
         "_active_at",
@@ -52,14 +63,16 @@ class H1Connection(asyncio.Protocol):
         "_is_write_paused",
         "_lingering_since",
         "_phase",
+        "_proxied_address",
         "_reading_paused_at",
         "_service",
         "_transport",
         "_write_deadline",
     )
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, proxied_address: str | None = None) -> None:
         self._service = service
+        self._proxied_address = proxied_address
         self._engine = H1Engine(service.parser, service.limits, service.scheme)
         self._held = self._engine.buffer
         self._phase = Phase.READY
@@ -193,6 +206,19 @@ class H1Connection(asyncio.Protocol):
         """Whether the client is not read from, because what it sent has no room."""
         return self._reading_paused_at is not None
 
+    @property
+    def is_writing_paused(self) -> bool:
+        """Whether more waits for the client than it takes."""
+        return self._is_write_paused
+
+    def client_address(self, forwarded_for: str | None) -> str:
+        """Who asks, given the X-Forwarded-For of the request: a trusted proxy is believed."""
+        if self._proxied_address is not None:
+            return self._proxied_address
+        peer = peer_address(self._transport)
+        forwarders = self._service.forwarders
+        return forwarders.client_of(peer, forwarded_for) if forwarders else peer
+
     def go_on(self) -> None:
         """An exchange is over: on to the next message."""
         self._exchange = None
@@ -231,7 +257,15 @@ class H1Connection(asyncio.Protocol):
         self._transport.close()
 
     def abort(self) -> None:
-        """Reset the connection."""
+        """Reset the connection.
+
+        Truly so while anything may be unsent: to a client that reads until the connection ends, because the content has
+        no length, an orderly end would say that it is whole.
+        """
+        if self._phase is not Phase.LINGERING or self._transport.get_write_buffer_size():
+            connected = self._transport.get_extra_info("socket")
+            if connected is not None:
+                connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESETS)
         self._phase = Phase.CLOSED
         self._transport.abort()
 
@@ -369,3 +403,10 @@ class H1Connection(asyncio.Protocol):
     def _time_out(self) -> None:
         self._service.counters.timed_out += 1
         self.abort()
+
+
+def peer_address(transport: asyncio.BaseTransport) -> str:
+    """The IP address of whoever is connected, in its plain form."""
+    peer = transport.get_extra_info("peername")
+    address = parse_address(peer[0]) if peer else None
+    return UNKNOWN_ADDRESS if address is None else str(address)

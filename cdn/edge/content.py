@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+from cdn.http.fields import FieldLines
 from cdn.sites.manifest import CHUNK_BYTES
 
 READ_AHEAD = 2
@@ -32,6 +33,10 @@ class ChunkStream:
     @property
     def size_bytes(self) -> int:
         return self._stop - self._start
+
+    @property
+    def trailers(self) -> FieldLines:
+        return ()
 
     async def __aiter__(self) -> AsyncIterator[bytes | memoryview]:
         first_number = self._start // CHUNK_BYTES

@@ -7,17 +7,20 @@ import logging
 import math
 from typing import Protocol
 
+from cdn.edge.chunked_coding import accepts_trailers, encode_chunk, encode_last_chunk
 from cdn.edge.content_framing import FixedLength
 from cdn.edge.h1 import EngineState, H1Engine, MessageEnd
 from cdn.edge.head_parser import MessageHead
 from cdn.edge.incoming_content import IncomingContent
 from cdn.edge.prepared import JOINED_BYTES
 from cdn.edge.refusal import Refusal, Refused
-from cdn.edge.response import ContentStream, Response
+from cdn.edge.response import ContentStream, Response, Unsent
 from cdn.edge.response_head import WITHOUT_CONTENT, encode_head
 from cdn.edge.service import Service
+from cdn.edge.visitor import Visitor
 from cdn.errors import CdnError, TooLarge
 from cdn.http.date import format_date
+from cdn.http.fields import FieldLines
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +29,10 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 class ContentSizeMismatch(CdnError):
     """A response stream gave more or fewer bytes than it had announced; the connection was reset."""
+
+
+class ContentMissing(CdnError):
+    """A response whose content has to be sent came without it."""
 
 
 class Owner(Protocol):
@@ -39,6 +46,15 @@ class Owner(Protocol):
     @property
     def is_reading_paused(self) -> bool:
         """Whether the client is not read from, because what it sent has no room."""
+        ...
+
+    @property
+    def is_writing_paused(self) -> bool:
+        """Whether more waits for the client than it takes."""
+        ...
+
+    def client_address(self, forwarded_for: str | None) -> str:
+        """Who asks, given the X-Forwarded-For of the request."""
         ...
 
     def refuse(self, refused: Refused, *, is_head: bool = False) -> None:
@@ -190,11 +206,18 @@ class Exchange:
 
     # -- response --------------------------------------------------------------------------------------------------
 
+    def send_interim(self, status: int, fields: FieldLines) -> None:
+        """Send a 1xx response, as Visitor says. Only what a client takes anyway is worth telling it ahead."""
+        may_have = self._message.minor == 1 and not self._has_head_sent and not self._is_over
+        if may_have and 102 <= status <= 199 and not self._owner.is_writing_paused and not self._transport.is_closing():
+            self._transport.write(encode_head(status, fields, None) + b"\r\n")
+
     async def _respond(self) -> None:
         request = self._message.request
         is_head = request.method == "HEAD"
+        visitor = Visitor(self._owner.client_address(request.fields.get("x-forwarded-for")), self.send_interim)
         try:
-            response = await self._service.application.answer(request, self.content)
+            response = await self._service.application.answer(request, self.content, visitor)
             await self._send(response, is_head=is_head)
         except TooLarge:
             self._fail(Refused(Refusal.CONTENT_TOO_LARGE), is_head=is_head)
@@ -216,37 +239,60 @@ class Exchange:
 
     async def _send(self, response: Response, *, is_head: bool) -> None:
         content = response.content
-        if not isinstance(content, bytes):
+        has_content = not is_head and response.status not in WITHOUT_CONTENT
+        if isinstance(content, bytes):
+            self._send_head(response, len(content), content=content if has_content else b"")
+        elif isinstance(content, Unsent):
+            if has_content:
+                raise ContentMissing(
+                    f"The response {response.status} to {self._message.request.method} came without its content."
+                )
+            self._send_head(response, content.size_bytes)
+        else:
             try:
-                self._send_head(response, content.size_bytes, b"")
-                if not is_head and response.status not in WITHOUT_CONTENT:
-                    await self._send_stream(content)
+                await self._send_streamed(response, content, has_content=has_content)
             finally:
                 await content.aclose()
-        elif is_head or response.status in WITHOUT_CONTENT:
-            self._send_head(response, len(content), b"")
-        else:
-            self._send_head(response, len(content), content)
 
-    def _send_head(self, response: Response, size_bytes: int, content: bytes) -> None:
-        if self._is_over or self._transport.is_closing():
+    async def _send_streamed(self, response: Response, stream: ContentStream, *, has_content: bool) -> None:
+        size_bytes = stream.size_bytes
+        if not has_content:
+            self._send_head(response, size_bytes)
+        elif size_bytes is not None:
+            self._send_head(response, size_bytes)
+            await self._send_sized(stream, size_bytes)
+        elif self._message.minor == 1:
+            self._send_head(response, None, framing=b"transfer-encoding: chunked\r\n")
+            await self._send_chunked(stream)
+        else:
+            self._closes = True  # the end of the connection is the end of the content (RFC 9112 section 6.3)
+            self._send_head(response, None)
+            async for part in stream:
+                if self._is_gone:
+                    return
+                self._transport.write(part)
+                await self._owner.wait_writable()
+
+    def _send_head(
+        self, response: Response, size_bytes: int | None, *, framing: bytes = b"", content: bytes = b""
+    ) -> None:
+        if self._is_gone:
             return
         head = encode_head(response.status, response.fields, size_bytes)
         self._closes = self._closes or self._owner.is_draining or self._has_unwanted_content()
-        head += b"date: %s\r\n%s\r\n" % (
-            format_date(self._service.wall()).encode("ascii"),
-            b"connection: close\r\n" if self._closes else b"",
-        )
+        if not any(name == "date" for name, _ in response.fields):
+            head += b"date: %s\r\n" % format_date(self._service.wall()).encode("ascii")
+        head += b"%s%s\r\n" % (framing, b"connection: close\r\n" if self._closes else b"")
         self._has_head_sent = True
         if len(content) <= JOINED_BYTES:
             self._transport.write(head + content)
         else:
             self._transport.writelines((head, content))
 
-    async def _send_stream(self, stream: ContentStream) -> None:
-        left_bytes = stream.size_bytes
+    async def _send_sized(self, stream: ContentStream, size_bytes: int) -> None:
+        left_bytes = size_bytes
         async for part in stream:
-            if self._is_over or self._transport.is_closing():
+            if self._is_gone:
                 return
             left_bytes -= len(part)
             if left_bytes < 0:
@@ -255,9 +301,25 @@ class Exchange:
             await self._owner.wait_writable()
         if left_bytes:
             raise ContentSizeMismatch(
-                f"A response stream announced {stream.size_bytes} bytes and gave "
+                f"A response stream announced {size_bytes} bytes and gave "
                 f"{'more' if left_bytes < 0 else f'{left_bytes} fewer'}; the connection is reset."
             )
+
+    async def _send_chunked(self, stream: ContentStream) -> None:
+        async for part in stream:
+            if self._is_gone:
+                return
+            if len(part):
+                self._transport.writelines(encode_chunk(part))
+                await self._owner.wait_writable()
+        if not self._is_gone:
+            wants_trailers = accepts_trailers(self._message.request.fields)
+            self._transport.write(encode_last_chunk(stream.trailers if wants_trailers else ()))
+
+    @property
+    def _is_gone(self) -> bool:
+        """Whether nobody is there to write to."""
+        return self._is_over or self._transport.is_closing()
 
     def _has_unwanted_content(self) -> bool:
         """Whether more content may come than is worth throwing away."""

@@ -62,7 +62,8 @@ class MessageHead:
     """A judged head. Not frozen, though nothing changes it: freezing would double the cost of making one.
 
     `framing` is None when no content follows. `is_plain`: GET or HEAD without content, preconditions and Range.
-    `is_persistent`: the client may send another request on this connection after this one.
+    `is_persistent`: the client may send another request on this connection after this one. `minor` is the 1 of
+    HTTP/1.1.
     """
 
     request: Request
@@ -70,6 +71,7 @@ class MessageHead:
     is_persistent: bool
     is_plain: bool
     expects_continue: bool
+    minor: int = 1
 
 
 def read_request_line(line: bytes) -> RequestLine | Refused:
@@ -176,7 +178,7 @@ class HeadParser:
         request = Request(line.method.decode("ascii"), target, host.name, host.port, fields, scheme)
         is_plain = line.method in _PLAIN_METHODS and not section.has_conditions
         if not section.has_framing:
-            return MessageHead(request, None, is_persistent, is_plain, False)
+            return MessageHead(request, None, is_persistent, is_plain, False, line.minor)
         framing = self._framing_of(fields, line)
         if isinstance(framing, Refused):
             return framing
@@ -185,7 +187,8 @@ class HeadParser:
             return Refused(Refusal.UNKNOWN_EXPECTATION)
         # HTTP/1.0 does not know the expectation: it is ignored there (RFC 9110 section 10.1.1)
         expects_continue = expect is not None and line.minor == 1 and framing is not None
-        return MessageHead(request, framing, is_persistent, is_plain and framing is None, expects_continue)
+        is_plain = is_plain and framing is None
+        return MessageHead(request, framing, is_persistent, is_plain, expects_continue, line.minor)
 
     def _section_of(self, raw: bytes) -> _Section | Refused:
         section = self._sections.get(raw)

@@ -25,6 +25,7 @@ from cdn.edge.retained import RetainedFiles
 from cdn.edge.selection import Part, select
 from cdn.edge.site_view import SiteView
 from cdn.edge.storeroom import BlobGone, Found, Storeroom
+from cdn.edge.visitor import Visitor
 from cdn.errors import Unavailable
 from cdn.http.cache_status import CacheStatus
 from cdn.http.fields import FieldLines
@@ -93,7 +94,7 @@ class Pipeline:
         self._counters.hits += 1
         return prepared
 
-    async def answer(self, request: Request, content: RequestContent) -> Response:
+    async def answer(self, request: Request, content: RequestContent, visitor: Visitor) -> Response:
         self._counters.answered += 1
         catalog = self._view.catalog
         binding = catalog.bind(request.host)

@@ -32,11 +32,12 @@ class SiteRuntime:
 class Prepared:
     """A stored response encoded once; `Age` and `Date` are renewed at most once a second, when it is asked for.
 
-    `fields` is as in Response (no Content-Length, Date, Connection, Age). `base_age_at` is the monotonic time at which
-    its age was 0; `fresh_until` the monotonic time from which it may not be sent any more. With `extends_max_age` the
-    `max-age` of its Cache-Control is that number of seconds plus the age: the time spent here does not count against
-    the browser's. `wall_clock` gives the seconds for `Date`. `on_use` is called when it is sent, about once a minute:
-    what lies behind it is in use though nobody asks for it.
+    `fields` is as in Response (no Content-Length, Connection, Age). A Date among them stays as it is: it says when the
+    response was made, and only what this node makes itself is made anew (RFC 9110 section 6.6.1). `base_age_at` is the
+    monotonic time at which its age was 0; `fresh_until` the monotonic time from which it may not be sent any more. With
+    `extends_max_age` the `max-age` of its Cache-Control is that number of seconds plus the age: the time spent here
+    does not count against the browser's. `wall_clock` gives the seconds for `Date`. `on_use` is called when it is sent,
+    about once a minute: what lies behind it is in use though nobody asks for it.
 
     Whoever keeps it calls `retire` when giving it up; then nobody sends it any more and its bytes are free.
     """
@@ -44,6 +45,7 @@ class Prepared:
     __slots__ = (
         "_base_age_at",
         "_content",
+        "_has_date",
         "_head_length",
         "_max_age_split",
         "_on_use",
@@ -85,6 +87,7 @@ class Prepared:
         self._base_age_at = base_age_at
         self._wall_clock = wall_clock
         self._start, self._max_age_split = _encode(status, fields, len(content), extends_max_age)
+        self._has_date = any(name == "date" for name, _ in fields)
         self._content = content
         self._wire = b""
         self._head_length = 0
@@ -140,12 +143,8 @@ class Prepared:
             self._on_use()
         wall = self._wall_clock()
         age = max(0, int(now - self._base_age_at))
-        head = b"%s%sage: %d\r\ndate: %s\r\n\r\n" % (
-            self._start,
-            self._cache_control(age),
-            age,
-            format_date(wall).encode("ascii"),
-        )
+        date = b"" if self._has_date else b"date: %s\r\n" % format_date(wall).encode("ascii")
+        head = b"%s%sage: %d\r\n%s\r\n" % (self._start, self._cache_control(age), age, date)
         if self.is_joined:
             content = self._content if self._head_length == 0 else self._wire[self._head_length :]
             self._wire = head + content

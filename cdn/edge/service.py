@@ -10,6 +10,7 @@ from cdn.edge.application import Application
 from cdn.edge.head_memo import HeadMemo
 from cdn.edge.head_parser import HeadParser
 from cdn.edge.limits import HttpLimits
+from cdn.edge.trusted_proxies import TrustedProxies
 
 
 class Connection(Protocol):
@@ -42,7 +43,10 @@ class ListenerCounters:
 
 @dataclass(slots=True, eq=False)
 class Service:
-    """What the connections of one listener share."""
+    """What the connections of one listener share.
+
+    `forwarders` are believed when they say in X-Forwarded-For who asks.
+    """
 
     application: Application
     limits: HttpLimits
@@ -55,3 +59,4 @@ class Service:
     counters: ListenerCounters
     connections: set[Connection] = field(default_factory=set)
     on_connection_gone: Callable[[], None] = lambda: None
+    forwarders: TrustedProxies = field(default_factory=TrustedProxies)

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from cdn.edge.prepared import Prepared, SiteRuntime
 from cdn.edge.request_content import RequestContent
 from cdn.edge.response import Response
+from cdn.edge.visitor import Visitor
 from cdn.errors import TooLarge
+from cdn.http.fields import FieldLines
 from cdn.http.request import Request
 
 TEXT = (("content-type", "text/plain"),)
@@ -21,10 +23,11 @@ class Stream:
     """A ContentStream of given parts that remembers how it was used. `gate` is awaited before every part."""
 
     parts: tuple[bytes, ...]
-    size_bytes: int
+    size_bytes: int | None
     gate: asyncio.Event | None = None
     given: int = 0
     closed: int = 0
+    trailers: FieldLines = ()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for part in self.parts:
@@ -73,7 +76,7 @@ class EchoApplication:
         self.recalled.append(request.target.path)
         return self.memory.get(request.target.path)
 
-    async def answer(self, request: Request, content: RequestContent) -> Response:
+    async def answer(self, request: Request, content: RequestContent, visitor: Visitor) -> Response:
         path = request.target.path
         self.answered.append(path)
         try:
