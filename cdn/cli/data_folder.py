@@ -23,6 +23,11 @@ class StoreChoice:
     url: str
     endpoint_url: str | None = None
 
+    @property
+    def bucket(self) -> str | None:
+        """The bucket's name; None of a folder."""
+        return self.url.removeprefix("s3://").partition("/")[0] if self.url.startswith("s3://") else None
+
 
 class DataFolder:
     """Paths and small files below `path`; made by `locked`."""

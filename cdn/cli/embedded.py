@@ -23,7 +23,7 @@ import uvloop
 
 from cdn.cli.address import Address
 from cdn.cli.config import Config, config_path, read_config, write_config
-from cdn.cli.data_folder import DataFolder
+from cdn.cli.data_folder import DataFolder, StoreChoice
 from cdn.cli.result import ExitStatus
 from cdn.cli.run import print_error
 from cdn.cli.settings_file import NO_FILE, SettingsFile
@@ -64,6 +64,7 @@ class EmbeddedSettings:
     disk_bytes: int
     node_id: str
     limits_file: Path | None = None
+    allows_private_upstreams: bool = False
 
 
 class Embedded:
@@ -119,7 +120,8 @@ class Embedded:
             admin_token = await _token(plane, folder, "admin", settings.node_id)
             node_token = await _token(plane, folder, "node", settings.node_id)
             with _taken("--http", settings.http):
-                edge = await EdgeNode.start(_edge_settings(settings, folder, limits, control_url, node_token), store)
+                follows = EdgeSettings(settings.node_id, folder.edge, settings.zone, control_url, node_token)
+                edge = await EdgeNode.start(_edge_settings(settings, limits, choice, follows), store)
             stack.push_async_callback(edge.stop)
             await _caught_up(edge)
             folder.keep_control_url(control_url)
@@ -228,17 +230,19 @@ def _control_settings(settings: EmbeddedSettings, folder: DataFolder, limits: Se
 
 
 def _edge_settings(
-    settings: EmbeddedSettings, folder: DataFolder, limits: SettingsFile, control_url: str, token: str
+    settings: EmbeddedSettings, limits: SettingsFile, choice: StoreChoice, follows: EdgeSettings
 ) -> EdgeSettings:
-    edge = EdgeSettings(
-        node_id=settings.node_id, data_dir=folder.edge, zone=settings.zone, control_url=control_url, token=token
-    )
+    """What the options and the file add to `follows`, which says whom the node follows and as whom."""
+    edge = limits.applied("edge", follows)
     return replace(
-        limits.applied("edge", edge),
+        edge,
         host=settings.http.host,
         port=settings.http.port,
         memory_bytes=settings.memory_bytes,
         disk_bytes=settings.disk_bytes,
+        allows_private_upstreams=settings.allows_private_upstreams or edge.allows_private_upstreams,
+        s3_endpoint=choice.endpoint_url,
+        own_bucket=choice.bucket,
         limits=limits.applied("edge.http", edge.limits),
     )
 

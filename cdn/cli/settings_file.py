@@ -6,6 +6,7 @@ import difflib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -30,6 +31,9 @@ SECTIONS: Mapping[str, type[ControlSettings | EdgeSettings | HttpLimits | Bundle
 
 OPTIONS = frozenset({"port", "memory_bytes", "disk_bytes"})
 """What `cdn up` has an option for."""
+
+NETWORKS = tuple[IPv4Network | IPv6Network, ...]
+"""The type of settings that are lists of networks."""
 
 
 class SettingsFile:
@@ -62,12 +66,12 @@ NO_FILE = SettingsFile({})
 
 
 def settable(settings: type[Any]) -> dict[str, Any]:
-    """The fields a table may set: its numbers with a default, by name, with their types."""
+    """The fields a table may set, by name, with their types: numbers, yes and no, and lists of networks."""
     hints = get_type_hints(settings)
     return {
         field.name: hints[field.name]
         for field in fields(settings)
-        if isinstance(field.default, int | float) and field.name not in OPTIONS
+        if (isinstance(field.default, int | float) or hints[field.name] == NETWORKS) and field.name not in OPTIONS
     }
 
 
@@ -96,13 +100,19 @@ def _checked(name: str, table: Mapping[str, Any], faults: list[str]) -> Mapping[
             faults.append(_unknown(f"{name}.{key}", key, allowed))
             continue
         try:
-            values[key] = msgspec.convert(value, allowed[key])
-        except msgspec.ValidationError as exc:
+            values[key] = _networks(value) if allowed[key] == NETWORKS else msgspec.convert(value, allowed[key])
+        except (msgspec.ValidationError, ValueError) as exc:
             faults.append(f"{name}.{key}: {exc}")
             continue
-        if values[key] <= 0:
+        if allowed[key] in {int, float} and values[key] <= 0:
             faults.append(f"{name}.{key}: {value} is not above 0")
     return values
+
+
+def _networks(value: Any) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Raises ValueError."""
+    texts = msgspec.convert(value, tuple[str, ...])
+    return tuple(map(ip_network, texts))
 
 
 def _unknown(shown: str, name: str, known: Mapping[str, Any]) -> str:

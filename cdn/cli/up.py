@@ -70,6 +70,14 @@ def up(  # noqa: PLR0917 - options
     disk: Annotated[
         int, typer.Option("--disk", parser=_typed_size, metavar="SIZE", help="Content the edge keeps on disk.")
     ] = "20G",  # type: ignore[assignment]
+    allows_private_upstreams: Annotated[
+        bool,
+        typer.Option(
+            "--allow-private-upstreams",
+            help="Sites may be answered from servers on this machine or in private networks. For development: "
+            "whoever may create a site can then read what these servers say.",
+        ),
+    ] = False,
     node: Annotated[str, typer.Option("--node", help="This node's name, as receipts show it.")] = "local",
     config: Annotated[
         Path | None, typer.Option("--config", metavar="FILE", help="Limits, see config/limits.toml.")
@@ -92,6 +100,7 @@ def up(  # noqa: PLR0917 - options
         s3_endpoint=s3_endpoint,
         memory_bytes=memory,
         disk_bytes=disk,
+        allows_private_upstreams=allows_private_upstreams,
         node_id=node,
         limits_file=config,
     )

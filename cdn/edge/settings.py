@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from cdn.edge.limits import HttpLimits
@@ -39,6 +40,16 @@ class EdgeSettings:
     """Requests to the store at one time: each may hold one chunk of 1 MiB."""
     max_concurrent_preparations: int = 4
     """Manifests of new deploys loaded at one time."""
+    max_stored_bytes: int = 1024**3
+    """Content from an upstream that is larger is passed on and not stored: one response is a twentieth of the disk."""
+    allows_private_upstreams: bool = False
+    """Whether upstreams may be on this machine or in a private network: only where every owner of a site is trusted."""
+    allowed_upstream_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Networks that upstreams may be in although they are private."""
+    s3_endpoint: str | None = None
+    """Where buckets are that sites are answered from; None: AWS."""
+    own_bucket: str | None = None
+    """The bucket of the CDN's own store, which no site is answered from: everything of every site is in it."""
     drain_timeout_s: float = 10.0
     """How long requests under way may take when the node is stopped."""
     limits: HttpLimits = field(default_factory=HttpLimits)

@@ -36,6 +36,13 @@ def test_the_store_is_remembered_with_its_endpoint(folder: DataFolder) -> None:
     assert folder.store_url(moved) == "s3://bucket/a"
 
 
+def test_a_store_in_a_bucket_says_which() -> None:
+    assert StoreChoice("s3://bucket/a/b").bucket == "bucket"
+    assert StoreChoice("s3://bucket").bucket == "bucket"
+    assert StoreChoice(OWN_FOLDER).bucket is None
+    assert StoreChoice("/srv/s3").bucket is None
+
+
 def test_another_store_is_refused(folder: DataFolder) -> None:
     assert folder.settle_store(None, None) == StoreChoice(OWN_FOLDER)
     assert folder.store_url(StoreChoice(OWN_FOLDER)) == str(folder.path / "store")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import fields
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
 from cdn.cli.settings_file import NO_FILE, SECTIONS, SettingsFile, settable
 from cdn.edge.limits import HttpLimits
+from cdn.edge.settings import EdgeSettings
 from cdn.errors import InvalidInput
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "config" / "limits.toml"
@@ -22,7 +24,8 @@ def test_the_example_names_every_setting_with_its_default() -> None:
         for part in name.split("."):
             table = table[part]
         defaults = {field.name: field.default for field in fields(settings) if field.name in settable(settings)}
-        assert {key: value for key, value in table.items() if not isinstance(value, dict)} == defaults, name
+        named = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+        assert {key: value for key, value in named.items() if not isinstance(value, dict)} == defaults, name
 
 
 def test_the_example_can_be_read_and_changes_nothing() -> None:
@@ -49,6 +52,26 @@ def test_every_fault_is_named_at_once(tmp_path: Path) -> None:
     assert "edge.http.head_timeout_s: 0.0 is not above 0" in faults or "head_timeout_s: 0 is not" in faults
     assert "[contrl]: there is no such setting; did you mean control?" in faults
     assert "[edge.h9]" in faults
+
+
+def test_networks_are_read_and_their_faults_named(tmp_path: Path) -> None:
+    file = tmp_path / "limits.toml"
+    edge = EdgeSettings("n1", tmp_path, "cdn.localhost", "http://c", "t")
+    file.write_text(
+        "[edge]\nallows_private_upstreams = true\nallowed_upstream_networks = ['10.1.0.0/16', 'fd00::/8']\n"
+    )
+    applied = SettingsFile.read(file).applied("edge", edge)
+    assert applied.allows_private_upstreams
+    assert applied.allowed_upstream_networks == (ip_network("10.1.0.0/16"), ip_network("fd::/16"))
+    for wrong in ("['10.1.0.1/16']", "['intranet']", "'10.1.0.0/16'", "[1]"):
+        file.write_text(f"[edge]\nallowed_upstream_networks = {wrong}\n")
+        with pytest.raises(InvalidInput) as refused:
+            SettingsFile.read(file)
+        assert refused.value.details[0].startswith("edge.allowed_upstream_networks: ")
+    file.write_text("[edge]\nallows_private_upstreams = 1\n")
+    with pytest.raises(InvalidInput) as refused:
+        SettingsFile.read(file)
+    assert refused.value.details == ("edge.allows_private_upstreams: Expected `bool`, got `int`",)
 
 
 @pytest.mark.parametrize("content", [b"not toml", b"\xff\xfe"])
