@@ -62,7 +62,7 @@ def test_networks_are_read_and_their_faults_named(tmp_path: Path) -> None:
     )
     applied = SettingsFile.read(file).applied("edge", edge)
     assert applied.allows_private_upstreams
-    assert applied.allowed_upstream_networks == (ip_network("10.1.0.0/16"), ip_network("fd::/16"))
+    assert applied.allowed_upstream_networks == (ip_network("10.1.0.0/16"), ip_network("fd00::/8"))
     for wrong in ("['10.1.0.1/16']", "['intranet']", "'10.1.0.0/16'", "[1]"):
         file.write_text(f"[edge]\nallowed_upstream_networks = {wrong}\n")
         with pytest.raises(InvalidInput) as refused:
