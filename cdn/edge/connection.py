@@ -7,6 +7,7 @@ engine, one message at a time, so responses keep the order of their requests.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import socket
@@ -262,9 +263,9 @@ class H1Connection(asyncio.Protocol):
         Truly so while anything may be unsent: to a client that reads until the connection ends, because the content has
         no length, an orderly end would say that it is whole.
         """
-        if self._phase is not Phase.LINGERING or self._transport.get_write_buffer_size():
-            connected = self._transport.get_extra_info("socket")
-            if connected is not None:
+        connected = self._transport.get_extra_info("socket")
+        if connected is not None and (self._exchange is not None or self._transport.get_write_buffer_size()):
+            with contextlib.suppress(OSError):  # the client was faster
                 connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESETS)
         self._phase = Phase.CLOSED
         self._transport.abort()

@@ -16,9 +16,6 @@ from cdn.http.fields import Fields
 from cdn.http.request import Request
 from cdn.http.target import AbsoluteTarget, HostName, Target, TargetFault, parse_host, parse_target
 
-METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"PURGE"))
-"""Methods that are handed to the application; it answers 405 to those it does not serve. All others: 501."""
-
 MAX_REMEMBERED = 1024
 """Targets and field sections whose reading is remembered, each: they come again with every page."""
 
@@ -37,6 +34,8 @@ _NOT_ASCII = "The request target has bytes that must be percent-encoded."
 _ANY_LINE = b"GET / HTTP/1.1"
 _MINOR_OF = {b"HTTP/1.1": 1, b"HTTP/1.0": 0}
 _ASTERISK = Target("*", None, "*")
+_USUAL_METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"))
+_REFUSED_METHODS = {b"CONNECT": Refusal.UNKNOWN_METHOD, b"TRACE": Refusal.METHOD_NOT_ALLOWED}
 _PLAIN_METHODS = frozenset((b"GET", b"HEAD"))
 _CONDITIONS = frozenset(
     ("range", "if-range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since"),
@@ -75,17 +74,22 @@ class MessageHead:
 
 
 def read_request_line(line: bytes) -> RequestLine | Refused:
-    """Split a request line without its line end (RFC 9112 section 3), judging version and method but not the target."""
+    """Split a request line without its line end (RFC 9112 section 3), judging version and method but not the target.
+
+    A method may be any token: the application knows which ones it serves. Two never reach it: CONNECT, which asks for a
+    tunnel, and TRACE, which would show what only proxies in front of us should see (RFC 9110 section 9.3.8).
+    """
     parts = line.split(b" ")
     method = parts[0]
     if len(parts) == 3:
         minor = _MINOR_OF.get(parts[2])
-        if minor is not None and method in METHODS and parts[1]:
+        if minor is not None and method in _USUAL_METHODS and parts[1]:
             return RequestLine(method, parts[1], minor, len(line))
-    return Refused(_fault_of_line(parts))
+    fault = _fault_of_line(parts)
+    return RequestLine(method, parts[1], _MINOR_OF[parts[2]], len(line)) if fault is None else Refused(fault)
 
 
-def _fault_of_line(parts: list[bytes]) -> Refusal:
+def _fault_of_line(parts: list[bytes]) -> Refusal | None:
     if _TOKEN.fullmatch(parts[0]) is None or len(parts) not in (2, 3) or not parts[1]:
         return Refusal.MALFORMED_REQUEST_LINE
     if len(parts) == 2:  # the simple request of HTTP/0.9
@@ -93,7 +97,7 @@ def _fault_of_line(parts: list[bytes]) -> Refusal:
     if parts[2] not in _MINOR_OF:
         is_version = _VERSION.fullmatch(parts[2]) is not None
         return Refusal.UNKNOWN_VERSION if is_version else Refusal.MALFORMED_REQUEST_LINE
-    return Refusal.UNKNOWN_METHOD
+    return _REFUSED_METHODS.get(parts[0])
 
 
 @dataclass(slots=True)

@@ -64,6 +64,15 @@ def method_not_allowed(cache: str, method: str) -> Response:
     )
 
 
+def method_unknown(cache: str, method: str) -> Response:
+    """A bundle has no use for a method that nobody here has heard of (RFC 9110 15.6.2)."""
+    return plain_page(
+        501,
+        f"{printable(method)} is not known here: files are read with GET or HEAD.",
+        CacheStatus(cache, detail="unknown-method"),
+    )
+
+
 def allowed_methods(cache: str) -> Response:
     """OPTIONS (RFC 9110 9.3.7)."""
     return Response(

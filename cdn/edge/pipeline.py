@@ -43,6 +43,9 @@ RETAINED_RECALL_S = 60.0
 
 SERVED_METHODS = frozenset({"GET", "HEAD"})
 
+KNOWN_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE", "PURGE"})
+"""Methods that a bundle does not allow (405); others are not implemented (501, RFC 9110 section 9.1)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Visit:
@@ -103,6 +106,8 @@ class Pipeline:
             return local_answer.unknown_host(self._cache_name, request.host, catalog.zone)
         if request.method == "OPTIONS":
             return local_answer.allowed_methods(self._cache_name)
+        if request.method not in SERVED_METHODS and request.method not in KNOWN_METHODS:
+            return local_answer.method_unknown(self._cache_name, request.method)
         if request.method not in SERVED_METHODS:
             return local_answer.method_not_allowed(self._cache_name, request.method)
         state = catalog.alias(site.id, binding.alias)

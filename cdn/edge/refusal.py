@@ -9,6 +9,9 @@ from cdn.edge.response_head import encode_head
 from cdn.http.cache_status import CacheStatus
 from cdn.http.date import format_date
 
+ALLOWED = "GET, HEAD, OPTIONS"
+"""Methods that every target here answers. The engine does not know which others a site takes."""
+
 
 class Refusal(Enum):
     """Why; the value is (status, detail for Cache-Status and counters, sentence for people)."""
@@ -28,6 +31,11 @@ class Refusal(Enum):
     )
     MALFORMED_CHUNK = (400, "malformed-chunk", "The chunked content is malformed (RFC 9112 section 7.1).")
     INCOMPLETE = (400, "incomplete-request", "The connection ended before the request did.")
+    METHOD_NOT_ALLOWED = (
+        405,
+        "method",
+        "TRACE is not answered here; it would repeat what proxies have added.",
+    )
     HEAD_TIMEOUT = (408, "head-timeout", "The request did not arrive in time.")
     CONTENT_TIMEOUT = (408, "content-timeout", "The content of the request did not arrive in time.")
     CONTENT_TOO_LARGE = (413, "content-too-large", "The content of the request is larger than this server takes.")
@@ -36,7 +44,7 @@ class Refusal(Enum):
     FIELDS_TOO_LARGE = (431, "fields-too-large", "The request's fields are larger than this server takes.")
     TOO_MANY_FIELDS = (431, "too-many-fields", "The request has more fields than this server takes.")
     APPLICATION_FAILED = (500, "internal-error", "The server failed to answer; the failure was recorded.")
-    UNKNOWN_METHOD = (501, "unknown-method", "The request method is not known here.")
+    UNKNOWN_METHOD = (501, "unknown-method", "CONNECT asks for a tunnel, and there are none here.")
     UNKNOWN_CODING = (501, "unknown-transfer-coding", "The only transfer coding known here is chunked.")
     TOO_MANY_CONNECTIONS = (503, "too-many-connections", "The server has all the connections it takes; try again.")
     UNKNOWN_VERSION = (505, "unknown-version", "This server speaks HTTP/1.1 and HTTP/1.0.")
@@ -78,6 +86,7 @@ def encode_refusal(refused: Refused, *, cache_name: str, wall_now: float, is_hea
             ("cache-status", CacheStatus(cache=cache_name, detail=refusal.detail).serialise()),
             ("date", format_date(wall_now)),
             ("connection", "close"),
+            *((("allow", ALLOWED),) if refusal.status == 405 else ()),
         ),
         len(content),
     )

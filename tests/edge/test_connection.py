@@ -583,7 +583,7 @@ async def test_the_client_s_end_inside_a_message_gets_400(client: Client, data: 
 
 
 async def test_the_client_s_end_ends_lingering(client: Client) -> None:
-    client.send(b"BREW / HTTP/1.1\r\n")
+    client.send(b"TRACE / HTTP/1.1\r\n")
     assert client.transport.has_ended
     client.connection.eof_received()
     assert client.transport.is_closed
