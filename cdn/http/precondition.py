@@ -18,11 +18,19 @@ class Precondition(Enum):
 
 
 def evaluate(
-    method: str, fields: Fields, entity_tag: EntityTag | None, last_modified: float | None, now: float
+    method: str,
+    fields: Fields,
+    entity_tag: EntityTag | None,
+    last_modified: float | None,
+    now: float,
+    *,
+    dated: float | None = None,
 ) -> Precondition:
     """Evaluate the preconditions against the selected representation, which exists (section 13.2.2).
 
-    `last_modified` and `now` are seconds since 1970. If-Range is asked by `range_applies`, after this said PROCEED.
+    `last_modified` and `now` are seconds since 1970. `dated` is the Date of a stored response: without Last-Modified a
+    cache compares If-Modified-Since with it (RFC 9111 section 4.3.2), and nothing else. If-Range is asked by
+    `range_applies`, after this said PROCEED.
     """
     if "if-match" in fields:
         if not _matches(fields, "if-match", entity_tag, is_strong=True):
@@ -30,10 +38,11 @@ def evaluate(
     elif _is_modified_since(fields, "if-unmodified-since", last_modified, now) is True:
         return Precondition.FAILED
     is_read = method in {"GET", "HEAD"}
+    modified = dated if last_modified is None else last_modified
     if "if-none-match" in fields:
         if _matches(fields, "if-none-match", entity_tag, is_strong=False):
             return Precondition.NOT_MODIFIED if is_read else Precondition.FAILED
-    elif is_read and _is_modified_since(fields, "if-modified-since", last_modified, now) is False:
+    elif is_read and _is_modified_since(fields, "if-modified-since", modified, now) is False:
         return Precondition.NOT_MODIFIED
     return Precondition.PROCEED
 
