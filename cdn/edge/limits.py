@@ -39,6 +39,12 @@ class HttpLimits:
     head_timeout_s: float = 10.0
     """From the first byte of a head to its last; beyond: 408."""
 
+    max_proxy_header_bytes: int = 4096
+    """A header of the PROXY protocol, version 2: addresses, and what proxies add about TLS; beyond: close."""
+
+    proxy_header_timeout_s: float = 5.0
+    """From the connection of a trusted proxy to the end of that header, which is sent at once; beyond: close."""
+
     idle_timeout_s: float = 75.0
     """From the end of a response to the first byte of the next request; beyond: close without a word."""
 

@@ -6,13 +6,16 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 
 from cdn.edge.application import Application
 from cdn.edge.connection import H1Connection
 from cdn.edge.head_memo import HeadMemo
 from cdn.edge.head_parser import HeadParser
 from cdn.edge.limits import HttpLimits
+from cdn.edge.proxied_connection import ProxiedConnection
 from cdn.edge.service import ListenerCounters, Service
+from cdn.edge.trusted_proxies import TrustedProxies
 
 log = logging.getLogger(__name__)
 
@@ -44,13 +47,17 @@ class Listener:
         *,
         cache_name: str = "cdn",
         scheme: str = "http",
+        trusted_proxies: TrustedProxies | None = None,
+        proxy_protocol: bool = False,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> Listener:
         """Listen on `host` and `port` (0: a free one, see `port`). Raises OSError when that is not possible.
 
-        `cache_name` stands in the Cache-Status of answers that the engine makes by itself.
+        `cache_name` stands in the Cache-Status of answers that the engine makes by itself. `trusted_proxies` say for
+        whom they ask in X-Forwarded-For; with `proxy_protocol` at the start of their connections, and only there.
         """
+        proxies = trusted_proxies or TrustedProxies()
         service = Service(
             application=application,
             limits=limits,
@@ -61,9 +68,13 @@ class Listener:
             monotonic=monotonic,
             wall=wall,
             counters=ListenerCounters(),
+            forwarders=TrustedProxies() if proxy_protocol else proxies,
         )
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: H1Connection(service), host, port, backlog=BACKLOG)
+        connection: Callable[[], asyncio.Protocol] = partial(H1Connection, service)
+        if proxy_protocol:
+            connection = partial(ProxiedConnection, service, proxies)
+        server = await loop.create_server(connection, host, port, backlog=BACKLOG)
         return cls(server, service)
 
     @property

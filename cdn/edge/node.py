@@ -27,6 +27,7 @@ from cdn.edge.settings import EdgeSettings
 from cdn.edge.site_view import FloorsRose, News, SiteGone, SiteView, ToPrepare
 from cdn.edge.stored import ResidenceClock
 from cdn.edge.storeroom import Storeroom
+from cdn.edge.trusted_proxies import TrustedProxies
 from cdn.errors import Unavailable
 from cdn.fleet.node import NodeFacts
 from cdn.journal.catalog_fold import CatalogFold
@@ -174,6 +175,8 @@ class EdgeNode:
             self.pipeline,
             self.settings.limits,
             cache_name=self.settings.cache_name,
+            trusted_proxies=TrustedProxies(self.settings.trusted_proxies),
+            proxy_protocol=self.settings.proxy_protocol,
         )
         self._follower.facts = self._facts((f"{self.settings.host}:{self._listener.port}",))
         self._spawn(self._follower.run(), "follower")

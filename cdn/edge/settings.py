@@ -50,6 +50,11 @@ class EdgeSettings:
     """Where buckets are that sites are answered from; None: AWS."""
     own_bucket: str | None = None
     """The bucket of the CDN's own store, which no site is answered from: everything of every site is in it."""
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Proxies in front of the node, who are believed when they say for whom they ask: by the PROXY protocol where that
+    is switched on, else by X-Forwarded-For."""
+    proxy_protocol: bool = False
+    """Whether connections from `trusted_proxies` begin with a header of the PROXY protocol, version 1 or 2."""
     drain_timeout_s: float = 10.0
     """How long requests under way may take when the node is stopped."""
     limits: HttpLimits = field(default_factory=HttpLimits)
@@ -60,6 +65,12 @@ class EdgeSettings:
                 f"max_in_memory_bytes is {self.max_in_memory_bytes}, give 0 to {CHUNK_BYTES}: what is held whole is "
                 "one chunk",
                 field="max_in_memory_bytes",
+            )
+        if self.proxy_protocol and not self.trusted_proxies:
+            raise InvalidInput(
+                "proxy_protocol is true, but trusted_proxies names nobody whose header would be believed; give the "
+                'networks of your proxies, like ["10.0.0.0/8"]',
+                field="trusted_proxies",
             )
 
     @property
