@@ -158,9 +158,11 @@ class Pipeline:
         content: bytes | ContentStream = b""
         if selected.part is not Part.NOTHING:
             if found.content is not None:
-                content = found.content[selected.start : selected.stop]
+                content = selected.content_of(found.content)
                 if selected.part is Part.ALL and visit.request.target.path in representation.names:
                     self._prepare(visit, representation, found, is_retained=route.is_retained)
+            elif selected.layout is not None:
+                found, content = await self._storeroom.open_parts(found, selected.layout)
             else:
                 found, content = await self._storeroom.open(found, selected.start, selected.stop)
         age_s = max(0, int(self._clocks.monotonic() - found.validated_at))

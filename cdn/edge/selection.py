@@ -54,6 +54,12 @@ class Selected:
     ranges: tuple[ByteRange, ...] = ()
     layout: ByteRangesLayout | None = None
 
+    def content_of(self, representation: bytes) -> bytes:
+        """What is sent of a representation that is at hand whole; empty for NOTHING."""
+        if self.layout is not None:
+            return self.layout.content_of(representation)
+        return representation[self.start : self.stop]
+
 
 @dataclass(frozen=True, slots=True)
 class _Facts:

@@ -14,12 +14,14 @@ from cdn.edge.content import ChunkStream
 from cdn.edge.counters import NodeCounters
 from cdn.edge.disk_tier import DiskTier
 from cdn.edge.fetch import ChunkFetcher, UpstreamDamaged
+from cdn.edge.part_stream import PartStream
 from cdn.edge.site_view import SiteView
 from cdn.edge.stored import Content, ResidenceClock, StoredKey, StoredResponse
 from cdn.errors import Unavailable
 from cdn.fleet.position import Position
 from cdn.http.cache_status import Forward
 from cdn.http.decide import Decision, Forwarded, Required, Serve, ServeStale, StoredFacts, Validate, decide
+from cdn.http.multipart import ByteRangesLayout
 from cdn.origin.layout import blob_key
 from cdn.origin.store import ObjectMissing, ObjectStore
 from cdn.sites.manifest import CHUNK_BYTES, FileEntry
@@ -121,14 +123,24 @@ class Storeroom:
 
         What was found is a hit only when the first of these bytes were here.
         """
-        first_number = start // CHUNK_BYTES
-        first = await self._disk.read_chunk(found.stored, first_number)
+        found, first = await self._first(found, start)
+        return found, ChunkStream(lambda number: self._chunk(found, number), start, stop, first)
+
+    async def open_parts(self, found: Found, layout: ByteRangesLayout) -> tuple[Found, PartStream]:
+        """Like `open`, for several ranges."""
+        found, first = await self._first(found, layout.parts[0].byte_range.start)
+        return found, PartStream(lambda number: self._chunk(found, number), layout, first)
+
+    async def _first(self, found: Found, start: int) -> tuple[Found, Content]:
+        """The chunk in which a response begins."""
+        number = start // CHUNK_BYTES
+        first = await self._disk.read_chunk(found.stored, number)
         if first is None:
-            first, is_collapsed = await self._fetch_chunk(found.wanted, found.stored, first_number)
+            first, is_collapsed = await self._fetch_chunk(found.wanted, found.stored, number)
             found = replace(found, fwd=found.fwd or Forward.PARTIAL, is_collapsed=is_collapsed)
         elif found.fwd is None:
             self._counters.hits += 1
-        return found, ChunkStream(lambda number: self._chunk(found, number), start, stop, first)
+        return found, first
 
     def decide(self, wanted: Wanted, stored: StoredResponse | None) -> Decision:
         """What may be done with what is stored, as the floors stand now."""
