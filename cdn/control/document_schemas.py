@@ -7,6 +7,7 @@ from typing import Any
 from cdn.sites.header_rule import MAX_HEADER_RULES, MAX_HEADER_RULES_BYTES
 from cdn.sites.manifest import CHUNK_BYTES, MANIFEST_VERSION
 from cdn.sites.origin import MAX_ORIGIN_OCTETS
+from cdn.sites.query_setting import MAX_QUERY_NAME_LENGTH, MAX_QUERY_NAMES
 from cdn.sites.settings import (
     DEFAULT_SETTINGS,
     MAX_CONNECT_TIMEOUT_S,
@@ -98,6 +99,25 @@ _SETTINGS: dict[str, dict[str, Any]] = {
         "exclusiveMinimum": 0,
         "maximum": MAX_PREPARE_TIMEOUT_S,
         "description": "Seconds that an activation waits for nodes to load the manifest.",
+    },
+    "query": {
+        "anyOf": [
+            {"type": "string", "enum": ["keep", "sort", "drop"]},
+            {
+                "type": "object",
+                "properties": {
+                    "allow": {
+                        "type": "array",
+                        "items": {"type": "string", "minLength": 1, "maxLength": MAX_QUERY_NAME_LENGTH},
+                        "maxItems": MAX_QUERY_NAMES,
+                    }
+                },
+                "required": ["allow"],
+                "additionalProperties": False,
+            },
+        ],
+        "description": "What of a query counts, for what is stored, for purges and upstream: all of it as sent (keep), "
+        "all of it whatever the order of parameters (sort), nothing (drop), or the named parameters (allow).",
     },
     "negative_ttl_s": {
         "type": "integer",

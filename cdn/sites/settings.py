@@ -9,6 +9,8 @@ from typing import Any
 from cdn.sites.header_rule import HeaderRule, header_rules_to, read_header_rules
 from cdn.sites.origin import BUNDLE, HttpOrigin, Origin, parse_authority, parse_origin
 from cdn.sites.path import MAX_SHOWN
+from cdn.sites.query_policy import QueryPolicy
+from cdn.sites.query_setting import KEEP_QUERY, query_policy_to, read_query_policy
 from cdn.sites.settings_reader import (
     Faults,
     Reader,
@@ -66,6 +68,7 @@ class SiteSettings:
     `prepare_timeout_s`: how long an activation waits for nodes to load the manifest.
 
     Of pull sites only:
+    `query`: what of a query counts for keys and is sent upstream.
     `negative_ttl_s`: how long an error that does not say it may answer: ten seconds spare an upstream that is down and
     are over before one who mends it wonders. `pass_s`: how long requests for a key are not collapsed after its answer
     could not be stored. `upstream_host`: the Host field sent upstream, None: the origin's, VISITOR_HOST: the visitor's.
@@ -85,6 +88,7 @@ class SiteSettings:
     stale_if_error_s: int = 86_400
     stale_while_revalidate_s: int | None = None
     prepare_timeout_s: float = 10.0
+    query: QueryPolicy = KEEP_QUERY
     negative_ttl_s: int = 10
     pass_s: int = 30
     upstream_host: str | None = None
@@ -134,6 +138,7 @@ def settings_to(settings: SiteSettings) -> dict[str, Any]:
     """The settings as JSON builtins; `settings_from` reads them back unchanged."""
     result = {field.name: getattr(settings, field.name) for field in fields(settings)}
     result["origin"] = str(settings.origin)
+    result["query"] = query_policy_to(settings.query)
     result["keep"] = list(settings.keep)
     result["header_rules"] = header_rules_to(settings.header_rules)
     return result
@@ -182,6 +187,7 @@ _READERS: dict[str, Reader] = {
     "stale_if_error_s": _read_lifetime,
     "stale_while_revalidate_s": optional(_read_lifetime),
     "prepare_timeout_s": timeout_reader(MAX_PREPARE_TIMEOUT_S),
+    "query": read_query_policy,
     "negative_ttl_s": seconds_reader(ONE_DAY_S),
     "pass_s": seconds_reader(MAX_PASS_S),
     "upstream_host": optional(text_reader(_host, "")),

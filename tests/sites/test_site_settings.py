@@ -11,11 +11,15 @@ from hypothesis import strategies as st
 
 from cdn.errors import InvalidInput
 from cdn.sites.header_rule import EDGE_OWNED_FIELDS, MAX_HEADER_RULES, MAX_HEADER_RULES_BYTES, HeaderRule
+from cdn.sites.origin import BUNDLE, BucketOrigin, HttpOrigin
+from cdn.sites.query_policy import AllowQuery, DropQuery, KeepQuery, QueryPolicy, SortQuery
+from cdn.sites.query_setting import MAX_QUERY_NAME_LENGTH, MAX_QUERY_NAMES
 from cdn.sites.settings import (
     DEFAULT_SETTINGS,
     MAX_KEEP,
     ONE_YEAR_S,
     SiteSettings,
+    recorded_settings,
     settings_from,
     settings_to,
 )
@@ -59,6 +63,64 @@ def test_everything_set() -> None:
     assert settings_from({"edge_ttl_s": None}).edge_ttl_s is None
 
 
+def test_everything_of_a_pull_site_set() -> None:
+    settings = settings_from(
+        {
+            "origin": "https://Upstream.example:444/app/",
+            "edge_ttl_s": 300,
+            "edge_ttl_overrides": True,
+            "stale_while_revalidate_s": None,
+            "query": {"allow": ["page", "q", "page"]},
+            "negative_ttl_s": 0,
+            "pass_s": 5,
+            "upstream_host": "WWW.Example.com:8080",
+            "connect_timeout_s": 1,
+            "read_timeout_s": 2.5,
+            "upstream_retries": 0,
+            "stores_set_cookie": False,
+            "compresses": False,
+            "obeys_client_directives": False,
+        }
+    )
+    assert settings == SiteSettings(
+        origin=HttpOrigin("https", "upstream.example", 444, "/app"),
+        edge_ttl_s=300,
+        edge_ttl_overrides=True,
+        query=AllowQuery(("page", "q")),
+        negative_ttl_s=0,
+        pass_s=5,
+        upstream_host="www.example.com:8080",
+        connect_timeout_s=1.0,
+        read_timeout_s=2.5,
+        upstream_retries=0,
+        stores_set_cookie=False,
+        compresses=False,
+        obeys_client_directives=False,
+    )
+    assert settings.is_pull
+    assert settings_from({"origin": "s3://bucket/a"}).is_pull
+    assert not SiteSettings().is_pull
+
+
+def test_a_bundle_is_served_while_it_is_validated_unless_told_otherwise() -> None:
+    assert SiteSettings().bundle_stale_while_revalidate_s == 60
+    assert SiteSettings(stale_while_revalidate_s=0).bundle_stale_while_revalidate_s == 0
+
+
+@pytest.mark.parametrize("sent", ["visitor", "www.example.com", "[::1]:81"])
+def test_the_host_sent_upstream(sent: str) -> None:
+    assert settings_from({"origin": "http://h", "upstream_host": sent}).upstream_host == sent
+
+
+@pytest.mark.parametrize(
+    ("written", "policy"),
+    [("keep", KeepQuery()), ("sort", SortQuery()), ("drop", DropQuery()), ({"allow": []}, AllowQuery(()))],
+)
+def test_query_policies(written: Any, policy: QueryPolicy) -> None:
+    assert settings_from({"query": written}).query == policy
+    assert settings_to(SiteSettings(query=policy))["query"] == written
+
+
 def rule(**changes: Any) -> dict[str, Any]:
     return {"path": "/*", "fields": [["x-a", "1"]]} | changes
 
@@ -70,6 +132,37 @@ def rule(**changes: Any) -> dict[str, Any]:
         ({1: 5}, "1"),
         ({"origin": "ftp://host/prefix"}, "origin"),
         ({"origin": None}, "origin"),
+        ({"origin": "https://user:x@h"}, "origin"),
+        ({"edge_ttl_overrides": 1, "edge_ttl_s": 5}, "edge_ttl_overrides"),
+        ({"edge_ttl_overrides": True}, "edge_ttl_overrides"),
+        ({"query": "Keep"}, "query"),
+        ({"query": None}, "query"),
+        ({"query": ["a"]}, "query"),
+        ({"query": {}}, "query"),
+        ({"query": {"allow": ["a"], "deny": []}}, "query"),
+        ({"query": {"allow": "a"}}, "query.allow"),
+        ({"query": {"allow": ["a"] * (MAX_QUERY_NAMES + 1)}}, "query.allow"),
+        ({"query": {"allow": ["a", ""]}}, "query.allow[1]"),
+        ({"query": {"allow": [1]}}, "query.allow[0]"),
+        ({"query": {"allow": ["a\n"]}}, "query.allow[0]"),
+        ({"query": {"allow": ["a" * (MAX_QUERY_NAME_LENGTH + 1)]}}, "query.allow[0]"),
+        ({"negative_ttl_s": 86_401}, "negative_ttl_s"),
+        ({"pass_s": 3_601}, "pass_s"),
+        ({"upstream_host": "visitor"}, "upstream_host"),
+        ({"origin": "s3://bucket", "upstream_host": "a.example"}, "upstream_host"),
+        ({"origin": "https://h", "upstream_host": ""}, "upstream_host"),
+        ({"origin": "https://h", "upstream_host": "a b"}, "upstream_host"),
+        ({"origin": "https://h", "upstream_host": "a\r\nx: y"}, "upstream_host"),
+        ({"origin": "https://h", "upstream_host": 7}, "upstream_host"),
+        ({"connect_timeout_s": 0}, "connect_timeout_s"),
+        ({"connect_timeout_s": 61}, "connect_timeout_s"),
+        ({"read_timeout_s": 601}, "read_timeout_s"),
+        ({"upstream_retries": 6}, "upstream_retries"),
+        ({"upstream_retries": True}, "upstream_retries"),
+        ({"upstream_retries": 0.5}, "upstream_retries"),
+        ({"stores_set_cookie": "no"}, "stores_set_cookie"),
+        ({"compresses": None}, "compresses"),
+        ({"obeys_client_directives": 0}, "obeys_client_directives"),
         ({"edge_ttl_s": -1}, "edge_ttl_s"),
         ({"edge_ttl_s": ONE_YEAR_S + 1}, "edge_ttl_s"),
         ({"browser_ttl_s": 1.5}, "browser_ttl_s"),
@@ -140,6 +233,17 @@ LINES = st.tuples(
 )
 SETTINGS = st.builds(
     SiteSettings,
+    origin=st.sampled_from([BUNDLE, HttpOrigin("https", "h", 8443, "/a"), BucketOrigin("bucket", "a b/c")]),
+    query=st.sampled_from([KeepQuery(), SortQuery(), DropQuery()])
+    | st.lists(st.text("abc[]\u00fc", min_size=1, max_size=3), unique=True, max_size=3).map(tuple).map(AllowQuery),
+    negative_ttl_s=st.integers(0, 86_400),
+    pass_s=st.integers(0, 3_600),
+    connect_timeout_s=st.floats(0.001, 60),
+    read_timeout_s=st.floats(0.001, 600),
+    upstream_retries=st.integers(0, 5),
+    stores_set_cookie=st.booleans(),
+    compresses=st.booleans(),
+    obeys_client_directives=st.booleans(),
     edge_ttl_s=st.none() | SECONDS,
     browser_ttl_s=SECONDS,
     retention_s=SECONDS,
@@ -148,7 +252,7 @@ SETTINGS = st.builds(
         st.builds(HeaderRule, PATTERNS, st.lists(LINES, min_size=1, max_size=3).map(tuple)), max_size=3
     ).map(tuple),
     stale_if_error_s=SECONDS,
-    stale_while_revalidate_s=SECONDS,
+    stale_while_revalidate_s=st.none() | SECONDS,
     prepare_timeout_s=st.floats(0.001, 300),
 )
 
@@ -156,3 +260,11 @@ SETTINGS = st.builds(
 @given(SETTINGS)
 def test_settings_survive_json(settings: SiteSettings) -> None:
     assert settings_from(json.loads(json.dumps(settings_to(settings)))) == settings
+    assert settings_from(json.loads(json.dumps(recorded_settings(settings)))) == settings
+
+
+def test_records_name_only_what_is_set() -> None:
+    """So a program of an earlier release follows sites that use nothing it does not know."""
+    assert recorded_settings(SiteSettings()) == {}
+    settings = SiteSettings(origin=HttpOrigin("http", "h", 80), retention_s=7, query=DropQuery())
+    assert recorded_settings(settings) == {"origin": "http://h", "retention_s": 7, "query": "drop"}
