@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from cdn.http.entity_tag import EntityTag, parse_entity_tag
+from cdn.http.entity_tag import ANY, EntityTag, parse_entity_tag, parse_entity_tags
 from cdn.http.fields import FieldLines, Fields
 from cdn.http.response_head import ResponseHead
 
@@ -134,6 +134,24 @@ def varied_head(head: ResponseHead) -> ResponseHead:
     value = f"{vary}, Accept-Encoding" if vary else "Accept-Encoding"
     lines: FieldLines = tuple(line for line in head.fields if line[0] != "vary")
     return ResponseHead(head.status, Fields((*lines, ("vary", value))))
+
+
+def uncoded_entity_tags(field: str) -> str:
+    """If-Match or If-None-Match as an upstream can judge it, which knows nothing of the coded forms made here.
+
+    Behind every tag that `coded_head` could have made stands the one it was made from: whoever holds the coded form
+    of a representation holds that representation. "*" and malformed values stay as they are.
+    """
+    tags = parse_entity_tags(field)
+    if tags is None or tags is ANY:
+        return field
+    known: dict[EntityTag, None] = {}
+    for tag in tags:
+        known[tag] = None
+        base, dash, coding = tag.opaque.rpartition("-")
+        if dash and coding in CODINGS:
+            known[EntityTag(base, tag.is_weak)] = None
+    return ", ".join(tag.serialise() for tag in known)
 
 
 def _qualities(accept_encoding: str) -> dict[str, float]:
