@@ -212,7 +212,7 @@ def _members(text: str) -> Iterator[str]:
 
 
 def _directive(member: str) -> tuple[str, str | None]:
-    """A lower-case name and its argument. What follows the name in another way than with "=" is a malformed argument."""
+    """A lower-case name and its argument. Whatever else than "=" follows the name is a malformed argument."""
     text = member.strip(" \t")
     name = _TOKEN.match(text)
     if name is None:

@@ -53,9 +53,9 @@ def explicit_lifetime(fields: Fields, directives: ResponseDirectives, received_a
     An Expires that is no date lies in the past (section 5.3); of several the first counts.
     """
     if directives.s_maxage_s is not None:
-        return Lifetime(directives.s_maxage_s, LifetimeSource.S_MAXAGE)
+        return Lifetime(float(directives.s_maxage_s), LifetimeSource.S_MAXAGE)
     if directives.max_age_s is not None:
-        return Lifetime(directives.max_age_s, LifetimeSource.MAX_AGE)
+        return Lifetime(float(directives.max_age_s), LifetimeSource.MAX_AGE)
     if directives.is_targeted or "expires" not in fields:
         return None
     expires = _first_date(fields, "expires", received_at)
@@ -80,10 +80,10 @@ def heuristic_lifetime(fields: Fields, received_at: float) -> Lifetime | None:
 def corrected_initial_age_s(fields: Fields, requested_at: float, received_at: float) -> float:
     """How old a response was when it was received (section 4.2.3). Wall times, in seconds since 1970.
 
-    Age is a singleton (RFC 9110 section 5.3 allows no combining), so several values are a fault of somebody on the way,
-    for which section 5.1 has one cure: the first counts, and one that is no number is ignored. It is then better to rely
-    on Date and the delay than to call every such response old. What follows a number after ";" are parameters, as
-    structured fields have them, and leave the number as it is: reading it can only make the response older.
+    Age has one value, so several lines or members are somebody's fault on the way (RFC 9110 section 5.3). Section 5.1
+    has the cure: of several the first counts, and if that is no number the field is ignored, so that Date and the delay
+    say how old the response is. What follows a number after ";" are parameters, as structured fields have them, and
+    leave the number as it is: to read it can only make the response older.
 
     A response without a valid Date counts as made when it was received (RFC 9110 section 6.6.1).
     """

@@ -101,8 +101,9 @@ def retry_after_s(fields: Fields, received_at: float) -> float | None:
 
 def _negative_lifetime(head: ResponseHead, received_at: float, policy: CachePolicy) -> Lifetime | None:
     retry_after = retry_after_s(head.fields, received_at)
-    if head.status in NEGATIVE_STATUSES or (head.status in RETRYABLE_STATUSES and retry_after is not None):
-        seconds = policy.negative_lifetime_s if retry_after is None else min(policy.negative_lifetime_s, retry_after)
+    seconds = policy.negative_lifetime_s if retry_after is None else min(policy.negative_lifetime_s, retry_after)
+    is_told_to_wait = head.status in RETRYABLE_STATUSES and retry_after is not None and seconds > 0
+    if head.status in NEGATIVE_STATUSES or is_told_to_wait:
         return Lifetime(seconds, LifetimeSource.NEGATIVE)
     return None
 

@@ -7,7 +7,7 @@ from enum import Enum
 from cdn.http.cache_control import ResponseDirectives, request_directives, shared_directives
 from cdn.http.cache_policy import CachePolicy
 from cdn.http.fields import Fields
-from cdn.http.freshness import HEURISTIC_STATUSES, LifetimeSource
+from cdn.http.freshness import HEURISTIC_STATUSES, LifetimeSource, explicit_lifetime
 from cdn.http.reference import resolved_target
 from cdn.http.request import Request
 from cdn.http.response_head import ResponseHead
@@ -26,8 +26,6 @@ UNDERSTOOD_STATUSES = frozenset(
     | {500, 501, 502, 503, 504, 505}
 )
 """Final statuses whose requirements on caches are implemented here (RFC 9110 section 15, RFC 7725)."""
-
-_EXPLICIT = frozenset({LifetimeSource.S_MAXAGE, LifetimeSource.MAX_AGE, LifetimeSource.EXPIRES})
 
 
 class NotStored(Enum):
@@ -59,7 +57,8 @@ def storability(
     if forbidden is not None:
         return forbidden
     terms = reuse_terms(head, requested_at, received_at, policy)
-    if request.method == "POST" and not _answers_later_gets(request, head, terms):
+    is_explicit = explicit_lifetime(head.fields, directives, received_at) is not None
+    if request.method == "POST" and not _answers_later_gets(request, head, is_explicit):
         return NotStored.METHOD
     if not _is_cacheable(head.status, directives, terms):
         return NotStored.STATUS
@@ -101,12 +100,12 @@ def _is_for_everyone(directives: ResponseDirectives) -> bool:
     return directives.public or directives.must_revalidate or directives.s_maxage_s is not None
 
 
-def _answers_later_gets(request: Request, head: ResponseHead, terms: ReuseTerms) -> bool:
+def _answers_later_gets(request: Request, head: ResponseHead, is_explicit: bool) -> bool:
     """RFC 9110 section 9.3.3: it is a representation of its own target, and says for how long."""
     location = head.fields.get("content-location")
     return (
         head.status == 200
-        and terms.lifetime.source in _EXPLICIT
+        and is_explicit
         and location is not None
         and resolved_target(location, request) == request.target
     )
@@ -114,12 +113,7 @@ def _answers_later_gets(request: Request, head: ResponseHead, terms: ReuseTerms)
 
 def _is_cacheable(status: int, directives: ResponseDirectives, terms: ReuseTerms) -> bool:
     """The last condition of section 3: something in the response, or its status, lets a cache keep it."""
-    return (
-        status in HEURISTIC_STATUSES
-        or directives.public
-        or bool(directives.private_fields)
-        or terms.lifetime.source is not LifetimeSource.NONE
-    )
+    return status in HEURISTIC_STATUSES or directives.public or terms.lifetime.source is not LifetimeSource.NONE
 
 
 def _is_ever_of_use(fields: Fields, directives: ResponseDirectives, terms: ReuseTerms) -> bool:
