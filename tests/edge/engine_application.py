@@ -20,7 +20,10 @@ TEXT = (("content-type", "text/plain"),)
 
 @dataclass
 class Stream:
-    """A ContentStream of given parts that remembers how it was used. `gate` is awaited before every part."""
+    """A ContentStream of given parts that remembers how it was used. `gate` is awaited before every part.
+
+    With `fails` it breaks off behind the last one.
+    """
 
     parts: tuple[bytes, ...]
     size_bytes: int | None
@@ -28,6 +31,7 @@ class Stream:
     given: int = 0
     closed: int = 0
     trailers: FieldLines = ()
+    fails: bool = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for part in self.parts:
@@ -35,6 +39,8 @@ class Stream:
                 await self.gate.wait()
             self.given += 1
             yield part
+        if self.fails:
+            raise RuntimeError("the stream fails on purpose")
 
     async def aclose(self) -> None:
         self.closed += 1
@@ -57,11 +63,15 @@ def prepared_of(
 
 @dataclass
 class EchoApplication:
-    """Recalls what is in `memory`; answers `/stream` with `stream`, `/unread` without reading, all else by echo."""
+    """Recalls what is in `memory`; answers with what `streams` and `responses` hold, `/unread` without reading, all
+    else by echo. What `interim` holds for a path is sent before, and after `gate` once more."""
 
     site: SiteRuntime = field(default_factory=lambda: SiteRuntime("site", 1))
     memory: dict[str, Prepared] = field(default_factory=dict)
     streams: dict[str, Stream] = field(default_factory=dict)
+    responses: dict[str, Response] = field(default_factory=dict)
+    interim: dict[str, list[tuple[int, FieldLines]]] = field(default_factory=dict)
+    visitors: list[Visitor] = field(default_factory=list)
     recalled: list[str] = field(default_factory=list)
     answered: list[str] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
@@ -79,9 +89,14 @@ class EchoApplication:
     async def answer(self, request: Request, content: RequestContent, visitor: Visitor) -> Response:
         path = request.target.path
         self.answered.append(path)
+        self.visitors.append(visitor)
         try:
+            for status, fields in self.interim.get(path, ()):
+                visitor.send_interim(status, fields)
             if self.gate is not None:
                 await self.gate.wait()
+            if path in self.responses:
+                return self.responses[path]
             if path in self.streams:
                 return Response(200, TEXT, self.streams[path])
             if path == "/unread":
