@@ -8,14 +8,15 @@ this place as the client sent it.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from cdn.http.cdn_loop import with_loop
 from cdn.http.connection_fields import CONNECTION_FIELDS, connection_options
 from cdn.http.fields import FieldLines, Fields
 from cdn.http.request import Request
-from cdn.http.vary import Selecting, normal_value, selecting
+from cdn.http.vary import normal_value
 
 WITHHELD_FIELDS = frozenset(
     # who asks, as a proxy would say it: replaced by what this edge knows
@@ -100,20 +101,18 @@ def forwarded_fields(request: Request, forwarding: Forwarding) -> FieldLines:
     return tuple(lines)
 
 
-def selecting_upstream(names: tuple[str, ...], request: Request, forwarding: Forwarding) -> Selecting:
-    """`selecting` by the fields that the upstream sees: it chose its response by those, not by what the client sent."""
-    if _are_as_sent(names, request.fields, forwarding):
-        return selecting(names, request.fields)
-    return selecting(names, Fields(forwarded_fields(request, forwarding)))
+def seen_fields(names: Iterable[str], request: Request, forwarding: Forwarding) -> Fields:
+    """Fields in which the values of `names` (lower-case) are those that the upstream sees.
 
-
-def _are_as_sent(names: tuple[str, ...], fields: Fields, forwarding: Forwarding) -> bool:
-    """Hits take this way: it costs nothing per field of the request."""
-    removed = connection_options(fields.lines) if "connection" in fields else frozenset()
-    return not any(
-        name in removed or name in _CHANGED_FIELDS or name in forwarding.extra_withheld or _is_withheld(name)
-        for name in names
-    )
+    Selecting by these, and not by what the client sent, keeps responses apart that the upstream made different. They
+    are the request's own where it sees `names` as they were sent, so that this costs nothing per field of the request.
+    """
+    fields = request.fields
+    options = connection_options(fields.lines) if "connection" in fields else frozenset()
+    changed = _CHANGED_FIELDS | options | forwarding.extra_withheld
+    if any(name in changed or _is_withheld(name) for name in names):
+        return Fields(forwarded_fields(request, forwarding))
+    return fields
 
 
 def _is_withheld(name: str) -> bool:
@@ -125,13 +124,21 @@ def _is_withheld(name: str) -> bool:
 
 
 def _client_lines(address: str, scheme: str) -> FieldLines:
-    try:
-        client = ip_address(address.partition("%")[0])
-    except ValueError:
+    client = _address(address)
+    if client is None:
         return (("x-forwarded-proto", scheme), ("forwarded", f"for=unknown;proto={scheme}"))
-    node = f'"[{client}]"' if isinstance(client, IPv6Address) else str(client)
+    node = f'"[{client}]"' if client.version == 6 else f"{client}"
     return (
-        ("x-forwarded-for", str(client)),
+        ("x-forwarded-for", f"{client}"),
         ("x-forwarded-proto", scheme),
         ("forwarded", f"for={node};proto={scheme}"),
     )
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    """Without the zone, which means nothing elsewhere, and IPv4 as IPv4 (a listener on both families maps it)."""
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address

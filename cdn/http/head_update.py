@@ -9,7 +9,7 @@ from typing import Final
 
 from cdn.http.connection_fields import without_connection_fields
 from cdn.http.date import parse_date
-from cdn.http.entity_tag import EntityTag, parse_entity_tag, strongly_equal, weakly_equal
+from cdn.http.entity_tag import parse_entity_tag, strongly_equal, weakly_equal
 from cdn.http.fields import Fields
 from cdn.http.response_head import ResponseHead
 
@@ -70,8 +70,7 @@ def selected_for_update(
     if strong:
         return strong
     weak = tuple(index for index, likeness in enumerate(likenesses) if likeness is _Likeness.WEAK)
-    tag = _entity_tag(newer)
-    if not weak or (tag is not None and not tag.is_weak and not is_sole_validated):
+    if not weak or (_has_strong_tag(newer) and not is_sole_validated):
         return ()
     return (weak[most_recent([stored[index] for index in weak])],)
 
@@ -102,8 +101,9 @@ def _has_validator(head: ResponseHead) -> bool:
     return "etag" in head.fields or "last-modified" in head.fields
 
 
-def _entity_tag(head: ResponseHead) -> EntityTag | None:
-    return parse_entity_tag(head.fields.get("etag") or "")
+def _has_strong_tag(head: ResponseHead) -> bool:
+    tag = parse_entity_tag(head.fields.get("etag") or "")
+    return tag is not None and not tag.is_weak
 
 
 def _date(head: ResponseHead) -> float:
@@ -113,11 +113,9 @@ def _date(head: ResponseHead) -> float:
 
 def _likeness(stored: ResponseHead, newer: ResponseHead) -> _Likeness:
     """Entity tags decide where both have one: a server that only looked at the date may send another tag."""
-    ours, theirs = _entity_tag(stored), _entity_tag(newer)
+    ours, theirs = stored.fields.get("etag"), newer.fields.get("etag")
     if ours is not None and theirs is not None:
-        if strongly_equal(ours, theirs):
-            return _Likeness.STRONG
-        return _Likeness.WEAK if weakly_equal(ours, theirs) else _Likeness.NONE
+        return _tag_likeness(ours, theirs)
     modified = newer.fields.get("last-modified")
     if modified is None or modified != stored.fields.get("last-modified"):
         return _Likeness.NONE
@@ -128,3 +126,13 @@ def _is_strong_date(modified: str, stored: ResponseHead) -> bool:
     """Section 8.8.2.2 of RFC 9110: the origin sent it at least one second after that moment."""
     moment = parse_date(modified, _CENTURY_S)
     return moment is not None and moment + 1 <= _date(stored)
+
+
+def _tag_likeness(ours: str, theirs: str) -> _Likeness:
+    """Malformed tags (without quotes, often) are opaque too: only the same text is the same tag."""
+    one, other = parse_entity_tag(ours), parse_entity_tag(theirs)
+    if one is None or other is None:
+        return _Likeness.STRONG if ours == theirs else _Likeness.NONE
+    if strongly_equal(one, other):
+        return _Likeness.STRONG
+    return _Likeness.WEAK if weakly_equal(one, other) else _Likeness.NONE

@@ -17,4 +17,4 @@ def search_params(query: str | None) -> list[tuple[str, str]]:
 
 def decode_component(text: str) -> str:
     """A name or value as it is meant: "+" is a space, percent-encoding is undone."""
-    return unquote_to_bytes(text.replace("+", " ")).decode("utf-8", "replace")
+    return unquote_to_bytes(text.replace("+", " ").encode("utf-8", "replace")).decode("utf-8", "replace")

@@ -34,9 +34,9 @@ QueryPolicy = KeepQuery | SortQuery | DropQuery | AllowQuery
 
 
 def apply_query_policy(policy: QueryPolicy, query: str | None) -> str | None:
-    """`query` (percent-encoded, without "?"; None: there is none) as `policy` has it.
+    """`query` (percent-encoded, without "?"; None: there is none) as `policy` has it; that, put in again, stays.
 
-    What comes out stays the same when it is put in again. Parameters are those that "&" separates; their names are compared decoded, their text is never rewritten.
+    Parameters are what "&" separates. Their names are compared decoded, their text is never rewritten.
     """
     if query is None:
         return None
