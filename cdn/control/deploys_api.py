@@ -43,7 +43,7 @@ class DeploysApi:
     async def create(self, call: Call) -> web.Response:
         """The content is JSON that names uploaded blobs, or an archive; its first bytes say which."""
         wait_s = self._services.wait_s(call)
-        site = self._services.site_of(call)
+        site = self._services.bundle_site_of(call)
         begun = await sniff(call.request, self._services.settings.patience)
         if begun.is_json:
             async with self._services.room_for_manifest(call, site):
@@ -63,7 +63,7 @@ class DeploysApi:
 
     async def activate(self, call: Call) -> web.Response:
         wait_s = self._services.wait_s(call)
-        site = self._services.site_of(call)
+        site = self._services.bundle_site_of(call)
         wanted = await read_json(call.request, ActivateDeploy, self._services.settings.max_request_bytes)
         deploy = self._deploys.find(site, call.path["deploy_id"])
         alias = _alias_of(wanted.alias, site, deploy.alias)
@@ -72,7 +72,7 @@ class DeploysApi:
     async def roll_back(self, call: Call) -> web.Response:
         services = self._services
         wait_s = services.wait_s(call)
-        site = services.site_of(call)
+        site = services.bundle_site_of(call)
         wanted = await read_json(call.request, Rollback, services.settings.max_request_bytes)
         alias = _alias_of(wanted.alias, site, PRODUCTION)
         state = services.catalog.alias(site.id, alias)

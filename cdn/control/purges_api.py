@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from aiohttp import web
 
 from cdn.control.auth import Caller
@@ -29,10 +31,21 @@ class PurgesApi:
         wait_s = services.wait_s(call)
         site = services.site_of(call)
         wanted = await read_json(call.request, PurgeRequest, services.settings.max_request_bytes)
-        scopes = scopes_of(wanted, lambda host: self._is_host_of(host, site))
-        change = Purged(site.id, tuple(scope.to_record() for scope in scopes), wanted.soft)
-        record = await services.state.append_always(f"purge/{site.id}", change, call.caller.actor)
+        record = await self._record(call, site, wanted)
         return _answer(await services.receipt(record, wait_s))
+
+    async def _record(self, call: Call, site: Site, wanted: PurgeRequest) -> Record:
+        """The purge's last record: another follows when the site's query policy changed before the first was there."""
+        state = self._services.state
+        while True:
+            query = site.settings.query
+            scopes = scopes_of(wanted, partial(self._is_host_of, site=site), query)
+            change = Purged(site.id, tuple(scope.to_record() for scope in scopes), wanted.soft)
+            record = await state.append_always(f"purge/{site.id}", change, call.caller.actor)
+            present = self._services.catalog.site(site.id)
+            if present is None or present.settings.query == query:
+                return record
+            site = present
 
     async def receipt(self, call: Call) -> web.Response:
         services = self._services

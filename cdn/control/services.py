@@ -19,7 +19,7 @@ from cdn.control.token_fold import TokenFold
 from cdn.control.turns import Turns
 from cdn.control.upload_session import UploadSessions
 from cdn.control.views import receipt_view
-from cdn.errors import NotFound, Unavailable
+from cdn.errors import Conflict, NotFound, Unavailable
 from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.record import Record
 from cdn.origin.store import ObjectStore
@@ -64,6 +64,16 @@ class Services:
     def site_of(self, call: Call) -> Site:
         """The site in the call's path; the dispatcher has checked the scopes already. Raises NotFound."""
         return self.site_named(call.path["name"])
+
+    def bundle_site_of(self, call: Call) -> Site:
+        """`site_of`, for what only sites of bundles have. Raises NotFound, Conflict with the way out."""
+        site = self.site_of(call)
+        if site.settings.is_pull:
+            raise Conflict(
+                f"The site {site.name!r} is answered from {site.settings.origin}, so nothing is deployed to it: change "
+                f"what is there and purge (cdn purge --site {site.name} ...), or create another site to deploy to."
+            )
+        return site
 
     @asynccontextmanager
     async def room_for_manifest(self, call: Call, site: Site) -> AsyncIterator[None]:

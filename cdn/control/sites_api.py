@@ -18,6 +18,7 @@ from cdn.errors import Conflict, NotFound
 from cdn.journal.record import Change, SiteChanged, SiteCreated, SiteRemoved
 from cdn.sites.name import check_site_name
 from cdn.sites.settings import recorded_settings, settings_from, settings_to
+from cdn.sites.settings_change import check_change, is_stored_unfit
 from cdn.sites.site import Site
 
 VIEWS_PER_TURN = 500
@@ -68,8 +69,10 @@ class SitesApi:
             present = services.catalog.site(site_id)
             if present is None:
                 raise _gone(call)
-            merged: dict[str, Any] = {**settings_to(present.settings), **wanted.settings}
-            return SiteChanged(site_id, recorded_settings(settings_from(merged)))
+            settings = settings_from({**settings_to(present.settings), **wanted.settings})
+            check_change(present.name, present.settings, settings)
+            purges = is_stored_unfit(present.settings, settings)
+            return SiteChanged(site_id, recorded_settings(settings), purges)
 
         await services.state.append(f"site-id/{site_id}", decide, call.caller.actor)
         site = services.catalog.site(site_id)

@@ -26,7 +26,7 @@ class UploadsApi:
 
     async def open(self, call: Call) -> web.Response:
         services = self._services
-        site = services.site_of(call)
+        site = services.bundle_site_of(call)
         async with services.room_for_manifest(call, site):
             return await self._open(call, site)
 

@@ -141,7 +141,11 @@ class SiteView:
                 if gone is not None:
                     gone.generation = NO_GENERATION
                 self._tell(SiteGone(change.site_id, record.position))
-            case DeployActivated() | SiteCreated() | SiteChanged() | DomainAdded() | DomainRemoved():
+            case SiteChanged():
+                self.runtime(change.site_id).generation += 1
+                if change.purges:
+                    self._tell(FloorsRose(change.site_id))
+            case DeployActivated() | SiteCreated() | DomainAdded() | DomainRemoved():
                 self.runtime(change.site_id).generation += 1
             case TokenCreated() | TokenRevoked() | Withheld():
                 pass

@@ -47,9 +47,13 @@ class SiteCreated(_Change, frozen=True, tag="site.created"):
     settings: dict[str, Any]
 
 
-class SiteChanged(_Change, frozen=True, tag="site.changed"):
+class SiteChanged(_Change, frozen=True, omit_defaults=True, tag="site.changed"):
+    """`settings` replace all that there were. `purges`: what was stored under the former ones is unusable, from the
+    same sequence on."""
+
     site_id: str
     settings: dict[str, Any]
+    purges: bool = False
 
 
 class SiteRemoved(_Change, frozen=True, tag="site.removed"):

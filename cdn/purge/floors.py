@@ -57,8 +57,10 @@ class Floors:
         match record.change:
             case Purged(site_id, scopes, soft):
                 self._purge(site_id, [scope_from_record(scope) for scope in scopes], record.sequence, soft)
-            case SiteChanged(site_id):
+            case SiteChanged(site_id=site_id, purges=purges):
                 self._widen_tags(site_id)
+                if purges:
+                    self._purge(site_id, [EVERYTHING], record.sequence, soft=False)
             case SiteRemoved(site_id):
                 self._remove(site_id, record.sequence)
             case _:

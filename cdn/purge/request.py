@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from cdn.errors import InvalidInput, TooLarge
-from cdn.purge.scope import EVERYTHING, Scope, scope_from_prefix, scope_from_tag, scope_from_url
+from cdn.purge.scope import EVERYTHING, Scope, ScopeKind, scope_from_prefix, scope_from_tag, scope_from_url
+from cdn.sites.query_policy import QueryPolicy, apply_query_policy
+from cdn.sites.query_setting import KEEP_QUERY
 
 MAX_SCOPES_PER_PURGE = 1000
 """Scopes one purge may name: its record is applied in one step on every node."""
@@ -23,9 +25,13 @@ class PurgeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     soft: bool = False
 
 
-def scopes_of(request: PurgeRequest, hosts: Callable[[str], bool]) -> tuple[Scope, ...]:
+def scopes_of(
+    request: PurgeRequest, hosts: Callable[[str], bool], query: QueryPolicy = KEEP_QUERY
+) -> tuple[Scope, ...]:
     """The scopes that a purge names, each once. `hosts` says which host names in URLs belong to the site.
 
+    `query` is the site's policy: a URL covers both what it says and what is stored for it under that policy. The first
+    stays, as it is what an earlier policy stored.
     Raises InvalidInput with every fault in `details` and the first faulty field in `field`, TooLarge beyond
     MAX_SCOPES_PER_PURGE. Asking for everything covers the rest, which still has to be valid.
     """
@@ -39,7 +45,9 @@ def scopes_of(request: PurgeRequest, hosts: Callable[[str], bool]) -> tuple[Scop
     faults: list[tuple[str, str]] = []
     for field, parse, text in _parts(request, hosts):
         try:
-            scopes[parse(text)] = None
+            scope = parse(text)
+            scopes[scope] = None
+            scopes[_stored_as(scope, query)] = None
         except InvalidInput as fault:
             faults.append((field, fault.message))
     if faults:
@@ -52,6 +60,14 @@ def scopes_of(request: PurgeRequest, hosts: Callable[[str], bool]) -> tuple[Scop
     if not scopes:
         raise InvalidInput("A purge names nothing. Give urls, prefixes or tags, or set everything to true.")
     return tuple(scopes)
+
+
+def _stored_as(scope: Scope, policy: QueryPolicy) -> Scope:
+    if scope.kind is not ScopeKind.URL:
+        return scope
+    path, mark, given = scope.value.partition("?")
+    kept = apply_query_policy(policy, given if mark else None)
+    return Scope(ScopeKind.URL, path if kept is None else f"{path}?{kept}")
 
 
 def _parts(request: PurgeRequest, hosts: Callable[[str], bool]) -> Iterator[tuple[str, Callable[[str], Scope], str]]:

@@ -313,3 +313,21 @@ async def test_a_site_that_goes_away_in_the_middle_takes_the_deploy_with_it(cont
     await blog.delete("/v1/sites/blog")
     control.directory.prepared("edge-1", site_id, preparing.id)
     assert (await making).status == 404
+
+
+async def test_nothing_is_deployed_to_a_site_with_an_upstream(api: Api) -> None:
+    await api.post("/v1/sites", {"name": "pulled", "settings": {"origin": "https://upstream.example/app"}})
+    position = (await api.get("/v1/status")).document["position"]
+    for path, more in (
+        ("/uploads", {"content": {"blobs": {}}}),
+        ("/deploys", {"content": deploy_request(None, FILES)}),
+        ("/deploys", {"data": b"PK\x03\x04 and so on"}),
+        ("/deploys/0123456789abcdef/activate", {"content": {}}),
+        ("/rollback", {"content": {}}),
+    ):
+        refused = await api.post(f"/v1/sites/pulled{path}", **more)
+        assert refused.status == 409, (path, refused)
+        assert "answered from https://upstream.example/app, so nothing is deployed to it" in refused.document["detail"]
+        assert "cdn purge --site pulled" in refused.document["detail"]
+    assert (await api.get("/v1/sites/pulled/deploys")).document == {"deploys": []}
+    assert (await api.get("/v1/status")).document["position"] == position

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from cdn.journal.record import Purged
+from cdn.journal.record import Change, Purged, Record
 from tests.control.control_room import Api, Control, deploy
 
 
@@ -37,6 +37,42 @@ async def test_a_purge_is_one_record_with_its_scopes(control: Control, blog: Api
     assert {(scope.kind, scope.value) for scope in record.change.scopes} == {
         ("url", "/a"), ("url", "/b?c=d"), ("url", "/e"), ("url", "/"), ("prefix", "/img/"), ("tag", "news"),
     }  # fmt: skip
+
+
+async def _purged(control: Control, api: Api, site: str, url: str) -> set[str]:
+    """What the last record says after a purge of one URL."""
+    answer = await api.post(f"/v1/sites/{site}/purges", {"urls": [url]})
+    assert answer.status == 200, answer
+    (record,) = await control.journal.read(answer.document["position"]["sequence"] - 1, limit=10)
+    assert isinstance(record.change, Purged)
+    return {scope.value for scope in record.change.scopes}
+
+
+async def test_a_purged_url_is_named_as_the_sites_query_policy_stores_it(control: Control, api: Api) -> None:
+    settings = {"origin": "https://upstream.example", "query": {"allow": ["page"]}}
+    await api.post("/v1/sites", {"name": "shop", "settings": settings})
+    assert await _purged(control, api, "shop", "/list?utm=1&page=2") == {"/list?utm=1&page=2", "/list?page=2"}
+    await api.patch("/v1/sites/shop", {"settings": {"query": "drop"}})
+    assert await _purged(control, api, "shop", "http://shop.cdn.localhost/list?page=2") == {"/list?page=2", "/list"}
+    await api.patch("/v1/sites/shop", {"settings": {"query": "keep"}})
+    assert await _purged(control, api, "shop", "/list?page=2") == {"/list?page=2"}
+
+
+async def test_a_purge_that_a_change_of_the_policy_overtook_is_recorded_again(
+    control: Control, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was stored under the new policy between the two records is covered as well."""
+    await api.post("/v1/sites", {"name": "shop", "settings": {"origin": "https://upstream.example"}})
+    state, overtakes = control.plane.services.state, [{"settings": {"query": {"allow": ["page"]}}}]
+    append_always = state.append_always
+
+    async def overtaken(subject: str, change: Change, actor: str) -> Record:
+        if overtakes:
+            await api.patch("/v1/sites/shop", overtakes.pop())
+        return await append_always(subject, change, actor)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(state, "append_always", overtaken)
+    assert await _purged(control, api, "shop", "/a?utm=1&page=2") == {"/a?utm=1&page=2", "/a?page=2"}
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
+from cdn.journal.record import SiteChanged
 from tests.control.control_room import Api, Control, deploy
 
 
@@ -42,6 +44,40 @@ async def test_racing_patches_of_different_settings_all_stay(api: Api) -> None:
     assert [answer.status for answer in answers] == [200] * 3
     settings = (await api.get("/v1/sites/blog")).document["settings"]
     assert (settings["retention_s"], settings["browser_ttl_s"], settings["stale_if_error_s"]) == (5, 6, 7)
+
+
+async def test_a_site_may_have_an_upstream_and_change_it_for_another(control: Control, api: Api) -> None:
+    settings: dict[str, Any] = {"origin": "HTTPS://Upstream.example:443/app/", "query": "sort", "upstream_host": "visitor"}
+    made = await api.post("/v1/sites", {"name": "shop", "settings": settings})
+    assert made.status == 201, made
+    assert made.document["settings"]["origin"] == "https://upstream.example/app"
+    assert made.document["settings"]["query"] == "sort"
+    for settings, purges in (
+        ({"query": {"allow": ["q"]}, "upstream_retries": 0}, False),
+        ({"upstream_host": None}, True),
+        ({"origin": "https://upstream.example:443/app"}, False),
+        ({"origin": "s3://bucket/app"}, True),
+        ({"stores_set_cookie": False}, True),
+        ({"stores_set_cookie": True}, False),
+    ):
+        changed = await api.patch("/v1/sites/shop", {"settings": settings})
+        assert changed.status == 200, changed
+        assert settings.items() <= changed.document["settings"].items() or "origin" in settings
+        (record,) = await control.journal.read(control.plane.state.position.sequence - 1, limit=2)
+        assert isinstance(record.change, SiteChanged)
+        assert record.change.purges is purges, settings
+
+
+async def test_bundles_and_upstreams_do_not_take_each_others_place(api: Api) -> None:
+    await api.post("/v1/sites", {"name": "blog"})
+    await api.post("/v1/sites", {"name": "shop", "settings": {"origin": "https://upstream.example"}})
+    for name, origin in (("blog", "https://upstream.example"), ("shop", "bundle")):
+        refused = await api.patch(f"/v1/sites/{name}", {"settings": {"origin": origin}})
+        assert refused.status == 409
+        assert "Create another site and move the domains to it" in refused.document["detail"]
+    bad = await api.post("/v1/sites", {"name": "other", "settings": {"origin": "https://user:geheim@h"}})
+    assert (bad.status, bad.document["field"]) == (400, "origin"), bad
+    assert "geheim" not in str(bad.document)
 
 
 async def test_removal_releases_domains_and_revokes_tokens(api: Api) -> None:

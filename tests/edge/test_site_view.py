@@ -53,6 +53,18 @@ def test_a_response_counts_under_the_tags_it_has_and_those_it_had(node: Node, ma
     assert node.view.tags_of(stored) == ("then",)
 
 
+def test_a_change_of_settings_tells_when_space_can_be_reclaimed(node: Node) -> None:
+    node.apply(SiteCreated("s1", "blog", {"origin": "https://a.example"}))
+    before = node.view.runtime("s1").generation
+    node.apply(SiteChanged("s1", {"origin": "https://a.example", "pass_s": 1}))
+    assert node.view.runtime("s1").generation > before
+    assert node.news == []
+    before = node.view.runtime("s1").generation
+    node.apply(SiteChanged("s1", {"origin": "https://b.example"}, purges=True))
+    assert node.view.runtime("s1").generation > before
+    assert node.news == [FloorsRose("s1")]
+
+
 def test_what_a_site_stored_goes_when_a_snapshot_no_longer_has_it(node: Node) -> None:
     """A node that was away while a site was removed never reads that record."""
     node.apply(SiteCreated("gone", "old", {}))

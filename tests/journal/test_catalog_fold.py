@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cdn.errors import InvalidInput
 from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.fold import Fold
 from cdn.journal.record import (
@@ -100,10 +101,28 @@ def test_settings_of_a_newer_program_stop_this_one() -> None:
     for change in (
         SiteCreated(site_id="s2", name="b", settings={"telepathy": True}),
         SiteChanged(site_id="s1", settings={"telepathy": True}),
+        SiteCreated(site_id="s2", name="b", settings={"origin": "gopher://h"}),
+        SiteChanged(site_id="s1", settings={"query": {"deny": ["utm_source"]}}),
     ):
         with pytest.raises(UnknownRecord, match=r"record 2 has settings.*upgrade this node"):
             fold.apply(record(2, change))
     assert [site.name for site in fold.catalog.sites()] == ["blog"]
+
+
+def test_a_snapshot_with_settings_of_a_newer_program_is_not_loaded() -> None:
+    fold = fold_of(SITE)
+    section = fold.dump()
+    for wrong in ({"telepathy": True}, {"origin": "gopher://h"}):
+        section["sites"][0]["settings"] = wrong
+        with pytest.raises(InvalidInput, match=next(iter(wrong))):
+            CatalogFold("cdn.localhost").load(section)
+
+
+def test_a_snapshot_names_only_the_settings_that_are_set() -> None:
+    """So a program of an earlier release takes it as long as no site uses what it does not know."""
+    origin = {"origin": "https://h", "pass_s": 5}
+    fold = fold_of(SITE, SiteCreated(site_id="s2", name="b", settings=origin))
+    assert {one["name"]: one["settings"] for one in fold.dump()["sites"]} == {"b": origin, "blog": {"browser_ttl_s": 5}}
 
 
 def test_loading_nothing_is_the_empty_catalog() -> None:

@@ -50,9 +50,14 @@ _KINDS = (
 _SETTINGS = st.dictionaries(
     st.text(max_size=5), st.none() | st.integers(-(2**53), 2**53) | st.text(max_size=5), max_size=3
 )
+_FINITE = st.floats(allow_nan=False, allow_infinity=False)
 _CHANGES: st.SearchStrategy[Change] = st.one_of(
     [
-        st.builds(kind, settings=_SETTINGS) if "settings" in kind.__struct_fields__ else st.from_type(kind)
+        st.builds(kind, settings=_SETTINGS)
+        if "settings" in kind.__struct_fields__
+        else st.builds(kind, expires_at=st.none() | _FINITE)
+        if "expires_at" in kind.__struct_fields__
+        else st.from_type(kind)
         for kind in _KINDS
     ]
 )
@@ -86,6 +91,12 @@ def test_a_newer_version_an_unknown_kind_and_an_unknown_field_are_not_understood
             decode_record(json.dumps(wrong).encode())
     with pytest.raises(UnknownRecord):
         decode_record(b"{")
+
+
+def test_a_change_of_settings_that_purges_nothing_is_read_by_earlier_programs() -> None:
+    assert b"purges" not in encode_record(_record(SiteChanged("s1", {})))
+    assert decode_record(encode_record(_record(SiteChanged("s1", {})))).change == SiteChanged("s1", {}, purges=False)
+    assert b'"purges":true' in encode_record(_record(SiteChanged("s1", {}, purges=True)))
 
 
 def test_who_is_not_in_the_audience_learns_the_sequence_and_nothing_else() -> None:

@@ -296,6 +296,19 @@ def test_when_the_rules_of_a_site_change_its_tag_floors_cover_everything(soft: b
     assert of_site.required(("/x",), ()) == (Required(0, 3) if soft else Required(3, 0))
 
 
+def test_a_change_that_purges_raises_the_floor_of_everything_at_its_own_sequence() -> None:
+    floors = Floors()
+    floors.apply(purged(3, url("/a")))
+    floors.apply(record(4, SiteChanged("s", {}, purges=True)))
+    assert floors.of("s").required(("/x",), ()) == Required(4, 0)
+    assert hard(floors.of("s"), "/a") == 4
+    assert floors.of("s").sweepable == 4
+    assert hard(floors.of("other"), "/x") == 0
+    floors.apply(record(5, SiteRemoved("s")))
+    floors.apply(record(6, SiteChanged("s", {}, purges=True)))
+    assert hard(floors.of("s"), "/x") == 5, "a site that is gone is not made again"
+
+
 def test_a_sweep_of_another_epoch_or_of_an_unknown_site_changes_nothing() -> None:
     floors = Floors()
     floors.apply(purged(3, EVERYTHING))

@@ -6,6 +6,7 @@ import pytest
 from cdn.errors import InvalidInput, TooLarge
 from cdn.purge.request import MAX_SCOPES_PER_PURGE, PurgeRequest, scopes_of
 from cdn.purge.scope import EVERYTHING, Scope, ScopeKind
+from cdn.sites.query_policy import AllowQuery, DropQuery, KeepQuery, QueryPolicy, SortQuery
 
 
 def is_own(host: str) -> bool:
@@ -29,6 +30,29 @@ def test_everything_covers_the_rest() -> None:
     assert scopes_of(PurgeRequest(urls=("/a",), everything=True), is_own) == (EVERYTHING,)
     with pytest.raises(InvalidInput):
         scopes_of(PurgeRequest(urls=("a",), everything=True), is_own)
+
+
+@pytest.mark.parametrize(
+    ("policy", "url", "covered"),
+    [
+        (KeepQuery(), "/a?b=1&a=2", ["/a?b=1&a=2"]),
+        (SortQuery(), "/a?b=1&a=2", ["/a?b=1&a=2", "/a?a=2&b=1"]),
+        (DropQuery(), "https://blog.example/a?b=1", ["/a?b=1", "/a"]),
+        (AllowQuery(("page",)), "/a?utm=1&page=2", ["/a?utm=1&page=2", "/a?page=2"]),
+        (AllowQuery(()), "/a?utm=1", ["/a?utm=1", "/a"]),
+        (DropQuery(), "/a", ["/a"]),
+        (SortQuery(), "/a?", ["/a?", "/a"]),
+    ],
+)
+def test_a_url_covers_what_the_sites_query_policy_stores_for_it(
+    policy: QueryPolicy, url: str, covered: list[str]
+) -> None:
+    scopes = scopes_of(PurgeRequest(urls=(url,), prefixes=("/p",), tags=("t?x",)), is_own, policy)
+    assert scopes == (
+        *(Scope(ScopeKind.URL, value) for value in covered),
+        Scope(ScopeKind.PREFIX, "/p"),
+        Scope(ScopeKind.TAG, "t?x"),
+    )
 
 
 def test_every_fault_is_listed() -> None:
