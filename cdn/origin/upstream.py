@@ -69,7 +69,8 @@ class UpstreamTimeouts:
 class UpstreamRequest:
     """A request as it is sent, but for its framing: Content-Length, Transfer-Encoding and Connection are the sender's.
 
-    `target` is in origin-form ("/path?query"), already below the site's prefix. `fields` are final and name the host.
+    `target` is in origin-form ("/path?query"): for an HTTP server with the origin's prefix before it, for a bucket
+    without, as a bucket's prefix is no path. `fields` are final and name the host; Expect is never sent.
     `content` is read at the pace of the upstream, from a task that ends with the response, and closed by who made it;
     `content_size_bytes` None sends it chunked. An exception it raises comes out of `send` (or of the response's
     content) as it is.

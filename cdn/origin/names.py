@@ -1,0 +1,85 @@
+"""From names to addresses, with bounds on how many, how long, and for how long they are believed."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from ipaddress import ip_address
+
+from cachetools import TTLCache
+
+from cdn.origin.outbound import Address
+from cdn.origin.upstream import UpstreamBroken, UpstreamFault
+from cdn.origin.upstream_limits import UpstreamLimits
+
+
+class Names:
+    """Looks names up through the loop's resolver. Lookups of one name at the same time are one lookup.
+
+    A lookup cannot be stopped: one that hangs is left to itself, and later questions for its name join it.
+    """
+
+    def __init__(self, limits: UpstreamLimits) -> None:
+        self._limits = limits
+        self._known: TTLCache[str, tuple[Address, ...]] = TTLCache(limits.max_names, limits.name_lifetime_s)
+        self._running: dict[str, asyncio.Task[tuple[Address, ...]]] = {}
+
+    async def addresses(self, host: str, timeout_s: float) -> tuple[Address, ...]:
+        """The addresses of a name, at least one, in the resolver's order; those of an address: itself.
+
+        Raises UpstreamBroken (NAME_UNKNOWN, NAME_TIMEOUT).
+        """
+        literal = _literal(host)
+        if literal is not None:
+            return (literal,)
+        known = self._known.get(host)
+        if known is not None:
+            return known
+        task = self._running.get(host)
+        if task is None:
+            if len(self._running) >= self._limits.max_lookups:
+                raise _slow(host, f"{self._limits.max_lookups} other names are being looked up")
+            task = self._running[host] = asyncio.create_task(self._look_up(host))
+            task.add_done_callback(lambda _: self._running.pop(host, None))
+        done, _ = await asyncio.wait({task}, timeout=timeout_s)
+        if not done:
+            raise _slow(host, f"there was no answer within {timeout_s:g} s")
+        return task.result()
+
+    def prefer(self, host: str, address: Address) -> None:
+        """Name this address first from now on: it answered, while one before it did not."""
+        known = self._known.get(host)
+        if known is not None and address in known and known[0] != address:
+            self._known[host] = (address, *(other for other in known if other != address))
+
+    async def aclose(self) -> None:
+        """Wait for nothing: what still runs is left to the resolver's thread."""
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _look_up(self, host: str) -> tuple[Address, ...]:
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as exc:
+            raise UpstreamBroken(
+                UpstreamFault.NAME_UNKNOWN, f"The upstream's name {host} has no address: {exc}."
+            ) from exc
+        addresses = tuple(dict.fromkeys(ip_address(entry[4][0]) for entry in found))
+        if not addresses:
+            raise UpstreamBroken(UpstreamFault.NAME_UNKNOWN, f"The upstream's name {host} has no address.")
+        self._known[host] = addresses
+        return addresses
+
+
+def _literal(host: str) -> Address | None:
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
+
+
+def _slow(host: str, why: str) -> UpstreamBroken:
+    return UpstreamBroken(UpstreamFault.NAME_TIMEOUT, f"The upstream's name {host} was not looked up: {why}.")
