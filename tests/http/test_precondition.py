@@ -135,3 +135,13 @@ def test_if_match_comes_before_if_none_match() -> None:
 def test_if_range(value: str | None, tag: EntityTag | None, modified: float | None, expected: bool) -> None:
     fields = Fields() if value is None else Fields((("if-range", value),))
     assert range_applies(fields, tag, modified, NOW) is expected
+
+
+@pytest.mark.parametrize(("value", "expected"), [(BEFORE, PROCEED), (SAME, NOT_MODIFIED), (AFTER, NOT_MODIFIED)])
+def test_a_cache_compares_with_date_when_there_is_no_last_modified(value: str, expected: Precondition) -> None:
+    """RFC 9111 section 4.3.2: If-Modified-Since only, and only where Last-Modified is absent."""
+    asked = Fields((("if-modified-since", value),))
+    assert evaluate("GET", asked, None, None, NOW, dated=MODIFIED) is expected
+    assert evaluate("GET", asked, None, MODIFIED + 10, NOW, dated=MODIFIED) is PROCEED
+    refused = Fields((("if-unmodified-since", BEFORE),))
+    assert evaluate("GET", refused, None, None, NOW, dated=MODIFIED) is PROCEED
