@@ -11,7 +11,6 @@ import contextlib
 import queue
 import sqlite3
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,22 +18,37 @@ from pathlib import Path
 from typing import TypeVar, assert_never
 
 from cdn.edge import disk_rows as rows
+from cdn.edge.disk_eviction import LOW_WATER, Eviction
 from cdn.edge.disk_files import ChunkName, ContentFolder
+from cdn.edge.disk_index_file import (
+    CACHE_KIB,
+    START_SHIFT,
+    IndexCounters,
+    IndexFile,
+    IndexUnavailable,
+    connect,
+    is_damage,
+)
 from cdn.edge.disk_rows import Gone, Totals
 from cdn.edge.disk_writes import (
     Damaged,
     DropChunk,
+    EnterContent,
     Horizon,
     Horizons,
+    MakeRoom,
     PutChunk,
     Relieve,
     Remove,
     Sync,
     Touch,
+    UpdateHead,
     Validated,
     Write,
 )
-from cdn.errors import CdnError, Unavailable
+from cdn.edge.stored import StoredResponse, StoreOutcome
+
+__all__ = ["LOW_WATER", "START_SHIFT", "DiskIndex", "IndexCounters", "IndexUnavailable"]
 
 MAX_QUEUED_WRITES = 8192
 """Writes waiting for the writer: above it new chunks are not stored, since a cache may forget but not fall behind."""
@@ -42,93 +56,87 @@ MAX_QUEUED_WRITES = 8192
 MAX_BATCH = 512
 """Writes committed together: enough to make a commit cheap, few enough to keep one below some 20 ms."""
 
-EVICTION_BATCH = 256
-"""Chunks evicted in one transaction, so that other writes get their turn."""
-
 EVICTIONS_PER_COMMIT = 8
 """Batches evicted before a commit is reported: more than a commit can add, so the tier always comes back to its bound.
 """
 
-LOW_WATER = 0.99
-"""Eviction goes on down to this part of the bound, so that it does not run for every single chunk."""
-
-RELIEF_BYTES = 16 * 1024 * 1024
-"""How much is freed at once when the disk is full, or a tenth of a small tier: room for the index and a few chunks."""
-
-RELIEF_INTERVAL_S = 1.0
-"""At most one relief in this time: a disk that others keep filling must not empty the tier at once."""
-
-CACHE_KIB = 32 * 1024
-"""SQLite's page cache of the writer; readers take an eighth each."""
-
-START_SHIFT = 36
-"""Incarnations: the number of the start above, a count of 2^36 admissions per start below."""
-
 T = TypeVar("T")
-
-
-class IndexUnavailable(Unavailable):
-    """The disk tier's index cannot be opened or written now."""
-
-
-class _OtherVersion(CdnError):
-    """The index was written by another version of this program."""
-
-
-@dataclass(slots=True)
-class IndexCounters:
-    """What happened to the index since it was opened."""
-
-    evicted_chunks: int = 0
-    failed_writes: int = 0
-    failed_reads: int = 0
-    reliefs: int = 0
-    rebuilds: int = 0
-    commits: int = 0
-    last_failure: str = ""
 
 
 @dataclass(slots=True)
 class _Queued:
     write: Write
-    done: asyncio.Future[bool] | None
+    done: asyncio.Future[StoreOutcome] | None
+    outcome: StoreOutcome = StoreOutcome.STORED
+
+
+@dataclass(slots=True)
+class _Changes:
+    """What a batch took away (told once it is committed), and the files it refused."""
+
+    gone: list[Gone]
+    entered: list[StoredResponse]
+    refused: list[ChunkName]
 
 
 class DiskIndex:
-    """Opened by `open`; `submit` and `settle` hand writes over, `read` runs a query in a reader thread.
+    """Opened by `start`; `submit`, `hand_over` and `settle` hand writes over, `read` runs a query in a reader thread.
 
-    `on_gone` is called on the event loop with what evictions and removals took away, after their commit and before the
-    `settle` of the write that caused it returns; `on_reset` when the index had to be thrown away and begun anew.
+    Called on the event loop, in the order of the commits and before those who wait for the write are told: `on_gone`
+    with what evictions and removals took away, `on_entered` with what came in as a whole, `on_reset` when the index had
+    to be thrown away and begun anew.
     """
 
     def __init__(self, path: Path, files: ContentFolder, max_bytes: int, pool: ThreadPoolExecutor) -> None:
-        self._path = path
         self._files = files
-        self._max_bytes = max_bytes
         self._pool = pool
+        self._file = IndexFile(path, files)
+        self._eviction = Eviction(self._file, files, max_bytes)
         self._queue: queue.SimpleQueue[_Queued | None] = queue.SimpleQueue()
         self._queued = 0
         self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []
-        self._edition = 0
-        self._is_open = False
-        self._is_disk_full = False
         self._horizons = Horizons()
-        self._relieved_at = float("-inf")
         self._incarnation = 0
         self._thread = threading.Thread(target=self._run, name="disk-index", daemon=True)
-        self.totals = Totals(0, 0, 0)
-        self.counters = IndexCounters()
         self.on_gone: Callable[[list[Gone]], None] = lambda gone: None
+        self.on_entered: Callable[[list[StoredResponse]], None] = lambda entered: None
         self.on_reset: Callable[[], None] = lambda: None
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Open the file and start the writer. Blocks; call it off the loop. Raises IndexUnavailable."""
         self._loop = loop
-        self._connection, starts = self._open()
-        self._is_open = True
-        self._incarnation = starts << START_SHIFT
+        self._file.start()
+        self._file.on_reset = lambda: self._tell(self._tell_reset)
+        self._incarnation = self._file.first_incarnation
         self._thread.start()
+
+    def _tell_reset(self) -> None:
+        self.on_reset()
+
+    @property
+    def totals(self) -> Totals:
+        """What is indexed."""
+        return self._file.totals
+
+    @property
+    def counters(self) -> IndexCounters:
+        return self._file.counters
+
+    @property
+    def edition(self) -> int:
+        """How often the index was begun anew since the start, with every file removed."""
+        return self._file.edition
+
+    @property
+    def incarnation(self) -> int:
+        """The last that was given, or the one below the first of this start."""
+        return self._incarnation
+
+    @property
+    def first_incarnation(self) -> int:
+        """Everything that this process admits has a higher one, everything from before a lower one."""
+        return self._file.first_incarnation
 
     def next_incarnation(self) -> int:
         """A number higher than any given before, in this start or an earlier one."""
@@ -144,17 +152,28 @@ class DiskIndex:
     def is_busy(self) -> bool:
         return self._queued >= MAX_QUEUED_WRITES
 
+    def reserve(self, reserved_bytes: int) -> None:
+        """Running writes take so much now, all together: it counts against the bound."""
+        is_more = reserved_bytes > self._eviction.reserved_bytes
+        self._eviction.reserved_bytes = reserved_bytes
+        if is_more and self._eviction.is_due and not self.is_busy:
+            self.submit(MakeRoom())
+
     def submit(self, write: Write) -> None:
         """Hand a write over; the order of submission is the order of effect."""
         self._queued += 1
         self._queue.put(_Queued(write, None))
 
-    async def settle(self, write: Write) -> bool:
-        """Hand a write over and wait for its commit; False when it failed."""
-        done: asyncio.Future[bool] = self._loop.create_future()
+    def hand_over(self, write: Write) -> asyncio.Future[StoreOutcome]:
+        """Hand a write over; the future says what became of it: FULL when it could not be committed."""
+        done: asyncio.Future[StoreOutcome] = self._loop.create_future()
         self._queued += 1
         self._queue.put(_Queued(write, done))
-        return await done
+        return done
+
+    async def settle(self, write: Write) -> bool:
+        """Hand a write over and wait for its commit; False when it failed."""
+        return await self.hand_over(write) is StoreOutcome.STORED
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         """Run a query in a reader thread. Raises IndexUnavailable."""
@@ -166,7 +185,7 @@ class DiskIndex:
         await asyncio.to_thread(self._thread.join)
         for connection in self._readers:
             connection.close()
-        self._connection.close()
+        self._file.close()
 
     # Reader threads
 
@@ -175,64 +194,23 @@ class DiskIndex:
             return query(self._reader())
         except sqlite3.Error as exc:
             self.counters.failed_reads += 1
-            if _is_damage(exc):
-                edition = self._edition
+            if is_damage(exc):
+                edition = self.edition
                 self._tell(lambda: self.submit(Damaged(edition)))
-            raise IndexUnavailable(f"the disk tier's index {self._path} cannot be read: {exc}") from exc
+            raise IndexUnavailable(f"the disk tier's index {self._file.path} cannot be read: {exc}") from exc
 
     def _reader(self) -> sqlite3.Connection:
         found: tuple[int, sqlite3.Connection] | None = getattr(self._local, "reader", None)
-        if found is not None and found[0] == self._edition:
+        if found is not None and found[0] == self.edition:
             return found[1]
-        edition = self._edition
-        connection = _connect(self._path, CACHE_KIB // 8)
+        edition = self.edition
+        connection = connect(self._file.path, CACHE_KIB // 8)
         connection.execute("PRAGMA query_only = 1")
         self._readers.append(connection)
         self._local.reader = (edition, connection)
         return connection
 
     # The writer thread
-
-    def _open(self) -> tuple[sqlite3.Connection, int]:
-        """The index, made anew when it is damaged or of another version."""
-        try:
-            return self._open_file()
-        except _OtherVersion:
-            self._discard()
-        except sqlite3.Error as exc:
-            if _is_damage(exc):
-                self._discard()
-            elif self._files.free_some(RELIEF_BYTES) == 0:
-                raise IndexUnavailable(f"the disk tier's index {self._path} cannot be opened: {exc}") from exc
-        try:
-            return self._open_file()
-        except sqlite3.Error as exc:
-            raise IndexUnavailable(f"the disk tier's index {self._path} cannot be opened: {exc}") from exc
-
-    def _open_file(self) -> tuple[sqlite3.Connection, int]:
-        """The connection, and how many starts the file has seen."""
-        connection = _connect(self._path, CACHE_KIB)
-        try:
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, rows.INDEX_VERSION):
-                raise _OtherVersion(f"the index has version {version}")
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute("PRAGMA journal_size_limit = 16777216")
-            if version == 0:
-                connection.executescript(f"BEGIN; {rows.TABLES} PRAGMA user_version = {rows.INDEX_VERSION}; COMMIT;")
-            connection.execute("UPDATE total SET starts = starts + 1")
-            totals = connection.execute("SELECT cost_bytes, chunks, responses, starts FROM total").fetchone()
-            self.totals = Totals(*totals[:3])
-        except BaseException:
-            connection.close()
-            raise
-        return connection, totals[3]
-
-    def _discard(self) -> None:
-        for suffix in ("", "-wal", "-shm"):
-            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
-        self._files.clear()
 
     def _run(self) -> None:
         while True:
@@ -249,7 +227,7 @@ class DiskIndex:
 
     def _next(self) -> _Queued | None:
         """What waits first; evicts while nothing waits and the tier is over its bound."""
-        while self.totals.cost_bytes > self._max_bytes:
+        while self._eviction.is_due:
             try:
                 return self._queue.get_nowait()
             except queue.Empty:
@@ -270,211 +248,146 @@ class DiskIndex:
         return False
 
     def _commit(self, batch: list[_Queued]) -> None:
-        gone: list[Gone] = []
-        refused: list[ChunkName] = []
+        changes = _Changes([], [], [])
         writes = [queued.write for queued in batch]
         is_durable = any(isinstance(write, Sync) for write in writes)
 
         def apply_all() -> None:
-            for write in writes:
-                self._apply(write, gone, refused)
+            for queued in batch:
+                queued.outcome = self._apply(queued.write, changes)
 
-        is_done = self._transact(apply_all, is_durable=is_durable)
-        if is_done:
-            self._unlink(gone)
-            for name in refused:
-                self._files.remove(name)
+        if self._file.transact(apply_all, is_durable=is_durable):
+            for each in changes.gone:
+                self._remove(each.chunks)
+            self._remove(changes.refused)
         else:
-            gone = []
-            self.counters.failed_writes += len(batch)
-            for write in writes:
-                if isinstance(write, PutChunk):
-                    self._files.remove(write.name)
-        if any(isinstance(write, Damaged) and write.edition == self._edition for write in writes):
-            self._rebuild()
-        if self._is_disk_full or any(isinstance(write, Relieve) for write in writes):
-            self._relieve()
+            self._fail(batch)
+            changes = _Changes([], [], [])
+        if any(isinstance(write, Damaged) and write.edition == self.edition for write in writes):
+            self._file.rebuild()
+        if self._file.is_disk_full or any(isinstance(write, Relieve) for write in writes):
+            self._report(self._eviction.relieve())
         for _ in range(EVICTIONS_PER_COMMIT):
-            if self.totals.cost_bytes <= self._max_bytes or not self._evict():
+            if not self._eviction.is_due or not self._evict():
                 break
-        self._report(gone, batch, is_done)
+        self._report(changes.gone, changes.entered, batch)
 
-    def _transact(self, apply_all: Callable[[], None], *, is_durable: bool = False) -> bool:
-        """Run statements in one transaction; False when it failed and nothing of it holds."""
-        before = Totals(self.totals.cost_bytes, self.totals.chunks, self.totals.responses)
-        if not self._is_open and not self._reopen():
-            return False
-        connection = self._connection
-        try:
-            if is_durable:
-                connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("BEGIN IMMEDIATE")
-            apply_all()
-            rows.save_totals(connection, self.totals)
-            connection.execute("COMMIT")
-            if is_durable:
-                connection.execute("PRAGMA synchronous = NORMAL")
-        except sqlite3.Error as exc:
-            self.totals = before
-            self.counters.last_failure = str(exc)
-            self._is_disk_full = _code(exc) == sqlite3.SQLITE_FULL
-            with contextlib.suppress(sqlite3.Error):
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-            with contextlib.suppress(sqlite3.Error):
-                connection.execute("PRAGMA synchronous = NORMAL")
-            if _is_damage(exc):
-                self._rebuild()
-            return False
-        self.counters.commits += 1
-        self._is_disk_full = False
-        return True
+    def _fail(self, batch: list[_Queued]) -> None:
+        self.counters.failed_writes += len(batch)
+        for queued in batch:
+            queued.outcome = StoreOutcome.FULL
+            match queued.write:
+                case PutChunk(name=name):
+                    self._files.remove(name)
+                case EnterContent() as enter:
+                    self._remove(enter.files())
+                case _:
+                    pass
 
-    def _apply(self, write: Write, gone: list[Gone], refused: list[ChunkName]) -> None:
-        connection = self._connection
+    def _apply(self, write: Write, changes: _Changes) -> StoreOutcome:
+        connection, totals = self._file.connection, self.totals
         match write:
             case PutChunk():
-                self._put(write, gone, refused)
+                return self._put(write, changes)
+            case EnterContent():
+                outcome = self._enter(write, changes)
+                if outcome is not StoreOutcome.STORED:
+                    changes.refused += write.files()
+                return outcome
             case Validated(incarnation, admitted, validated_at):
-                connection.execute(
-                    "UPDATE stored SET epoch = ?, admitted = ?, validated_at = ? WHERE incarnation = ?",
-                    (admitted.epoch, admitted.sequence, validated_at, incarnation),
-                )
+                validated = (admitted.epoch, admitted.sequence, validated_at, incarnation)
+                connection.execute(rows.UPDATE_VALIDATED, validated)
+            case UpdateHead(stored):
+                rows.update_head(connection, totals, stored)
             case DropChunk(name):
                 # Its file is gone already, and may be on its way in again: neither remove nor report anything.
-                self._delete_chunk(name)
+                rows.delete_chunk(connection, totals, name)
             case Touch(chunks, keys):
                 connection.executemany(rows.TOUCH_CHUNK, chunks)
                 connection.executemany(rows.TOUCH_FIRST, ((at, key.fingerprint()) for at, key in keys))
             case Horizon(site_id, through):
                 self._horizons.raise_to(site_id, through)
             case Remove(incarnations):
-                for incarnation in incarnations:
-                    removed = rows.delete_response(connection, self.totals, incarnation)
-                    if removed is not None:
-                        gone.append(removed)
-            case Sync() | Relieve() | Damaged():
+                removed = (rows.delete_response(connection, totals, incarnation) for incarnation in incarnations)
+                changes.gone += [each for each in removed if each is not None]
+            case Sync() | Relieve() | MakeRoom() | Damaged():
                 pass
             case _:
                 assert_never(write)
+        return StoreOutcome.STORED
 
-    def _put(self, put: PutChunk, gone: list[Gone], refused: list[ChunkName]) -> None:
-        connection = self._connection
+    def _put(self, put: PutChunk, changes: _Changes) -> StoreOutcome:
+        connection = self._file.connection
         stored, name = put.stored, put.name
-        row = connection.execute("SELECT incarnation FROM stored WHERE fingerprint = ?", (name.fingerprint,)).fetchone()
-        if row is not None and row[0] > name.incarnation:
-            refused.append(name)
-            return
-        if row is not None and row[0] < name.incarnation:
-            removed = rows.delete_response(connection, self.totals, row[0])
-            assert removed is not None
-            # The key lives on under its new incarnation.
-            gone.append(Gone(row[0], removed.chunks, None))
-            row = None
-        if row is None:
+        above = self._supersede(name.fingerprint, name.incarnation, changes)
+        if above > name.incarnation:
+            changes.refused.append(name)
+            return StoreOutcome.SUPERSEDED
+        if above < name.incarnation:
             # Evicted since, or removed by a sweep that has judged everything admitted before it began.
             if not self._horizons.admits(stored):
                 # Told, so that the next request admits the key anew instead of fetching for this admission for ever.
-                gone.append(Gone(name.incarnation, (name,), stored.key))
-                return
+                changes.gone.append(Gone(name.incarnation, (name,), stored.key))
+                return StoreOutcome.DETACHED
             rows.insert_stored(connection, self.totals, name.fingerprint, stored)
         rows.insert_chunk(connection, self.totals, name, put.size_bytes, put.accessed_ms)
+        return StoreOutcome.STORED
+
+    def _enter(self, enter: EnterContent, changes: _Changes) -> StoreOutcome:
+        connection, stored = self._file.connection, enter.stored
+        fingerprint = stored.key.fingerprint()
+        if enter.edition != self.edition:
+            return StoreOutcome.FULL  # its files went with the index they were written for
+        if not self._horizons.admits(stored):
+            return StoreOutcome.DETACHED
+        if self._supersede(fingerprint, stored.incarnation, changes) >= stored.incarnation:
+            return StoreOutcome.SUPERSEDED
+        rows.insert_stored(connection, self.totals, fingerprint, stored)
+        rows.insert_content(connection, self.totals, fingerprint, stored, enter.accessed_ms)
+        family = rows.family_of(stored.key.site_id, stored.key.path)
+        for (incarnation,) in connection.execute(rows.SELECT_SURPLUS, (family,)).fetchall():
+            surplus = rows.delete_response(connection, self.totals, incarnation)
+            assert surplus is not None
+            changes.gone.append(surplus)
+        changes.entered.append(stored)
+        return StoreOutcome.STORED
+
+    def _supersede(self, fingerprint: bytes, incarnation: int, changes: _Changes) -> int:
+        """Remove what is indexed under this key below `incarnation`; the incarnation that is left, 0 for none."""
+        connection = self._file.connection
+        row = connection.execute("SELECT incarnation FROM stored WHERE fingerprint = ?", (fingerprint,)).fetchone()
+        if row is None:
+            return 0
+        found: int = row[0]
+        if found >= incarnation:
+            return found
+        removed = rows.delete_response(connection, self.totals, found)
+        assert removed is not None
+        # The key lives on under its new incarnation.
+        changes.gone.append(Gone(found, removed.chunks, None))
+        return 0
 
     def _evict(self) -> bool:
-        """Evict the least recently used chunks, one batch; False when nothing could be."""
-        gone: list[Gone] = []
-
-        def apply_all() -> None:
-            excess = self.totals.cost_bytes - int(self._max_bytes * LOW_WATER)
-            oldest = self._connection.execute(rows.SELECT_OLDEST, (EVICTION_BATCH, 0)).fetchall()
-            for incarnation, number, cost, fingerprint in oldest:
-                if excess <= 0:
-                    break
-                excess -= cost
-                gone.append(self._delete_chunk(ChunkName(fingerprint, incarnation, number)))
-
-        if not self._transact(apply_all):
-            self.counters.failed_writes += 1
-            return False
-        self._unlink(gone)
-        self.counters.evicted_chunks += len(gone)
-        self._report(gone, [], is_done=True)
+        gone = self._eviction.evict()
+        self._report(gone)
         return bool(gone)
 
-    def _relieve(self) -> None:
-        """Make room on a full disk: the least recently used files go first, then their rows, which need room too."""
-        now = time.monotonic()
-        if now - self._relieved_at < RELIEF_INTERVAL_S:
-            return
-        self._relieved_at = now
-        self.counters.reliefs += 1
-        freed = 0
-        wanted = min(RELIEF_BYTES, self.totals.cost_bytes // 10 + 1)
-        victims: list[ChunkName] = []
-        try:
-            for offset in range(0, 16 * EVICTION_BATCH, EVICTION_BATCH):
-                oldest = self._connection.execute(rows.SELECT_OLDEST, (EVICTION_BATCH, offset)).fetchall()
-                for incarnation, number, cost, fingerprint in oldest:
-                    name = ChunkName(fingerprint, incarnation, number)
-                    victims.append(name)
-                    freed += cost if self._files.remove(name) else 0
-                    if freed >= wanted:
-                        break
-                if freed >= wanted or len(oldest) < EVICTION_BATCH:
-                    break
-        except sqlite3.Error:
-            self.counters.failed_reads += 1
-            return
-        gone: list[Gone] = []
+    def _remove(self, names: tuple[ChunkName, ...] | list[ChunkName]) -> None:
+        for name in names:
+            self._files.remove(name)
 
-        def apply_all() -> None:
-            for name in victims:
-                gone.append(self._delete_chunk(name))
-
-        if self._transact(apply_all):
-            self.counters.evicted_chunks += len(gone)
-            self._report(gone, [], is_done=True)
-        else:
-            self.counters.failed_writes += 1
-
-    def _rebuild(self) -> None:
-        """The file is damaged: begin anew with an empty tier rather than answer from what cannot be trusted."""
-        self.counters.rebuilds += 1
-        self._connection.close()
-        self._is_open = False
-        self._discard()
-        self.totals = Totals(0, 0, 0)
-        self._edition += 1
-        self._tell(self.on_reset)
-        self._reopen()
-
-    def _reopen(self) -> bool:
-        """After a rebuild; when it fails, the next write tries again."""
-        try:
-            self._connection, _ = self._open_file()
-            # Numbers given later, in this start or the next, have to lie above those that are in use now.
-            self._connection.execute("UPDATE total SET starts = max(starts, ?)", (self._incarnation >> START_SHIFT,))
-        except sqlite3.Error:
-            return False
-        self._is_open = True
-        return True
-
-    def _delete_chunk(self, name: ChunkName) -> Gone:
-        return rows.delete_chunk(self._connection, self.totals, name)
-
-    def _unlink(self, gone: list[Gone]) -> None:
-        for each in gone:
-            for name in each.chunks:
-                self._files.remove(name)
-
-    def _report(self, gone: list[Gone], batch: list[_Queued], is_done: bool) -> None:
+    def _report(
+        self, gone: list[Gone], entered: list[StoredResponse] | None = None, batch: list[_Queued] | None = None
+    ) -> None:
         def take_back() -> None:
             if gone:
                 self.on_gone(gone)
-            self._queued -= len(batch)
-            for queued in batch:
+            if entered:
+                self.on_entered(entered)
+            for queued in batch or ():
+                self._queued -= 1
                 if queued.done is not None and not queued.done.done():
-                    queued.done.set_result(is_done)
+                    queued.done.set_result(queued.outcome)
 
         self._tell(take_back)
 
@@ -482,21 +395,3 @@ class DiskIndex:
         # The loop may be closed under a tier that was never closed; nobody is left to be told.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(callback)
-
-
-def _is_damage(error: sqlite3.Error) -> bool:
-    """Whether the file is not what it should be, rather than busy, locked, or on a full disk."""
-    return _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
-
-def _code(error: sqlite3.Error) -> int:
-    """The primary result code, 0 for errors of the module rather than of SQLite."""
-    code: int = getattr(error, "sqlite_errorcode", 0)
-    return code & 0xFF
-
-
-def _connect(path: Path, cache_kib: int) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
-    connection.execute(f"PRAGMA cache_size = -{cache_kib}")
-    connection.execute("PRAGMA temp_store = MEMORY")
-    return connection

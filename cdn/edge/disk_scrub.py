@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from cdn.edge.disk_files import ChunkName, ContentFolder, ReadFault
 from cdn.edge.disk_index import DiskIndex
-from cdn.edge.disk_rows import SELECT_AFTER, SELECT_CHUNKS, read_stored
+from cdn.edge.disk_rows import SELECT_AFTER, chunks_of, read_stored
 from cdn.edge.stored import StoredResponse
 
 RESPONSES_PER_STEP = 64
@@ -27,7 +27,7 @@ class Scrubbed:
 async def scrub(
     index: DiskIndex,
     files: ContentFolder,
-    note_fault: Callable[[ReadFault, ChunkName], None],
+    note_fault: Callable[[ReadFault, StoredResponse, int], None],
     *,
     rate_bytes_per_s: float,
 ) -> Scrubbed:
@@ -45,7 +45,7 @@ async def scrub(
         # A chunk that was evicted or swept since its row was read is merely missing.
         if content is ReadFault.DAMAGED:
             faults += 1
-            note_fault(content, name)
+            note_fault(content, stored, number)
         await asyncio.sleep((stop - start) / rate_bytes_per_s)
     return Scrubbed(chunks, faults)
 
@@ -62,9 +62,6 @@ async def _all_chunks(index: DiskIndex) -> AsyncIterator[tuple[StoredResponse, i
 def _page_query(after: int) -> Callable[[sqlite3.Connection], list[tuple[StoredResponse, list[int]]]]:
     def query(connection: sqlite3.Connection) -> list[tuple[StoredResponse, list[int]]]:
         page = [read_stored(row) for row in connection.execute(SELECT_AFTER, (after, RESPONSES_PER_STEP))]
-        return [
-            (stored, [number for (number,) in connection.execute(SELECT_CHUNKS, (stored.incarnation,))])
-            for stored in page
-        ]
+        return [(stored, chunks_of(connection, stored)) for stored in page]
 
     return query

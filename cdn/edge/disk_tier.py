@@ -20,12 +20,15 @@ from cdn.edge import disk_rows as rows
 from cdn.edge.collapse import Shared
 from cdn.edge.disk_files import NO_ROOM, ChunkName, ContentFolder, ReadFault
 from cdn.edge.disk_index import LOW_WATER, DiskIndex, IndexCounters, IndexUnavailable
-from cdn.edge.disk_known import ChunkId, KnownResponses, OpenMaps, VerifiedChunks
+from cdn.edge.disk_known import ChunkId, KnownResponses
+from cdn.edge.disk_new_content import NewContent, Writing
+from cdn.edge.disk_pulled import PulledResponses
+from cdn.edge.disk_reader import ChunkReader
 from cdn.edge.disk_reconcile import Reconciled, reconcile
 from cdn.edge.disk_rows import Gone
 from cdn.edge.disk_scrub import Scrubbed, scrub
 from cdn.edge.disk_writes import DropChunk, Horizon, PutChunk, Relieve, Remove, Sync, Touch, Validated
-from cdn.edge.stored import Content, StoredKey, StoredResponse, StoreOutcome
+from cdn.edge.stored import Content, PulledHead, StoredKey, StoredResponse, StoreOutcome
 from cdn.fleet.position import Position
 
 THREADS = 4
@@ -33,9 +36,6 @@ THREADS = 4
 
 MAX_MAPS = 512
 """Maps kept open, at one descriptor and at most 1 MiB of address space each; fewer where descriptors are scarce."""
-
-MAX_VERIFIED = 131_072
-"""Chunks remembered as checked since the start, about 25 MiB; one that was forgotten is checked again when opened."""
 
 MAX_TOUCHED = 65_536
 """Access times waiting to be written; when there are more they are written at once."""
@@ -45,6 +45,10 @@ TOUCH_INTERVAL_S = 10.0
 
 RECONCILE_PAUSE_S = 0.1
 """Between two steps of the comparison after a start: about 13 s for all folders, at a small part of one core."""
+
+WRITING_SHARE = 4
+"""All content that is being written may take a quarter of the tier: a rush of new content leaves most of what is there.
+"""
 
 SWEEP_BATCH = 256
 """Responses looked at in one step of a sweep; other work runs between two steps."""
@@ -79,8 +83,11 @@ class DiskFacts:
 class DiskTier:
     """Chunks of stored responses in files, found through an index.
 
-    Order of use: `find`; when that gives nothing usable, `admit` a new response; then for each chunk `read_chunk`, and
-    on None fetch it and `put_chunk`. A response is in the index as long as at least one of its chunks is stored.
+    Files of bundles: `find`; when that gives nothing usable, `admit` a new response; then for each chunk `read_chunk`,
+    and on None fetch it and `put_chunk`. Such a response is there as long as at least one of its chunks is stored.
+
+    Responses of pull sites: `find_all` that are stored under a primary key; when none of them will do, `new_content`,
+    which comes in as a whole; then `read_chunk`, where None means that the response is gone.
 
     Floors are not known here. Callers ask them before they use what `find` returns, and hand in what follows from them.
     """
@@ -93,10 +100,17 @@ class DiskTier:
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="disk-tier")
         self._index = DiskIndex(folder / "index.sqlite", self._files, max_bytes, self._pool)
         self._known = KnownResponses()
-        self._maps = OpenMaps(max_maps)
-        self._verified = VerifiedChunks(MAX_VERIFIED)
+        self._reader = ChunkReader(self._files, self._pool, max_maps)
+        self._pulled = PulledResponses(self._index)
+        self._writing = Writing(
+            self._index,
+            self._files,
+            self._pool,
+            self._reader,
+            max_bytes=max_bytes // WRITING_SHARE,
+            now_ms=self._now_ms,
+        )
         self._lookups: Shared[StoredKey, None] = Shared()
-        self._openings: Shared[ChunkId, Content | None] = Shared()
         self._touched_chunks: dict[ChunkId, int] = {}
         self._touched_keys: dict[StoredKey, int] = {}
         self._removals = 0
@@ -130,6 +144,7 @@ class DiskTier:
             tier._pool.shutdown()
             raise
         tier._index.on_gone = tier._drop_gone
+        tier._index.on_entered = tier._pulled.entered
         tier._index.on_reset = tier._reset
         tier._background.append(asyncio.create_task(tier._write_access_times(), name="disk access times"))
         if reconciles:
@@ -205,6 +220,48 @@ class DiskTier:
         self._index.submit(Validated(again.incarnation, again.admitted, again.validated_at))
         return again
 
+    # Responses of pull sites
+
+    async def find_all(self, site_id: str, path: str) -> tuple[StoredResponse, ...]:
+        """The pulled responses stored under a primary key, the newest incarnation first; () when there are none.
+
+        Asks no thread for keys that were asked lately, also those without any. () too when the index cannot be read.
+        """
+        return await self._pulled.find_all(site_id, path)
+
+    def new_content(self, key: StoredKey) -> NewContent:
+        """Content to be stored under `key` while it comes in; see NewContent, and abandon it unless it is entered.
+
+        Its incarnation is taken now: call this before upstream is asked.
+        """
+        return NewContent(self._writing, key)
+
+    async def update_head(  # noqa: PLR0917 - a response's new state, part by part
+        self,
+        stored: StoredResponse,
+        pulled: PulledHead,
+        names: tuple[str, ...],
+        tags: tuple[str, ...],
+        admitted: Position,
+        validated_at: float,
+        hard: int,
+    ) -> StoredResponse | None:
+        """Admit a pulled response again, as a 304 or a HEAD left it, asked for at `admitted`.
+
+        `hard` is the hard floor that applies now: what lies below it is not admitted again, whatever upstream says.
+        None then, and when the response has left the tier meanwhile, or its head has become longer than can be kept.
+        An answer that was received before the one that is stored changes nothing. `validated_at` is wall time.
+        """
+        return await self._pulled.update_head(stored, pulled, names, tags, admitted, validated_at, hard)
+
+    def drop(self, stored: StoredResponse) -> None:
+        """Forget a pulled response: at once for `find_all`, soon on the disk."""
+        self._pulled.drop(stored)
+
+    def incarnation_now(self) -> int:
+        """A mark: everything admitted so far has this incarnation or a lower one, everything later a higher one."""
+        return self._index.incarnation
+
     # Chunks
 
     async def read_chunk(self, stored: StoredResponse, number: int) -> Content | None:
@@ -213,41 +270,38 @@ class DiskTier:
         It is checked against its digest when this process has not done so before; a damaged one is removed and counted.
         """
         chunk = (stored.incarnation, number)
-        self._touch_chunk(chunk)
-        mapped = self._maps.get(chunk)
+        self._touch_chunk(chunk if stored.pulled is None else (stored.incarnation, 0))
+        mapped = self._reader.maps.get(chunk)
         if mapped is not None:
             return mapped
-        return await self._openings.join(chunk, lambda: self._open_chunk(stored, number))
+        if stored.file_count == 0:
+            return b""
+        name = ChunkName(stored.key.fingerprint(), *chunk)
+        start, stop = stored.entry.chunk_span(number)
+        digest = stored.entry.chunk_digest(number)
+        return await self._reader.read(
+            name, stop - start, digest, lambda fault: self._note_fault(fault, stored, number)
+        )
 
     def is_at_hand(self, stored: StoredResponse, number: int) -> bool:
         """Whether a chunk was stored or checked a short while ago, so that `read_chunk` will most probably give it."""
-        return (stored.incarnation, number) in self._verified
+        return (stored.incarnation, number) in self._reader.verified
 
-    async def _open_chunk(self, stored: StoredResponse, number: int) -> Content | None:
-        chunk = (stored.incarnation, number)
-        name = ChunkName(stored.key.fingerprint(), *chunk)
-        start, stop = stored.entry.chunk_span(number)
-        digest = None if chunk in self._verified else stored.entry.chunk_digest(number)
-        loop = asyncio.get_running_loop()
-        content = await loop.run_in_executor(self._pool, self._files.read, name, stop - start, digest)
-        if isinstance(content, ReadFault):
-            self._note_fault(content, name)
-            return None
-        self._verified.add(chunk)
-        if isinstance(content, memoryview):
-            self._maps.put(chunk, content)
-        return content
-
-    def _note_fault(self, fault: ReadFault, name: ChunkName) -> None:
+    def _note_fault(self, fault: ReadFault, stored: StoredResponse, number: int) -> None:
         match fault:
             case ReadFault.MISSING:
-                # Mostly a chunk that was never stored, and it may be on its way in by now: there is nothing to undo.
+                # Of a bundle, mostly a chunk that was never stored and may be on its way in by now: nothing to undo.
                 self.counters.missing += 1
+                if stored.pulled is not None:
+                    self._pulled.drop(stored)
             case ReadFault.DAMAGED:
                 self.counters.damaged += 1
-                self._verified.drop((name.incarnation, name.number))
-                self._maps.drop((name.incarnation, name.number))
-                self._index.submit(DropChunk(name))
+                name = ChunkName(stored.key.fingerprint(), stored.incarnation, number)
+                self._reader.forget(name)
+                if stored.pulled is not None:
+                    self._pulled.drop(stored)
+                else:
+                    self._index.submit(DropChunk(name))
             case ReadFault.UNREADABLE:
                 self.counters.unreadable += 1
 
@@ -297,7 +351,7 @@ class DiskTier:
             return refusal
         if self._is_nearly_full():
             self._submit_access_times()
-        self._verified.add((name.incarnation, name.number))
+        self._reader.verified.add((name.incarnation, name.number))
         self._index.submit(PutChunk(stored, name, len(content), self._now_ms()))
         return StoreOutcome.STORED
 
@@ -370,6 +424,7 @@ class DiskTier:
             await self._settle(Sync())
             self._removals += 1
             self._known.drop_where(site_id, is_unusable)
+            self._pulled.forget_site(site_id)
             self.counters.swept += removed
             return removed
 
@@ -384,15 +439,16 @@ class DiskTier:
     def _drop_gone(self, gone: list[Gone]) -> None:
         self._removals += 1
         self._known.drop_gone(gone)
+        self._pulled.drop_gone(gone)
         for each in gone:
             for name in each.chunks:
-                self._maps.drop((name.incarnation, name.number))
-                self._verified.drop((name.incarnation, name.number))
+                self._reader.forget(name)
 
     def _reset(self) -> None:
         self._removals += 1
         self._known.clear()
-        self._maps.clear()
+        self._pulled.clear()
+        self._reader.maps.clear()
 
     async def reconcile(self, pause_s: float = 0.0) -> Reconciled:
         """Remove files that the index does not know and rows whose files are missing, folder by folder."""
@@ -435,11 +491,12 @@ class DiskTier:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         await self._lookups.aclose()
-        await self._openings.aclose()
+        await self._pulled.aclose()
+        await self._writing.aclose()
+        await self._reader.aclose()
         self._submit_access_times()
         await asyncio.to_thread(self._pool.shutdown)
         await self._index.aclose()
-        self._maps.clear()
 
 
 def _page_query(site_id: str, after: int) -> Callable[[sqlite3.Connection], list[StoredResponse]]:

@@ -32,8 +32,29 @@ class Validated:
 
 
 @dataclass(frozen=True, slots=True)
+class EnterContent:
+    """All content of a pulled response lies in its place, written in the index's `edition`."""
+
+    stored: StoredResponse
+    accessed_ms: int
+    edition: int
+
+    def files(self) -> tuple[ChunkName, ...]:
+        """The files it takes."""
+        fingerprint, incarnation = self.stored.key.fingerprint(), self.stored.incarnation
+        return tuple(ChunkName(fingerprint, incarnation, number) for number in range(self.stored.file_count))
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateHead:
+    """Upstream confirmed a pulled response; this is how it stands now."""
+
+    stored: StoredResponse
+
+
+@dataclass(frozen=True, slots=True)
 class DropChunk:
-    """A chunk's file was damaged and has been removed, or was found missing."""
+    """A chunk's file was damaged and has been removed, or was found missing. Of a bundle: pulled responses go whole."""
 
     name: ChunkName
 
@@ -67,6 +88,11 @@ class Sync:
 
 
 @dataclass(frozen=True, slots=True)
+class MakeRoom:
+    """Running writes have reserved more than is free."""
+
+
+@dataclass(frozen=True, slots=True)
 class Relieve:
     """The disk was found full."""
 
@@ -78,7 +104,20 @@ class Damaged:
     edition: int
 
 
-Write = PutChunk | Validated | DropChunk | Touch | Horizon | Remove | Sync | Relieve | Damaged
+Write = (
+    PutChunk
+    | Validated
+    | EnterContent
+    | UpdateHead
+    | DropChunk
+    | Touch
+    | Horizon
+    | Remove
+    | Sync
+    | MakeRoom
+    | Relieve
+    | Damaged
+)
 
 
 @dataclass(slots=True)

@@ -7,15 +7,44 @@ from dataclasses import dataclass
 from enum import Enum
 
 from cdn.fleet.position import Position
+from cdn.http.response_head import ResponseHead
 from cdn.sites.manifest import FileEntry
 
 Content = bytes | memoryview
 """Bytes ready to be written to a socket: a small chunk as bytes, a large one as a mapped slice."""
 
 
+Selecting = tuple[tuple[str, str | None], ...]
+"""The request's fields that Vary names, with the values that selected this response; None: the request had none."""
+
+
+@dataclass(frozen=True, slots=True)
+class PulledHead:
+    """What is kept of an upstream's answer beside its content: the head, and what a cache has to know to reuse it.
+
+    `requested_at` and `received_at` are wall times in seconds. `complete_length` is that of the representation in
+    bytes, None when the upstream did not say; content that starts at `part_start` above 0, or ends before the complete
+    length, is a part of it (RFC 9110 section 15.3.7). `coding` is the content coding that this node applied, and
+    `base_incarnation` then names the stored response it was made from (0: it is as the upstream sent it).
+    """
+
+    head: ResponseHead
+    selecting: Selecting
+    requested_at: float
+    received_at: float
+    complete_length: int | None = None
+    part_start: int = 0
+    coding: str | None = None
+    base_incarnation: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """What a stored response is found by. `path` is the file's path in the manifest, `digest` its SHA-256 in hex."""
+    """What a stored response is found by.
+
+    For a bundle `path` is the file's path in the manifest and `digest` its SHA-256 in hex. For a pull site `path` is
+    the primary key of the request, and `digest` tells the responses stored under it apart: a variant's id in hex.
+    """
 
     site_id: str
     path: str
@@ -35,7 +64,12 @@ class StoredResponse:
     `validated_at` are wall times in seconds, as `ResidenceClock.wall` gives them.
 
     `incarnation` tells admissions under one key apart: a response that is admitted anew after a hard floor has a
-    higher one, and never meets the chunks of the one before. `DiskTier.admit` gives it; 0 means not admitted yet.
+    higher one, and never meets the chunks of the one before. `DiskTier.admit` gives it (for a pulled one
+    `DiskTier.new_content`); 0 means not admitted yet.
+
+    `pulled` is there for what came from an upstream of a pull site, None for a file of a bundle. The chunks of a file
+    may be stored in part and are fetched singly; a pulled response is stored with all of its content or not at all,
+    and `entry` says what that content is, not what the site knows of it.
     """
 
     key: StoredKey
@@ -46,6 +80,14 @@ class StoredResponse:
     stored_at: float
     validated_at: float
     incarnation: int = 0
+    pulled: PulledHead | None = None
+
+    @property
+    def file_count(self) -> int:
+        """How many files its content takes when all of it is stored: none for a pulled response without content."""
+        if self.pulled is not None and self.entry.size_bytes == 0:
+            return 0
+        return self.entry.chunk_count
 
     def is_below(self, hard: int, epoch: str) -> bool:
         """Whether a hard floor at sequence `hard` of `epoch` forbids this response for ever (0: there is none).
@@ -58,13 +100,13 @@ class StoredResponse:
 
 
 class StoreOutcome(Enum):
-    """What became of a chunk that was offered to the disk tier. Values double as metric labels."""
+    """What became of a chunk or a whole response that was offered to the disk tier. Values double as metric labels."""
 
     STORED = "stored"
     DETACHED = "detached"  # a floor rose while it was fetched
     SUPERSEDED = "superseded"  # the key was admitted anew meanwhile
     BUSY = "busy"  # the index has too many writes waiting
-    FULL = "full"  # the disk has no room, or refuses
+    FULL = "full"  # the disk has no room, or refuses, or running writes take what they may
     TOO_LARGE = "too-large"  # larger than the whole tier
 
 

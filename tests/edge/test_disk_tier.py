@@ -294,7 +294,7 @@ async def test_a_response_that_a_sweep_spared_and_whose_chunk_was_lost_is_admitt
     await tier.sweep("s1", Position("e1", 9), lambda each: False)
     (path,) = chunk_files(tmp_path / "tier")
     path.write_bytes(b"y")
-    tier._verified.drop((spared.incarnation, 0))
+    tier._reader.verified.drop((spared.incarnation, 0))
     assert await tier.read_chunk(spared, 0) is None
     again = await keep(tier, make_stored(b"x", admitted=9), b"x")
     assert again == spared

@@ -278,14 +278,14 @@ def run_child(script: str, *arguments: str, prefix: tuple[str, ...] = ()) -> str
 
 FULL_DISK = """
 import asyncio, hashlib, os, pathlib, resource, subprocess, sys
-from cdn.edge import disk_index
+from cdn.edge import disk_eviction, disk_index
 from cdn.edge.disk_tier import DiskTier
 from cdn.edge.stored import StoredKey, StoredResponse, StoreOutcome
 from cdn.fleet.position import Position
 from cdn.sites.manifest import FileEntry
 
-disk_index.RELIEF_INTERVAL_S = 0.0
-disk_index.RELIEF_BYTES = 1 << 20
+disk_eviction.RELIEF_INTERVAL_S = 0.0
+disk_eviction.RELIEF_BYTES = 1 << 20
 
 def make(number, size):
     content = hashlib.shake_128(b"%d" % number).digest(size)
@@ -324,7 +324,7 @@ async def main(folder):
     assert await count_right(tier, range(150), size) > 20
     assert tier.facts().index_counters.evicted_chunks > 0
 
-    disk_index.RELIEF_BYTES = 1  # from here on others take every byte that is given up
+    disk_eviction.RELIEF_BYTES = 1  # from here on others take every byte that is given up
     async def fill():
         with open(folder + "/foreign", "ab", buffering=0) as foreign:
             try:
