@@ -99,8 +99,8 @@ class Client:
         self.transport = RecordingTransport()
         self.connection = self.reconnect()
 
-    def reconnect(self) -> H1Connection:
-        self.transport = RecordingTransport()
+    def reconnect(self, transport: RecordingTransport | None = None) -> H1Connection:
+        self.transport = transport or RecordingTransport()
         self.connection = H1Connection(self.service)
         self.transport.protocol = self.connection
         self.connection.connection_made(self.transport)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -20,3 +22,11 @@ def test_what_is_held_whole_is_one_chunk() -> None:
     for size_bytes in (CHUNK_BYTES + 1, -1):
         with pytest.raises(InvalidInput, match=str(CHUNK_BYTES)):
             settings(size_bytes)
+
+
+def test_the_proxy_protocol_is_for_proxies_that_are_named() -> None:
+    proxies = (ip_network("10.0.0.0/8"),)
+    edge = EdgeSettings("n1", Path("data"), "cdn.localhost", "http://c", "t", trusted_proxies=proxies)
+    assert replace(edge, proxy_protocol=True).proxy_protocol
+    with pytest.raises(InvalidInput, match="trusted_proxies"):
+        replace(edge, proxy_protocol=True, trusted_proxies=())

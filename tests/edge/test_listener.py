@@ -6,24 +6,31 @@ import asyncio
 import http.client
 import socket
 from collections.abc import Awaitable, Callable
+from ipaddress import ip_network
+from typing import Any
 
+import pytest
 import uvloop
 
 from cdn.edge.limits import HttpLimits
 from cdn.edge.listener import Listener
+from cdn.edge.trusted_proxies import TrustedProxies
 from tests.edge.engine_application import EchoApplication, Stream
 from tests.edge.engine_responses import read_responses
 
 GET = b"GET /a HTTP/1.1\r\nHost: a.example\r\n\r\n"
 
 
-def serve(scene: Callable[[Listener, EchoApplication], Awaitable[None]], limits: HttpLimits | None = None) -> None:
+def serve(
+    scene: Callable[[Listener, EchoApplication], Awaitable[None]], limits: HttpLimits | None = None, **options: Any
+) -> None:
     """Play `scene` against a listener on a free port."""
 
     async def play() -> None:
         application = EchoApplication()
         application.remember("/a", b"hello")
-        listener = await Listener.start("127.0.0.1", 0, application, limits or HttpLimits(), cache_name="edge")
+        options.setdefault("cache_name", "edge")
+        listener = await Listener.start("127.0.0.1", 0, application, limits or HttpLimits(), **options)
         try:
             async with asyncio.timeout(20):
                 await scene(listener, application)
@@ -141,3 +148,97 @@ def test_timeouts_strike_by_themselves() -> None:
         writer.close()
 
     serve(scene, HttpLimits(head_timeout_s=0.01))
+
+
+def test_an_ordinary_client_reads_content_of_unknown_size() -> None:
+    part = bytes(range(256)) * 1024
+
+    def visit(port: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        for _ in range(2):
+            connection.request("GET", "/s", headers={"TE": "trailers"})
+            response = connection.getresponse()
+            assert (response.headers["Transfer-Encoding"], response.read()) == ("chunked", part * 8)
+        connection.close()
+
+    async def scene(listener: Listener, application: EchoApplication) -> None:
+        application.streams["/s"] = Stream((part,) * 8, None, trailers=(("etag", '"a"'),))
+        await asyncio.to_thread(visit, listener.port)
+        answer = await talk(listener.port, GET.replace(b"/a", b"/s").replace(b"1.1", b"1.0"))
+        (response,) = read_responses(answer)
+        assert response.content == part * 8
+
+    serve(scene)
+
+
+@pytest.mark.parametrize("version", [b"1.1", b"1.0"])
+def test_every_client_sees_that_content_was_cut_off(version: bytes) -> None:
+    """Where the content ends with the connection, only a reset says that it did not end."""
+
+    async def scene(listener: Listener, application: EchoApplication) -> None:
+        application.streams["/s"] = Stream((b"x" * 1000,) * 3, None, fails=True)
+        with pytest.raises(ConnectionResetError):
+            await talk(listener.port, GET.replace(b"/a", b"/s").replace(b"1.1", version))
+
+    serve(scene)
+
+
+def test_a_drain_that_has_no_more_time_cuts_off_visibly() -> None:
+    async def scene(listener: Listener, application: EchoApplication) -> None:
+        application.streams["/s"] = Stream((b"x" * (1 << 20),) * 40, None)
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.port, limit=4096)
+        writer.write(GET.replace(b"/a", b"/s").replace(b"1.1", b"1.0"))
+        await reader.readuntil(b"\r\n\r\n")
+        await listener.drain(0.01)
+        with pytest.raises(ConnectionResetError):
+            await reader.readexactly(40 << 20)
+        writer.close()
+
+    serve(scene)
+
+
+def test_the_proxy_protocol_on_a_socket() -> None:
+    header = b"PROXY TCP4 198.51.100.9 192.0.2.1 1 2\r\n"
+
+    async def scene(listener: Listener, application: EchoApplication) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in header:
+            writer.write(bytes([byte]))
+            await writer.drain()
+        for _ in range(3):
+            writer.write(GET)
+            await reader.readuntil(b"hello")
+        writer.write(GET.replace(b"/a", b"/echo"))
+        await reader.readuntil(b"/echo None ")
+        writer.close()
+        assert [visitor.address for visitor in application.visitors] == ["198.51.100.9"]
+        assert listener.counters.memo_hits == 1
+        assert await talk(listener.port, GET) == b"", "a proxy that sends no header is left without a word"
+
+    serve(scene, trusted_proxies=TrustedProxies((ip_network("127.0.0.0/8"),)), proxy_protocol=True)
+
+
+@pytest.mark.parametrize(("trusted", "client"), [("203.0.113.0/24", "127.0.0.1"), ("127.0.0.0/8", "198.51.100.9")])
+def test_a_forwarder_is_believed_when_it_is_trusted(trusted: str, client: str) -> None:
+    told = GET.replace(b"/a", b"/echo").replace(b"\r\n\r\n", b"\r\nX-Forwarded-For: 198.51.100.9\r\n\r\n")
+
+    async def scene(listener: Listener, application: EchoApplication) -> None:
+        await talk(listener.port, told)
+        assert [visitor.address for visitor in application.visitors] == [client]
+
+    serve(scene, trusted_proxies=TrustedProxies((ip_network(trusted),)))
+
+
+def test_an_interim_response_arrives_before_the_answer_is_made() -> None:
+    async def scene(listener: Listener, application: EchoApplication) -> None:
+        application.gate = asyncio.Event()
+        application.interim["/s"] = [(103, (("link", "</a>"),))]
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+        writer.write(GET.replace(b"/a", b"/s"))
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 103 Early Hints\r\n")
+        application.gate.set()
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK\r\n")
+        writer.close()
+
+    serve(scene)

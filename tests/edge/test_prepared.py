@@ -149,3 +149,13 @@ def test_one_that_is_sent_says_about_once_a_minute_that_it_is_in_use() -> None:
         prepared.wire(now)
         now += 1.0
     assert used == [1000.0, 1060.0, 1120.0]
+
+
+def test_a_date_of_the_response_is_never_renewed() -> None:
+    date = "Sun, 06 Nov 1994 08:49:37 GMT"
+    prepared = make(fields=(("date", date), *FIELDS))
+    for now in (142.9, 150.0, 200.0):
+        for wire, method in ((prepared.wire(now), "GET"), (prepared.wire_head(now), "HEAD")):
+            (response,) = read_responses(wire, [method])
+            assert response.fields["date"] == date
+            assert response.fields["age"] == str(int(now - 100))
