@@ -12,6 +12,7 @@ from cdn.http.reference import resolved_target
 from cdn.http.request import Request
 from cdn.http.response_head import ResponseHead
 from cdn.http.reuse_terms import ReuseTerms, reuse_terms
+from cdn.http.vary import vary_names
 
 __all__ = ["UNDERSTOOD_STATUSES", "CachePolicy", "NotStored", "storability"]
 
@@ -38,7 +39,7 @@ class NotStored(Enum):
     NO_STORE = "no-store"
     PRIVATE = "private"
     AUTHORIZATION = "authorization"
-    VARY_STAR = "vary-star"
+    VARY_STAR = "vary-star"  # or a Vary that cannot be obeyed for another reason
     SET_COOKIE = "set-cookie"
     PARTIAL = "partial"
     NO_LIFETIME_OR_VALIDATOR = "no-lifetime-or-validator"
@@ -86,7 +87,7 @@ def _forbidden(
         return NotStored.PRIVATE
     if "authorization" in request.fields and not _is_for_everyone(directives):
         return NotStored.AUTHORIZATION
-    if any(name.strip(" \t") == "*" for name in (fields.get("vary") or "").split(",")):
+    if vary_names(fields) is None:
         return NotStored.VARY_STAR
     if "set-cookie" in fields and not policy.stores_set_cookie:
         return NotStored.SET_COOKIE
