@@ -35,4 +35,4 @@ def connection_options(lines: FieldLines) -> frozenset[str]:
     options = {
         option.strip(" \t").lower() for name, value in lines if name == "connection" for option in value.split(",")
     }
-    return frozenset(options - NEVER_CONNECTION_OPTIONS)
+    return frozenset(options - NEVER_CONNECTION_OPTIONS - {""})

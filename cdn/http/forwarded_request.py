@@ -60,6 +60,9 @@ _FRAMING = frozenset({"content-length", "expect"})
 _CHANGED_FIELDS = (SET_FIELDS | CONNECTION_FIELDS | _FRAMING) - {"accept-encoding"}
 """What upstream does not see as it was sent. The normal form of Accept-Encoding selects as the sent one does."""
 
+_COMMON_PREFIXES = ("accept-", "cache-", "content-", "if-", "max-forwards", "proxy-", "sec-", "user-agent")
+"""Fields by which responses differ: under another spelling they would do so without being told apart."""
+
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9]")
 
 
@@ -87,9 +90,11 @@ def forwarded_fields(request: Request, forwarding: Forwarding) -> FieldLines:
     Accept-Encoding is in its normal form.
     """
     fields = request.fields
-    removed = CONNECTION_FIELDS | connection_options(fields.lines) | SET_FIELDS | _FRAMING | forwarding.extra_withheld
+    removed = CONNECTION_FIELDS | connection_options(fields.lines) | SET_FIELDS | _FRAMING
     lines = [("host", forwarding.host)]
-    lines += [line for line in fields.lines if line[0] not in removed and not _is_withheld(line[0])]
+    lines += [
+        line for line in fields.lines if line[0] not in removed and not _is_withheld(line[0], forwarding.extra_withheld)
+    ]
     codings = fields.get("accept-encoding")
     if codings is not None:
         lines.append(("accept-encoding", normal_value("accept-encoding", codings)))
@@ -109,18 +114,18 @@ def seen_fields(names: Iterable[str], request: Request, forwarding: Forwarding) 
     """
     fields = request.fields
     options = connection_options(fields.lines) if "connection" in fields else frozenset()
-    changed = _CHANGED_FIELDS | options | forwarding.extra_withheld
-    if any(name in changed or _is_withheld(name) for name in names):
+    extra = forwarding.extra_withheld
+    if any(name in options or name in _CHANGED_FIELDS or _is_withheld(name, extra) for name in names):
         return Fields(forwarded_fields(request, forwarding))
     return fields
 
 
-def _is_withheld(name: str) -> bool:
+def _is_withheld(name: str, extra: frozenset[str]) -> bool:
     """Gateways (CGI and its kind) read every character that is no letter or digit as the same one."""
     plain = _NOT_IN_NAMES.sub("-", name)
-    if plain != name and plain in _CHANGED_FIELDS:
+    if plain in WITHHELD_FIELDS or plain in extra or plain.startswith(WITHHELD_PREFIXES):
         return True
-    return plain in WITHHELD_FIELDS or plain.startswith(WITHHELD_PREFIXES)
+    return plain != name and (plain in _CHANGED_FIELDS or plain.startswith(_COMMON_PREFIXES))
 
 
 def _client_lines(address: str, scheme: str) -> FieldLines:
