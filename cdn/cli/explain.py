@@ -57,6 +57,8 @@ def explanation_lines(answer: Document) -> Iterator[str]:
 
 
 def _deployed(answer: Document) -> str:
+    if answer.get("origin", "bundle") != "bundle":
+        return f"answered from {safe(answer['origin'])}"
     if answer["deploy"] is not None:
         return f"deploy {safe(str(answer['deploy']))}"
     option = "" if answer["alias"] == "production" else f" --alias {safe(str(answer['alias']))}"
@@ -67,7 +69,7 @@ def _shortened(result: Any, answer: Document) -> Any:
     """What a node says beyond what control said already."""
     if not isinstance(result, dict):
         return result
-    said = {name: answer[name] for name in ("site", "alias", "deploy")}
+    said = {name: answer.get(name) for name in ("site", "alias", "deploy", "origin")}
     return {
         name: value
         for name, value in result.items()
@@ -85,20 +87,32 @@ def _explained(answer: Document) -> Iterator[str]:
 
 
 def _tree(value: Any, depth: int) -> Iterator[str]:
-    """JSON as indented lines."""
+    """JSON as indented lines; a list's entries begin with a dash, pairs of texts stand like a mapping."""
     indent = "  " * depth
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            if isinstance(inner, dict | list) and inner:
-                yield f"{indent}{safe(str(name))}:"
-                yield from _tree(inner, depth + 1)
-            else:
-                yield f"{indent}{safe(str(name))}: {_scalar(inner)}"
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _tree(inner, depth)
-    else:
-        yield f"{indent}{_scalar(value)}"
+    match value:
+        case dict():
+            for name, inner in value.items():
+                if isinstance(inner, dict | list) and inner:
+                    yield f"{indent}{safe(str(name))}:"
+                    yield from _tree(inner, depth + 1)
+                else:
+                    yield f"{indent}{safe(str(name))}: {_scalar(inner)}"
+        case list():
+            for inner in value:
+                yield from _entry(inner, depth)
+        case _:
+            yield f"{indent}{_scalar(value)}"
+
+
+def _entry(value: Any, depth: int) -> Iterator[str]:
+    """One entry of a list: its first line behind a dash, the others below that line."""
+    match value:
+        case [str(name), (str() | int() | float() | None) as inner]:
+            lines = iter([f"{safe(name)}: {_scalar(inner)}"])
+        case _:
+            lines = _tree(value, 0)
+    for number, line in enumerate(lines):
+        yield "  " * depth + ("  " if number else "- ") + line
 
 
 def _scalar(value: Any) -> str:

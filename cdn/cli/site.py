@@ -10,20 +10,32 @@ import typer
 from cdn.cli.result import Document, Result, result_with_receipt
 from cdn.cli.run import DEFAULT_WAIT_S, JsonOption, NameArgument, WaitOption, run
 from cdn.cli.site_settings import (
+    BUNDLE,
     AddHeaderOption,
     BrowserTtlOption,
+    ClientDirectivesOption,
+    CompressesOption,
+    ConnectTimeoutOption,
     EdgeTtlOption,
+    EdgeTtlOverridesOption,
     HeaderOption,
     KeepOption,
+    NegativeTtlOption,
     NoHeadersOption,
     NoKeepOption,
     OriginOption,
+    PassOption,
+    QueryOption,
+    ReadTimeoutOption,
     RetentionOption,
+    RetriesOption,
+    SetCookieOption,
+    SettingOptions,
     StaleIfErrorOption,
     StaleWhileRevalidateOption,
+    UpstreamHostOption,
     header_rules,
     setting_lines,
-    settings_from_options,
 )
 from cdn.cli.text import columns, in_time, safe
 
@@ -45,10 +57,24 @@ def create(
     header: HeaderOption = None,
     stale_if_error: StaleIfErrorOption = None,
     stale_while_revalidate: StaleWhileRevalidateOption = None,
+    query: QueryOption = None,
+    edge_ttl_overrides: EdgeTtlOverridesOption = None,
+    negative_ttl: NegativeTtlOption = None,
+    pass_time: PassOption = None,
+    upstream_host: UpstreamHostOption = None,
+    connect_timeout: ConnectTimeoutOption = None,
+    read_timeout: ReadTimeoutOption = None,
+    upstream_retries: RetriesOption = None,
+    stores_set_cookie: SetCookieOption = None,
+    compresses: CompressesOption = None,
+    obeys_client_directives: ClientDirectivesOption = None,
     is_json: JsonOption = False,
 ) -> None:
-    """Create a site; it answers under its own host name from the first deploy on."""
-    settings = settings_from_options(
+    """Create a site: of bundles that are deployed to it, or with --origin in front of an HTTP server or a bucket.
+
+    It answers under its own host name: from the first deploy on, or at once.
+    """
+    settings = SettingOptions(
         origin=origin,
         edge_ttl=edge_ttl,
         browser_ttl=browser_ttl,
@@ -57,15 +83,27 @@ def create(
         header=header,
         stale_if_error=stale_if_error,
         stale_while_revalidate=stale_while_revalidate,
-    )
+        query=query,
+        edge_ttl_overrides=edge_ttl_overrides,
+        negative_ttl=negative_ttl,
+        pass_time=pass_time,
+        upstream_host=upstream_host,
+        connect_timeout=connect_timeout,
+        read_timeout=read_timeout,
+        upstream_retries=upstream_retries,
+        stores_set_cookie=stores_set_cookie,
+        compresses=compresses,
+        obeys_client_directives=obeys_client_directives,
+    ).settings()
 
     async def work(client: ControlClient) -> Result:
         site = await client.create_site(name, settings)
-        lines = (
-            f"site {safe(site['name'])} is at {safe(site['url'])}",
-            f"upload it: cdn deploy FOLDER --site {safe(site['name'])}",
-        )
-        return Result(site, lines)
+        shown, origin = safe(site["name"]), site["settings"]["origin"]
+        if origin == BUNDLE:
+            then = f"upload it: cdn deploy FOLDER --site {shown}"
+        else:
+            then = f"it is answered from {safe(origin)}; when that changes: cdn purge --site {shown} --url /PATH"
+        return Result(site, (f"site {shown} is at {safe(site['url'])}", then))
 
     run(work, is_json=is_json)
 
@@ -85,6 +123,17 @@ def update(
     no_headers: NoHeadersOption = False,
     stale_if_error: StaleIfErrorOption = None,
     stale_while_revalidate: StaleWhileRevalidateOption = None,
+    query: QueryOption = None,
+    edge_ttl_overrides: EdgeTtlOverridesOption = None,
+    negative_ttl: NegativeTtlOption = None,
+    pass_time: PassOption = None,
+    upstream_host: UpstreamHostOption = None,
+    connect_timeout: ConnectTimeoutOption = None,
+    read_timeout: ReadTimeoutOption = None,
+    upstream_retries: RetriesOption = None,
+    stores_set_cookie: SetCookieOption = None,
+    compresses: CompressesOption = None,
+    obeys_client_directives: ClientDirectivesOption = None,
     is_json: JsonOption = False,
 ) -> None:
     """Change settings of a site; what is not named stays as it is.
@@ -93,7 +142,7 @@ def update(
     """
     if (keep and no_keep) or ((header or add_header) and no_headers):
         raise typer.BadParameter("--no-keep goes without --keep, and --no-headers without --header and --add-header")
-    settings = settings_from_options(
+    settings = SettingOptions(
         origin=origin,
         edge_ttl=edge_ttl,
         browser_ttl=browser_ttl,
@@ -102,7 +151,18 @@ def update(
         header=header,
         stale_if_error=stale_if_error,
         stale_while_revalidate=stale_while_revalidate,
-    )
+        query=query,
+        edge_ttl_overrides=edge_ttl_overrides,
+        negative_ttl=negative_ttl,
+        pass_time=pass_time,
+        upstream_host=upstream_host,
+        connect_timeout=connect_timeout,
+        read_timeout=read_timeout,
+        upstream_retries=upstream_retries,
+        stores_set_cookie=stores_set_cookie,
+        compresses=compresses,
+        obeys_client_directives=obeys_client_directives,
+    ).settings()
     if no_keep:
         settings["keep"] = []
     if no_headers:
@@ -116,7 +176,7 @@ def update(
             present = settings.get("header_rules") or (await client.site(name))["settings"]["header_rules"]
             settings["header_rules"] = [*present, *added]
         site = await client.change_site(name, settings)
-        shown = setting_lines({key: site["settings"][key] for key in settings})
+        shown = setting_lines(site["settings"], settings)
         return Result(site, (f"site {safe(site['name'])} is changed", *shown))
 
     run(work, is_json=is_json)
@@ -131,7 +191,7 @@ def list_sites(is_json: JsonOption = False) -> None:
         rows = [_row(site) for site in answer["sites"]]
         if not rows:
             return Result(answer, ("there are no sites yet: cdn site create NAME",))
-        return Result(answer, columns(("site", "url", "domains", "active deploy", "created"), rows))
+        return Result(answer, columns(("site", "url", "domains", "answers from", "created"), rows))
 
     run(work, is_json=is_json)
 
@@ -142,12 +202,13 @@ def show(name: NameArgument, is_json: JsonOption = False) -> None:
 
     async def work(client: ControlClient) -> Result:
         site = await client.site(name)
+        origin = site["settings"]["origin"]
         active = site["active"] or f"none yet: cdn deploy FOLDER --site {site['name']}"
         facts = [
             ("site", site["name"]),
             ("url", site["url"]),
             ("domains", ", ".join(site["domains"]) or "-"),
-            ("active deploy", active),
+            ("active deploy", active) if origin == BUNDLE else ("origin", origin),
             ("created", in_time(site["created_at"])),
         ]
         return Result(site, (*columns(facts[0], facts[1:]), "settings", *setting_lines(site["settings"])))
@@ -182,4 +243,6 @@ def _is_terminal() -> bool:
 
 def _row(site: Document) -> tuple[str, ...]:
     domains = ", ".join(site["domains"]) or "-"
-    return (site["name"], site["url"], domains, site["active"] or "-", in_time(site["created_at"]))
+    origin = site["settings"]["origin"]
+    source = (site["active"] or "-") if origin == BUNDLE else origin
+    return (site["name"], site["url"], domains, source, in_time(site["created_at"]))

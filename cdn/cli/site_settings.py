@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, overload
 
 import typer
 
@@ -11,15 +12,36 @@ from cdn.cli.duration import in_duration
 from cdn.cli.run import DurationParser
 from cdn.cli.text import safe
 
+BUNDLE = "bundle"
+"""The origin of sites that are deployed to, as control writes it."""
+
 MAX_DURATION = "365d"
 """The longest lifetime that a site may have; control says so too."""
 
-OriginOption = Annotated[str | None, typer.Option("--origin", hidden=True, metavar="bundle")]
+BUNDLE_ONLY = frozenset({"browser_ttl_s", "retention_s", "keep", "prepare_timeout_s"})
+"""Settings that say nothing of a site with an upstream."""
+
+PULL_ONLY = frozenset(
+    {"edge_ttl_overrides", "query", "upstream_host", "negative_ttl_s", "pass_s", "connect_timeout_s", "read_timeout_s"}
+    | {"upstream_retries", "stores_set_cookie", "compresses", "obeys_client_directives"}
+)
+"""Settings that say nothing of a site of bundles."""
+
+OriginOption = Annotated[
+    str | None,
+    typer.Option(
+        "--origin",
+        help="Where content comes from: bundle (what `cdn deploy` uploads, default), an HTTP server like "
+        "https://www.example.com/app, or a bucket like s3://BUCKET/PREFIX.",
+        metavar="ORIGIN",
+    ),
+]
 EdgeTtlOption = Annotated[
     str | None,
     typer.Option(
         "--edge-ttl",
-        help="How long edges keep a response without validating it, like 5m; none: until it is purged (default).",
+        help="How long edges keep a response without validating it, like 5m; none: until it is purged (default). "
+        "With an upstream: of responses that do not say it themselves, none: what HTTP makes of them.",
         metavar="DURATION",
     ),
 ]
@@ -72,41 +94,168 @@ StaleWhileRevalidateOption = Annotated[
     str | None,
     typer.Option(
         "--stale-while-revalidate",
-        help="How long a stale response may be served while it is validated; default 1m.",
+        help="How long a stale response may be served while it is validated; default 1m. With an upstream: none, "
+        "which leaves it to the response, is the default.",
         metavar="DURATION",
     ),
 ]
 
 
-def settings_from_options(
-    *,
-    origin: str | None,
-    edge_ttl: str | None,
-    browser_ttl: str | None,
-    retention: str | None,
-    keep: list[str] | None,
-    header: list[str] | None,
-    stale_if_error: str | None,
-    stale_while_revalidate: str | None,
-) -> dict[str, Any]:
-    """The settings that were named, as control takes them. Raises typer.BadParameter."""
-    settings: dict[str, Any] = {}
-    if origin is not None:
-        settings["origin"] = origin
-    if edge_ttl is not None:
-        settings["edge_ttl_s"] = None if edge_ttl == "none" else _seconds(edge_ttl)
-    durations = {
-        "browser_ttl_s": browser_ttl,
-        "retention_s": retention,
-        "stale_if_error_s": stale_if_error,
-        "stale_while_revalidate_s": stale_while_revalidate,
-    }
-    settings |= {name: _seconds(text) for name, text in durations.items() if text is not None}
-    if keep:
-        settings["keep"] = keep
-    if header:
-        settings["header_rules"] = header_rules(header)
-    return settings
+UPSTREAM = "With an upstream (--origin other than bundle)"
+"""The part of the help that options of sites with an upstream stand in."""
+
+EdgeTtlOverridesOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--edge-ttl-overrides/--no-edge-ttl-overrides",
+        help="--edge-ttl also counts for responses that say how long they are fresh.",
+        show_default=False,
+        rich_help_panel=UPSTREAM,
+    ),
+]
+QueryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--query",
+        help="What of a query counts. keep: all of it (default); sort: all, in any order; drop: nothing; "
+        "allow:page,q: these parameters.",
+        metavar="POLICY",
+        rich_help_panel=UPSTREAM,
+    ),
+]
+UpstreamHostOption = Annotated[
+    str | None,
+    typer.Option(
+        "--upstream-host",
+        help="The Host it is sent: a name, visitor (what the visitor asked for), or origin (default).",
+        metavar="HOST",
+        rich_help_panel=UPSTREAM,
+    ),
+]
+NegativeTtlOption = Annotated[
+    str | None,
+    typer.Option(
+        "--negative-ttl",
+        help="How long its errors answer when they do not say it; default 10s.",
+        metavar="DURATION",
+        rich_help_panel=UPSTREAM,
+    ),
+]
+PassOption = Annotated[
+    str | None,
+    typer.Option(
+        "--pass",
+        help="How long requests go there side by side after an answer that may not be stored; default 30s.",
+        metavar="DURATION",
+        rich_help_panel=UPSTREAM,
+    ),
+]
+ConnectTimeoutOption = Annotated[
+    str | None,
+    typer.Option(
+        "--connect-timeout",
+        help="How long connecting may take; default 5s.",
+        metavar="DURATION",
+        rich_help_panel=UPSTREAM,
+    ),
+]
+ReadTimeoutOption = Annotated[
+    str | None,
+    typer.Option(
+        "--read-timeout", help="How long it may be silent; default 30s.", metavar="DURATION", rich_help_panel=UPSTREAM
+    ),
+]
+RetriesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--upstream-retries",
+        min=0,
+        metavar="N",
+        help="How often an idempotent request is repeated when it fails; default 1.",
+        show_default=False,
+        rich_help_panel=UPSTREAM,
+    ),
+]
+SetCookieOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--stores-set-cookie/--no-stores-set-cookie",
+        help="Responses that set cookies are stored where they allow it (default), or never.",
+        show_default=False,
+        rich_help_panel=UPSTREAM,
+    ),
+]
+CompressesOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--compresses/--no-compresses",
+        help="What it says is compressed when it is stored (default), or left as it is.",
+        show_default=False,
+        rich_help_panel=UPSTREAM,
+    ),
+]
+ClientDirectivesOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--obeys-client-directives/--no-obeys-client-directives",
+        help="Cache-Control of visitors' requests counts (default), or not.",
+        show_default=False,
+        rich_help_panel=UPSTREAM,
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingOptions:
+    """What was typed, None where nothing was."""
+
+    origin: str | None
+    edge_ttl: str | None
+    edge_ttl_overrides: bool | None
+    browser_ttl: str | None
+    retention: str | None
+    keep: list[str] | None
+    header: list[str] | None
+    stale_if_error: str | None
+    stale_while_revalidate: str | None
+    query: str | None
+    upstream_host: str | None
+    negative_ttl: str | None
+    pass_time: str | None
+    connect_timeout: str | None
+    read_timeout: str | None
+    upstream_retries: int | None
+    stores_set_cookie: bool | None
+    compresses: bool | None
+    obeys_client_directives: bool | None
+
+    def settings(self) -> dict[str, Any]:
+        """The settings that were named, as control takes them. Raises typer.BadParameter."""
+        named: dict[str, Any] = {
+            "origin": self.origin,
+            "edge_ttl_overrides": self.edge_ttl_overrides,
+            "browser_ttl_s": _seconds(self.browser_ttl),
+            "retention_s": _seconds(self.retention),
+            "keep": self.keep or None,
+            "header_rules": header_rules(self.header) if self.header else None,
+            "stale_if_error_s": _seconds(self.stale_if_error),
+            "query": None if self.query is None else _query(self.query),
+            "negative_ttl_s": _seconds(self.negative_ttl),
+            "pass_s": _seconds(self.pass_time),
+            "connect_timeout_s": _timeout(self.connect_timeout),
+            "read_timeout_s": _timeout(self.read_timeout),
+            "upstream_retries": self.upstream_retries,
+            "stores_set_cookie": self.stores_set_cookie,
+            "compresses": self.compresses,
+            "obeys_client_directives": self.obeys_client_directives,
+        }
+        settings = {name: value for name, value in named.items() if value is not None}
+        for name, text in (("edge_ttl_s", self.edge_ttl), ("stale_while_revalidate_s", self.stale_while_revalidate)):
+            if text is not None:
+                settings[name] = None if text == "none" else _seconds(text)
+        if self.upstream_host is not None:
+            settings["upstream_host"] = None if self.upstream_host == "origin" else self.upstream_host
+        return settings
 
 
 def header_rules(texts: list[str]) -> list[dict[str, Any]]:
@@ -121,29 +270,70 @@ def header_rules(texts: list[str]) -> list[dict[str, Any]]:
     return [{"path": pattern, "fields": fields} for pattern, fields in rules.items()]
 
 
-def setting_lines(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """Settings as control gives them, as lines named like the options that change them; safe for a terminal."""
+def setting_lines(settings: Mapping[str, Any], names: Iterable[str] | None = None) -> tuple[str, ...]:
+    """Settings as control gives them, as lines named like the options that change them; safe for a terminal.
+
+    Without `names` all but the origin that mean something for a site of that origin.
+    """
+    is_pull = settings["origin"] != BUNDLE
+    if names is None:
+        idle = BUNDLE_ONLY if is_pull else PULL_ONLY
+        names = [name for name in settings if name != "origin" and name not in idle]
     lines: list[tuple[str, str]] = []
-    for name, value in settings.items():
-        option = name.removesuffix("_s").replace("_", "-")
+    for name in names:
+        value = settings[name]
         match name:
-            case "origin":
-                continue
             case "header_rules":
                 fields = [(rule["path"], *field) for rule in value for field in rule["fields"]]
                 lines += [("header", f"{path} {field}: {text}") for path, field, text in fields] or [("header", "none")]
             case "keep":
                 lines += [("keep", pattern) for pattern in value] or [("keep", "none")]
-            case "edge_ttl_s" if value is None:
-                lines.append((option, "until it is purged"))
             case _:
-                lines.append((option, in_duration(value)))
-    return tuple(f"  {option:<22}  {safe(text)}" for option, text in lines)
+                lines.append((name.removesuffix("_s").replace("_", "-"), _value(name, value, is_pull=is_pull)))
+    return tuple(f"  {option:<23}  {safe(text)}" for option, text in lines)
 
 
-def _seconds(text: str) -> int:
+def _value(name: str, value: Any, *, is_pull: bool) -> str:
+    """One value in the words of its option."""
+    match value:
+        case None if name == "upstream_host":
+            return "origin"
+        case None if is_pull:
+            return "as the response says"
+        case None:
+            return "1m" if name == "stale_while_revalidate_s" else "until it is purged"
+        case bool():
+            return "yes" if value else "no"
+        case {"allow": list(allowed)}:
+            return f"allow:{','.join(allowed)}"
+        case int() | float() if name.endswith("_s"):
+            return in_duration(value)
+        case _:
+            return str(value)
+
+
+def _query(text: str) -> str | dict[str, list[str]]:
+    """What control calls the policy; it knows best which words are one."""
+    allow, colon, names = text.partition(":")
+    if allow == "allow" and colon:
+        return {"allow": [name.strip() for name in names.split(",") if name.strip()]}
+    return text
+
+
+@overload
+def _seconds(text: str) -> int: ...
+@overload
+def _seconds(text: None) -> None: ...
+def _seconds(text: str | None) -> int | None:
     """Raises typer.BadParameter."""
+    if text is None:
+        return None
     seconds = int(DurationParser(text))
     if seconds > DurationParser(MAX_DURATION):
         raise typer.BadParameter(f"{text} is too long: a site's settings take at most {MAX_DURATION}")
     return seconds
+
+
+def _timeout(text: str | None) -> float | None:
+    """Raises typer.BadParameter."""
+    return None if text is None else DurationParser(text)

@@ -295,6 +295,7 @@ class Explanation(_Content, frozen=True):
     site: str | None
     alias: str | None
     deploy: str | None
+    origin: Annotated[str | None, Meta(description="Where the site's content comes from: bundle, or its upstream.")]
     position: PositionView
     nodes: tuple[NodeExplanation, ...]
 

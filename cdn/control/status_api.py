@@ -66,6 +66,7 @@ class StatusApi:
                 site=None if site is None else site.name,
                 alias=alias,
                 deploy=active,
+                origin=None if site is None else str(site.settings.origin),
                 position=position_view(services.state.position),
                 nodes=tuple(nodes),
             )

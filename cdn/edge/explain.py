@@ -14,6 +14,7 @@ from cdn.edge.storeroom import Storeroom, Wanted
 from cdn.http.decide import Decision, Forwarded, Serve, ServeStale, Validate
 from cdn.http.target import Target, parse_target
 from cdn.sites.deploy import AliasState
+from cdn.sites.query_policy import apply_query_policy
 from cdn.sites.representation import representation_of
 from cdn.sites.route import AbsentRoute, FileRoute, RedirectRoute, resolve
 from cdn.sites.site import Site
@@ -49,8 +50,10 @@ class Explainer:
         site = self._view.catalog.site(binding.site_id) if binding is not None else None
         if binding is None or site is None:
             return {**steps, "answer": "404: no site has this host"}
-        state = self._view.catalog.alias(site.id, binding.alias)
         steps |= {"site": site.name, "site_id": site.id, "alias": binding.alias}
+        if site.settings.is_pull:
+            return {**steps, **_explain_pull(site, parsed)}
+        state = self._view.catalog.alias(site.id, binding.alias)
         if state is None or state.active is None:
             return {**steps, "answer": "404: nothing is deployed under this alias"}
         steps |= {"deploy": state.active.id, "activated_sequence": state.activated_sequence}
@@ -92,6 +95,12 @@ class Explainer:
             "decision": said,
             "answer": f"{route.status}: {said}" if is_content_here else f"{route.status} if the store has it: {said}",
         }
+
+
+def _explain_pull(site: Site, target: Target) -> dict[str, Any]:
+    query = apply_query_policy(site.settings.query, target.query)
+    name = target.path if query is None else f"{target.path}?{query}"
+    return {"origin": str(site.settings.origin), "name": name, "answer": f"what {site.settings.origin} says of {name}"}
 
 
 def _said(decision: Decision, *, is_content_here: bool) -> str:

@@ -27,6 +27,93 @@ async def test_a_site_is_created_listed_changed_and_removed(cdn: Cdn) -> None:
     assert "there are no sites yet" in (await cdn("site", "list")).out
 
 
+async def test_a_site_with_an_upstream(cdn: Cdn, bundle: Path) -> None:
+    created = await cdn(
+        *("site", "create", "shop", "--origin", "https://Upstream.example/app/", "--query", "allow: page, q"),
+        *(
+            "--edge-ttl",
+            "5m",
+            "--edge-ttl-overrides",
+            "--negative-ttl",
+            "0s",
+            "--pass",
+            "1m",
+            "--no-compresses",
+            "--no-stores-set-cookie",
+        ),
+        *(
+            "--upstream-host",
+            "visitor",
+            "--connect-timeout",
+            "1.5s",
+            "--upstream-retries",
+            "0",
+            "--no-stores-set-cookie",
+        ),
+    )
+    assert (created.status, created.err) == (0, "")
+    assert "it is answered from https://upstream.example/app; when that changes: cdn purge --site shop" in created.out
+    shown = (await cdn("site", "show", "shop")).out
+    for line in (
+        "origin   https://upstream.example/app",
+        "  edge-ttl                 5m",
+        "  edge-ttl-overrides       yes",
+        "  stale-while-revalidate   as the response says",
+        "  query                    allow:page,q",
+        "  negative-ttl             0s",
+        "  pass                     1m",
+        "  upstream-host            visitor",
+        "  connect-timeout          1.5s",
+        "  upstream-retries         0",
+        "  compresses               no",
+        "  obeys-client-directives  yes",
+    ):
+        assert f"{line}\n" in shown
+    assert "retention" not in shown
+    assert "deploy" not in shown
+    assert "https://upstream.example/app" in (await cdn("site", "list")).out
+    changed = await cdn(
+        *("site", "update", "shop", "--origin", "s3://bucket/a", "--upstream-host", "origin", "--query", "sort"),
+        *("--edge-ttl", "none", "--no-edge-ttl-overrides", "--stale-while-revalidate", "none", "--read-timeout", "1m"),
+        *("--compresses", "--no-obeys-client-directives", "--json"),
+    )
+    settings = changed.document["settings"]
+    assert settings["origin"] == "s3://bucket/a"
+    assert (settings["upstream_host"], settings["edge_ttl_s"], settings["stale_while_revalidate_s"]) == (None,) * 3
+    assert (settings["query"], settings["read_timeout_s"], settings["compresses"]) == ("sort", 60.0, True)
+    assert settings["obeys_client_directives"] is False
+    back = await cdn("site", "update", "shop", "--edge-ttl", "none", "--upstream-host", "origin")
+    assert "  edge-ttl                 as the response says\n  upstream-host            origin\n" in back.out
+    refused = await cdn("deploy", str(bundle), "--site", "shop")
+    assert refused.status == 1
+    assert "answered from s3://bucket/a, so nothing is deployed to it" in refused.err
+    moved = await cdn("site", "update", "shop", "--origin", "bundle")
+    assert moved.status == 1
+    assert "Create another site and move the domains to it" in moved.err
+    explained = await cdn("explain", "http://shop.cdn.localhost:8080/a")
+    assert "site shop, alias production, answered from s3://bucket/a" in explained.out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--origin", "ftp://host"), "is no origin: give bundle, https://HOST"),
+        (("--origin", "https://user:geheim@host"), "names a user or a password"),
+        (("--origin", "s3://Bucket"), "is no bucket"),
+        (("--origin", "https://h", "--query", "some"), '"keep", "sort", "drop"'),
+        (("--upstream-host", "www.example.com"), "goes to an http or https origin only"),
+        (("--origin", "https://h", "--edge-ttl-overrides"), "nothing to override with"),
+        (("--origin", "https://h", "--upstream-retries", "9"), "whole number from 0 to 5"),
+        (("--origin", "https://h", "--connect-timeout", "5m"), "up to 60"),
+    ],
+)
+async def test_an_upstream_that_cannot_be_is_refused_in_words(cdn: Cdn, words: tuple[str, ...], said: str) -> None:
+    ended = await cdn("site", "create", "shop", *words)
+    assert ended.status == 1
+    assert said in ended.err
+    assert "geheim" not in ended.err
+
+
 async def test_deploy_prints_the_receipt_and_ends_with_0(cdn: Cdn, bundle: Path) -> None:
     await cdn("site", "create", "blog")
     ended = await cdn("deploy", str(bundle), "--site", "blog", "-m", "first")
@@ -195,17 +282,17 @@ async def test_a_site_is_shown_and_lists_are_added_to_and_emptied(cdn: Cdn, bund
     await cdn("site", "create", "blog", "--header", "/a/* Cache-Tag: one, two", "--keep", "/img/*", "--edge-ttl", "5m")
     shown = (await cdn("site", "show", "blog")).out
     assert "none yet: cdn deploy FOLDER --site blog" in shown
-    assert "  header                  /a/* cache-tag: one, two\n" in shown
-    assert "  edge-ttl                5m\n" in shown
-    assert "  retention               7d\n" in shown
+    assert "  header                   /a/* cache-tag: one, two\n" in shown
+    assert "  edge-ttl                 5m\n" in shown
+    assert "  retention                7d\n" in shown
     assert "None" not in shown
     added = await cdn("site", "update", "blog", "--add-header", "/b X-Robots-Tag: none", "--edge-ttl", "none")
-    assert "  header                  /a/* cache-tag: one, two\n" in added.out
-    assert "  header                  /b x-robots-tag: none\n" in added.out
-    assert "  edge-ttl                until it is purged\n" in added.out
+    assert "  header                   /a/* cache-tag: one, two\n" in added.out
+    assert "  header                   /b x-robots-tag: none\n" in added.out
+    assert "  edge-ttl                 until it is purged\n" in added.out
     emptied = await cdn("site", "update", "blog", "--no-headers", "--no-keep")
-    assert "  header                  none\n" in emptied.out
-    assert "  keep                    none\n" in emptied.out
+    assert "  header                   none\n" in emptied.out
+    assert "  keep                     none\n" in emptied.out
     settings = (await cdn("site", "show", "blog", "--json")).document["settings"]
     assert (settings["header_rules"], settings["keep"]) == ([], [])
 
@@ -313,7 +400,9 @@ async def test_help_shows_flags_without_a_type_and_names_the_environment(lonely_
     root = (await lonely_cdn("--help")).out
     assert "CDN_CONTROL_URL" in root
     assert "DURATION" in root
-    assert "--origin" not in (await lonely_cdn("site", "create", "--help")).out
+    create = (await lonely_cdn("site", "create", "--help")).out
+    assert "--origin" in create
+    assert "With an upstream" in create
 
 
 async def test_without_a_control_plane_it_says_how_to_get_one(lonely_cdn: Cdn) -> None:

@@ -40,10 +40,8 @@ def test_every_answer_becomes_indented_lines() -> None:
         "    status: 200",
         "  stored: yes",
         "  fields:",
-        "    etag",
-        r'    "x\x1b"',
-        "    age",
-        "    5",
+        r'    - etag: "x\x1b"',
+        "    - age: 5",
         "  floors: -",
         "  reason: -",
         "node edge-2",
@@ -52,6 +50,27 @@ def test_every_answer_becomes_indented_lines() -> None:
         "  nothing",
         "words",
         "  floors: what was stored before `hard` is never used again; before `soft`, only after asking the store",
+    ]
+
+
+def test_a_site_with_an_upstream_says_so_and_what_its_nodes_know() -> None:
+    origin = "https://upstream.example"
+    stored = [{"status": 200, "vary": {"accept-language": "de"}}, {"status": 404, "vary": {}}]
+    result = {"site": "shop", "origin": origin, "name": "/a?b=1", "stored": stored, "may serve": True}
+    nodes = [{"node": "n", "failure": None, "result": result}]
+    answer = {**ANSWER, "site": "shop", "deploy": None, "origin": origin, "nodes": nodes}
+    assert list(explanation_lines(answer))[1:] == [
+        "  site shop, alias production, answered from https://upstream.example",
+        "  control is at sequence 9",
+        "node n",
+        "  name: /a?b=1",
+        "  stored:",
+        "    - status: 200",
+        "      vary:",
+        "        accept-language: de",
+        "    - status: 404",
+        "      vary: -",
+        "  may serve: yes",
     ]
 
 
