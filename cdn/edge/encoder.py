@@ -11,6 +11,7 @@ import gzip
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Final
 
 import brotli
@@ -29,6 +30,17 @@ GZIP_LEVEL: Final = 6
 """Chosen by measuring: see docs/decisions/007. One step more costs much more time than it saves octets."""
 
 
+@dataclass(slots=True)
+class _Job:
+    """Content that waits for its turn. One that was given up holds nothing, though its turn still comes."""
+
+    code: Callable[[bytes], bytes]
+    content: bytes
+
+    def run(self) -> bytes:
+        return self.code(self.content)
+
+
 class _Lane:
     """One thread, started when first needed, and a bound for what waits for it."""
 
@@ -41,10 +53,17 @@ class _Lane:
         return self._waiting_bytes + size_bytes <= MAX_WAITING_BYTES
 
     def submit(self, code: Callable[[bytes], bytes], content: bytes) -> Future[bytes]:
-        """Room is given back when the thread is done with it, also when whoever asked has left."""
-        self._count(len(content))
-        future = self._executor.submit(code, content)
-        future.add_done_callback(lambda done: self._count(-len(content)))
+        """Room is given back when the thread is done with it, or whoever asked has left before it began."""
+        job = _Job(code, content)
+        size_bytes = len(content)
+        self._count(size_bytes)
+
+        def let_go(done: Future[bytes]) -> None:
+            job.content = b""
+            self._count(-size_bytes)
+
+        future = self._executor.submit(job.run)
+        future.add_done_callback(let_go)
         return future
 
     def _count(self, size_bytes: int) -> None:

@@ -126,10 +126,8 @@ def without(head: ResponseHead, *names: str) -> ResponseHead:
     return ResponseHead(head.status, Fields(tuple(line for line in head.fields if line[0] not in names)))
 
 
-def pulled(
-    head: ResponseHead = HEAD, method: str = "GET", size_bytes: int | None = SIZE_BYTES, **fields: str
-) -> Selected:
-    return select_from(asking(method, fields), head, size_bytes, NOW)
+def pulled(head: ResponseHead = HEAD, /, **fields: str) -> Selected:
+    return select_from(asking("GET", fields), head, SIZE_BYTES, NOW)
 
 
 def test_a_whole_response_keeps_its_fields_but_its_length() -> None:
