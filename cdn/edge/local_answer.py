@@ -118,6 +118,33 @@ def store_faulty(cache: str) -> Response:
     return unavailable(cache, "store-faulty", text, status=502, retry_after_s=60)
 
 
+def loop_detected(cache: str) -> Response:
+    """The request has been through this CDN already (RFC 8586)."""
+    return plain_page(
+        508,
+        "This request has come round in a circle: the site's upstream sends its visitors here, to itself.",
+        CacheStatus(cache, detail="loop"),
+    )
+
+
+def only_if_cached(cache: str) -> Response:
+    """The client wanted a stored response or none (RFC 9111 section 5.2.1.7)."""
+    return plain_page(504, "Nothing that is stored here can answer this.", CacheStatus(cache, detail="only-if-cached"))
+
+
+def upstream_failed(status: int, cache_status: CacheStatus) -> Response:
+    """The site's upstream gave no answer. What exactly it did is the operator's business, not the visitor's."""
+    text = "The server behind this site cannot be reached at the moment. Please try again in a little while."
+    return plain_page(status, text, cache_status, fields=(("retry-after", "1"),))
+
+
+def no_previews(cache: str) -> Response:
+    """A site whose content comes from an upstream has no deploys, so no previews."""
+    return plain_page(
+        404, "This site has no previews: its content comes from an upstream.", CacheStatus(cache, detail="no-preview")
+    )
+
+
 def printable(text: str) -> str:
     """`text` cut to a length fit for a page, without control characters."""
     return "".join(char if char.isprintable() else "?" for char in text[:200])

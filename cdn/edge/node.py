@@ -21,6 +21,7 @@ from cdn.edge.manifest_cache import ManifestCache, ManifestUnavailable
 from cdn.edge.memory_tier import MemoryTier
 from cdn.edge.pipeline import Pipeline
 from cdn.edge.prepared import Prepared
+from cdn.edge.pull import Pull
 from cdn.edge.reclaim import Reclaim
 from cdn.edge.retained import RetainedFiles
 from cdn.edge.settings import EdgeSettings
@@ -72,13 +73,24 @@ class EdgeNode:
         self.fetcher = ChunkFetcher(store, disk, max_concurrent=settings.max_concurrent_fetches)
         self.prepared: MemoryTier[Prepared] = MemoryTier(settings.memory_bytes)
         self.reclaim = Reclaim(disk, self.view.floors, lambda: self.view.position, self.view.tags_of)
+        residence = ResidenceClock(clocks.wall(), clocks.monotonic())
+        self.pull = Pull(
+            settings,
+            disk=disk,
+            view=self.view,
+            prepared=self.prepared,
+            counters=self.counters,
+            clocks=clocks,
+            residence=residence,
+            is_attached=self._is_attached,
+        )
         self.storeroom = Storeroom(
             store=store,
             disk=disk,
             fetcher=self.fetcher,
             view=self.view,
             counters=self.counters,
-            residence=ResidenceClock(clocks.wall(), clocks.monotonic()),
+            residence=residence,
             monotonic=clocks.monotonic,
             max_in_memory_bytes=settings.max_in_memory_bytes,
             report_blob_fault=self._report_blob_fault,
@@ -95,6 +107,7 @@ class EdgeNode:
             counters=self.counters,
             clocks=clocks,
             is_attached=self._is_attached,
+            pull=self.pull.road,
         )
         self._replica = replica
         self._explainer = Explainer(
@@ -199,6 +212,7 @@ class EdgeNode:
                 self.reclaim.floors_rose(news.site_id)
             case SiteGone():
                 self.prepared.drop_site(news.site_id)
+                self.pull.drop_site(news.site_id)
                 self.reclaim.site_removed(news.site_id, news.through)
                 self._spawn(self.manifests.drop_site(news.site_id), f"drop {news.site_id}")
             case _:
@@ -279,6 +293,7 @@ class EdgeNode:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.pull.aclose()
         await self.storeroom.aclose()
         await self.fetcher.aclose()
         await self.manifests.aclose()

@@ -19,6 +19,7 @@ from cdn.edge.fetch import UpstreamDamaged
 from cdn.edge.manifest_cache import ManifestCache, ManifestUnavailable
 from cdn.edge.memory_tier import MemoryTier
 from cdn.edge.prepared import Prepared
+from cdn.edge.pull_road import PullRoad
 from cdn.edge.request_content import RequestContent
 from cdn.edge.response import ContentStream, Response
 from cdn.edge.retained import RetainedFiles
@@ -31,6 +32,7 @@ from cdn.http.cache_status import CacheStatus
 from cdn.http.fields import FieldLines
 from cdn.http.request import Request
 from cdn.sites.deploy import Deploy
+from cdn.sites.name import PRODUCTION
 from cdn.sites.representation import Representation, representation_of
 from cdn.sites.route import AbsentRoute, FileRoute, RedirectRoute, Route, may_be_retained, resolve
 from cdn.sites.site import Site
@@ -74,7 +76,9 @@ class Pipeline:
         counters: NodeCounters,
         clocks: Clocks,
         is_attached: Callable[[], bool],
+        pull: PullRoad,
     ) -> None:
+        self._pull = pull
         self._faults = FaultLog(clocks.monotonic)
         self._cache_name = cache_name
         self._node_id = node_id
@@ -92,6 +96,11 @@ class Pipeline:
         if binding is None or request.method not in SERVED_METHODS or DEBUG_FIELD in request.fields:
             return None
         prepared = self._prepared.get((binding.site_id, binding.alias, request.target.path))
+        if prepared is None:
+            site = self._view.catalog.site(binding.site_id)
+            if site is None or not site.settings.is_pull or binding.alias != PRODUCTION:
+                return None
+            prepared = self._pull.recall(request, site, now)
         if prepared is None or not prepared.is_usable(now):
             return None
         self._counters.hits += 1
@@ -104,6 +113,10 @@ class Pipeline:
         site = catalog.site(binding.site_id) if binding is not None else None
         if binding is None or site is None:
             return local_answer.unknown_host(self._cache_name, request.host, catalog.zone)
+        if site.settings.is_pull:
+            if binding.alias != PRODUCTION:
+                return local_answer.no_previews(self._cache_name)
+            return await self._pull.answer(request, content, visitor, site)
         if request.method == "OPTIONS":
             return local_answer.allowed_methods(self._cache_name)
         if request.method not in SERVED_METHODS and request.method not in KNOWN_METHODS:

@@ -99,7 +99,9 @@ class SiteView:
     def tags_of(self, stored: StoredResponse) -> tuple[str, ...]:
         """The cache tags a stored response counts under: those it was stored with, and those the rules give it now."""
         site = self.catalog.site(stored.key.site_id)
-        given = () if site is None else tags_of(stored.key.path, site.settings)
+        # A pulled response lies under a key that is no path; its name begins with one, which may end in a query.
+        path = stored.key.path if stored.pulled is None else stored.names[0].partition("?")[0]
+        given = () if site is None else tags_of(path, site.settings)
         return stored.tags if given == stored.tags else tuple(dict.fromkeys(given + stored.tags))
 
     def renew_all(self) -> None:

@@ -62,8 +62,7 @@ def representation_of(path: str, entry: FileEntry, settings: SiteSettings, statu
         entity_tag = EntityTag(entry.digest[:ENTITY_TAG_DIGITS], is_weak=False)
         fields["etag"] = [f'"{entity_tag.opaque}"']
         fields["accept-ranges"] = ["bytes"]
-    for rule_fields in _rules_of(path, settings):
-        fields.update({name: values for name, values in rule_fields.items() if name not in _TAG_FIELDS})
+    fields.update(given_fields(path, settings))
     if fields["cache-control"] != [cache_control]:
         extends_max_age = None
     return Representation(
@@ -85,6 +84,14 @@ def tags_of(path: str, settings: SiteSettings) -> tuple[str, ...]:
     cache_tags = [value for fields in rules for value in fields.get(_CACHE_TAG, ())]
     surrogate_keys = [value for fields in rules for value in fields.get(_SURROGATE_KEY, ())]
     return parse_tags(tuple(cache_tags), tuple(surrogate_keys))
+
+
+def given_fields(path: str, settings: SiteSettings) -> dict[str, list[str]]:
+    """The fields that the header rules give to what answers at `path`, by name; cache tags are not among them."""
+    given: dict[str, list[str]] = {}
+    for rule_fields in _rules_of(path, settings) if settings.header_rules else ():
+        given.update({name: values for name, values in rule_fields.items() if name not in _TAG_FIELDS})
+    return given
 
 
 def _cache_control(path: str, settings: SiteSettings, status: int) -> tuple[str, int | None]:

@@ -1,0 +1,101 @@
+"""Everything of a node that serves pull sites, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cdn.edge.clocks import Clocks
+from cdn.edge.counters import NodeCounters
+from cdn.edge.disk_tier import DiskTier
+from cdn.edge.memory_tier import MemoryTier
+from cdn.edge.prepared import Prepared
+from cdn.edge.pull_coder import PullCoder
+from cdn.edge.pull_fetch import PullFetcher
+from cdn.edge.pull_flight import Flights
+from cdn.edge.pull_invalidation import PullInvalidation
+from cdn.edge.pull_marks import GroupMarks
+from cdn.edge.pull_memory import PullMemory
+from cdn.edge.pull_response import PullResponder
+from cdn.edge.pull_road import PullRoad
+from cdn.edge.pull_shelf import PullShelf
+from cdn.edge.settings import EdgeSettings
+from cdn.edge.site_view import SiteView
+from cdn.edge.stored import ResidenceClock
+from cdn.origin.outbound import OutboundRule
+from cdn.origin.upstreams import Upstreams
+
+
+class Pull:
+    """The road of pull sites, and what it stands on. Raises InvalidInput when the settings cannot be used."""
+
+    def __init__(
+        self,
+        settings: EdgeSettings,
+        *,
+        disk: DiskTier,
+        view: SiteView,
+        prepared: MemoryTier[Prepared],
+        counters: NodeCounters,
+        clocks: Clocks,
+        residence: ResidenceClock,
+        is_attached: Callable[[], bool],
+    ) -> None:
+        rule = OutboundRule(settings.allows_private_upstreams, settings.allowed_upstream_networks)
+        self.upstreams = Upstreams(rule, s3_endpoint=settings.s3_endpoint, own_bucket=settings.own_bucket)
+        self.flights = Flights()
+        self._marks = GroupMarks()
+        self._memory = PullMemory(prepared)
+        self.shelf = PullShelf(disk, view, self._marks, residence)
+        self._invalidation = PullInvalidation(disk, self.flights, self._marks, self._memory, view)
+        self.fetcher = PullFetcher(
+            upstreams=self.upstreams,
+            disk=disk,
+            view=view,
+            shelf=self.shelf,
+            flights=self.flights,
+            marks=self._marks,
+            memory=self._memory,
+            invalidation=self._invalidation,
+            clocks=clocks,
+            residence=residence,
+            max_stored_bytes=settings.max_stored_bytes,
+        )
+        self._coder = PullCoder(disk, self.shelf)
+        responder = PullResponder(
+            cache_name=settings.cache_name,
+            node_id=settings.node_id,
+            disk=disk,
+            shelf=self.shelf,
+            coder=self._coder,
+            memory=self._memory,
+            view=view,
+            clocks=clocks,
+            is_attached=is_attached,
+            max_in_memory_bytes=settings.max_in_memory_bytes,
+        )
+        self.road = PullRoad(
+            cache_name=settings.cache_name,
+            cdn_id=settings.zone,
+            view=view,
+            shelf=self.shelf,
+            flights=self.flights,
+            fetcher=self.fetcher,
+            responder=responder,
+            memory=self._memory,
+            counters=counters,
+            clocks=clocks,
+            is_attached=is_attached,
+        )
+
+    def drop_site(self, site_id: str) -> None:
+        """The site is gone."""
+        self._memory.drop_site(site_id)
+        self._marks.drop_site(site_id)
+
+    async def aclose(self) -> None:
+        """End what is under way and close every connection to an upstream."""
+        await self.road.aclose()
+        await self._invalidation.aclose()
+        await self._coder.aclose()
+        await self.fetcher.aclose()
+        await self.upstreams.aclose()

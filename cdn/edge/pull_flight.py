@@ -1,0 +1,236 @@
+"""Fetches of pull sites under way, and who may join them (DESIGN I6)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from cdn.edge.collapse import MAX_FLIGHTS, MAX_FLIGHTS_PER_SITE, TooManyFetches
+from cdn.edge.pull_content import ArrivingContent
+from cdn.edge.pull_key import PullKey
+from cdn.edge.pull_visit import PullVisit
+from cdn.fleet.position import Position
+from cdn.http.response_head import ResponseHead
+from cdn.http.reuse_terms import ReuseTerms
+from cdn.http.storability import NotStored
+from cdn.origin.upstream import UpstreamBroken
+
+MAX_PASSED = 65_536
+"""Keys remembered whose answers may not be stored; the oldest go first, and are merely collapsed once more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """An answer for everyone who waits: one that is being stored, or the failure of a fetch that all waited for.
+
+    `terms` is None when it is not stored. Its content streams while it comes.
+    """
+
+    head: ResponseHead
+    content: ArrivingContent
+    terms: ReuseTerms | None
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """An answer that only the request it was fetched for may have."""
+
+    head: ResponseHead
+    content: ArrivingContent
+    reason: NotStored | None
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """What is stored was confirmed (304): look again. `incarnations` were validated."""
+
+    incarnations: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """There is no answer."""
+
+    error: UpstreamBroken
+
+
+Outcome = Shared | Alone | Renewed | Failed
+
+
+class Flight:
+    """One request to an upstream, from the moment it is decided.
+
+    `admitted` is the position the node held then. `number` orders flights and visits: a visit that came before a
+    flight began may use its answer as if it had asked by itself. A detached flight answers those who wait, and
+    stores nothing. `tags`, `vary` (names) and `received_at` (monotonic) are known once its head is here.
+    """
+
+    __slots__ = (
+        "_outcome",
+        "_waiting",
+        "admitted",
+        "is_detached",
+        "key",
+        "number",
+        "on_content_unwanted",
+        "on_unwanted",
+        "outcome_so_far",
+        "received_at",
+        "tags",
+        "vary",
+        "visit",
+    )
+
+    def __init__(self, visit: PullVisit, admitted: Position, number: int) -> None:
+        self.visit = visit
+        self.key = visit.key
+        self.admitted = admitted
+        self.number = number
+        self.tags: tuple[str, ...] = ()
+        self.vary: tuple[str, ...] | None = None
+        self.received_at = 0.0
+        self.is_detached = False
+        self.outcome_so_far: Outcome | None = None
+        self.on_unwanted: Callable[[], object] | None = None
+        self.on_content_unwanted: Callable[[], object] | None = None
+        self._outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._waiting = 0
+
+    async def outcome(self) -> Outcome:
+        """Wait for the head of the answer. Of content that comes with it the caller holds a share: read it or let go.
+
+        Raises what the visit's own content failed with.
+        """
+        if self.outcome_so_far is not None:
+            if isinstance(self.outcome_so_far, Shared | Alone):
+                self.outcome_so_far.content.hold()
+            return self.outcome_so_far
+        self._waiting += 1
+        try:
+            outcome = await asyncio.shield(self._outcome)
+        except asyncio.CancelledError:
+            self._leave()
+            raise
+        self._waiting -= 1
+        return outcome
+
+    def settle(self, outcome: Outcome) -> None:
+        """The answer's head is here. Everyone who waits now is counted as a holder of its content."""
+        if self._outcome.done():
+            return
+        self.outcome_so_far = outcome
+        if isinstance(outcome, Shared | Alone):
+            for _ in range(self._waiting):
+                outcome.content.hold()
+        self._outcome.set_result(outcome)
+
+    def fail(self, failure: Exception) -> None:
+        """There will be no answer, or not the whole of it, and not because of the upstream."""
+        if isinstance(self.outcome_so_far, Shared | Alone):
+            self.outcome_so_far.content.fail(failure)
+        elif not self._outcome.done():
+            self._outcome.set_exception(failure)
+            self._outcome.exception()  # whoever asked may have left, and nobody else looks
+
+    def _leave(self) -> None:
+        """Called for a waiter that was cancelled, perhaps just when the outcome came."""
+        self._waiting -= 1
+        outcome = self.outcome_so_far
+        if isinstance(outcome, Shared | Alone):
+            outcome.content.let_go()
+        elif self._waiting == 0 and self.on_unwanted is not None:
+            self.on_unwanted()
+
+
+class Flights:
+    """The node's flights: all are counted, some can be joined."""
+
+    def __init__(
+        self, *, max_flights: int = MAX_FLIGHTS, max_per_site: int = MAX_FLIGHTS_PER_SITE, max_passed: int = MAX_PASSED
+    ) -> None:
+        self._max_flights = max_flights
+        self._max_per_site = max_per_site
+        self._max_passed = max_passed
+        self._joinable: dict[tuple[str, str], list[Flight]] = {}
+        self._per_site: dict[str, int] = {}
+        self._count = 0
+        self._passed: dict[tuple[str, str], float] = {}
+        self._number = 0
+        self.refused = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def next_number(self) -> int:
+        """A place in the order of visits and flights."""
+        self._number += 1
+        return self._number
+
+    def enter(self, flight: Flight, *, is_joinable: bool) -> None:
+        """A flight begins. Raises TooManyFetches."""
+        site_id = flight.key.site_id
+        running = self._per_site.get(site_id, 0)
+        if self._count >= self._max_flights or running >= self._max_per_site:
+            self.refused += 1
+            raise TooManyFetches(
+                f"{self._count} fetches are under way ({running} for site {site_id}); at most {self._max_flights} "
+                f"({self._max_per_site} per site) may be: try again in a moment"
+            )
+        self._count += 1
+        self._per_site[site_id] = running + 1
+        if is_joinable:
+            self._joinable.setdefault((site_id, flight.key.path), []).append(flight)
+
+    def close(self, flight: Flight) -> None:
+        """Nobody joins it any more."""
+        place = (flight.key.site_id, flight.key.path)
+        flights = self._joinable.get(place)
+        if flights is not None and flight in flights:
+            flights.remove(flight)
+            if not flights:
+                del self._joinable[place]
+
+    def leave(self, flight: Flight) -> None:
+        """A flight is over."""
+        self.close(flight)
+        self._count -= 1
+        left = self._per_site[flight.key.site_id] - 1
+        if left:
+            self._per_site[flight.key.site_id] = left
+        else:
+            del self._per_site[flight.key.site_id]
+
+    def of(self, key: PullKey) -> tuple[Flight, ...]:
+        """Those that can be joined, the newest first."""
+        return tuple(reversed(self._joinable.get((key.site_id, key.path), ())))
+
+    def detach(self, key: PullKey) -> None:
+        """What these fetch has been invalidated: nobody joins them, nothing of them is stored."""
+        for flight in self.of(key):
+            flight.is_detached = True
+            self.close(flight)
+
+    def joinable_flights(self) -> Iterator[Flight]:
+        """All that can be joined."""
+        for flights in tuple(self._joinable.values()):
+            yield from tuple(flights)
+
+    # Keys whose answers may not be stored: their requests do not wait for each other.
+
+    def pass_on(self, key: PullKey, until: float) -> None:
+        """Do not collapse requests for this key until then (monotonic)."""
+        place = (key.site_id, key.path)
+        self._passed.pop(place, None)
+        self._passed[place] = until
+        if len(self._passed) > self._max_passed:
+            del self._passed[next(iter(self._passed))]
+
+    def is_passed(self, key: PullKey, now: float) -> bool:
+        """Whether requests for this key go on alone."""
+        until = self._passed.get((key.site_id, key.path))
+        return until is not None and now < until
+
+    def forget_pass(self, key: PullKey) -> None:
+        """An answer for the key was stored: collapse again."""
+        self._passed.pop((key.site_id, key.path), None)

@@ -1,0 +1,87 @@
+"""Hits of pull sites, prepared: found by what the request says, forgotten by key.
+
+A response that Vary applies to is one of several under its key. What Vary names is remembered by key, so that a
+request leads to the prepared response without a look at what is stored.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from cdn.edge.memory_tier import MemoryTier
+from cdn.edge.prepared import Prepared
+from cdn.edge.pull_key import PullKey
+from cdn.http.content_coding import CODINGS, preferred_coding
+from cdn.http.fields import Fields
+from cdn.http.vary import selecting
+
+MAX_KEYS = 131_072
+"""Keys whose way of selecting is remembered: about 60 MiB at worst, and more than the prepared responses that fit."""
+
+MAX_SELECTIONS = 64
+"""Prepared responses of one key: a client that makes up values of a field must not fill the tier with them."""
+
+
+@dataclass(slots=True)
+class _Way:
+    """How requests for one key are told apart."""
+
+    names: tuple[str, ...]
+    is_coded: bool
+    selections: set[str] = field(default_factory=set)
+
+
+class PullMemory:
+    """The part of the memory tier that pull sites use."""
+
+    def __init__(self, tier: MemoryTier[Prepared], max_keys: int = MAX_KEYS) -> None:
+        self._tier = tier
+        self._max_keys = max_keys
+        self._ways: OrderedDict[tuple[str, str], _Way] = OrderedDict()
+
+    def get(self, key: PullKey, fields: Fields) -> Prepared | None:
+        """The prepared response for a request; ask it whether it may still be used."""
+        way = self._ways.get((key.site_id, key.path))
+        if way is None:
+            return None
+        return self._tier.get((key.site_id, _selection(way.names, way.is_coded, fields), key.path))
+
+    def put(self, key: PullKey, names: tuple[str, ...], is_coded: bool, fields: Fields, prepared: Prepared) -> None:
+        """Keep a response for requests whose fields select like `fields`.
+
+        `names` is what Vary names; with `is_coded` the content coding that the client prefers counts as well.
+        """
+        place = (key.site_id, key.path)
+        way = self._ways.get(place)
+        if way is None or way.names != names or way.is_coded != is_coded or len(way.selections) >= MAX_SELECTIONS:
+            self.forget(key)
+            way = self._ways[place] = _Way(names, is_coded)
+        self._ways.move_to_end(place)
+        selection = _selection(names, is_coded, fields)
+        if self._tier.put((key.site_id, selection, key.path), prepared):
+            way.selections.add(selection)
+        while len(self._ways) > self._max_keys:
+            self._forget_place(next(iter(self._ways)))
+
+    def forget(self, key: PullKey) -> None:
+        """Nothing that was prepared under this key is sent any more."""
+        self._forget_place((key.site_id, key.path))
+
+    def drop_site(self, site_id: str) -> None:
+        """The site is gone."""
+        for place in [place for place in self._ways if place[0] == site_id]:
+            self._forget_place(place)
+
+    def _forget_place(self, place: tuple[str, str]) -> None:
+        way = self._ways.pop(place, None)
+        for selection in way.selections if way is not None else ():
+            self._tier.drop((place[0], selection, place[1]))
+
+
+def _selection(names: tuple[str, ...], is_coded: bool, fields: Fields) -> str:
+    """The alias part of the memory tier's key: a pull site has no aliases. It starts with what no alias can be."""
+    coding = preferred_coding(fields.get("accept-encoding"), CODINGS) if is_coded else None
+    if not names:
+        return f"?{coding}"
+    return f"?{coding}{selecting(names, fields)!r}"

@@ -1,0 +1,265 @@
+"""Responses of pull sites: from what is stored, and from what is just arriving."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from cdn.edge.clocks import Clocks
+from cdn.edge.content import ChunkStream
+from cdn.edge.disk_tier import DiskTier
+from cdn.edge.part_stream import PartStream
+from cdn.edge.prepared import Prepared
+from cdn.edge.pull_coder import PullCoder
+from cdn.edge.pull_content import ArrivingContent, ContentLost
+from cdn.edge.pull_memory import PullMemory
+from cdn.edge.pull_shelf import Held, PullShelf
+from cdn.edge.pull_visit import PullVisit
+from cdn.edge.response import ContentStream, Response, Unsent
+from cdn.edge.selection import Part, Selected, select_from
+from cdn.edge.site_view import SiteView
+from cdn.edge.stored import Content, StoredResponse
+from cdn.http.cache_status import CacheStatus
+from cdn.http.content_coding import CODINGS, MIN_CODED_BYTES, coded_head, may_be_coded, preferred_coding, varied_head
+from cdn.http.fields import FieldLines, Fields
+from cdn.http.forwarded_request import SET_FIELDS
+from cdn.http.request import Request
+from cdn.http.response_head import ResponseHead
+from cdn.sites.manifest import CHUNK_BYTES
+from cdn.sites.representation import given_fields
+
+DEBUG_FIELD = "cdn-debug"
+"""A request with this field is told position and node (DESIGN I13)."""
+
+FOR_THIS_CACHE = frozenset(("surrogate-control", "surrogate-key", "cache-tag", "content-length"))
+"""Fields that the upstream sends to its caches, and Content-Length, which the engine says. CDN-Cache-Control is for
+every cache that is a CDN's, also one behind this (RFC 9213 section 3.1)."""
+
+NEVER_PREPARED = (SET_FIELDS - {"accept-encoding"}) | {DEBUG_FIELD}
+"""Selecting fields whose value is not the client's: a request does not tell it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """A representation to be sent: its head, where its content lies, and whether Accept-Encoding chose it."""
+
+    head: ResponseHead
+    stored: StoredResponse
+    is_negotiated: bool
+
+
+class PullResponder:
+    """Makes responses; decides nothing but which form and part is sent."""
+
+    def __init__(
+        self,
+        *,
+        cache_name: str,
+        node_id: str,
+        disk: DiskTier,
+        shelf: PullShelf,
+        coder: PullCoder,
+        memory: PullMemory,
+        view: SiteView,
+        clocks: Clocks,
+        is_attached: Callable[[], bool],
+        max_in_memory_bytes: int,
+    ) -> None:
+        self._cache_name = cache_name
+        self._node_id = node_id
+        self._disk = disk
+        self._shelf = shelf
+        self._coder = coder
+        self._memory = memory
+        self._view = view
+        self._clocks = clocks
+        self._is_attached = is_attached
+        self._max_in_memory_bytes = max_in_memory_bytes
+
+    # From what is stored
+
+    async def held(self, visit: PullVisit, held: Held, status: CacheStatus, *, is_fresh: bool) -> Response | None:
+        """The stored response; None when its content has gone meanwhile. With `is_fresh` it is prepared for the next."""
+        form = await self._form(visit, held)
+        size_bytes = form.stored.entry.size_bytes
+        selected = select_from(visit.request, form.head, size_bytes, self._clocks.wall())
+        content: bytes | ContentStream | Unsent = b""
+        if selected.part is not Part.NOTHING:
+            is_prepared = is_fresh and selected.part is Part.ALL and size_bytes <= self._max_in_memory_bytes
+            if visit.request.method == "HEAD" and not is_prepared:
+                content = Unsent(size_bytes)
+            else:
+                opened = await self._open(form.stored, selected, 0)
+                if opened is None:
+                    return None
+                content = opened
+            if is_prepared and isinstance(content, bytes):
+                self._prepare(visit, held, form, selected, content)
+        now = self._clocks.monotonic()
+        age_s = max(0, int(now - self._shelf.age_zero_at(held.stored, held.terms, now)))
+        return Response(selected.status, self._fields(visit, selected.fields, status, age_s=age_s), content)
+
+    async def part(self, visit: PullVisit, held: Held, status: CacheStatus) -> Response | None:
+        """A range out of a stored part; None when the part does not hold it."""
+        pulled = held.pulled
+        assert pulled.complete_length is not None, "a stored part says of how much it is one"
+        without = tuple(line for line in pulled.head.fields if line[0] != "content-range")
+        whole = ResponseHead(200, Fields(without))
+        selected = select_from(visit.request, whole, pulled.complete_length, self._clocks.wall())
+        content: bytes | ContentStream = b""
+        match selected.part:
+            case Part.NOTHING:
+                pass
+            case Part.RANGE if (
+                selected.start >= pulled.part_start
+                and selected.stop <= pulled.part_start + held.stored.entry.size_bytes
+            ):
+                opened = await self._open(held.stored, selected, pulled.part_start)
+                if opened is None:
+                    return None
+                content = opened
+            case _:
+                return None
+        now = self._clocks.monotonic()
+        age_s = max(0, int(now - self._shelf.age_zero_at(held.stored, held.terms, now)))
+        return Response(selected.status, self._fields(visit, selected.fields, status, age_s=age_s), content)
+
+    async def _form(self, visit: PullVisit, held: Held) -> _Form:
+        """The coded form that the client prefers, where there is one, else the identity form."""
+        head, stored = held.pulled.head, held.stored
+        if not visit.site.settings.compresses or not may_be_coded(head, stored.entry.size_bytes):
+            return _Form(head, stored, False)
+        coding = preferred_coding(visit.request.fields.get("accept-encoding"), CODINGS)
+        coded = None if coding is None else await self._coder.coded(held, coding)
+        if coding is None or coded is None:
+            return _Form(varied_head(head), stored, coding is None)
+        return _Form(coded_head(head, coding), coded, True)
+
+    async def _open(self, stored: StoredResponse, selected: Selected, offset: int) -> bytes | ContentStream | None:
+        """The selected bytes, of content that begins at `offset` of the representation; None when it is gone."""
+        if stored.entry.size_bytes == 0:
+            return b""
+        start, stop = selected.start - offset, selected.stop - offset
+        first = await self._disk.read_chunk(stored, start // CHUNK_BYTES)
+        if first is None:
+            return None
+        if stored.entry.size_bytes <= self._max_in_memory_bytes:
+            return bytes(first)[start:stop] if selected.layout is None else selected.content_of(bytes(first))
+        source = partial(self._chunk, stored)
+        if selected.layout is not None:
+            return PartStream(source, selected.layout, first)
+        return ChunkStream(source, start, stop, first)
+
+    async def _chunk(self, stored: StoredResponse, number: int) -> Content:
+        chunk = await self._disk.read_chunk(stored, number)
+        if chunk is None:
+            raise ContentLost(f"chunk {number} of a response left the disk tier while it was sent: ask again")
+        return chunk
+
+    def _prepare(self, visit: PullVisit, held: Held, form: _Form, selected: Selected, content: bytes) -> None:
+        """Encode the hit that the next request like this will be."""
+        names = tuple(name for name, _ in held.pulled.selecting)
+        if held.key != visit.key or DEBUG_FIELD in visit.request.fields or not NEVER_PREPARED.isdisjoint(names):
+            return
+        if may_be_coded(held.pulled.head, held.stored.entry.size_bytes) and not form.is_negotiated:
+            if visit.site.settings.compresses:
+                return  # the coded form is on its way
+        now = self._clocks.monotonic()
+        age_zero_at = self._shelf.age_zero_at(held.stored, held.terms, now)
+        hit = CacheStatus(self._cache_name, hit=True, detail=self._detached())
+        # Age is renewed by whoever sends it.
+        fields = tuple(line for line in self._fields(visit, selected.fields, hit, age_s=0) if line[0] != "age")
+        prepared = Prepared(
+            status=selected.status,
+            fields=fields,
+            content=content,
+            base_age_at=age_zero_at,
+            site=self._view.runtime(visit.site.id),
+            generation=visit.generation,
+            fresh_until=age_zero_at + held.terms.lifetime.seconds,
+            wall_clock=self._clocks.wall,
+            on_use=partial(self._disk.touch, form.stored.key),
+        )
+        self._memory.put(visit.key, names, form.is_negotiated, visit.request.fields, prepared)
+
+    # From what is arriving
+
+    def arriving(
+        self,
+        visit: PullVisit,
+        head: ResponseHead,
+        content: ArrivingContent,
+        status: CacheStatus,
+        *,
+        evaluates: bool,
+        age_s: int | None = None,
+    ) -> Response:
+        """An answer on its way in, whose content the caller holds a share of.
+
+        `evaluates`: the upstream was asked for the whole, so the client's conditions and ranges are judged here.
+        `age_s` is given for what was not received for this request; else Age is as the upstream said.
+        """
+        if visit.request.method == "HEAD":
+            content.let_go()
+            return Response(head.status, self._fields(visit, head.fields.lines, status, age_s=age_s), _unsent(head))
+        size_bytes = content.received_bytes if content.is_whole else content.size_bytes
+        if visit.site.settings.compresses and may_be_coded(head, MIN_CODED_BYTES if size_bytes is None else size_bytes):
+            head = varied_head(head)
+        selected = self._select(visit, head, content, size_bytes) if evaluates else _everything(head, size_bytes)
+        fields = self._fields(visit, selected.fields, status, age_s=age_s)
+        if selected.part is Part.NOTHING:
+            content.let_go()
+            return Response(selected.status, fields)
+        whole = content.whole_in_memory
+        if whole is not None and len(whole) <= self._max_in_memory_bytes:
+            content.let_go()
+            return Response(selected.status, fields, selected.content_of(whole) if evaluates else whole)
+        if selected.part is Part.RANGE:
+            return Response(selected.status, fields, content.reader(selected.start, selected.stop))
+        return Response(selected.status, fields, content.reader())
+
+    def _select(
+        self, visit: PullVisit, head: ResponseHead, content: ArrivingContent, size_bytes: int | None
+    ) -> Selected:
+        selected = select_from(visit.request, head, size_bytes, self._clocks.wall())
+        if selected.part is Part.RANGES and content.whole_in_memory is None:
+            # Several ranges would be sent in an order that a stream does not have: the whole answers as well.
+            return select_from(_without_range(visit.request), head, size_bytes, self._clocks.wall())
+        return selected
+
+    # Fields
+
+    def _fields(self, visit: PullVisit, lines: FieldLines, status: CacheStatus, *, age_s: int | None) -> FieldLines:
+        given = given_fields(visit.request.target.decoded_path, visit.site.settings)
+        kept = tuple(
+            line
+            for line in lines
+            if line[0] not in FOR_THIS_CACHE and line[0] not in given and (age_s is None or line[0] != "age")
+        )
+        rules = tuple((name, value) for name, values in given.items() for value in values)
+        age: FieldLines = () if age_s is None else (("age", str(age_s)),)
+        return (*kept, *rules, *age, ("cache-status", status.serialise()), *self._told(visit))
+
+    def _told(self, visit: PullVisit) -> FieldLines:
+        if DEBUG_FIELD not in visit.request.fields:
+            return ()
+        return (("cdn-position", str(self._view.position)), ("cdn-node", self._node_id))
+
+    def _detached(self) -> str | None:
+        return None if self._is_attached() else "detached"
+
+
+def _unsent(head: ResponseHead) -> Unsent:
+    """What GET would send, as far as the upstream said it."""
+    text = head.fields.get("content-length")
+    return Unsent(int(text) if text is not None and text.isascii() and text.isdigit() else None)
+
+
+def _everything(head: ResponseHead, size_bytes: int | None) -> Selected:
+    return Selected(head.status, Part.ALL, 0, size_bytes or 0, head.fields.lines)
+
+
+def _without_range(request: Request) -> Request:
+    fields = Fields(tuple(line for line in request.fields if line[0] != "range"))
+    return Request(request.method, request.target, request.host, request.port, fields, request.scheme)

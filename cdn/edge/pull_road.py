@@ -1,0 +1,465 @@
+"""The road of a request to a pull site: key, stored responses, decision, and what follows from it (RFC 9111).
+
+`_read` reads top to bottom: look at what is stored, decide, serve it, or ask the upstream, alone or together with
+others who wait for the same. What an answer turns out to be may send a request round once more: it is bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import assert_never
+
+from cdn.edge import local_answer
+from cdn.edge.clocks import Clocks
+from cdn.edge.collapse import TooManyFetches
+from cdn.edge.counters import NodeCounters
+from cdn.edge.fault_log import FaultLog
+from cdn.edge.prepared import Prepared
+from cdn.edge.pull_content import ArrivingContent
+from cdn.edge.pull_fetch import Asking, PullFetcher
+from cdn.edge.pull_flight import Alone, Failed, Flight, Flights, Outcome, Renewed, Shared
+from cdn.edge.pull_key import pull_key
+from cdn.edge.pull_memory import PullMemory
+from cdn.edge.pull_response import DEBUG_FIELD, PullResponder
+from cdn.edge.pull_shelf import Held, OnShelf, PullShelf
+from cdn.edge.pull_visit import PullVisit, visit_of
+from cdn.edge.request_content import RequestContent
+from cdn.edge.response import Response
+from cdn.edge.site_view import SiteView
+from cdn.edge.visitor import Visitor
+from cdn.http.cache_control import NO_DIRECTIVES, request_directives
+from cdn.http.cache_status import CacheStatus, Forward
+from cdn.http.cdn_loop import has_loop
+from cdn.http.decide import (
+    NOTHING_REQUIRED,
+    Decision,
+    Forwarded,
+    Serve,
+    ServeStale,
+    StaleReason,
+    StoredFacts,
+    Validate,
+    decide,
+)
+from cdn.http.request import Request
+from cdn.http.response_head import ResponseHead
+from cdn.http.reuse_terms import ReuseTerms
+from cdn.origin.upstream import UpstreamBroken, UpstreamFault
+from cdn.sites.site import Site
+
+MAX_ROUNDS = 4
+"""How often a request looks again after it waited for an answer that it could not use; then it goes alone."""
+
+MAX_BACKGROUND_VALIDATIONS = 256
+"""Stale responses validated behind visitors' backs at one time; more are left to the next request."""
+
+FAILED_STATUSES = frozenset((500, 502, 503, 504))
+"""Answers that a stale response may stand in for (RFC 5861 section 4)."""
+
+_TIMEOUTS = frozenset(
+    (
+        UpstreamFault.CONNECT_TIMEOUT,
+        UpstreamFault.NAME_TIMEOUT,
+        UpstreamFault.READ_TIMEOUT,
+        UpstreamFault.WRITE_TIMEOUT,
+    )
+)
+
+
+class PullRoad:
+    """Answers requests to pull sites."""
+
+    def __init__(
+        self,
+        *,
+        cache_name: str,
+        cdn_id: str,
+        view: SiteView,
+        shelf: PullShelf,
+        flights: Flights,
+        fetcher: PullFetcher,
+        responder: PullResponder,
+        memory: PullMemory,
+        counters: NodeCounters,
+        clocks: Clocks,
+        is_attached: Callable[[], bool],
+    ) -> None:
+        self._cache_name = cache_name
+        self._cdn_id = cdn_id
+        self._view = view
+        self._shelf = shelf
+        self._flights = flights
+        self._fetcher = fetcher
+        self._responder = responder
+        self._memory = memory
+        self._counters = counters
+        self._clocks = clocks
+        self._is_attached = is_attached
+        self._faults = FaultLog(clocks.monotonic)
+        self._behind: set[asyncio.Task[None]] = set()
+
+    def recall(self, request: Request, site: Site, now: float) -> Prepared | None:
+        """A prepared hit, when nothing the request says stands against it. Preconditions and Range are not here."""
+        fields = request.fields
+        if DEBUG_FIELD in fields:
+            return None
+        prepared = self._memory.get(pull_key(site, request), fields)
+        if prepared is None or not prepared.is_usable(now):
+            return None
+        if ("cache-control" in fields or "pragma" in fields) and site.settings.obeys_client_directives:
+            if request_directives(fields) != NO_DIRECTIVES:
+                return None
+        return prepared
+
+    async def answer(self, request: Request, content: RequestContent, visitor: Visitor, site: Site) -> Response:
+        """The response to a request that was not recalled."""
+        if has_loop(request.fields, self._cdn_id):
+            return local_answer.loop_detected(self._cache_name)
+        generation = self._view.runtime(site.id).generation
+        number = self._flights.next_number()
+        visit = visit_of(request, visitor, site, generation=generation, number=number, cdn_id=self._cdn_id)
+        try:
+            if request.method in {"GET", "HEAD"} and content.size_bytes == 0:
+                return await self._read(visit)
+            forward = Forward.BYPASS if request.method in {"GET", "HEAD"} else Forward.METHOD
+            asking = Asking(visit, is_whole=False, content=content)
+            return await self._alone(visit, asking, forward)
+        except TooManyFetches as exc:
+            self._faults.tell(f"busy {site.id}", f"site {site.name}: {exc}")
+            text = "This server is busy. Please try again in a little while."
+            return local_answer.unavailable(self._cache_name, "too-many-fetches", text)
+
+    async def aclose(self) -> None:
+        """End validations under way."""
+        for task in tuple(self._behind):
+            task.cancel()
+        await asyncio.gather(*self._behind, return_exceptions=True)
+
+    # Reading
+
+    async def _read(self, visit: PullVisit) -> Response:
+        tried: set[Flight] = set()
+        forward = Forward.MISS
+        for _ in range(MAX_ROUNDS):
+            on_shelf = await self._shelf.look(visit)
+            decision = self._decide(visit, on_shelf.whole)
+            forward = _reason(decision, on_shelf)
+            stored = await self._from_shelf(visit, on_shelf, decision, forward)
+            if stored is not None:
+                return stored
+            if visit.directives.only_if_cached:
+                return local_answer.only_if_cached(self._cache_name)
+            answer = await self._from_upstream(visit, on_shelf, decision, forward, tried)
+            if answer is not None:
+                return answer
+        return await self._alone(visit, Asking(visit, is_whole=False), forward)
+
+    def _decide(self, visit: PullVisit, held: Held | None) -> Decision:
+        if held is None:
+            return Forwarded(Forward.URI_MISS)
+        now = self._clocks.monotonic()
+        required = self._shelf.required(visit.key, held.stored)
+        return decide(self._shelf.facts(held, now), required, now, visit.directives)
+
+    async def _from_shelf(
+        self, visit: PullVisit, on_shelf: OnShelf, decision: Decision, forward: Forward
+    ) -> Response | None:
+        """What may be served without asking; None when nothing may, or its content has gone."""
+        held = on_shelf.whole
+        match decision:
+            case Serve() if held is not None:
+                response = await self._responder.held(visit, held, self._hit(), is_fresh=True)
+                self._counters.hits += response is not None
+                return response
+            case ServeStale(age_s, reason, validates_behind) if held is not None:
+                if validates_behind:
+                    self._validate_behind(visit, held)
+                self._counters.stale_served += 1
+                ttl_s = int(held.terms.lifetime.seconds - age_s)
+                return await self._responder.held(visit, held, self._hit(ttl_s, reason.value), is_fresh=False)
+            case _ if visit.has_range and forward is Forward.PARTIAL:
+                return await self._from_parts(visit, on_shelf)
+        return None
+
+    async def _from_parts(self, visit: PullVisit, on_shelf: OnShelf) -> Response | None:
+        for part in on_shelf.parts:
+            if isinstance(self._decide(visit, part), Serve):
+                response = await self._responder.part(visit, part, self._hit())
+                if response is not None:
+                    self._counters.hits += 1
+                    return response
+        return None
+
+    async def _from_upstream(
+        self, visit: PullVisit, on_shelf: OnShelf, decision: Decision, forward: Forward, tried: set[Flight]
+    ) -> Response | None:
+        """Ask, or wait for what another asked; None: look again."""
+        flight = self._joinable(visit, on_shelf, decision, tried)
+        is_own = flight is None
+        asking = self._asking(visit, on_shelf, decision)
+        if flight is None:
+            flight = self._fetcher.begin(asking)
+        tried.add(flight)
+        was_settled = flight.outcome_so_far is not None
+        outcome = await flight.outcome()
+        stale = await self._instead_of_failure(visit, on_shelf, decision, outcome)
+        if stale is not None:
+            return stale
+        match outcome:
+            case Failed(error):
+                return self._failed(visit, decision, forward, error, is_collapsed=not is_own)
+            case Renewed(incarnations):
+                if is_own or flight.number > visit.number:
+                    return await self._renewed(visit, incarnations, is_collapsed=not is_own)
+                return None
+            case Alone(head, content):
+                if not is_own:
+                    content.let_go()
+                    return None
+                self._counters.misses += 1
+                status = self._forwarded(forward, head, is_stored=False, detail=_value(outcome))
+                return self._responder.arriving(visit, head, content, status, evaluates=asking.is_whole)
+            case Shared(head, content, terms):
+                if not is_own and not self._is_usable(visit, flight, terms):
+                    content.let_go()
+                    return None
+                return self._shared(
+                    visit, flight, outcome, forward, is_own=is_own, is_hit=was_settled and content.is_storing,
+                    evaluates=asking.is_whole or not is_own,
+                )  # fmt: skip
+            case _:
+                assert_never(outcome)
+
+    def _asking(self, visit: PullVisit, on_shelf: OnShelf, decision: Decision) -> Asking:
+        held = on_shelf.whole
+        validating = (
+            held.stored if held is not None and isinstance(decision, Validate) and _has_validator(held) else None
+        )
+        is_read = visit.request.method == "GET"
+        is_passed = self._flights.is_passed(visit.key, self._clocks.monotonic())
+        if validating is not None:
+            return Asking(visit, validating, is_joinable=is_read and not visit.directives.no_store)
+        is_whole = is_read and not is_passed and not visit.has_range
+        is_for_all = is_whole and not visit.directives.no_store and "authorization" not in visit.request.fields
+        return Asking(visit, is_joinable=is_for_all, is_whole=is_whole)
+
+    def _joinable(self, visit: PullVisit, on_shelf: OnShelf, decision: Decision, tried: set[Flight]) -> Flight | None:
+        """A fetch under way whose answer would be the one for this request, as far as can be known."""
+        if visit.request.method != "GET" or visit.directives.no_store:
+            return None
+        if self._flights.is_passed(visit.key, self._clocks.monotonic()):
+            return None
+        wants_newer = isinstance(decision, Validate) and decision.reason is StaleReason.REQUESTED
+        for flight in self._flights.of(visit.key):
+            if flight in tried or (wants_newer and flight.number < visit.number):
+                continue
+            vary = on_shelf.vary if flight.vary is None else flight.vary
+            if self._fetcher.may_be_joined(flight) and visit.selecting(vary) == flight.visit.selecting(vary):
+                return flight
+        return None
+
+    def _is_usable(self, visit: PullVisit, flight: Flight, terms: ReuseTerms | None) -> bool:
+        """Whether an answer that another asked for may be given to this request too.
+
+        A failure is given to all who waited for it. What has to be validated each time was, for a request that came
+        before it was asked for (RFC 9111 section 4: collapsed requests).
+        """
+        if terms is None:
+            return True
+        vary = flight.vary or ()
+        if visit.selecting(vary) != flight.visit.selecting(vary):
+            return False
+        if flight.number > visit.number:
+            return True
+        facts = StoredFacts(
+            admitted_sequence=flight.admitted.sequence,
+            is_same_epoch=True,
+            validated_at=flight.received_at - terms.initial_age_s,
+            freshness_lifetime_s=terms.lifetime.seconds,
+            stale_if_error_s=0.0,
+            stale_while_revalidate_s=0.0,
+            must_validate=terms.must_validate,
+        )
+        # Floors that rose since it was joined do not take it from those who were waiting (DESIGN I6).
+        return isinstance(decide(facts, NOTHING_REQUIRED, self._clocks.monotonic(), visit.directives), Serve)
+
+    def _shared(
+        self,
+        visit: PullVisit,
+        flight: Flight,
+        shared: Shared,
+        forward: Forward,
+        *,
+        is_own: bool,
+        is_hit: bool,
+        evaluates: bool,
+    ) -> Response:
+        head, content, terms = shared.head, shared.content, shared.terms
+        age_s: int | None = None
+        if is_own or not is_hit:
+            self._counters.misses += is_own
+            status = self._forwarded(forward, head, is_stored=content.is_storing, is_collapsed=not is_own, terms=terms)
+        else:
+            self._counters.hits += 1
+            status = self._hit()
+        if not is_own and terms is not None:
+            age_s = max(0, int(self._clocks.monotonic() - flight.received_at + terms.initial_age_s))
+        return self._responder.arriving(visit, head, content, status, evaluates=evaluates, age_s=age_s)
+
+    async def _renewed(self, visit: PullVisit, incarnations: frozenset[int], *, is_collapsed: bool) -> Response | None:
+        """What upstream has just confirmed; None when it went meanwhile, by a floor or from the disk."""
+        held = (await self._shelf.look(visit)).whole
+        if (
+            held is None
+            or held.stored.incarnation not in incarnations
+            or self._shelf.is_below_hard(visit.key, held.stored)
+        ):
+            return None
+        self._counters.validated += not is_collapsed
+        status = CacheStatus(
+            self._cache_name,
+            fwd=Forward.STALE,
+            fwd_status=304,
+            stored=True,
+            collapsed=is_collapsed,
+            detail=self._detached(),
+        )
+        return await self._responder.held(visit, held, status, is_fresh=False)
+
+    # Failures
+
+    async def _instead_of_failure(
+        self, visit: PullVisit, on_shelf: OnShelf, decision: Decision, outcome: Outcome
+    ) -> Response | None:
+        """A stale response in the place of a failure, where that is allowed (RFC 9111 section 4.2.4)."""
+        held = on_shelf.whole
+        if held is None or not isinstance(decision, Validate) or not decision.may_serve_stale_on_error:
+            return None
+        fwd_status: int | None = None
+        content: ArrivingContent | None = None
+        match outcome:
+            case Failed(error):
+                detail = error.fault.value
+                self._tell(visit, error)
+            case Shared(head, content) | Alone(head, content) if head.status in FAILED_STATUSES:
+                detail, fwd_status = "stale-if-error", head.status
+            case _:
+                return None
+        # A hard floor that rose while the upstream kept silent is not crossed either (DESIGN I1).
+        if self._shelf.is_below_hard(visit.key, held.stored):
+            return None
+        if content is not None:
+            content.let_go()
+        self._counters.stale_served += 1
+        status = CacheStatus(self._cache_name, fwd=Forward.STALE, fwd_status=fwd_status, detail=detail)
+        return await self._responder.held(visit, held, status, is_fresh=False)
+
+    def _failed(
+        self, visit: PullVisit, decision: Decision, forward: Forward, error: UpstreamBroken, *, is_collapsed: bool
+    ) -> Response:
+        self._tell(visit, error)
+        # Something is stored that must not be served without asking: 504 (RFC 9111 section 5.2.2.2).
+        is_timeout = error.fault in _TIMEOUTS or isinstance(decision, Validate)
+        status = 503 if error.fault is UpstreamFault.TOO_MANY_CONNECTIONS else 504 if is_timeout else 502
+        said = CacheStatus(self._cache_name, fwd=forward, collapsed=is_collapsed, detail=error.fault.value)
+        return local_answer.upstream_failed(status, said)
+
+    def _tell(self, visit: PullVisit, error: UpstreamBroken) -> None:
+        self._counters.upstream_failed += 1
+        self._faults.tell(f"{error.fault.value} {visit.site.id}", f"site {visit.site.name}: {error}")
+
+    # Alone
+
+    async def _alone(self, visit: PullVisit, asking: Asking, forward: Forward) -> Response:
+        """Ask for this request only."""
+        outcome = await self._fetcher.begin(asking).outcome()
+        match outcome:
+            case Failed(error):
+                return self._failed(visit, Forwarded(forward), forward, error, is_collapsed=False)
+            case Renewed():
+                raise AssertionError("nothing was validated")
+            case Alone(head, content) | Shared(head, content):
+                self._counters.misses += 1
+                status = self._forwarded(forward, head, is_stored=content.is_storing, detail=_value(outcome))
+                return self._responder.arriving(visit, head, content, status, evaluates=asking.is_whole)
+            case _:
+                assert_never(outcome)
+
+    def _validate_behind(self, visit: PullVisit, held: Held) -> None:
+        if self._flights.of(visit.key) or len(self._behind) >= MAX_BACKGROUND_VALIDATIONS:
+            return
+        validating = held.stored if _has_validator(held) else None
+        try:
+            flight = self._fetcher.begin(Asking(visit, validating, is_joinable=True))
+        except TooManyFetches:
+            return
+        task = asyncio.create_task(self._watch(visit, flight), name=f"validate {visit.site.id}")
+        self._behind.add(task)
+        task.add_done_callback(self._behind.discard)
+
+    async def _watch(self, visit: PullVisit, flight: Flight) -> None:
+        match await flight.outcome():
+            case Shared(_, content) | Alone(_, content):
+                content.let_go()
+            case Failed(error):
+                self._tell(visit, error)
+            case Renewed():
+                self._counters.validated += 1
+
+    # Cache-Status
+
+    def _hit(self, ttl_s: int | None = None, detail: str | None = None) -> CacheStatus:
+        return CacheStatus(self._cache_name, hit=True, ttl_s=ttl_s, detail=self._detached() or detail)
+
+    def _forwarded(
+        self,
+        forward: Forward,
+        head: ResponseHead,
+        *,
+        is_stored: bool,
+        is_collapsed: bool = False,
+        detail: str | None = None,
+        terms: ReuseTerms | None = None,
+    ) -> CacheStatus:
+        ttl_s = None if terms is None else int(terms.lifetime.seconds - terms.initial_age_s)
+        return CacheStatus(
+            self._cache_name,
+            fwd=forward,
+            fwd_status=head.status,
+            ttl_s=ttl_s if is_stored else None,
+            stored=is_stored,
+            collapsed=is_collapsed,
+            detail=self._detached() or detail,
+        )
+
+    def _detached(self) -> str | None:
+        return None if self._is_attached() else "detached"
+
+
+def _reason(decision: Decision, on_shelf: OnShelf) -> Forward:
+    """Why the request goes upstream, if it does (RFC 9211 section 2.2)."""
+    match decision:
+        case Forwarded(Forward.URI_MISS):
+            if on_shelf.parts:
+                return Forward.PARTIAL
+            return Forward.VARY_MISS if on_shelf.has_others else Forward.URI_MISS
+        case Forwarded(reason):
+            return reason
+        case Validate(reason=StaleReason.REQUESTED):
+            return Forward.REQUEST
+        case Validate():
+            return Forward.STALE
+        case Serve() | ServeStale():
+            return Forward.MISS  # its content has gone
+        case _:
+            assert_never(decision)
+
+
+def _has_validator(held: Held) -> bool:
+    fields = held.pulled.head.fields
+    return "etag" in fields or "last-modified" in fields
+
+
+def _value(outcome: Outcome) -> str | None:
+    return outcome.reason.value if isinstance(outcome, Alone) and outcome.reason is not None else None

@@ -1,0 +1,193 @@
+"""What is stored for a request to a pull site: selected by Vary, by No-Vary-Search, and by what was invalidated."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from cdn.edge.disk_tier import DiskTier
+from cdn.edge.pull_key import PullKey, keyed_with
+from cdn.edge.pull_marks import GroupMarks
+from cdn.edge.pull_visit import PullVisit
+from cdn.edge.site_view import SiteView
+from cdn.edge.stored import PulledHead, ResidenceClock, StoredResponse
+from cdn.http.decide import Required, StoredFacts
+from cdn.http.head_update import most_recent
+from cdn.http.no_vary_search import NoVarySearch, are_equivalent, parse_no_vary_search
+from cdn.http.reuse_terms import ReuseTerms, reuse_terms
+from cdn.http.storability import CachePolicy
+
+MAX_SEARCH_PATHS = 16_384
+"""Paths for which No-Vary-Search is remembered; one that was forgotten costs a fetch per query."""
+
+MAX_SEARCHES = 64
+"""Stored queries tried per path, the newest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A stored response that Vary allows for a request. `key` is the one it lies under; `terms` are recomputed."""
+
+    key: PullKey
+    stored: StoredResponse
+    pulled: PulledHead
+    terms: ReuseTerms
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is a whole representation, not a part."""
+        pulled = self.pulled
+        return pulled.part_start == 0 and pulled.complete_length in (None, self.stored.entry.size_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class OnShelf:
+    """`whole` is the stored response to use, if any; `parts` are those that hold a part; `has_others`: there are
+    responses under the key, for requests with other fields; `vary` are the fields that tell any of them apart."""
+
+    whole: Held | None = None
+    parts: tuple[Held, ...] = ()
+    has_others: bool = False
+    vary: tuple[str, ...] = ()
+
+
+class PullShelf:
+    """The disk tier, seen from a request to a pull site."""
+
+    def __init__(self, disk: DiskTier, view: SiteView, marks: GroupMarks, residence: ResidenceClock) -> None:
+        self._disk = disk
+        self._view = view
+        self._marks = marks
+        self._residence = residence
+        self._searches = _Searches()
+
+    async def look(self, visit: PullVisit) -> OnShelf:
+        """What is stored for the request."""
+        found = await self._look_under(visit, visit.key)
+        if found.whole is not None or found.parts:
+            return found
+        for name in self._searches.equivalent_names(visit.key):
+            other = await self._look_under(visit, keyed_with(visit.key, name))
+            if other.whole is not None:
+                return other
+        return found
+
+    async def under(self, key: PullKey) -> tuple[StoredResponse, ...]:
+        """Everything stored under a key as the upstream sent it."""
+        return tuple(each for each in await self._disk.find_all(key.site_id, key.path) if _is_base(each))
+
+    async def coded(self, held: Held, coding: str) -> StoredResponse | None:
+        """The coded form of a stored response."""
+        for each in await self._disk.find_all(held.key.site_id, held.key.path):
+            pulled = each.pulled
+            if pulled is not None and pulled.coding == coding and pulled.base_incarnation == held.stored.incarnation:
+                return each
+        return None
+
+    def note_stored(self, key: PullKey, pulled: PulledHead) -> None:
+        """A response was stored under `key`: remember what its No-Vary-Search allows."""
+        self._searches.note(key, parse_no_vary_search(pulled.head.fields))
+
+    def required(self, key: PullKey, stored: StoredResponse) -> Required:
+        """What floors demand of a stored response that answers `key`, by all its names and tags."""
+        names = stored.names if key.name in stored.names else (*stored.names, key.name)
+        return self._view.floors.of(key.site_id).required(names, self._view.tags_of(stored))
+
+    def is_below_hard(self, key: PullKey, stored: StoredResponse) -> bool:
+        """Whether a hard floor forbids a stored response for ever (DESIGN I1)."""
+        return stored.is_below(self.required(key, stored).hard, self._view.position.epoch)
+
+    def facts(self, held: Held, now: float) -> StoredFacts:
+        """What decide() needs. Its age counts from when upstream made or confirmed it, as far as that is known."""
+        stored, terms = held.stored, held.terms
+        return StoredFacts(
+            admitted_sequence=stored.admitted.sequence,
+            is_same_epoch=stored.admitted.epoch == self._view.position.epoch,
+            validated_at=self.age_zero_at(stored, terms, now),
+            freshness_lifetime_s=terms.lifetime.seconds,
+            stale_if_error_s=terms.stale_if_error_s,
+            stale_while_revalidate_s=terms.stale_while_revalidate_s,
+            must_validate=terms.must_validate,
+            may_serve_stale=terms.may_serve_stale,
+        )
+
+    def age_zero_at(self, stored: StoredResponse, terms: ReuseTerms, now: float) -> float:
+        """The monotonic moment at which its age was 0."""
+        return self._residence.monotonic(stored.validated_at, now) - terms.initial_age_s
+
+    async def _look_under(self, visit: PullVisit, key: PullKey) -> OnShelf:
+        candidates: list[Held] = []
+        has_others = False
+        vary: set[str] = set()
+        for stored in await self.under(key):
+            pulled = stored.pulled
+            if pulled is None or self._marks.covers_stored(key.site_id, stored.tags, stored.incarnation):
+                continue
+            names = tuple(name for name, _ in pulled.selecting)
+            vary.update(names)
+            if visit.selecting(names) == pulled.selecting:
+                candidates.append(Held(key, stored, pulled, terms_of(pulled, visit.policy)))
+            else:
+                has_others = True
+        whole = [each for each in candidates if each.is_whole]
+        parts = tuple(each for each in candidates if not each.is_whole)
+        if not whole:
+            return OnShelf(None, parts, has_others, tuple(sorted(vary)))
+        # Newest first from the tier, and of equal dates the last given wins: so the newest is given last.
+        chosen = whole[::-1][most_recent([each.pulled.head for each in whole[::-1]])]
+        return OnShelf(chosen, parts, has_others, tuple(sorted(vary)))
+
+
+def terms_of(pulled: PulledHead, policy: CachePolicy) -> ReuseTerms:
+    """On what terms a stored head may be reused, as the site's settings are now."""
+    return reuse_terms(pulled.head, pulled.requested_at, pulled.received_at, policy)
+
+
+def _is_base(stored: StoredResponse) -> bool:
+    return stored.pulled is not None and stored.pulled.coding is None
+
+
+@dataclass(slots=True)
+class _Searches:
+    """By path: under which queries responses are stored that allow other queries too. In memory only."""
+
+    _by_path: OrderedDict[tuple[str, str], dict[str, NoVarySearch]] = field(default_factory=OrderedDict)
+
+    def note(self, key: PullKey, rule: NoVarySearch | None) -> None:
+        place = _place(key)
+        stored = self._by_path.get(place)
+        if rule is None:
+            if stored is not None:
+                stored.pop(key.name, None)
+                if not stored:
+                    del self._by_path[place]
+            return
+        if stored is None:
+            stored = self._by_path[place] = {}
+        stored.pop(key.name, None)
+        stored[key.name] = rule
+        if len(stored) > MAX_SEARCHES:
+            del stored[next(iter(stored))]
+        self._by_path.move_to_end(place)
+        if len(self._by_path) > MAX_SEARCH_PATHS:
+            self._by_path.popitem(last=False)
+
+    def equivalent_names(self, key: PullKey) -> list[str]:
+        stored = self._by_path.get(_place(key))
+        if stored is None:
+            return []
+        query = _query_of(key.name)
+        return [
+            name
+            for name, rule in reversed(stored.items())
+            if name != key.name and are_equivalent(query, _query_of(name), rule)
+        ]
+
+
+def _place(key: PullKey) -> tuple[str, str]:
+    return (key.site_id, key.path.removesuffix(key.name) + key.name.partition("?")[0])
+
+
+def _query_of(name: str) -> str | None:
+    _, mark, query = name.partition("?")
+    return query if mark else None

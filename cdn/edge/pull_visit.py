@@ -1,0 +1,65 @@
+"""One request to a pull site, with everything that does not depend on what is stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cdn.edge.pull_key import PullKey, authority, pull_key
+from cdn.edge.visitor import Visitor
+from cdn.http.cache_control import NO_DIRECTIVES, RequestDirectives, request_directives
+from cdn.http.cache_policy import CachePolicy
+from cdn.http.forwarded_request import Forwarding, seen_fields
+from cdn.http.request import Request
+from cdn.http.vary import Selecting, selecting
+from cdn.sites.cache_policy import cache_policy
+from cdn.sites.origin import BundleOrigin, HttpOrigin
+from cdn.sites.settings import VISITOR_HOST
+from cdn.sites.site import Site
+
+
+@dataclass(frozen=True, slots=True)
+class PullVisit:
+    """`number` is its place in the order of visits and flights; `generation` the site's when it came."""
+
+    request: Request
+    visitor: Visitor
+    site: Site
+    key: PullKey
+    directives: RequestDirectives
+    policy: CachePolicy
+    forwarding: Forwarding
+    generation: int
+    number: int
+
+    @property
+    def has_range(self) -> bool:
+        """Whether a part is asked for: of GET only, for other methods Range means nothing (RFC 9110 14.2)."""
+        return self.request.method == "GET" and "range" in self.request.fields
+
+    def selecting(self, names: tuple[str, ...]) -> Selecting:
+        """What the upstream sees in these fields: by that it chose, or would choose, its response."""
+        return selecting(names, seen_fields(names, self.request, self.forwarding))
+
+
+def visit_of(request: Request, visitor: Visitor, site: Site, *, generation: int, number: int, cdn_id: str) -> PullVisit:
+    """The request, read with the site's settings."""
+    settings = site.settings
+    return PullVisit(
+        request=request,
+        visitor=visitor,
+        site=site,
+        key=pull_key(site, request),
+        directives=request_directives(request.fields) if settings.obeys_client_directives else NO_DIRECTIVES,
+        policy=cache_policy(settings),
+        forwarding=Forwarding(cdn_id, cdn_id, visitor.address, _host_sent(site, request)),
+        generation=generation,
+        number=number,
+    )
+
+
+def _host_sent(site: Site, request: Request) -> str:
+    given, origin = site.settings.upstream_host, site.settings.origin
+    assert not isinstance(origin, BundleOrigin), "only pull sites have an upstream"
+    if given is None:
+        return origin.authority if isinstance(origin, HttpOrigin) else origin.bucket
+    return authority(request) if given == VISITOR_HOST else given
