@@ -8,7 +8,7 @@ import pytest
 
 from cdn.edge.response import Response
 from cdn.errors import InvalidInput
-from tests.edge.engine_application import TEXT, EchoApplication
+from tests.edge.engine_application import TEXT, EchoApplication, Stream
 from tests.edge.engine_responses import read_responses
 from tests.edge.engine_transport import Client, settle
 
@@ -75,6 +75,17 @@ async def test_never_after_the_final_head(application: EchoApplication, client: 
     sent = client.transport.sent
     application.visitors[0].send_interim(103, LINK)
     assert client.transport.sent == sent
+
+
+async def test_never_between_the_parts_of_the_content(application: EchoApplication, client: Client) -> None:
+    gate = asyncio.Event()
+    application.responses["/s"] = Response(200, TEXT, Stream((b"abc",), 3, gate=gate))
+    client.send(GET)
+    await finish(application)
+    application.visitors[0].send_interim(103, LINK)
+    gate.set()
+    await settle()
+    assert [response.status for response in read_responses(client.transport.sent)] == [103, 200]
 
 
 async def test_never_to_a_client_that_left(application: EchoApplication, client: Client) -> None:

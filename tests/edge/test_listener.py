@@ -242,3 +242,13 @@ def test_an_interim_response_arrives_before_the_answer_is_made() -> None:
         writer.close()
 
     serve(scene)
+
+
+def test_a_proxy_that_passes_bytes_on_vouches_for_none_of_them() -> None:
+    told = GET.replace(b"/a", b"/echo").replace(b"\r\n\r\n", b"\r\nX-Forwarded-For: 198.51.100.9\r\n\r\n")
+
+    async def scene(listener: Listener, application: EchoApplication) -> None:
+        await talk(listener.port, b"PROXY UNKNOWN\r\n" + told)
+        assert [visitor.address for visitor in application.visitors] == ["127.0.0.1"]
+
+    serve(scene, trusted_proxies=TrustedProxies((ip_network("127.0.0.0/8"),)), proxy_protocol=True)

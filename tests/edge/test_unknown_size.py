@@ -169,6 +169,21 @@ async def test_nothing_is_said_to_a_client_that_left(
     assert stream.closed == 1
 
 
+async def test_a_client_that_left_is_not_told_that_all_is_there(application: EchoApplication, client: Client) -> None:
+    stream = stream_of(application, b"abc")
+    client.transport.high_bytes = 1
+    client.send(request())
+    await settle()
+    sent = client.transport.sent
+    assert sent.endswith(b"3\r\nabc\r\n")
+    client.transport.is_closed = True
+    client.transport.unblock()
+    await settle()
+    assert client.transport.sent == sent
+    assert stream.closed == 1
+    assert not client.transport.is_aborted
+
+
 @pytest.mark.parametrize("version", [b"1.1", b"1.0"])
 async def test_head_of_unknown_size_has_no_length(application: EchoApplication, client: Client, version: bytes) -> None:
     stream = stream_of(application, b"abc")
