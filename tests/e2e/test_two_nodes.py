@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from cdn.fleet.lease import LEASE_MARGIN_S
+from cdn.journal.follower import Follower
 from cdn.journal.record import Record
 from tests.e2e.fleet import LEASE_S, Answer, Fleet, outcomes
 from tests.e2e.watched_store import WatchedStore
@@ -145,8 +146,28 @@ async def test_no_stale_answer_follows_a_complete_receipt_for_long(fleet: Fleet)
     await no_stale_answer(fleet, random.Random(seed), rounds=600)
 
 
+class Lapses:
+    """When a node was without its lease, as the node itself saw it."""
+
+    def __init__(self, follower: Follower) -> None:
+        self._follower = follower
+        self._last_ended_at = float("-inf")
+        self._renew = follower.renewed
+        follower.renewed = self._note  # type: ignore[method-assign]
+
+    def was_one_since(self, at: float) -> bool:
+        """Whether the node had no lease at any moment from `at` (its monotonic time) until now."""
+        return not self._follower.has_lease() or self._last_ended_at >= at
+
+    def _note(self, sent_at: float, lease_s: float) -> None:
+        if not self._follower.has_lease():
+            self._last_ended_at = self._follower.clock()
+        self._renew(sent_at, lease_s)
+
+
 async def no_stale_answer(fleet: Fleet, rng: random.Random, rounds: int) -> None:
     is_over = asyncio.Event()
+    lapses = {node_id: Lapses(node.edge.follower) for node_id, node in fleet.nodes.items()}
     visitors = [asyncio.create_task(keep_visiting(fleet, node_id, is_over)) for node_id in NODES for _ in range(2)]
     content = b"first"
     try:
@@ -169,8 +190,10 @@ async def no_stale_answer(fleet: Fleet, rng: random.Random, rounds: int) -> None
                 if outcome == "applied":
                     await check_current(fleet, other, content, purged_at)
                 else:
-                    # On a slow machine the lease of a node that nobody cut off may lapse as well: then it is listed.
+                    # On a slow machine the lease of a node that nobody cut off may lapse as well: then it is listed,
+                    # and only then.
                     assert outcome == "excused", (other, receipt)
+                    assert lapses[other].was_one_since(asked_at), f"{other} is excused and never lost its lease"
             if fault is not None:
                 fleet.nodes[node_id].line.mend()
                 if rng.random() < 0.7:
