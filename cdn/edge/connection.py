@@ -18,21 +18,17 @@ from typing import assert_never, cast
 from cdn.edge.exchange import Exchange
 from cdn.edge.h1 import H1Engine
 from cdn.edge.head_parser import MessageHead
+from cdn.edge.peer_address import peer_address
 from cdn.edge.prepared import Prepared
 from cdn.edge.prepared_batch import PreparedBatch
 from cdn.edge.refusal import Refusal, Refused, encode_refusal
 from cdn.edge.service import Service
-from cdn.edge.trusted_proxies import parse_address
 
 log = logging.getLogger(__name__)
 
 _CR = 0x0D
 _RESETS = struct.pack("ii", 1, 0)  # SO_LINGER for no time: closing sends a reset
 _H = 0x48  # of the two methods whose responses are remembered, HEAD starts with it
-
-
-UNKNOWN_ADDRESS = "0.0.0.0"  # noqa: S104 - nothing listens on it
-"""Of a client that was gone before the kernel was asked who it is."""
 
 
 class Phase(Enum):
@@ -47,12 +43,13 @@ class Phase(Enum):
 class H1Connection(asyncio.Protocol):
     """Serves one client. `check` is to be called about once a second: it enforces every timeout.
 
-    `proxied_address` is the client's address where a proxy that is believed has said so; else it is the peer's.
+    `client_address` is what a proxy that is believed said ahead of the connection; without it the client is the peer.
     """
 
     __slots__ = (
         "_active_at",
         "_batch",
+        "_client_address",
         "_drained",
         "_engine",
         "_exchange",
@@ -64,16 +61,15 @@ class H1Connection(asyncio.Protocol):
         "_is_write_paused",
         "_lingering_since",
         "_phase",
-        "_proxied_address",
         "_reading_paused_at",
         "_service",
         "_transport",
         "_write_deadline",
     )
 
-    def __init__(self, service: Service, proxied_address: str | None = None) -> None:
+    def __init__(self, service: Service, client_address: str | None = None) -> None:
         self._service = service
-        self._proxied_address = proxied_address
+        self._client_address = client_address
         self._engine = H1Engine(service.parser, service.limits, service.scheme)
         self._held = self._engine.buffer
         self._phase = Phase.READY
@@ -214,11 +210,10 @@ class H1Connection(asyncio.Protocol):
 
     def client_address(self, forwarded_for: str | None) -> str:
         """Who asks, given the X-Forwarded-For of the request: a trusted proxy is believed."""
-        if self._proxied_address is not None:
-            return self._proxied_address
-        peer = peer_address(self._transport)
+        if self._client_address is None:
+            self._client_address = peer_address(self._transport)
         forwarders = self._service.forwarders
-        return forwarders.client_of(peer, forwarded_for) if forwarders else peer
+        return forwarders.client_of(self._client_address, forwarded_for) if forwarders else self._client_address
 
     def go_on(self) -> None:
         """An exchange is over: on to the next message."""
@@ -404,10 +399,3 @@ class H1Connection(asyncio.Protocol):
     def _time_out(self) -> None:
         self._service.counters.timed_out += 1
         self.abort()
-
-
-def peer_address(transport: asyncio.BaseTransport) -> str:
-    """The IP address of whoever is connected, in its plain form."""
-    peer = transport.get_extra_info("peername")
-    address = parse_address(peer[0]) if peer else None
-    return UNKNOWN_ADDRESS if address is None else str(address)

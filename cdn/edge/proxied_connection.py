@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
-from cdn.edge.connection import H1Connection, peer_address
+from cdn.edge.connection import H1Connection
+from cdn.edge.peer_address import peer_address
 from cdn.edge.proxy_protocol import ProxyFault, read_proxy_header
 from cdn.edge.service import Service
 from cdn.edge.trusted_proxies import TrustedProxies

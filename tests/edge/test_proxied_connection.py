@@ -7,8 +7,8 @@ from ipaddress import ip_network
 
 import pytest
 
-from cdn.edge.connection import UNKNOWN_ADDRESS
 from cdn.edge.limits import HttpLimits
+from cdn.edge.peer_address import UNKNOWN_ADDRESS
 from cdn.edge.proxied_connection import ProxiedConnection
 from cdn.edge.trusted_proxies import TrustedProxies
 from tests.edge.engine_application import EchoApplication
