@@ -27,7 +27,7 @@ async def play(scenario: Scenario, make_edge: MakeEdge, *, patience_s: float = P
     await upstream.up()
     try:
         async with make_edge(upstream.port, scenario.settings) as edge:
-            stage.values |= {"host": edge.host, "origin": f"127.0.0.1:{upstream.port}"}
+            stage.values |= {"host": edge.host, "port": str(edge.port), "origin": f"127.0.0.1:{upstream.port}"}
             clients = [ScriptedClient(script, stage, edge, upstream) for script in scenario.clients]
             await _until_played(clients, upstream, stage)
     finally:
