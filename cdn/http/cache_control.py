@@ -11,11 +11,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from cdn.http.delta_seconds import delta_seconds
 from cdn.http.fields import Fields
 from cdn.http.structured_field import Item, Member, Token, parse_dictionary
-
-MAX_DELTA_S = 2**31
-"""Longer times count as this one, 68 years (RFC 9111 section 1.2.2)."""
 
 SURROGATE_DEVICE = "cdn"
 """The name by which a Surrogate-Control directive is aimed at this cache; SURROGATE_CAPABILITY tells it upstream."""
@@ -26,9 +24,7 @@ SURROGATE_CAPABILITY = f'{SURROGATE_DEVICE}="Surrogate/1.0"'
 _QUOTED_OR_COMMA = re.compile(r'"(?:[^"\\]|\\.)*+(?:(")|\\?\Z)|,', re.DOTALL)
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
-_DIGITS = re.compile(r"[0-9]+")
 _EXTENDED = re.compile(r"([0-9]+)\+([0-9]+)")
-_MAX_DIGITS = 10  # more name a time beyond MAX_DELTA_S; Python also refuses to read very long numbers
 
 _SURROGATE_DIRECTIVES = frozenset(
     {"max-age", "no-store", "no-store-remote", "no-cache", "private", "stale-while-revalidate", "stale-if-error"}
@@ -99,7 +95,7 @@ def request_directives(fields: Fields) -> RequestDirectives:
         no_transform="no-transform" in found,
         only_if_cached="only-if-cached" in found,
         max_age_s=_first_delta_s(found, "max-age"),
-        max_stale_s=math.inf if max_stale is None else _delta_s(max_stale),
+        max_stale_s=math.inf if max_stale is None else delta_seconds(max_stale),
         min_fresh_s=_first_delta_s(found, "min-fresh"),
         stale_if_error_s=_first_delta_s(found, "stale-if-error"),
     )
@@ -152,21 +148,13 @@ def _response_directives(found: _Arguments, *, is_targeted: bool) -> ResponseDir
 # Arguments
 
 
-def _delta_s(text: str | None) -> int | None:
-    """A time as section 1.2.2 writes it; None for anything else."""
-    if text is None or not _DIGITS.fullmatch(text):
-        return None
-    significant = text.lstrip("0")
-    return min(int(significant or "0"), MAX_DELTA_S) if len(significant) <= _MAX_DIGITS else MAX_DELTA_S
-
-
 def _first_delta_s(found: _Arguments, name: str) -> int | None:
-    return next((_delta_s(argument) for argument in found.get(name, ())), None)
+    return next((delta_seconds(argument or "") for argument in found.get(name, ())), None)
 
 
 def _first_lifetime_s(found: _Arguments, name: str) -> int | None:
     """A response whose lifetime cannot be read is stale (section 4.2.1)."""
-    return next((_delta_s(argument) or 0 for argument in found.get(name, ())), None)
+    return next((delta_seconds(argument or "") or 0 for argument in found.get(name, ())), None)
 
 
 def _whole_or_fields(arguments: Iterable[str | None]) -> tuple[bool, frozenset[str]]:
@@ -252,7 +240,7 @@ def _targeted_arguments(members: Mapping[str, Member]) -> _Arguments:
                 found[name] = (str(value),)
             case Token(text=text):
                 found[name] = (text,)
-            case str() if not _DIGITS.fullmatch(value):
+            case str() if delta_seconds(value) is None:
                 found[name] = (value,)
             case _:
                 found[name] = ("",)

@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-from cdn.http.cache_control import MAX_DELTA_S, ResponseDirectives
+from cdn.http.cache_control import ResponseDirectives
 from cdn.http.date import parse_date
+from cdn.http.delta_seconds import delta_seconds
 from cdn.http.fields import Fields
 
 HEURISTIC_FRACTION = 0.1
@@ -20,7 +21,6 @@ HEURISTIC_STATUSES = frozenset({200, 203, 204, 206, 300, 301, 308, 404, 405, 410
 """Statuses to whose responses a cache may give a lifetime of its own (RFC 9110 section 15.1)."""
 
 _AGE = re.compile(r"[ \t,]*([0-9]+)[ \t]*(?:[,;].*)?", re.DOTALL)
-_MAX_DIGITS = 10  # more name an age beyond MAX_DELTA_S; Python also refuses to read very long numbers
 
 
 class LifetimeSource(Enum):
@@ -94,10 +94,7 @@ def corrected_initial_age_s(fields: Fields, requested_at: float, received_at: fl
 
 def _age_value_s(fields: Fields) -> int:
     age = _AGE.fullmatch(fields.get("age") or "")
-    if age is None:
-        return 0
-    significant = age[1].lstrip("0")
-    return min(int(significant or "0"), MAX_DELTA_S) if len(significant) <= _MAX_DIGITS else MAX_DELTA_S
+    return 0 if age is None else delta_seconds(age[1]) or 0
 
 
 def _date(fields: Fields, received_at: float) -> float:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cdn.http.cache_control import MAX_DELTA_S, ResponseDirectives, shared_directives
+from cdn.http.cache_control import ResponseDirectives, shared_directives
 from cdn.http.cache_policy import CachePolicy
 from cdn.http.date import parse_date
+from cdn.http.delta_seconds import delta_seconds
 from cdn.http.fields import Fields
 from cdn.http.freshness import (
     HEURISTIC_STATUSES,
@@ -93,8 +94,9 @@ def retry_after_s(fields: Fields, received_at: float) -> float | None:
     text = fields.get("retry-after")
     if text is None:
         return None
-    if text.isascii() and text.isdigit():
-        return float(text) if len(text) <= 10 else float(MAX_DELTA_S)
+    seconds = delta_seconds(text)
+    if seconds is not None:
+        return float(seconds)
     date = parse_date(text, received_at)
     return None if date is None else max(0.0, date - received_at)
 
