@@ -91,10 +91,9 @@ def forwarded_fields(request: Request, forwarding: Forwarding) -> FieldLines:
     """
     fields = request.fields
     removed = CONNECTION_FIELDS | connection_options(fields.lines) | SET_FIELDS | _FRAMING
+    extra = forwarding.extra_withheld
     lines = [("host", forwarding.host)]
-    lines += [
-        line for line in fields.lines if line[0] not in removed and not _is_withheld(line[0], forwarding.extra_withheld)
-    ]
+    lines += [line for line in fields.lines if line[0] not in removed and not _is_withheld(line[0], extra)]
     codings = fields.get("accept-encoding")
     if codings is not None:
         lines.append(("accept-encoding", normal_value("accept-encoding", codings)))
@@ -123,7 +122,7 @@ def seen_fields(names: Iterable[str], request: Request, forwarding: Forwarding) 
 def _is_withheld(name: str, extra: frozenset[str]) -> bool:
     """Gateways (CGI and its kind) read every character that is no letter or digit as the same one."""
     plain = _NOT_IN_NAMES.sub("-", name)
-    if plain in WITHHELD_FIELDS or plain in extra or plain.startswith(WITHHELD_PREFIXES):
+    if name in extra or plain in extra or plain in WITHHELD_FIELDS or plain.startswith(WITHHELD_PREFIXES):
         return True
     return plain != name and (plain in _CHANGED_FIELDS or plain.startswith(_COMMON_PREFIXES))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from cdn.http.fields import Fields
 from cdn.http.list_field import list_members
@@ -12,6 +13,12 @@ Selecting = tuple[tuple[str, str | None], ...]
 
 MAX_VARY_NAMES = 64
 """Names of one response's Vary. Each is compared on every request; a response that asks for more suits nobody else."""
+
+MAX_REMEMBERED = 2048
+"""Values of Accept-Encoding and Accept-Language whose normal form is remembered; browsers send few, on every hit."""
+
+MAX_REMEMBERED_LENGTH = 256
+"""Longest of these, in characters: what is remembered stays below 2 MB, whoever sends it."""
 
 SINGLE_VALUES = frozenset(
     {"authorization", "cookie", "date", "from", "if-modified-since", "if-unmodified-since", "origin", "referer"}
@@ -60,17 +67,25 @@ def normal_value(name: str, value: str) -> str:
     if name in SINGLE_VALUES:
         return value
     if name in _WEIGHTED:
-        weights = _weights(value)
-        if weights is not None:
-            return _weighted_list(weights)
-    if "," not in value:
-        return value
-    return ", ".join(list_members(value)).strip(" \t")
+        return _remembered(value) if len(value) <= MAX_REMEMBERED_LENGTH else _weighted(value)
+    return _listed(value)
 
 
 def _normal_field(name: str, fields: Fields) -> str | None:
     value = fields.get(name)
     return None if value is None else normal_value(name, value)
+
+
+def _listed(value: str) -> str:
+    return ", ".join(list_members(value)).strip(" \t") if "," in value else value
+
+
+def _weighted(value: str) -> str:
+    weights = _weights(value)
+    return _listed(value) if weights is None else _weighted_list(weights)
+
+
+_remembered = lru_cache(MAX_REMEMBERED)(_weighted)
 
 
 def _weights(value: str) -> dict[str, int] | None:

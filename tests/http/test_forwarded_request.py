@@ -18,7 +18,7 @@ from cdn.http.request import Request
 from cdn.http.target import Target
 from cdn.http.vary import selecting
 
-FORWARDING = Forwarding("cdn.example", "node-1", "192.0.2.7", "up.example:8080", frozenset({"x-site"}))
+FORWARDING = Forwarding("cdn.example", "node-1", "192.0.2.7", "up.example:8080", frozenset({"x-site", "x_other"}))
 OWN = (
     ("via", "1.1 node-1"),
     ("cdn-loop", "cdn.example"),
@@ -56,7 +56,7 @@ def test_a_request_without_fields() -> None:
     assert _forwarded() == (("host", "up.example:8080"), *OWN)
 
 
-@pytest.mark.parametrize("name", sorted(CONNECTION_FIELDS | {"content-length", "expect", "named", "x-site"}))
+@pytest.mark.parametrize("name", sorted(CONNECTION_FIELDS | {"content-length", "expect", "named", "x-site", "x_other"}))
 def test_what_belongs_to_the_clients_connection_or_is_withheld_for_the_site(name: str) -> None:
     assert _forwarded(("connection", "keep-alive, Named"), (name, "1")) == (("host", "up.example:8080"), *OWN)
 
