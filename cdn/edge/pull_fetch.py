@@ -324,8 +324,8 @@ class PullFetcher:
         stored = [each for each in await self._shelf.under(flight.key) if each.pulled is not None]
         heads = [each.pulled.head for each in stored if each.pulled is not None]
         chosen = set(selected_for_update(heads, head, len(stored) == 1))
-        if not chosen and "etag" not in head.fields and "last-modified" not in head.fields:
-            # Only the validators of one were sent, so a confirmation that names none is about that one.
+        if not chosen and (len(stored) == 1 or _names_no_validator(head)):
+            # Only the validators of one were sent, and the status says that they match: see docs/decisions/009.
             chosen = {at for at, each in enumerate(stored) if each.incarnation == asking.validating.incarnation}
         renewed = [await self._update(flight, stored[at], head, requested_at, received_at) for at in sorted(chosen)]
         self._memory.forget(flight.key)
@@ -399,6 +399,10 @@ async def _abandon(sink: NewContent, arriving: ArrivingContent) -> None:
     """What could not be stored stays readable for those who are still reading it."""
     await arriving.left()
     await sink.abandon()
+
+
+def _names_no_validator(head: ResponseHead) -> bool:
+    return "etag" not in head.fields and "last-modified" not in head.fields
 
 
 def _names(pulled: PulledHead) -> tuple[str, ...]:
