@@ -37,9 +37,14 @@ class Eviction:
         self.reserved_bytes = 0
 
     @property
+    def cost_bytes(self) -> int:
+        """What counts against the bound."""
+        return self._file.totals.cost_bytes + self.reserved_bytes
+
+    @property
     def is_due(self) -> bool:
         """Whether the tier is over its bound."""
-        return self._file.totals.cost_bytes + self.reserved_bytes > self._max_bytes
+        return self.cost_bytes > self._max_bytes
 
     def evict(self) -> list[Gone]:
         """Evict the least recently used, one batch; nothing when nothing could be."""
@@ -47,7 +52,7 @@ class Eviction:
 
         def apply_all() -> None:
             connection, totals = self._file.connection, self._file.totals
-            excess = totals.cost_bytes + self.reserved_bytes - int(self._max_bytes * LOW_WATER)
+            excess = self.cost_bytes - int(self._max_bytes * LOW_WATER)
             for victim in rows.oldest(connection, EVICTION_BATCH, 0):
                 if excess <= 0:
                     break

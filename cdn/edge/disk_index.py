@@ -45,6 +45,7 @@ from cdn.edge.disk_writes import (
     UpdateHead,
     Validated,
     Write,
+    file_names,
 )
 from cdn.edge.stored import StoredResponse, StoreOutcome
 
@@ -118,6 +119,11 @@ class DiskIndex:
     def totals(self) -> Totals:
         """What is indexed."""
         return self._file.totals
+
+    @property
+    def cost_bytes(self) -> int:
+        """What counts against the bound: what is indexed, and what running writes take."""
+        return self._eviction.cost_bytes
 
     @property
     def counters(self) -> IndexCounters:
@@ -280,7 +286,7 @@ class DiskIndex:
                 case PutChunk(name=name):
                     self._files.remove(name)
                 case EnterContent() as enter:
-                    self._remove(enter.files())
+                    self._remove(file_names(enter.stored))
                 case _:
                     pass
 
@@ -292,7 +298,7 @@ class DiskIndex:
             case EnterContent():
                 outcome = self._enter(write, changes)
                 if outcome is not StoreOutcome.STORED:
-                    changes.refused += write.files()
+                    changes.refused += file_names(write.stored)
                 return outcome
             case Validated(incarnation, admitted, validated_at):
                 validated = (admitted.epoch, admitted.sequence, validated_at, incarnation)

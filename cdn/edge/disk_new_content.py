@@ -12,10 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
 
+from cdn.edge.disk_facts import TierCounters
 from cdn.edge.disk_files import NO_ROOM, ChunkName, ContentFolder, held_bytes
 from cdn.edge.disk_index import DiskIndex
 from cdn.edge.disk_pulled_head import pack_head
 from cdn.edge.disk_reader import ChunkReader
+from cdn.edge.disk_use import AccessTimes
 from cdn.edge.disk_writes import EnterContent, Relieve
 from cdn.edge.stored import Content, StoredKey, StoredResponse, StoreOutcome
 from cdn.fleet.position import Position
@@ -32,19 +34,21 @@ class Writing:
 
     def __init__(
         self,
+        *,
         index: DiskIndex,
         files: ContentFolder,
         pool: ThreadPoolExecutor,
         reader: ChunkReader,
-        *,
+        use: AccessTimes,
+        counters: TierCounters,
         max_bytes: int,
-        now_ms: Callable[[], int],
     ) -> None:
         self.index = index
         self.files = files
         self.pool = pool
         self.reader = reader
-        self.now_ms = now_ms
+        self.use = use
+        self.counters = counters
         self._max_bytes = max_bytes
         self._bytes = 0
         self._by_site: dict[str, int] = {}
@@ -65,6 +69,7 @@ class Writing:
             return StoreOutcome.FULL
         self._by_site[site_id] = of_site
         self._bytes += held
+        self.use.write_when_nearly_full()
         self.index.reserve(self._bytes)
         return StoreOutcome.STORED
 
@@ -148,6 +153,7 @@ class NewContent:
             try:
                 digest = await loop.run_in_executor(self._writing.pool, self._store, number, chunk)
             except OSError as exc:
+                self._writing.counters.full += 1
                 if exc.errno in NO_ROOM:
                     self._writing.index.submit(Relieve())
                 return self._fail(StoreOutcome.FULL)
@@ -185,14 +191,17 @@ class NewContent:
         nothing of the content is left. `may_store` is asked as in `DiskTier.put_chunk`; content admitted before a sweep
         began is refused as well (DETACHED), and so is what was replaced by a later one already (SUPERSEDED).
         """
-        return await self._writing.finish(self._enter(self.stored_with(stored), may_store))
+        outcome = await self._writing.finish(self._enter(stored, may_store))
+        self._writing.counters.note_entered(outcome)
+        return outcome
 
     def stored_with(self, stored: StoredResponse) -> StoredResponse:
         """`stored` with this content's key, entry and incarnation."""
         return replace(stored, key=self.key, entry=self.entry, incarnation=self.incarnation)
 
-    async def _enter(self, stored: StoredResponse, may_store: Callable[[Position], bool]) -> StoreOutcome:
+    async def _enter(self, offered: StoredResponse, may_store: Callable[[Position], bool]) -> StoreOutcome:
         async with self._turn:
+            stored = self.stored_with(offered)
             assert not self._is_over, "content is entered or abandoned once"
             refusal = self._refusal(stored, may_store)
             if refusal is not None:
@@ -202,7 +211,7 @@ class NewContent:
             verified = self._writing.reader.verified
             for number in range(len(self._chunk_digests)):
                 verified.add((self.incarnation, number))
-            enter = EnterContent(stored, self._writing.now_ms(), self._edition)
+            enter = EnterContent(stored, self._writing.use.now_ms(), self._edition)
             outcome = await self._writing.index.hand_over(enter)
             if outcome is not StoreOutcome.STORED:
                 self._forget()

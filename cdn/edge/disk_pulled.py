@@ -6,15 +6,17 @@ import asyncio
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from cdn.edge import disk_rows as rows
 from cdn.edge.collapse import Shared
 from cdn.edge.disk_families import Family, KnownFamilies
+from cdn.edge.disk_files import ContentFolder
 from cdn.edge.disk_index import DiskIndex, IndexUnavailable
 from cdn.edge.disk_pulled_head import pack_head
 from cdn.edge.disk_rows import Gone
-from cdn.edge.disk_writes import Remove, UpdateHead
+from cdn.edge.disk_writes import Remove, UpdateHead, file_names
 from cdn.edge.stored import PulledHead, StoredResponse, StoreOutcome
 from cdn.fleet.position import Position
 
@@ -29,10 +31,13 @@ class PulledResponses:
     not matter. Changes made on this side (`update_head`, `drop`) hold from the moment they are made.
     """
 
-    def __init__(self, index: DiskIndex) -> None:
+    def __init__(self, index: DiskIndex, files: ContentFolder, pool: ThreadPoolExecutor) -> None:
         self._index = index
+        self._files = files
+        self._pool = pool
         self._families = KnownFamilies()
         self._lookups: Shared[Family, tuple[StoredResponse, ...]] = Shared()
+        self._is_closed = False
         self._unwritten: OrderedDict[int, StoredResponse | None] = OrderedDict()
 
     async def find_all(self, site_id: str, path: str) -> tuple[StoredResponse, ...]:
@@ -99,28 +104,42 @@ class PulledResponses:
             admitted=admitted,
             validated_at=max(validated_at, current.validated_at),
         )
-        self._change(again.incarnation, (again.key.site_id, again.key.path), again, UpdateHead(again))
+        if self._index.is_busy:
+            self._families.replace(again.incarnation, (again.key.site_id, again.key.path), again)
+        else:
+            self._change(again, again, UpdateHead(again))
         return again
 
     def drop(self, stored: StoredResponse) -> None:
         """See DiskTier.drop."""
-        family = (stored.key.site_id, stored.key.path)
-        self._change(stored.incarnation, family, None, Remove((stored.incarnation,)))
+        remove = Remove((stored.incarnation,))
+        self._change(stored, None, remove).add_done_callback(lambda done: self._dropped(stored, done))
 
-    def _change(self, incarnation: int, family: Family, now: StoredResponse | None, write: UpdateHead | Remove) -> None:
-        self._families.replace(incarnation, family, now)
+    def _change(
+        self, stored: StoredResponse, now: StoredResponse | None, write: UpdateHead | Remove
+    ) -> asyncio.Future[StoreOutcome]:
+        incarnation = stored.incarnation
+        self._families.replace(incarnation, (stored.key.site_id, stored.key.path), now)
         self._unwritten[incarnation] = now
         self._unwritten.move_to_end(incarnation)
         if len(self._unwritten) > MAX_UNWRITTEN:
             self._unwritten.popitem(last=False)
         done = self._index.hand_over(write)
         done.add_done_callback(lambda each: self._written(incarnation, now, each))
+        return done
 
     def _written(self, incarnation: int, now: StoredResponse | None, done: asyncio.Future[StoreOutcome]) -> None:
         # What the index could not take goes on counting here, for as long as this process remembers it.
         is_written = not done.cancelled() and done.result() is StoreOutcome.STORED
         if is_written and incarnation in self._unwritten and self._unwritten[incarnation] is now:
             del self._unwritten[incarnation]
+
+    def _dropped(self, stored: StoredResponse, done: asyncio.Future[StoreOutcome]) -> None:
+        if done.cancelled() or done.result() is StoreOutcome.STORED or self._is_closed:
+            return
+        # A disk that takes no writes still lets go of files: without them the response does not outlive this process.
+        for name in file_names(stored):
+            self._pool.submit(self._files.remove, name)
 
     # What the index reports
 
@@ -146,7 +165,8 @@ class PulledResponses:
         self._unwritten.clear()
 
     async def aclose(self) -> None:
-        """Wait for lookups under way."""
+        """Wait for lookups under way; the threads are about to end."""
+        self._is_closed = True
         await self._lookups.aclose()
 
 

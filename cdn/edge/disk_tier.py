@@ -13,21 +13,23 @@ import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from cdn.edge import disk_rows as rows
 from cdn.edge.collapse import Shared
+from cdn.edge.disk_facts import DiskFacts, TierCounters
 from cdn.edge.disk_files import NO_ROOM, ChunkName, ContentFolder, ReadFault
-from cdn.edge.disk_index import LOW_WATER, DiskIndex, IndexCounters, IndexUnavailable
-from cdn.edge.disk_known import ChunkId, KnownResponses
+from cdn.edge.disk_index import LOW_WATER, DiskIndex, IndexUnavailable
+from cdn.edge.disk_known import KnownResponses
 from cdn.edge.disk_new_content import NewContent, Writing
 from cdn.edge.disk_pulled import PulledResponses
 from cdn.edge.disk_reader import ChunkReader
 from cdn.edge.disk_reconcile import Reconciled, reconcile
 from cdn.edge.disk_rows import Gone
 from cdn.edge.disk_scrub import Scrubbed, scrub
-from cdn.edge.disk_writes import DropChunk, Horizon, PutChunk, Relieve, Remove, Sync, Touch, Validated
+from cdn.edge.disk_use import AccessTimes
+from cdn.edge.disk_writes import DropChunk, Horizon, PutChunk, Relieve, Remove, Sync, Validated
 from cdn.edge.stored import Content, PulledHead, StoredKey, StoredResponse, StoreOutcome
 from cdn.fleet.position import Position
 
@@ -36,12 +38,6 @@ THREADS = 4
 
 MAX_MAPS = 512
 """Maps kept open, at one descriptor and at most 1 MiB of address space each; fewer where descriptors are scarce."""
-
-MAX_TOUCHED = 65_536
-"""Access times waiting to be written; when there are more they are written at once."""
-
-TOUCH_INTERVAL_S = 10.0
-"""How often access times are written. What a crash loses of them only blurs the order of eviction."""
 
 RECONCILE_PAUSE_S = 0.1
 """Between two steps of the comparison after a start: about 13 s for all folders, at a small part of one core."""
@@ -52,32 +48,6 @@ WRITING_SHARE = 4
 
 SWEEP_BATCH = 256
 """Responses looked at in one step of a sweep; other work runs between two steps."""
-
-
-@dataclass(slots=True)
-class TierCounters:
-    """What happened to chunks since the tier was opened."""
-
-    stored: int = 0
-    not_stored: int = 0
-    full: int = 0
-    damaged: int = 0
-    missing: int = 0
-    unreadable: int = 0
-    swept: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class DiskFacts:
-    """What the tier holds and how it fares. `cost_bytes` counts blocks and index rows against `max_bytes`."""
-
-    responses: int
-    chunks: int
-    cost_bytes: int
-    max_bytes: int
-    queued_writes: int
-    counters: TierCounters
-    index_counters: IndexCounters
 
 
 class DiskTier:
@@ -93,31 +63,30 @@ class DiskTier:
     """
 
     def __init__(self, folder: Path, max_bytes: int, *, clock: Callable[[], float], max_maps: int) -> None:
+        self.counters = TierCounters()
         self._max_bytes = max_bytes
-        self._clock = clock
         self._opened_at = time.time()
         self._files = ContentFolder(folder)
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="disk-tier")
         self._index = DiskIndex(folder / "index.sqlite", self._files, max_bytes, self._pool)
         self._known = KnownResponses()
         self._reader = ChunkReader(self._files, self._pool, max_maps)
-        self._pulled = PulledResponses(self._index)
+        self._use = AccessTimes(self._index, clock, max_bytes)
+        self._pulled = PulledResponses(self._index, self._files, self._pool)
         self._writing = Writing(
-            self._index,
-            self._files,
-            self._pool,
-            self._reader,
+            index=self._index,
+            files=self._files,
+            pool=self._pool,
+            reader=self._reader,
+            use=self._use,
+            counters=self.counters,
             max_bytes=max_bytes // WRITING_SHARE,
-            now_ms=self._now_ms,
         )
         self._lookups: Shared[StoredKey, None] = Shared()
-        self._touched_chunks: dict[ChunkId, int] = {}
-        self._touched_keys: dict[StoredKey, int] = {}
         self._removals = 0
         self._background: list[asyncio.Task[None]] = []
         self._sweep_turn = asyncio.Lock()
         self._is_closed = False
-        self.counters = TierCounters()
 
     @classmethod
     async def open(
@@ -146,7 +115,7 @@ class DiskTier:
         tier._index.on_gone = tier._drop_gone
         tier._index.on_entered = tier._pulled.entered
         tier._index.on_reset = tier._reset
-        tier._background.append(asyncio.create_task(tier._write_access_times(), name="disk access times"))
+        tier._background.append(asyncio.create_task(tier._use.write_now_and_then(), name="disk access times"))
         if reconciles:
             tier._background.append(asyncio.create_task(tier._reconcile_once(), name="disk reconcile"))
         return tier
@@ -270,7 +239,7 @@ class DiskTier:
         It is checked against its digest when this process has not done so before; a damaged one is removed and counted.
         """
         chunk = (stored.incarnation, number)
-        self._touch_chunk(chunk if stored.pulled is None else (stored.incarnation, 0))
+        self._use.touch_chunk(chunk if stored.pulled is None else (stored.incarnation, 0))
         mapped = self._reader.maps.get(chunk)
         if mapped is not None:
             return mapped
@@ -285,7 +254,7 @@ class DiskTier:
 
     def is_at_hand(self, stored: StoredResponse, number: int) -> bool:
         """Whether a chunk was stored or checked a short while ago, so that `read_chunk` will most probably give it."""
-        return (stored.incarnation, number) in self._reader.verified
+        return (stored.incarnation, number) in self._reader.verified or stored.file_count == 0
 
     def _note_fault(self, fault: ReadFault, stored: StoredResponse, number: int) -> None:
         match fault:
@@ -320,10 +289,7 @@ class DiskTier:
         failing disk: that is an outcome.
         """
         outcome = await self._put_chunk(stored, number, content, may_store)
-        if outcome is StoreOutcome.STORED:
-            self.counters.stored += 1
-        else:
-            self.counters.not_stored += 1
+        self.counters.note_put(outcome)
         return outcome
 
     async def _put_chunk(
@@ -349,10 +315,9 @@ class DiskTier:
         if refusal is not None:
             await loop.run_in_executor(self._pool, self._files.remove, name)
             return refusal
-        if self._is_nearly_full():
-            self._submit_access_times()
+        self._use.write_when_nearly_full()
         self._reader.verified.add((name.incarnation, name.number))
-        self._index.submit(PutChunk(stored, name, len(content), self._now_ms()))
+        self._index.submit(PutChunk(stored, name, len(content), self._use.now_ms()))
         return StoreOutcome.STORED
 
     def _refusal(self, stored: StoredResponse, may_store: Callable[[Position], bool]) -> StoreOutcome | None:
@@ -368,34 +333,7 @@ class DiskTier:
 
     def touch(self, key: StoredKey) -> None:
         """Note that a small response was used without this tier being asked, so that it is not evicted first."""
-        self._touched_keys[key] = self._now_ms()
-        self._bound_touched()
-
-    def _touch_chunk(self, chunk: ChunkId) -> None:
-        self._touched_chunks[chunk] = self._now_ms()
-        self._bound_touched()
-
-    def _bound_touched(self) -> None:
-        if len(self._touched_chunks) + len(self._touched_keys) > MAX_TOUCHED:
-            self._submit_access_times()
-
-    def _submit_access_times(self) -> None:
-        chunks = tuple((at, *chunk) for chunk, at in self._touched_chunks.items())
-        keys = tuple((at, key) for key, at in self._touched_keys.items())
-        self._touched_chunks, self._touched_keys = {}, {}
-        if (chunks or keys) and not self._index.is_busy:
-            self._index.submit(Touch(chunks, keys))
-
-    async def _write_access_times(self) -> None:
-        while True:
-            await asyncio.sleep(TOUCH_INTERVAL_S)
-            self._submit_access_times()
-
-    def _is_nearly_full(self) -> bool:
-        return self._index.totals.cost_bytes > self._max_bytes * 0.9
-
-    def _now_ms(self) -> int:
-        return int(self._clock() * 1000)
+        self._use.touch_key(key)
 
     # Reclaiming
 
@@ -471,6 +409,7 @@ class DiskTier:
             totals.responses,
             totals.chunks,
             totals.cost_bytes,
+            self._writing.in_flight_bytes,
             self._max_bytes,
             self._index.queued,
             self.counters,
@@ -479,7 +418,7 @@ class DiskTier:
 
     async def flush(self) -> bool:
         """Wait until everything submitted so far is committed and durable; False when it could not be."""
-        self._submit_access_times()
+        self._use.write()
         return await self._index.settle(Sync())
 
     async def aclose(self) -> None:
@@ -494,7 +433,7 @@ class DiskTier:
         await self._pulled.aclose()
         await self._writing.aclose()
         await self._reader.aclose()
-        self._submit_access_times()
+        self._use.write()
         await asyncio.to_thread(self._pool.shutdown)
         await self._index.aclose()
 

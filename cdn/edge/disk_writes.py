@@ -39,11 +39,6 @@ class EnterContent:
     accessed_ms: int
     edition: int
 
-    def files(self) -> tuple[ChunkName, ...]:
-        """The files it takes."""
-        fingerprint, incarnation = self.stored.key.fingerprint(), self.stored.incarnation
-        return tuple(ChunkName(fingerprint, incarnation, number) for number in range(self.stored.file_count))
-
 
 @dataclass(frozen=True, slots=True)
 class UpdateHead:
@@ -118,6 +113,12 @@ Write = (
     | Relieve
     | Damaged
 )
+
+
+def file_names(stored: StoredResponse) -> tuple[ChunkName, ...]:
+    """The files that all of a response's content takes."""
+    fingerprint = stored.key.fingerprint()
+    return tuple(ChunkName(fingerprint, stored.incarnation, number) for number in range(stored.file_count))
 
 
 @dataclass(slots=True)

@@ -8,14 +8,11 @@ from enum import Enum
 
 from cdn.fleet.position import Position
 from cdn.http.response_head import ResponseHead
+from cdn.http.vary import Selecting
 from cdn.sites.manifest import FileEntry
 
 Content = bytes | memoryview
 """Bytes ready to be written to a socket: a small chunk as bytes, a large one as a mapped slice."""
-
-
-Selecting = tuple[tuple[str, str | None], ...]
-"""The request's fields that Vary names, with the values that selected this response; None: the request had none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -438,11 +438,11 @@ async def test_a_hit_writes_nothing(open_tier: OpenTier, make_stored: MakeStored
 async def test_access_times_waiting_are_bounded(
     open_tier: OpenTier, make_stored: MakeStored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cdn.edge.disk_tier.MAX_TOUCHED", 10)
+    monkeypatch.setattr("cdn.edge.disk_use.MAX_TOUCHED", 10)
     tier = await open_tier()
     for number in range(100):
         tier.touch(make_stored(b"x", path=f"/{number}").key)
-        assert len(tier._touched_keys) <= 10
+        assert len(tier._use._keys) <= 10
 
 
 def test_known_responses_are_bounded_in_number_and_in_chunks(make_stored: MakeStored) -> None:

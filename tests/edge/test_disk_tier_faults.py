@@ -341,7 +341,11 @@ async def main(folder):
     assert await count_right(tier, range(150), size) >= held - 40, "it goes on serving"
 
     os.unlink(folder + "/foreign")
-    assert await put(tier, 500, size) is StoreOutcome.STORED
+    outcomes = [await put(tier, 500, size)]
+    while outcomes[-1] is not StoreOutcome.STORED:  # others may have taken less than one file: it makes room again
+        assert len(outcomes) < 20
+        await tier.flush()
+        outcomes.append(await put(tier, 500, size))
     assert await tier.flush()
     await tier.aclose()
     tier = await DiskTier.open(pathlib.Path(folder), 1 << 30, reconciles=False)
