@@ -102,11 +102,14 @@ async def encode(content: bytes, coding: str) -> bytes | None:
     `may_start` tells before. Raises KeyError for another coding.
     """
     code = _CODERS[coding]
-    lane = _lane(len(content))
-    if not lane.has_room(len(content)):
+    size_bytes = len(content)
+    lane = _lane(size_bytes)
+    if not lane.has_room(size_bytes):
         return None
-    coded = await asyncio.wrap_future(lane.submit(code, content))
-    return coded if len(coded) < len(content) else None
+    future = lane.submit(code, content)
+    del content  # this frame outlives a caller who leaves, until the turn of what it asked for comes
+    coded = await asyncio.wrap_future(future)
+    return coded if len(coded) < size_bytes else None
 
 
 def _lane(size_bytes: int) -> _Lane:
