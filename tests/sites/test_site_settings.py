@@ -13,7 +13,7 @@ from cdn.errors import InvalidInput
 from cdn.sites.header_rule import EDGE_OWNED_FIELDS, MAX_HEADER_RULES, MAX_HEADER_RULES_BYTES, HeaderRule
 from cdn.sites.origin import BUNDLE, BucketOrigin, HttpOrigin
 from cdn.sites.query_policy import AllowQuery, DropQuery, KeepQuery, QueryPolicy, SortQuery
-from cdn.sites.query_setting import MAX_QUERY_NAME_LENGTH, MAX_QUERY_NAMES
+from cdn.sites.query_setting import MAX_QUERY_NAME_LENGTH, MAX_QUERY_NAMES, query_policy_to
 from cdn.sites.settings import (
     DEFAULT_SETTINGS,
     MAX_KEEP,
@@ -119,6 +119,11 @@ def test_the_host_sent_upstream(sent: str) -> None:
 def test_query_policies(written: Any, policy: QueryPolicy) -> None:
     assert settings_from({"query": written}).query == policy
     assert settings_to(SiteSettings(query=policy))["query"] == written
+
+
+def test_only_a_policy_is_written() -> None:
+    with pytest.raises(AssertionError):
+        query_policy_to("keep")  # type: ignore[arg-type]
 
 
 def rule(**changes: Any) -> dict[str, Any]:
