@@ -70,12 +70,13 @@ class SiteSettings:
     Of pull sites only:
     `query`: what of a query counts for keys and is sent upstream.
     `negative_ttl_s`: how long an error that does not say it may answer: ten seconds keep a flood of wrong addresses
-    from the upstream and are over before one who mends it wonders. `pass_s`: how long requests for a key are not collapsed after its answer
-    could not be stored. `upstream_host`: the Host field sent upstream, None: the origin's, VISITOR_HOST: the visitor's.
-    `connect_timeout_s`: five seconds take a lost packet and its repetitions. `read_timeout_s`: between two pieces of
-    an answer; thirty seconds take a slow page. `upstream_retries`: of idempotent requests; one hides a restart.
-    `stores_set_cookie`: whether responses that set cookies are stored where RFC 9111 allows. `compresses`: whether
-    responses are compressed when they are stored. `obeys_client_directives`: whether Cache-Control of requests counts.
+    from the upstream and are over before one who mends it wonders. `pass_s`: how long requests for a key are not
+    collapsed after its answer could not be stored. `upstream_host`: the Host field sent upstream, None: the origin's,
+    VISITOR_HOST: the visitor's. `connect_timeout_s`: five seconds take a lost packet and its repetitions.
+    `read_timeout_s`: between two pieces of an answer; thirty seconds take a slow page. `upstream_retries`: of
+    idempotent requests; one hides a restart. `stores_set_cookie`: whether responses that set cookies are stored where
+    RFC 9111 allows. `compresses`: whether responses are compressed when they are stored. `obeys_client_directives`:
+    whether Cache-Control of requests counts.
     """
 
     origin: Origin = BUNDLE
