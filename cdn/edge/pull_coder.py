@@ -51,6 +51,10 @@ class PullCoder:
             task.add_done_callback(lambda done: self._behind.pop(place, None))
         return None
 
+    def is_useless(self, held: Held, coding: str) -> bool:
+        """Whether the coded form is known not to be smaller."""
+        return (held.stored.incarnation, coding) in self._useless
+
     async def aclose(self) -> None:
         """End what is under way."""
         for task in tuple(self._behind.values()):

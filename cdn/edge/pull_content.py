@@ -1,7 +1,7 @@
-"""Content on its way in from an upstream: kept while it comes, so that any number of clients follow at their own pace.
+"""Content on its way in from an upstream, kept while it comes, so that clients follow at their own pace.
 
-While it is being stored nobody waits for anybody: what a slow client has not read yet lies on disk. Content that is only
-passed on is kept in a small window, and the upstream is read no faster than the slowest of its readers.
+While it is being stored nobody waits for anybody: what a slow client has not read yet lies on disk. Content that is
+only passed on is kept in a small window, and the upstream is read no faster than the slowest of its readers.
 """
 
 from __future__ import annotations
@@ -97,10 +97,9 @@ class ArrivingContent:
     async def _seal(self, size_bytes: int) -> None:
         number = self._sealed
         chunk = bytes(memoryview(self._tail)[:size_bytes])
+        # Until it is written it stays readable in the tail.
         if self.is_storing and self._sink is not None:
-            # Until it is written it stays readable in the tail.
-            if await self._sink.write(number, chunk) is not StoreOutcome.STORED:
-                self.is_storing = False
+            self.is_storing = await self._sink.write(number, chunk) is StoreOutcome.STORED
         self._chunks[number] = chunk
         self._sealed += 1
         del self._tail[:size_bytes]

@@ -27,6 +27,7 @@ from cdn.errors import TooLarge
 from cdn.fleet.position import Position
 from cdn.http.cache_control import SURROGATE_CAPABILITY
 from cdn.http.connection_fields import without_connection_fields
+from cdn.http.date import format_date
 from cdn.http.fields import FieldLines, Fields
 from cdn.http.forwarded_request import forwarded_fields
 from cdn.http.head_update import HeadEffect, effect_of_head, selected_for_update, updated_head
@@ -149,7 +150,7 @@ class PullFetcher:
         return may
 
     def may_be_joined(self, flight: Flight) -> bool:
-        """Whether what it brings could be served to a request that comes now: no floor, hard or soft, no invalidation."""
+        """Whether what it brings may be served to a request that comes now: nothing was purged or invalidated since."""
         if not self.may_be_stored(flight, flight.tags)(flight.admitted):
             return False
         required = self._view.floors.of(flight.key.site_id).required((flight.key.name,), flight.tags)
@@ -198,7 +199,7 @@ class PullFetcher:
         response = await upstream.send(self._request(asking, origin), lambda interim: _pass_interim(visit, interim))
         received_at = self._clocks.wall()
         try:
-            head = _head_of(response)
+            head = _head_of(response, received_at)
             flight.received_at = self._clocks.monotonic()
             if head.status == 304 and asking.validating is not None:
                 renewed = await self._renew(flight, asking, head, requested_at, received_at)
@@ -321,7 +322,7 @@ class PullFetcher:
     ) -> frozenset[int]:
         """A 304: every stored response that it selects is updated (RFC 9111 section 4.3.4)."""
         assert asking.validating is not None, "a 304 is an answer to validators"
-        stored = [each for each in await self._shelf.under(flight.key) if each.pulled is not None]
+        stored = [each for each in await self._shelf.under(flight.key) if _could_answer(asking.visit, each)]
         heads = [each.pulled.head for each in stored if each.pulled is not None]
         chosen = set(selected_for_update(heads, head, len(stored) == 1))
         if not chosen and (len(stored) == 1 or _names_no_validator(head)):
@@ -336,7 +337,17 @@ class PullFetcher:
     ) -> StoredResponse | None:
         assert stored.pulled is not None, "only pulled responses are updated"
         newer = updated_head(stored.pulled.head, head)
-        pulled = replace(stored.pulled, head=newer, requested_at=requested_at, received_at=received_at)
+        names = vary_names(newer.fields)
+        if names is None:
+            self._disk.drop(stored)
+            return None
+        pulled = replace(
+            stored.pulled,
+            head=newer,
+            selecting=flight.visit.selecting(names),
+            requested_at=requested_at,
+            received_at=received_at,
+        )
         site = self._view.catalog.site(stored.key.site_id)
         if site is None:
             return None
@@ -360,7 +371,7 @@ class PullFetcher:
             return
         for stored in await self._shelf.under(flight.key):
             pulled = stored.pulled
-            if pulled is None or asking.visit.selecting(_names(pulled)) != pulled.selecting:
+            if pulled is None or not _could_answer(asking.visit, stored):
                 continue
             match effect_of_head(pulled.head, stored.entry.size_bytes, head):
                 case HeadEffect.UPDATES:
@@ -405,6 +416,11 @@ def _names_no_validator(head: ResponseHead) -> bool:
     return "etag" not in head.fields and "last-modified" not in head.fields
 
 
+def _could_answer(visit: PullVisit, stored: StoredResponse) -> bool:
+    pulled = stored.pulled
+    return pulled is not None and visit.selecting(_names(pulled)) == pulled.selecting
+
+
 def _names(pulled: PulledHead) -> tuple[str, ...]:
     return tuple(name for name, _ in pulled.selecting)
 
@@ -442,9 +458,12 @@ def _variant_id(pulled: PulledHead) -> str:
     return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _head_of(response: UpstreamResponse) -> ResponseHead:
-    """The head without what concerns only the connection."""
-    return ResponseHead(response.head.status, Fields(without_connection_fields(response.head.fields.lines)))
+def _head_of(response: UpstreamResponse, received_at: float) -> ResponseHead:
+    """The head without what concerns only the connection, and with a Date (RFC 9110 section 6.6.1)."""
+    lines = without_connection_fields(response.head.fields.lines)
+    if "date" not in response.head.fields:
+        lines = (*lines, ("date", format_date(received_at)))
+    return ResponseHead(response.head.status, Fields(lines))
 
 
 def _validators(stored: StoredResponse) -> FieldLines:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from cdn.edge.collapse import MAX_FLIGHTS, MAX_FLIGHTS_PER_SITE, TooManyFetches
@@ -68,6 +68,7 @@ class Flight:
 
     __slots__ = (
         "_outcome",
+        "_over",
         "_waiting",
         "admitted",
         "is_detached",
@@ -95,7 +96,24 @@ class Flight:
         self.on_unwanted: Callable[[], object] | None = None
         self.on_content_unwanted: Callable[[], object] | None = None
         self._outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._over = asyncio.Event()
         self._waiting = 0
+
+    @property
+    def is_entering(self) -> bool:
+        """Whether its content is all here and about to be found on the shelf."""
+        outcome = self.outcome_so_far
+        if not isinstance(outcome, Shared) or not outcome.content.is_storing:
+            return False
+        return outcome.content.is_whole or outcome.content.received_bytes == outcome.content.size_bytes
+
+    async def over(self) -> None:
+        """Return when nothing more comes of it."""
+        await self._over.wait()
+
+    def end(self) -> None:
+        """Nothing more comes of it."""
+        self._over.set()
 
     async def outcome(self) -> Outcome:
         """Wait for the head of the answer. Of content that comes with it the caller holds a share: read it or let go.
@@ -153,6 +171,7 @@ class Flights:
         self._max_per_site = max_per_site
         self._max_passed = max_passed
         self._joinable: dict[tuple[str, str], list[Flight]] = {}
+        self._all: dict[tuple[str, str], list[Flight]] = {}
         self._per_site: dict[str, int] = {}
         self._count = 0
         self._passed: dict[tuple[str, str], float] = {}
@@ -179,21 +198,20 @@ class Flights:
             )
         self._count += 1
         self._per_site[site_id] = running + 1
+        place = (site_id, flight.key.path)
+        self._all.setdefault(place, []).append(flight)
         if is_joinable:
-            self._joinable.setdefault((site_id, flight.key.path), []).append(flight)
+            self._joinable.setdefault(place, []).append(flight)
 
     def close(self, flight: Flight) -> None:
         """Nobody joins it any more."""
-        place = (flight.key.site_id, flight.key.path)
-        flights = self._joinable.get(place)
-        if flights is not None and flight in flights:
-            flights.remove(flight)
-            if not flights:
-                del self._joinable[place]
+        _remove(self._joinable, flight)
 
     def leave(self, flight: Flight) -> None:
         """A flight is over."""
         self.close(flight)
+        _remove(self._all, flight)
+        flight.end()
         self._count -= 1
         left = self._per_site[flight.key.site_id] - 1
         if left:
@@ -205,16 +223,20 @@ class Flights:
         """Those that can be joined, the newest first."""
         return tuple(reversed(self._joinable.get((key.site_id, key.path), ())))
 
+    async def entered(self, key: PullKey) -> None:
+        """Return when what has come in for this key whole is on the shelf.
+
+        Who was sent the last byte of a response and asks again finds it stored: this wait is for the index.
+        """
+        for flight in tuple(self._all.get((key.site_id, key.path), ())):
+            if flight.is_entering:
+                await flight.over()
+
     def detach(self, key: PullKey) -> None:
         """What these fetch has been invalidated: nobody joins them, nothing of them is stored."""
-        for flight in self.of(key):
+        for flight in tuple(self._all.get((key.site_id, key.path), ())):
             flight.is_detached = True
             self.close(flight)
-
-    def joinable_flights(self) -> Iterator[Flight]:
-        """All that can be joined."""
-        for flights in tuple(self._joinable.values()):
-            yield from tuple(flights)
 
     # Keys whose answers may not be stored: their requests do not wait for each other.
 
@@ -234,3 +256,12 @@ class Flights:
     def forget_pass(self, key: PullKey) -> None:
         """An answer for the key was stored: collapse again."""
         self._passed.pop((key.site_id, key.path), None)
+
+
+def _remove(flights: dict[tuple[str, str], list[Flight]], flight: Flight) -> None:
+    place = (flight.key.site_id, flight.key.path)
+    of_key = flights.get(place)
+    if of_key is not None and flight in of_key:
+        of_key.remove(flight)
+        if not of_key:
+            del flights[place]

@@ -42,11 +42,15 @@ NEVER_PREPARED = (SET_FIELDS - {"accept-encoding"}) | {DEBUG_FIELD}
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """A representation to be sent: its head, where its content lies, and whether Accept-Encoding chose it."""
+    """A representation to be sent: its head, where its content lies, and whether Accept-Encoding chose it.
+
+    Not final is the identity form that stands in for a coded one which is still being made.
+    """
 
     head: ResponseHead
     stored: StoredResponse
     is_negotiated: bool
+    is_final: bool = True
 
 
 class PullResponder:
@@ -80,7 +84,7 @@ class PullResponder:
     # From what is stored
 
     async def held(self, visit: PullVisit, held: Held, status: CacheStatus, *, is_fresh: bool) -> Response | None:
-        """The stored response; None when its content has gone meanwhile. With `is_fresh` it is prepared for the next."""
+        """The stored response; None when its content has gone meanwhile. With `is_fresh` the next hit is prepared."""
         form = await self._form(visit, held)
         size_bytes = form.stored.entry.size_bytes
         selected = select_from(visit.request, form.head, size_bytes, self._clocks.wall())
@@ -133,7 +137,8 @@ class PullResponder:
         coding = preferred_coding(visit.request.fields.get("accept-encoding"), CODINGS)
         coded = None if coding is None else await self._coder.coded(held, coding)
         if coding is None or coded is None:
-            return _Form(varied_head(head), stored, coding is None)
+            is_final = coding is None or self._coder.is_useless(held, coding)
+            return _Form(varied_head(head), stored, True, is_final)
         return _Form(coded_head(head, coding), coded, True)
 
     async def _open(self, stored: StoredResponse, selected: Selected, offset: int) -> bytes | ContentStream | None:
@@ -162,9 +167,8 @@ class PullResponder:
         names = tuple(name for name, _ in held.pulled.selecting)
         if held.key != visit.key or DEBUG_FIELD in visit.request.fields or not NEVER_PREPARED.isdisjoint(names):
             return
-        if may_be_coded(held.pulled.head, held.stored.entry.size_bytes) and not form.is_negotiated:
-            if visit.site.settings.compresses:
-                return  # the coded form is on its way
+        if not form.is_final:
+            return
         now = self._clocks.monotonic()
         age_zero_at = self._shelf.age_zero_at(held.stored, held.terms, now)
         hit = CacheStatus(self._cache_name, hit=True, detail=self._detached())

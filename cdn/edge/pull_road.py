@@ -107,10 +107,8 @@ class PullRoad:
         prepared = self._memory.get(pull_key(site, request), fields)
         if prepared is None or not prepared.is_usable(now):
             return None
-        if ("cache-control" in fields or "pragma" in fields) and site.settings.obeys_client_directives:
-            if request_directives(fields) != NO_DIRECTIVES:
-                return None
-        return prepared
+        has_directives = ("cache-control" in fields or "pragma" in fields) and site.settings.obeys_client_directives
+        return None if has_directives and request_directives(fields) != NO_DIRECTIVES else prepared
 
     async def answer(self, request: Request, content: RequestContent, visitor: Visitor, site: Site) -> Response:
         """The response to a request that was not recalled."""
@@ -142,6 +140,7 @@ class PullRoad:
         tried: set[Flight] = set()
         forward = Forward.MISS
         for _ in range(MAX_ROUNDS):
+            await self._flights.entered(visit.key)
             on_shelf = await self._shelf.look(visit)
             decision = self._decide(visit, on_shelf.whole)
             forward = _reason(decision, on_shelf)
@@ -168,8 +167,9 @@ class PullRoad:
         """What may be served without asking; None when nothing may, or its content has gone."""
         held = on_shelf.whole
         match decision:
-            case Serve() if held is not None:
-                response = await self._responder.held(visit, held, self._hit(), is_fresh=True)
+            case Serve(age_s) if held is not None:
+                ttl_s = int(held.terms.lifetime.seconds - age_s)
+                response = await self._responder.held(visit, held, self._hit(ttl_s), is_fresh=True)
                 self._counters.hits += response is not None
                 return response
             case ServeStale(age_s, reason, validates_behind) if held is not None:
@@ -184,8 +184,10 @@ class PullRoad:
 
     async def _from_parts(self, visit: PullVisit, on_shelf: OnShelf) -> Response | None:
         for part in on_shelf.parts:
-            if isinstance(self._decide(visit, part), Serve):
-                response = await self._responder.part(visit, part, self._hit())
+            decision = self._decide(visit, part)
+            if isinstance(decision, Serve):
+                ttl_s = int(part.terms.lifetime.seconds - decision.age_s)
+                response = await self._responder.part(visit, part, self._hit(ttl_s))
                 if response is not None:
                     self._counters.hits += 1
                     return response
@@ -201,7 +203,6 @@ class PullRoad:
         if flight is None:
             flight = self._fetcher.begin(asking)
         tried.add(flight)
-        was_settled = flight.outcome_so_far is not None
         outcome = await flight.outcome()
         stale = await self._instead_of_failure(visit, on_shelf, decision, outcome)
         if stale is not None:
@@ -224,10 +225,7 @@ class PullRoad:
                 if not is_own and not self._is_usable(visit, flight, terms):
                     content.let_go()
                     return None
-                return self._shared(
-                    visit, flight, outcome, forward, is_own=is_own, is_hit=was_settled and content.is_storing,
-                    evaluates=asking.is_whole or not is_own,
-                )  # fmt: skip
+                return self._shared(visit, flight, outcome, forward, is_own=is_own, is_whole=asking.is_whole)
             case _:
                 assert_never(outcome)
 
@@ -285,27 +283,16 @@ class PullRoad:
         return isinstance(decide(facts, NOTHING_REQUIRED, self._clocks.monotonic(), visit.directives), Serve)
 
     def _shared(
-        self,
-        visit: PullVisit,
-        flight: Flight,
-        shared: Shared,
-        forward: Forward,
-        *,
-        is_own: bool,
-        is_hit: bool,
-        evaluates: bool,
+        self, visit: PullVisit, flight: Flight, shared: Shared, forward: Forward, *, is_own: bool, is_whole: bool
     ) -> Response:
+        """An answer for all who wait. `is_whole`: the request that it was asked for was for the whole."""
         head, content, terms = shared.head, shared.content, shared.terms
         age_s: int | None = None
-        if is_own or not is_hit:
-            self._counters.misses += is_own
-            status = self._forwarded(forward, head, is_stored=content.is_storing, is_collapsed=not is_own, terms=terms)
-        else:
-            self._counters.hits += 1
-            status = self._hit()
+        self._counters.misses += is_own
+        status = self._forwarded(forward, head, is_stored=content.is_storing, is_collapsed=not is_own, terms=terms)
         if not is_own and terms is not None:
             age_s = max(0, int(self._clocks.monotonic() - flight.received_at + terms.initial_age_s))
-        return self._responder.arriving(visit, head, content, status, evaluates=evaluates, age_s=age_s)
+        return self._responder.arriving(visit, head, content, status, evaluates=is_whole or not is_own, age_s=age_s)
 
     async def _renewed(self, visit: PullVisit, incarnations: frozenset[int], *, is_collapsed: bool) -> Response | None:
         """What upstream has just confirmed; None when it went meanwhile, by a floor or from the disk."""
