@@ -121,7 +121,7 @@ class Embedded:
             node_token = await _token(plane, folder, "node", settings.node_id)
             with _taken("--http", settings.http):
                 follows = EdgeSettings(settings.node_id, folder.edge, settings.zone, control_url, node_token)
-                edge = await EdgeNode.start(_edge_settings(settings, limits, choice, follows), store)
+                edge = await EdgeNode.start(edge_settings(settings, limits, choice, follows), store)
             stack.push_async_callback(edge.stop)
             await _caught_up(edge)
             folder.keep_control_url(control_url)
@@ -229,7 +229,7 @@ def _control_settings(settings: EmbeddedSettings, folder: DataFolder, limits: Se
     return replace(limits.applied("control", control), bundle=bundle)
 
 
-def _edge_settings(
+def edge_settings(
     settings: EmbeddedSettings, limits: SettingsFile, choice: StoreChoice, follows: EdgeSettings
 ) -> EdgeSettings:
     """What the options and the file add to `follows`, which says whom the node follows and as whom."""
