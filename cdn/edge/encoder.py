@@ -47,28 +47,29 @@ class _Lane:
     def __init__(self, name: str) -> None:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
         self._lock = threading.Lock()
-        self._waiting_bytes = 0
+        self._claimed_bytes = 0
 
     def has_room(self, size_bytes: int) -> bool:
-        return self._waiting_bytes + size_bytes <= MAX_WAITING_BYTES
+        return self._claimed_bytes + size_bytes <= MAX_WAITING_BYTES
 
-    def submit(self, code: Callable[[bytes], bytes], content: bytes) -> Future[bytes]:
+    def take(self, size_bytes: int) -> None:
+        with self._lock:
+            self._claimed_bytes += size_bytes
+
+    def give_back(self, size_bytes: int) -> None:
+        with self._lock:
+            self._claimed_bytes -= size_bytes
+
+    def submit(self, job: _Job, size_bytes: int) -> Future[bytes]:
         """Room is given back when the thread is done with it, or whoever asked has left before it began."""
-        job = _Job(code, content)
-        size_bytes = len(content)
-        self._count(size_bytes)
 
         def let_go(done: Future[bytes]) -> None:
             job.content = b""
-            self._count(-size_bytes)
+            self.give_back(size_bytes)
 
         future = self._executor.submit(job.run)
         future.add_done_callback(let_go)
         return future
-
-    def _count(self, size_bytes: int) -> None:
-        with self._lock:
-            self._waiting_bytes += size_bytes
 
 
 def _zstd(content: bytes) -> bytes:
@@ -90,26 +91,64 @@ _SMALL = _Lane("encode-small")
 _LARGE = _Lane("encode-large")
 
 
+class Claim:
+    """Room for content of some size, taken before the content is read: so what is held for encoding stays bounded.
+
+    For one encoding. A context manager: room that was not used is given back at the end.
+    """
+
+    def __init__(self, size_bytes: int) -> None:
+        self._size_bytes = size_bytes
+        self._lane = _lane(size_bytes)
+        self._lane.take(size_bytes)
+        self._is_held = True
+
+    async def encode(self, content: bytes, coding: str) -> bytes | None:
+        """The content in that coding (one of CODINGS), encoded in a thread; None: it did not get smaller.
+
+        Raises KeyError for another coding and ValueError for more content than was claimed.
+        """
+        code = _CODERS[coding]
+        size_bytes = len(content)
+        if not self._is_held or size_bytes > self._size_bytes:
+            raise ValueError(f"{size_bytes} bytes to encode, but room for {self._size_bytes * self._is_held} is held")
+        self._is_held = False
+        future = self._lane.submit(_Job(code, content), self._size_bytes)
+        del content  # this frame outlives a caller who leaves, until the turn of what it asked for comes
+        coded = await asyncio.wrap_future(future)
+        return coded if len(coded) < size_bytes else None
+
+    def __enter__(self) -> Claim:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._is_held:
+            self._is_held = False
+            self._lane.give_back(self._size_bytes)
+
+
+def claim(size_bytes: int) -> Claim | None:
+    """Room to encode content of that size. None: there is none now; send the identity form and ask another time."""
+    return Claim(size_bytes) if may_start(size_bytes) else None
+
+
 def may_start(size_bytes: int) -> bool:
-    """Whether there is room for content of that size now. When not, send the identity form and ask another time."""
+    """Whether there is room for content of that size now."""
     return _lane(size_bytes).has_room(size_bytes)
 
 
 async def encode(content: bytes, coding: str) -> bytes | None:
-    """The content in that coding (one of CODINGS), encoded in a thread.
+    """Content that is at hand anyway, in that coding. None: it did not get smaller, or there is no room for it.
 
-    None: it did not get smaller, so the identity form is what to send from now on; or there is no room, which
-    `may_start` tells before. Raises KeyError for another coding.
+    Raises KeyError for a coding that is not one of CODINGS.
     """
-    code = _CODERS[coding]
-    size_bytes = len(content)
-    lane = _lane(size_bytes)
-    if not lane.has_room(size_bytes):
+    room = claim(len(content))
+    if room is None:
         return None
-    future = lane.submit(code, content)
-    del content  # this frame outlives a caller who leaves, until the turn of what it asked for comes
-    coded = await asyncio.wrap_future(future)
-    return coded if len(coded) < size_bytes else None
+    with room:
+        encoding = room.encode(content, coding)
+        del content
+        return await encoding
 
 
 def _lane(size_bytes: int) -> _Lane:

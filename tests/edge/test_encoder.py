@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdn.edge import encoder
-from cdn.edge.encoder import MAX_WAITING_BYTES, SMALL_BYTES, encode, may_start
+from cdn.edge.encoder import MAX_WAITING_BYTES, SMALL_BYTES, claim, encode, may_start
 from cdn.http.content_coding import CODINGS, MAX_CODED_BYTES
 
 DECODERS: dict[str, Callable[[bytes], bytes]] = {
@@ -91,9 +91,11 @@ class Gate:
 
     def __init__(self) -> None:
         self.open = threading.Event()
+        self.entered = threading.Event()
         self.sizes: list[int] = []
 
     def __call__(self, content: bytes) -> bytes:
+        self.entered.set()
         assert self.open.wait(30)
         self.sizes.append(len(content))
         return content[:1]
@@ -139,6 +141,50 @@ async def test_whoever_leaves_gives_the_room_back(gate: Gate) -> None:
     gate.open.set()
     assert await waiting[0] == b"\x00"
     assert gate.sizes == [MAX_CODED_BYTES]
+
+
+async def test_room_is_claimed_before_content_is_read(gate: Gate) -> None:
+    claims = [claim(MAX_CODED_BYTES) for _ in range(1 + MAX_WAITING_BYTES // MAX_CODED_BYTES)]
+    assert claims.pop() is None
+    first, *others = claims
+    assert not may_start(MAX_CODED_BYTES)
+    for one in others:
+        assert one is not None
+        with one:
+            pass
+    assert may_start(MAX_CODED_BYTES)
+    assert first is not None
+    with first:
+        gate.open.set()
+        assert await first.encode(TEXT, "br") == TEXT[:1]
+        with pytest.raises(ValueError, match="room for 0"):
+            await first.encode(TEXT, "br")
+    assert may_start(MAX_WAITING_BYTES)
+
+
+async def test_no_more_than_was_claimed_is_encoded() -> None:
+    room = claim(len(TEXT) - 1)
+    assert room is not None
+    with room, pytest.raises(ValueError, match="room for"):
+        await room.encode(TEXT, "gzip")
+    assert may_start(MAX_WAITING_BYTES)
+
+
+async def test_room_of_a_caller_who_left_stays_taken_while_the_thread_works(gate: Gate) -> None:
+    async def work() -> None:
+        room = claim(MAX_WAITING_BYTES)
+        assert room is not None
+        with room:
+            await room.encode(TEXT, "br")
+
+    working = asyncio.ensure_future(work())
+    assert await asyncio.to_thread(gate.entered.wait, 30)
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+    assert not may_start(MAX_WAITING_BYTES)
+    gate.open.set()
+    while not may_start(MAX_WAITING_BYTES):
+        await asyncio.sleep(0)
 
 
 async def test_content_whose_caller_left_is_not_held(gate: Gate) -> None:
