@@ -63,9 +63,11 @@ def _verdicts(node: Node, suite: Path, folder: Path, peer: str | None) -> tuple[
 def _edge(folder: Path, upstream_port: int) -> Iterator[Cache]:
     """A pull site as anybody creates it."""
     cdn = RunningCdn(folder, options=("--allow-private-upstreams",))
-    cdn.start()
     try:
+        cdn.start()
         cdn.run("site", "create", SITE, "--origin", f"http://127.0.0.1:{upstream_port}")
+        # A complete receipt says that the edge knows the site by now.
+        cdn.run("purge", "--site", SITE, "--url", "/is-known")
         edge = urlsplit(cdn.http_url)
         yield Cache(f"http://{SITE}.cdn.localhost:{edge.port}", edge.hostname or "")
     finally:

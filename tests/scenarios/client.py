@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from tests.scenarios.command import (
     Down,
     Expect,
     Keep,
+    Operator,
     Purge,
     Raw,
     Receive,
@@ -28,10 +30,11 @@ from tests.scenarios.command import (
 from tests.scenarios.expectation import fault_of
 from tests.scenarios.message import Message
 from tests.scenarios.stage import ScenarioFault, Stage
-from tests.scenarios.upstream import ScriptedUpstream, reset
+from tests.scenarios.upstream import MARKER, ScriptedUpstream, reset
 
 READ_LIMIT_BYTES = 64 * 1024
-SETTLE_ROUNDS = 5
+SETTLE_ROUNDS = 2
+_MARKERS = itertools.count()
 RETRY_PAUSE_S = 0.02
 """Between two tries of `eventually`: nothing tells a client when work behind its back is done."""
 
@@ -124,7 +127,7 @@ class ScriptedClient:
             case Up():
                 await self._upstream.up()
             case Settle():
-                await self._settle()
+                await self._settle(command)
             case Close():
                 self._leave()
             case Reset():
@@ -191,15 +194,18 @@ class ScriptedClient:
             if head.value(name.lower()) != value:
                 raise ScenarioFault(command.line, f"{name}: {value}", seen)
 
-    async def _settle(self) -> None:
-        """A connection of its own goes round several times: what came to the edge before has been read by then."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self._edge.port)
+    async def _settle(self, command: Settle) -> None:
+        """Something of the harness's own is asked for until it is stored: by then so is what came before it."""
+        target = f"{MARKER}{next(_MARKERS)}"
+        ask = Ask(command.line, "GET", target, (), None, is_repeated=False)
+        is_stored = Ask(command.line, "GET", target, (("Cache-Control", "only-if-cached"),), None, is_repeated=True)
+        settler = ScriptedClient(self._script, self._stage, self._edge, self._upstream)
         try:
             for _ in range(SETTLE_ROUNDS):
-                writer.write(b"GET / HTTP/1.1\r\nHost: settle.invalid\r\n\r\n")
-                await Message(reader).finish()
+                await settler._ask(ask)
+                await settler._repeat(is_stored, (Expect(command.line, Subject.STATUS, Operator.IS, value="200"),))
         finally:
-            writer.close()
+            settler._leave()
 
     def _current(self, command: ClientCommand) -> Message:
         if self._message is None:

@@ -190,7 +190,7 @@ class Up:
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """Until the edge has read all that was sent to it before."""
+    """Until the edge has read all that was sent to it before, and stored what it had to store."""
 
     line: Line
 

@@ -14,6 +14,8 @@ from tests.scenarios.site import Sites
 def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
     """Sites on one `cdn up`."""
     cdn = RunningCdn(tmp_path_factory.mktemp("scenarios"), options=("--allow-private-upstreams",))
-    cdn.start()
-    yield Sites(cdn)
-    cdn.stop()
+    try:
+        cdn.start()
+        yield Sites(cdn)
+    finally:
+        cdn.stop()

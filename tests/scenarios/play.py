@@ -17,7 +17,7 @@ MakeEdge = Callable[[int, dict[str, Any]], AbstractAsyncContextManager[Edge]]
 
 
 class ScenarioFailed(AssertionError):
-    """Every fault that was found, in the order in which they were."""
+    """The first fault that was found."""
 
 
 async def play(scenario: Scenario, make_edge: MakeEdge, *, patience_s: float = PATIENCE_S) -> None:
@@ -33,7 +33,7 @@ async def play(scenario: Scenario, make_edge: MakeEdge, *, patience_s: float = P
     finally:
         await upstream.aclose()
     if stage.faults:
-        raise ScenarioFailed("\n\n".join(str(fault) for fault in stage.faults))
+        raise ScenarioFailed(str(stage.faults[0]))
 
 
 async def _until_played(clients: list[ScriptedClient], upstream: ScriptedUpstream, stage: Stage) -> None:

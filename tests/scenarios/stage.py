@@ -46,7 +46,8 @@ class Stage:
 
     def fail(self, fault: ScenarioFault) -> None:
         """The scenario ends here: what others find from now on only follows from it."""
-        self.faults.append(fault)
+        if not self.faults:
+            self.faults.append(fault)
         self._failed.set()
 
     async def until_failed(self) -> None:
