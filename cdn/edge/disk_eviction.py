@@ -88,7 +88,9 @@ class Eviction:
 
         if not self._file.transact(apply_all):
             self._file.counters.failed_writes += 1
-            return []
+            # The rows stay until there is room for removing them. The files have to be let go of now: one that is
+            # still mapped keeps its blocks.
+            return [Gone(victim.row.incarnation, victim.files, None) for victim in victims]
         self._count(gone)
         return gone
 

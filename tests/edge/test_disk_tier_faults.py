@@ -317,7 +317,11 @@ async def main(folder):
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder], check=True)
     size = 100_000
     tier = await DiskTier.open(pathlib.Path(folder), 1 << 30, reconciles=False)
-    outcomes = [await put(tier, number, size) for number in range(150)]
+    outcomes = []
+    for number in range(150):
+        outcomes.append(await put(tier, number, size))
+        if outcomes[-1] is not StoreOutcome.STORED:
+            await tier.flush()  # the room is made by the time the next one comes
     assert StoreOutcome.FULL in outcomes and tier.counters.full > 0
     assert outcomes[-1] is StoreOutcome.STORED or outcomes[-2] is StoreOutcome.STORED, "it makes room for itself"
     await tier.flush()
@@ -341,12 +345,11 @@ async def main(folder):
     assert await count_right(tier, range(150), size) >= held - 40, "it goes on serving"
 
     os.unlink(folder + "/foreign")
-    outcomes = [await put(tier, 500, size)]
-    while outcomes[-1] is not StoreOutcome.STORED:  # others may have taken less than one file: it makes room again
-        assert len(outcomes) < 20
-        await tier.flush()
-        outcomes.append(await put(tier, 500, size))
-    assert await tier.flush()
+    for _ in range(20):  # what the others gave back may be less than is needed: it makes room again
+        if await put(tier, 500, size) is StoreOutcome.STORED and await tier.flush():
+            break
+    else:
+        raise SystemExit(f"it never recovered: {tier.facts()}")
     await tier.aclose()
     tier = await DiskTier.open(pathlib.Path(folder), 1 << 30, reconciles=False)
     await tier.reconcile()
