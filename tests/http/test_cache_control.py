@@ -156,6 +156,8 @@ def test_what_cache_control_tells(text: str, expected: ResponseDirectives) -> No
         ("max-age=", 0),
         ('max-age=""', 0),
         ('max-age="', 0),
+        ('max-age="12', 0),
+        ('max-age=12"', 0),
         ("max-age=-3600", 0),
         ("max-age=+3600", 0),
         ("max-age=3600.0", 0),

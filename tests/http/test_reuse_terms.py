@@ -67,6 +67,7 @@ def test_the_terms_of_a_plain_response() -> None:
         (200, (), OVERRIDE, Lifetime(40.0, LifetimeSource.SITE_OVERRIDE)),
         (302, (cc("max-age=5"),), OVERRIDE, Lifetime(40.0, LifetimeSource.SITE_OVERRIDE)),
         (302, (), OVERRIDE, Lifetime(0.0, LifetimeSource.NONE)),
+        (400, (cc("max-age=5"),), OVERRIDE, Lifetime(5.0, LifetimeSource.MAX_AGE)),
         (404, (cc("max-age=5"),), OVERRIDE, Lifetime(5.0, LifetimeSource.MAX_AGE)),
         (503, (cc("max-age=5"),), OVERRIDE, Lifetime(5.0, LifetimeSource.MAX_AGE)),
         (200, (cc("max-age=5"),), replace(POLICY, overrides_lifetime=True), Lifetime(5.0, LifetimeSource.MAX_AGE)),
