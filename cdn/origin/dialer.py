@@ -39,11 +39,14 @@ def client_tls(extra_ca_file: Path | None = None) -> ssl.SSLContext:
 class Dialer:
     """Connects to endpoints. Every address of a user's endpoint passes the rule right before it is connected to."""
 
-    def __init__(self, rule: OutboundRule, names: Names, tls: ssl.SSLContext, limits: UpstreamLimits) -> None:
+    def __init__(
+        self, rule: OutboundRule, names: Names, limits: UpstreamLimits, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """`tls` None: the system's authorities, which are read when the first connection needs them."""
         self._rule = rule
         self._names = names
-        self._tls = tls
         self._limits = limits
+        self._tls = tls
 
     async def connect(self, endpoint: Endpoint, timeout_s: float) -> UpstreamConnection:
         """A new connection, its TLS handshake done. Name, connection and handshake have `timeout_s` each.
@@ -58,8 +61,12 @@ class Dialer:
                 f"The upstream {endpoint} has the address {addresses[0]}, which is inside a private network. "
                 "Name one with a public address, or allow its network in the settings of the edge.",
             )
+        if endpoint.scheme == "http":
+            return await self._connect_to_one(endpoint, allowed[:MAX_ADDRESSES], timeout_s)
+        tls = self._tls if self._tls is not None else await asyncio.to_thread(client_tls)
+        self._tls = tls
         connection = await self._connect_to_one(endpoint, allowed[:MAX_ADDRESSES], timeout_s)
-        return connection if endpoint.scheme == "http" else await self._secure(endpoint, connection, timeout_s)
+        return await self._secure(endpoint, connection, tls, timeout_s)
 
     async def _connect_to_one(
         self, endpoint: Endpoint, addresses: list[Address], timeout_s: float
@@ -89,13 +96,15 @@ class Dialer:
             UpstreamFault.CONNECT_TIMEOUT, f"The upstream {endpoint} took no connection within {timeout_s:g} s."
         )
 
-    async def _secure(self, endpoint: Endpoint, plain: UpstreamConnection, timeout_s: float) -> UpstreamConnection:
+    async def _secure(
+        self, endpoint: Endpoint, plain: UpstreamConnection, tls: ssl.SSLContext, timeout_s: float
+    ) -> UpstreamConnection:
         loop = asyncio.get_running_loop()
         # What an upstream says before the handshake is nothing that TLS protects: it goes to another connection.
         secured = UpstreamConnection(self._limits, str(endpoint))
         try:
             async with asyncio.timeout(timeout_s):
-                transport = await loop.start_tls(plain.transport, secured, self._tls, server_hostname=endpoint.host)
+                transport = await loop.start_tls(plain.transport, secured, tls, server_hostname=endpoint.host)
                 assert transport is not None
                 secured.carry_on(transport)
         except TimeoutError as exc:

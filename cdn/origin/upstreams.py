@@ -41,7 +41,8 @@ class Upstreams:
         self._own_bucket = own_bucket
         self._access = S3Access(s3_endpoint, session)
         self._names = Names(limits)
-        self._pool = Pool(Dialer(rule, self._names, client_tls(extra_ca_file), limits).connect, limits)
+        tls = None if extra_ca_file is None else client_tls(extra_ca_file)
+        self._pool = Pool(Dialer(rule, self._names, limits, tls).connect, limits)
 
     @property
     def open_connections(self) -> int:

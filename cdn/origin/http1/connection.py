@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from typing import cast
 
@@ -56,8 +57,9 @@ class UpstreamConnection(asyncio.Protocol):
         self._tell()
 
     def eof_received(self) -> None:
-        """See asyncio.Protocol. Over TLS this is close_notify: a cut that pretends to be an end does not come here."""
-        self.engine.end_of_input(is_clean=True)
+        """See asyncio.Protocol."""
+        tls = self.transport.get_extra_info("ssl_object")
+        self.engine.end_of_input(is_clean=tls is None or _has_close_notify(tls))
         self._tell()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -155,3 +157,15 @@ class UpstreamConnection(asyncio.Protocol):
             self.on_lost = None
             self.abort()
             on_lost()
+
+
+def _has_close_notify(tls: ssl.SSLObject) -> bool:
+    """Whether the peer ended TLS itself (RFC 8446 section 6.1).
+
+    Loops do not tell that from an end of the TCP connection, which anyone on the way can make; OpenSSL reads nothing
+    without an error only after a close_notify.
+    """
+    try:
+        return tls.read(1) == b""
+    except ssl.SSLError:
+        return False

@@ -70,7 +70,8 @@ class Exchange:
         return self
 
     async def __anext__(self) -> bytes:
-        """The next part. Raises StopAsyncIteration when the content is whole, else as `open` does."""
+        """The next part. Raises StopAsyncIteration when the content is whole, else as `open` does; when cancelled, the
+        connection is closed."""
         if self._failure is not None:
             raise self._failure
         if self._is_released:
@@ -78,8 +79,8 @@ class Exchange:
         self._start_silence()
         try:
             event = await self._next_event()
-        except Exception as exc:
-            self._failure = exc
+        except BaseException as exc:
+            self._failure = exc if isinstance(exc, Exception) else self._given_up()
             await self._close(is_reusable=False)
             raise
         if isinstance(event, bytes):
@@ -166,10 +167,13 @@ class Exchange:
             self.trailers = event.trailers
             await self._close(is_reusable=self._connection.engine.may_start)
         else:
-            self._failure = UpstreamBroken(
-                UpstreamFault.CLOSED_EARLY, f"The content from {self._connection.peer} was closed here before its end."
-            )
+            self._failure = self._given_up()
             await self._close(is_reusable=False)
+
+    def _given_up(self) -> UpstreamBroken:
+        return UpstreamBroken(
+            UpstreamFault.CLOSED_EARLY, f"The content from {self._connection.peer} was closed here before its end."
+        )
 
     async def _close(self, *, is_reusable: bool) -> None:
         if self._is_released:
