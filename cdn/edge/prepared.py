@@ -47,6 +47,7 @@ class Prepared:
         "_content",
         "_has_date",
         "_head_length",
+        "_hit",
         "_max_age_split",
         "_on_use",
         "_renew_at",
@@ -73,6 +74,7 @@ class Prepared:
         generation: int,
         fresh_until: float,
         extends_max_age: int | None = None,
+        hit: str | None = None,
         wall_clock: Callable[[], float] = time.time,
         on_use: Callable[[], None] | None = None,
     ) -> None:
@@ -88,6 +90,7 @@ class Prepared:
         self._wall_clock = wall_clock
         self._start, self._max_age_split = _encode(status, fields, len(content), extends_max_age)
         self._has_date = any(name == "date" for name, _ in fields)
+        self._hit = None if hit is None else f"cache-status: {hit}; ttl=".encode("latin-1")
         self._content = content
         self._wire = b""
         self._head_length = 0
@@ -144,7 +147,8 @@ class Prepared:
         wall = self._wall_clock()
         age = max(0, int(now - self._base_age_at))
         date = b"" if self._has_date else b"date: %s\r\n" % format_date(wall).encode("ascii")
-        head = b"%s%sage: %d\r\n%s\r\n" % (self._start, self._cache_control(age), age, date)
+        hit = b"" if self._hit is None else b"%s%d\r\n" % (self._hit, int(self.fresh_until - now))
+        head = b"%s%s%sage: %d\r\n%s\r\n" % (self._start, self._cache_control(age), hit, age, date)
         if self.is_joined:
             content = self._content if self._head_length == 0 else self._wire[self._head_length :]
             self._wire = head + content

@@ -9,12 +9,14 @@ from cdn.edge.counters import NodeCounters
 from cdn.edge.disk_tier import DiskTier
 from cdn.edge.memory_tier import MemoryTier
 from cdn.edge.prepared import Prepared
+from cdn.edge.pull_assembly import PullAssembly
 from cdn.edge.pull_coder import PullCoder
 from cdn.edge.pull_fetch import PullFetcher
 from cdn.edge.pull_flight import Flights
 from cdn.edge.pull_invalidation import PullInvalidation
 from cdn.edge.pull_marks import GroupMarks
 from cdn.edge.pull_memory import PullMemory
+from cdn.edge.pull_renewal import PullRenewal
 from cdn.edge.pull_response import PullResponder
 from cdn.edge.pull_road import PullRoad
 from cdn.edge.pull_shelf import PullShelf
@@ -47,6 +49,15 @@ class Pull:
         self._memory = PullMemory(prepared)
         self.shelf = PullShelf(disk, view, self._marks, residence)
         self._invalidation = PullInvalidation(disk, self.flights, self._marks, self._memory, view)
+        assembly = PullAssembly(disk, self.shelf)
+        renewal = PullRenewal(
+            disk=disk,
+            shelf=self.shelf,
+            assembly=assembly,
+            memory=self._memory,
+            view=view,
+            validated_wall=lambda: residence.wall(clocks.monotonic()),
+        )
         self.fetcher = PullFetcher(
             upstreams=self.upstreams,
             disk=disk,
@@ -56,6 +67,8 @@ class Pull:
             marks=self._marks,
             memory=self._memory,
             invalidation=self._invalidation,
+            renewal=renewal,
+            assembly=assembly,
             clocks=clocks,
             residence=residence,
             max_stored_bytes=settings.max_stored_bytes,

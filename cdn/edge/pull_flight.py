@@ -24,12 +24,14 @@ MAX_PASSED = 65_536
 class Shared:
     """An answer for everyone who waits: one that is being stored, or the failure of a fetch that all waited for.
 
-    `terms` is None when it is not stored. Its content streams while it comes.
+    `terms` is None when it is not stored. Its content streams while it comes. `whole_head` has also the fields that
+    only the one who asked may see (RFC 9111 sections 5.2.2.4 and 5.2.2.7).
     """
 
     head: ResponseHead
     content: ArrivingContent
     terms: ReuseTerms | None
+    whole_head: ResponseHead
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,11 +234,12 @@ class Flights:
             if flight.is_entering:
                 await flight.over()
 
-    def detach(self, key: PullKey) -> None:
-        """What these fetch has been invalidated: nobody joins them, nothing of them is stored."""
+    def detach(self, key: PullKey, but: Flight) -> None:
+        """What the others fetch has been invalidated: nobody joins them, nothing of them is stored."""
         for flight in tuple(self._all.get((key.site_id, key.path), ())):
-            flight.is_detached = True
-            self.close(flight)
+            if flight is not but:
+                flight.is_detached = True
+                self.close(flight)
 
     # Keys whose answers may not be stored: their requests do not wait for each other.
 

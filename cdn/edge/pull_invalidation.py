@@ -6,7 +6,7 @@ import asyncio
 
 from cdn.edge.disk_index import IndexUnavailable
 from cdn.edge.disk_tier import DiskTier
-from cdn.edge.pull_flight import Flights
+from cdn.edge.pull_flight import Flight, Flights
 from cdn.edge.pull_key import PullKey
 from cdn.edge.pull_marks import GroupMarks, Mark
 from cdn.edge.pull_memory import PullMemory
@@ -35,8 +35,8 @@ class PullInvalidation:
         self._view = view
         self._sweeps: dict[str, asyncio.Task[None]] = {}
 
-    async def answered(self, visit: PullVisit, head: ResponseHead) -> None:
-        """The upstream answered a request; a safe or failed one invalidates nothing."""
+    async def answered(self, visit: PullVisit, head: ResponseHead, flight: Flight) -> None:
+        """The upstream answered a request; a safe or failed one invalidates nothing. `flight` brought the answer."""
         targets = invalidated_targets(visit.request, head.status, head.fields)
         if not targets:
             return
@@ -44,14 +44,14 @@ class PullInvalidation:
             query = apply_query_policy(visit.site.settings.query, target.query)
             name = target.path if query is None else f"{target.path}?{query}"
             for scheme in SCHEMES:
-                await self.forget(_key_of(visit, scheme, name))
+                await self._forget(_key_of(visit, scheme, name), flight)
         groups = invalidated_groups(head.fields)
         if groups:
             self._invalidate_groups(visit.site.id, groups)
 
-    async def forget(self, key: PullKey) -> None:
-        """Nothing stored under this key is used any more, and nothing that is on its way will be stored."""
-        self._flights.detach(key)
+    async def _forget(self, key: PullKey, flight: Flight) -> None:
+        """Nothing stored under this key is used any more, nor stored if it was asked for before this answer."""
+        self._flights.detach(key, but=flight)
         self._memory.forget(key)
         for stored in await self._disk.find_all(key.site_id, key.path):
             self._disk.drop(stored)

@@ -15,8 +15,8 @@ class PullKey:
     """The primary cache key of a request (RFC 9111 section 2), after the site's query policy.
 
     Whatever the upstream is told of the request's URL is part of `path`: the scheme always, the host where the site
-    sends it on. So two requests whose answers may differ never meet (DESIGN I7). `name` is the path with its query: what
-    purges match, and what is asked of the upstream.
+    sends it on. So two requests whose answers may differ never meet (DESIGN I7). `name` is the path with its query:
+    what purges match, and what is asked of the upstream.
     """
 
     site_id: str

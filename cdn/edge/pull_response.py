@@ -40,6 +40,9 @@ NEVER_PREPARED = (SET_FIELDS - {"accept-encoding"}) | {DEBUG_FIELD}
 """Selecting fields whose value is not the client's: a request does not tell it."""
 
 
+_IN_PARTS = frozenset((200, 206, 416))
+
+
 @dataclass(frozen=True, slots=True)
 class _Form:
     """A representation to be sent: its head, where its content lies, and whether Accept-Encoding chose it.
@@ -102,7 +105,8 @@ class PullResponder:
                 self._prepare(visit, held, form, selected, content)
         now = self._clocks.monotonic()
         age_s = max(0, int(now - self._shelf.age_zero_at(held.stored, held.terms, now)))
-        return Response(selected.status, self._fields(visit, selected.fields, status, age_s=age_s), content)
+        fields = self._fields(visit, selected.fields, status, age_s=age_s, has_ranges=selected.status in _IN_PARTS)
+        return Response(selected.status, fields, content)
 
     async def part(self, visit: PullVisit, held: Held, status: CacheStatus) -> Response | None:
         """A range out of a stored part; None when the part does not hold it."""
@@ -127,7 +131,8 @@ class PullResponder:
                 return None
         now = self._clocks.monotonic()
         age_s = max(0, int(now - self._shelf.age_zero_at(held.stored, held.terms, now)))
-        return Response(selected.status, self._fields(visit, selected.fields, status, age_s=age_s), content)
+        fields = self._fields(visit, selected.fields, status, age_s=age_s, has_ranges=selected.status in _IN_PARTS)
+        return Response(selected.status, fields, content)
 
     async def _form(self, visit: PullVisit, held: Held) -> _Form:
         """The coded form that the client prefers, where there is one, else the identity form."""
@@ -172,8 +177,9 @@ class PullResponder:
         now = self._clocks.monotonic()
         age_zero_at = self._shelf.age_zero_at(held.stored, held.terms, now)
         hit = CacheStatus(self._cache_name, hit=True, detail=self._detached())
-        # Age is renewed by whoever sends it.
-        fields = tuple(line for line in self._fields(visit, selected.fields, hit, age_s=0) if line[0] != "age")
+        lines = self._fields(visit, selected.fields, hit, age_s=0, has_ranges=selected.status in _IN_PARTS)
+        # Age and the last member of Cache-Status, with its ttl, are renewed whenever it is sent.
+        fields = tuple(line for line in lines[:-1] if line[0] != "age")
         prepared = Prepared(
             status=selected.status,
             fields=fields,
@@ -183,6 +189,7 @@ class PullResponder:
             generation=visit.generation,
             fresh_until=age_zero_at + held.terms.lifetime.seconds,
             wall_clock=self._clocks.wall,
+            hit=hit.serialise(),
             on_use=partial(self._disk.touch, form.stored.key),
         )
         self._memory.put(visit.key, names, form.is_negotiated, visit.request.fields, prepared)
@@ -211,11 +218,12 @@ class PullResponder:
         if visit.site.settings.compresses and may_be_coded(head, MIN_CODED_BYTES if size_bytes is None else size_bytes):
             head = varied_head(head)
         selected = self._select(visit, head, content, size_bytes) if evaluates else _everything(head, size_bytes)
-        fields = self._fields(visit, selected.fields, status, age_s=age_s)
+        has_ranges = evaluates and size_bytes is not None and selected.status in _IN_PARTS
+        fields = self._fields(visit, selected.fields, status, age_s=age_s, has_ranges=has_ranges)
         if selected.part is Part.NOTHING:
             content.let_go()
             return Response(selected.status, fields)
-        whole = content.whole_in_memory
+        whole = None if content.trailers else content.whole_in_memory
         if whole is not None and len(whole) <= self._max_in_memory_bytes:
             content.let_go()
             return Response(selected.status, fields, selected.content_of(whole) if evaluates else whole)
@@ -234,16 +242,26 @@ class PullResponder:
 
     # Fields
 
-    def _fields(self, visit: PullVisit, lines: FieldLines, status: CacheStatus, *, age_s: int | None) -> FieldLines:
+    def _fields(
+        self,
+        visit: PullVisit,
+        lines: FieldLines,
+        status: CacheStatus,
+        *,
+        age_s: int | None,
+        has_ranges: bool = False,
+    ) -> FieldLines:
         given = given_fields(visit.request.target.decoded_path, visit.site.settings)
         kept = tuple(
             line
             for line in lines
             if line[0] not in FOR_THIS_CACHE and line[0] not in given and (age_s is None or line[0] != "age")
         )
+        # Whatever is whole and of known size can be asked for in parts here, whether or not upstream can do that.
+        ranges: FieldLines = (("accept-ranges", "bytes"),) if has_ranges and "accept-ranges" not in Fields(kept) else ()
         rules = tuple((name, value) for name, values in given.items() for value in values)
         age: FieldLines = () if age_s is None else (("age", str(age_s)),)
-        return (*kept, *rules, *age, ("cache-status", status.serialise()), *self._told(visit))
+        return (*kept, *ranges, *rules, *age, ("cache-status", status.serialise()), *self._told(visit))
 
     def _told(self, visit: PullVisit) -> FieldLines:
         if DEBUG_FIELD not in visit.request.fields:

@@ -22,11 +22,12 @@ from cdn.edge.pull_flight import Alone, Failed, Flight, Flights, Outcome, Renewe
 from cdn.edge.pull_key import pull_key
 from cdn.edge.pull_memory import PullMemory
 from cdn.edge.pull_response import DEBUG_FIELD, PullResponder
-from cdn.edge.pull_shelf import Held, OnShelf, PullShelf
+from cdn.edge.pull_shelf import Held, OnShelf, PullShelf, has_validator
 from cdn.edge.pull_visit import PullVisit, visit_of
 from cdn.edge.request_content import RequestContent
 from cdn.edge.response import Response
 from cdn.edge.site_view import SiteView
+from cdn.edge.stored import StoredResponse
 from cdn.edge.visitor import Visitor
 from cdn.http.cache_control import NO_DIRECTIVES, request_directives
 from cdn.http.cache_status import CacheStatus, Forward
@@ -140,7 +141,8 @@ class PullRoad:
         tried: set[Flight] = set()
         forward = Forward.MISS
         for _ in range(MAX_ROUNDS):
-            await self._flights.entered(visit.key)
+            for key in (visit.key, *self._shelf.equivalent_keys(visit.key)):
+                await self._flights.entered(key)
             on_shelf = await self._shelf.look(visit)
             decision = self._decide(visit, on_shelf.whole)
             forward = _reason(decision, on_shelf)
@@ -212,7 +214,7 @@ class PullRoad:
                 return self._failed(visit, decision, forward, error, is_collapsed=not is_own)
             case Renewed(incarnations):
                 if is_own or flight.number > visit.number:
-                    return await self._renewed(visit, incarnations, is_collapsed=not is_own)
+                    return await self._renewed(visit, incarnations, forward, is_collapsed=not is_own)
                 return None
             case Alone(head, content):
                 if not is_own:
@@ -221,7 +223,7 @@ class PullRoad:
                 self._counters.misses += 1
                 status = self._forwarded(forward, head, is_stored=False, detail=_value(outcome))
                 return self._responder.arriving(visit, head, content, status, evaluates=asking.is_whole)
-            case Shared(head, content, terms):
+            case Shared(_, content, terms):
                 if not is_own and not self._is_usable(visit, flight, terms):
                     content.let_go()
                     return None
@@ -230,17 +232,19 @@ class PullRoad:
                 assert_never(outcome)
 
     def _asking(self, visit: PullVisit, on_shelf: OnShelf, decision: Decision) -> Asking:
-        held = on_shelf.whole
-        validating = (
-            held.stored if held is not None and isinstance(decision, Validate) and _has_validator(held) else None
-        )
+        """How to ask: with the validators of what is stored, else for the whole, else as the client asked."""
         is_read = visit.request.method == "GET"
         is_passed = self._flights.is_passed(visit.key, self._clocks.monotonic())
-        if validating is not None:
+        is_for_all = not visit.directives.no_store and "authorization" not in visit.request.fields
+        validating: tuple[StoredResponse, ...] = ()
+        if on_shelf.whole is not None and isinstance(decision, Validate):
+            validating = (on_shelf.whole.stored,) if has_validator(on_shelf.whole.stored) else ()
+        elif is_read and not is_passed and not visit.has_range:
+            validating = self._shelf.other_variants(visit.key, on_shelf)
+        if validating:
             return Asking(visit, validating, is_joinable=is_read and not visit.directives.no_store)
         is_whole = is_read and not is_passed and not visit.has_range
-        is_for_all = is_whole and not visit.directives.no_store and "authorization" not in visit.request.fields
-        return Asking(visit, is_joinable=is_for_all, is_whole=is_whole)
+        return Asking(visit, is_joinable=is_whole and is_for_all, is_whole=is_whole)
 
     def _joinable(self, visit: PullVisit, on_shelf: OnShelf, decision: Decision, tried: set[Flight]) -> Flight | None:
         """A fetch under way whose answer would be the one for this request, as far as can be known."""
@@ -286,7 +290,8 @@ class PullRoad:
         self, visit: PullVisit, flight: Flight, shared: Shared, forward: Forward, *, is_own: bool, is_whole: bool
     ) -> Response:
         """An answer for all who wait. `is_whole`: the request that it was asked for was for the whole."""
-        head, content, terms = shared.head, shared.content, shared.terms
+        content, terms = shared.content, shared.terms
+        head = shared.whole_head if is_own else shared.head
         age_s: int | None = None
         self._counters.misses += is_own
         status = self._forwarded(forward, head, is_stored=content.is_storing, is_collapsed=not is_own, terms=terms)
@@ -294,7 +299,9 @@ class PullRoad:
             age_s = max(0, int(self._clocks.monotonic() - flight.received_at + terms.initial_age_s))
         return self._responder.arriving(visit, head, content, status, evaluates=is_whole or not is_own, age_s=age_s)
 
-    async def _renewed(self, visit: PullVisit, incarnations: frozenset[int], *, is_collapsed: bool) -> Response | None:
+    async def _renewed(
+        self, visit: PullVisit, incarnations: frozenset[int], forward: Forward, *, is_collapsed: bool
+    ) -> Response | None:
         """What upstream has just confirmed; None when it went meanwhile, by a floor or from the disk."""
         held = (await self._shelf.look(visit)).whole
         if (
@@ -306,7 +313,7 @@ class PullRoad:
         self._counters.validated += not is_collapsed
         status = CacheStatus(
             self._cache_name,
-            fwd=Forward.STALE,
+            fwd=forward,
             fwd_status=304,
             stored=True,
             collapsed=is_collapsed,
@@ -366,7 +373,7 @@ class PullRoad:
                 return self._failed(visit, Forwarded(forward), forward, error, is_collapsed=False)
             case Renewed():
                 raise AssertionError("nothing was validated")
-            case Alone(head, content) | Shared(head, content):
+            case Alone(head, content) | Shared(_, content, _, head):
                 self._counters.misses += 1
                 status = self._forwarded(forward, head, is_stored=content.is_storing, detail=_value(outcome))
                 return self._responder.arriving(visit, head, content, status, evaluates=asking.is_whole)
@@ -376,7 +383,7 @@ class PullRoad:
     def _validate_behind(self, visit: PullVisit, held: Held) -> None:
         if self._flights.of(visit.key) or len(self._behind) >= MAX_BACKGROUND_VALIDATIONS:
             return
-        validating = held.stored if _has_validator(held) else None
+        validating = (held.stored,) if has_validator(held.stored) else ()
         try:
             flight = self._fetcher.begin(Asking(visit, validating, is_joinable=True))
         except TooManyFetches:
@@ -430,7 +437,7 @@ def _reason(decision: Decision, on_shelf: OnShelf) -> Forward:
         case Forwarded(Forward.URI_MISS):
             if on_shelf.parts:
                 return Forward.PARTIAL
-            return Forward.VARY_MISS if on_shelf.has_others else Forward.URI_MISS
+            return Forward.VARY_MISS if on_shelf.others else Forward.URI_MISS
         case Forwarded(reason):
             return reason
         case Validate(reason=StaleReason.REQUESTED):
@@ -441,11 +448,6 @@ def _reason(decision: Decision, on_shelf: OnShelf) -> Forward:
             return Forward.MISS  # its content has gone
         case _:
             assert_never(decision)
-
-
-def _has_validator(held: Held) -> bool:
-    fields = held.pulled.head.fields
-    return "etag" in fields or "last-modified" in fields
 
 
 def _value(outcome: Outcome) -> str | None:

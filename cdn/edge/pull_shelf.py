@@ -12,6 +12,8 @@ from cdn.edge.pull_visit import PullVisit
 from cdn.edge.site_view import SiteView
 from cdn.edge.stored import PulledHead, ResidenceClock, StoredResponse
 from cdn.http.decide import Required, StoredFacts
+from cdn.http.entity_tag import parse_entity_tag
+from cdn.http.fields import Fields
 from cdn.http.head_update import most_recent
 from cdn.http.no_vary_search import NoVarySearch, are_equivalent, parse_no_vary_search
 from cdn.http.reuse_terms import ReuseTerms, reuse_terms
@@ -24,6 +26,13 @@ MAX_SEARCHES = 64
 """Stored queries tried per path, the newest first."""
 
 
+MAX_VALIDATED = 16
+"""Variants whose entity tags go into one request: more would fill a head that upstreams accept."""
+
+MAX_COPIED_BYTES = 1024 * 1024
+"""A larger variant is fetched again rather than stored twice."""
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """A stored response that Vary allows for a request. `key` is the one it lies under; `terms` are recomputed."""
@@ -33,22 +42,16 @@ class Held:
     pulled: PulledHead
     terms: ReuseTerms
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether it is a whole representation, not a part."""
-        pulled = self.pulled
-        return pulled.part_start == 0 and pulled.complete_length in (None, self.stored.entry.size_bytes)
-
 
 @dataclass(frozen=True, slots=True)
 class OnShelf:
-    """`whole` is the stored response to use, if any; `parts` are those that hold a part; `has_others`: there are
-    responses under the key, for requests with other fields; `vary` are the fields that tell any of them apart."""
+    """`whole` is the stored response to use, if any; `parts` are those that hold a part; `others` are
+    those for requests with other fields; `vary` are the fields that tell any of them apart."""
 
     whole: Held | None = None
     parts: tuple[Held, ...] = ()
-    has_others: bool = False
     vary: tuple[str, ...] = ()
+    others: tuple[StoredResponse, ...] = ()
 
 
 class PullShelf:
@@ -66,11 +69,15 @@ class PullShelf:
         found = await self._look_under(visit, visit.key)
         if found.whole is not None or found.parts:
             return found
-        for name in self._searches.equivalent_names(visit.key):
-            other = await self._look_under(visit, keyed_with(visit.key, name))
+        for key in self.equivalent_keys(visit.key):
+            other = await self._look_under(visit, key)
             if other.whole is not None:
                 return other
         return found
+
+    def equivalent_keys(self, key: PullKey) -> list[PullKey]:
+        """Keys of other queries under which there is, or will be in a moment, what No-Vary-Search lets answer this."""
+        return [keyed_with(key, name) for name in self._searches.equivalent_names(key)]
 
     async def under(self, key: PullKey) -> tuple[StoredResponse, ...]:
         """Everything stored under a key as the upstream sent it."""
@@ -85,13 +92,30 @@ class PullShelf:
         return None
 
     def note_stored(self, key: PullKey, pulled: PulledHead) -> None:
-        """A response was stored under `key`: remember what its No-Vary-Search allows."""
+        """A response is being stored under `key`: remember what its No-Vary-Search allows."""
         self._searches.note(key, parse_no_vary_search(pulled.head.fields))
 
     def required(self, key: PullKey, stored: StoredResponse) -> Required:
         """What floors demand of a stored response that answers `key`, by all its names and tags."""
         names = stored.names if key.name in stored.names else (*stored.names, key.name)
         return self._view.floors.of(key.site_id).required(names, self._view.tags_of(stored))
+
+    def other_variants(self, key: PullKey, on_shelf: OnShelf) -> tuple[StoredResponse, ...]:
+        """Variants for other requests that upstream may say suit this one too (RFC 9111 section 4.3.1).
+
+        Only with strong validators, which tell them apart, and only what is small enough to be stored twice.
+        """
+        epoch = self._view.position.epoch
+        named = [
+            each
+            for each in on_shelf.others
+            if each.admitted.epoch == epoch
+            and each.entry.size_bytes <= MAX_COPIED_BYTES
+            and is_whole(each)
+            and _has_strong_tag(each)
+            and not self.is_below_hard(key, each)
+        ]
+        return tuple(named[:MAX_VALIDATED])
 
     def is_below_hard(self, key: PullKey, stored: StoredResponse) -> bool:
         """Whether a hard floor forbids a stored response for ever (DESIGN I1)."""
@@ -117,7 +141,7 @@ class PullShelf:
 
     async def _look_under(self, visit: PullVisit, key: PullKey) -> OnShelf:
         candidates: list[Held] = []
-        has_others = False
+        others: list[StoredResponse] = []
         vary: set[str] = set()
         for stored in await self.under(key):
             pulled = stored.pulled
@@ -128,19 +152,40 @@ class PullShelf:
             if visit.selecting(names) == pulled.selecting:
                 candidates.append(Held(key, stored, pulled, terms_of(pulled, visit.policy)))
             else:
-                has_others = True
-        whole = [each for each in candidates if each.is_whole]
-        parts = tuple(each for each in candidates if not each.is_whole)
+                others.append(stored)
+        whole = [each for each in candidates if is_whole(each.stored)]
+        parts = tuple(each for each in candidates if not is_whole(each.stored))
         if not whole:
-            return OnShelf(None, parts, has_others, tuple(sorted(vary)))
+            return OnShelf(None, parts, tuple(sorted(vary)), tuple(others))
         # Newest first from the tier, and of equal dates the last given wins: so the newest is given last.
         chosen = whole[::-1][most_recent([each.pulled.head for each in whole[::-1]])]
-        return OnShelf(chosen, parts, has_others, tuple(sorted(vary)))
+        return OnShelf(chosen, parts, tuple(sorted(vary)), tuple(others))
+
+
+def is_whole(stored: StoredResponse) -> bool:
+    """Whether it is a whole representation, not a part."""
+    pulled = stored.pulled
+    return pulled is not None and pulled.part_start == 0 and pulled.complete_length in {None, stored.entry.size_bytes}
+
+
+def has_validator(stored: StoredResponse) -> bool:
+    """Whether upstream can be asked whether it is still good."""
+    fields = _fields(stored)
+    return "etag" in fields or "last-modified" in fields
 
 
 def terms_of(pulled: PulledHead, policy: CachePolicy) -> ReuseTerms:
     """On what terms a stored head may be reused, as the site's settings are now."""
     return reuse_terms(pulled.head, pulled.requested_at, pulled.received_at, policy)
+
+
+def _has_strong_tag(stored: StoredResponse) -> bool:
+    tag = parse_entity_tag(_fields(stored).get("etag") or "")
+    return tag is not None and not tag.is_weak
+
+
+def _fields(stored: StoredResponse) -> Fields:
+    return Fields() if stored.pulled is None else stored.pulled.head.fields
 
 
 def _is_base(stored: StoredResponse) -> bool:

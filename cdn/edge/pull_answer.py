@@ -1,0 +1,70 @@
+"""An upstream's answer as a cache reads it: its head, when it was asked for and when it came."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from cdn.edge.pull_visit import PullVisit
+from cdn.edge.stored import PulledHead, StoredResponse
+from cdn.http.connection_fields import without_connection_fields
+from cdn.http.date import format_date
+from cdn.http.fields import Fields
+from cdn.http.range import parse_content_range
+from cdn.http.response_head import ResponseHead
+from cdn.http.reuse_terms import ReuseTerms
+from cdn.http.vary import vary_names
+from cdn.origin.upstream import UpstreamResponse
+
+MAX_PART_BYTES = 64 * 1024 * 1024
+"""A larger part of a representation is passed on, not stored: a video asked for in overlapping parts is stored whole
+or in small parts, never many times over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A head with the wall times that its age is reckoned from (RFC 9111 section 4.2.3)."""
+
+    head: ResponseHead
+    requested_at: float
+    received_at: float
+
+    def kept(self, visit: PullVisit, terms: ReuseTerms, size_bytes: int | None) -> PulledHead | None:
+        """What is stored of it; None for a part that does not say which part it is, contradicts itself, or is large.
+
+        `size_bytes` is what was announced of the content.
+        """
+        names = vary_names(self.head.fields)
+        if names is None:
+            return None
+        withheld = terms.withheld_fields | {"content-length"}
+        lines = tuple(line for line in self.head.fields if line[0] not in withheld)
+        kept = PulledHead(
+            ResponseHead(self.head.status, Fields(lines)), visit.selecting(names), self.requested_at, self.received_at
+        )
+        if self.head.status != 206:
+            return kept
+        part = parse_content_range(self.head.fields.get("content-range"))
+        if part is None or part.complete_length is None or size_bytes != part.stop - part.start:
+            return None
+        if size_bytes > MAX_PART_BYTES:
+            return None
+        return replace(kept, complete_length=part.complete_length, part_start=part.start)
+
+
+def answer_of(response: UpstreamResponse, requested_at: float, received_at: float) -> Answer:
+    """Without what concerns only the connection, and with a Date (RFC 9110 sections 6.6.1 and 7.6.1)."""
+    lines = without_connection_fields(response.head.fields.lines)
+    if "date" not in response.head.fields:
+        lines = (*lines, ("date", format_date(received_at)))
+    return Answer(ResponseHead(response.head.status, Fields(lines)), requested_at, received_at)
+
+
+def selecting_names(pulled: PulledHead) -> tuple[str, ...]:
+    """The request fields that Vary named when it was stored."""
+    return tuple(name for name, _ in pulled.selecting)
+
+
+def could_answer(visit: PullVisit, stored: StoredResponse) -> bool:
+    """Whether Vary allows a stored response for a request (RFC 9111 section 4.1)."""
+    pulled = stored.pulled
+    return pulled is not None and visit.selecting(selecting_names(pulled)) == pulled.selecting
