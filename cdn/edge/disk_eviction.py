@@ -27,19 +27,26 @@ MAX_RELIEF_BATCHES = 16
 
 
 class Eviction:
-    """Runs in the index's writer thread. `reserved_bytes` is what running writes take beside what is indexed."""
+    """Runs in the index's writer thread.
+
+    What running writes take counts as if it were indexed. Three sums that only rise say how much that is, each written
+    by one thread: `taken_bytes` and `returned_bytes` by the event loop, `entered_bytes` by the writer, in the moment
+    in which they are counted in the index.
+    """
 
     def __init__(self, file: IndexFile, files: ContentFolder, max_bytes: int) -> None:
         self._file = file
         self._files = files
         self._max_bytes = max_bytes
         self._relieved_at = float("-inf")
-        self.reserved_bytes = 0
+        self.taken_bytes = 0
+        self.returned_bytes = 0
+        self.entered_bytes = 0
 
     @property
     def cost_bytes(self) -> int:
         """What counts against the bound."""
-        return self._file.totals.cost_bytes + self.reserved_bytes
+        return self._file.totals.cost_bytes + self.taken_bytes - self.returned_bytes - self.entered_bytes
 
     @property
     def is_due(self) -> bool:

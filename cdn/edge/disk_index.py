@@ -158,12 +158,15 @@ class DiskIndex:
     def is_busy(self) -> bool:
         return self._queued >= MAX_QUEUED_WRITES
 
-    def reserve(self, reserved_bytes: int) -> None:
-        """Running writes take so much now, all together: it counts against the bound."""
-        is_more = reserved_bytes > self._eviction.reserved_bytes
-        self._eviction.reserved_bytes = reserved_bytes
-        if is_more and self._eviction.is_due and not self.is_busy:
+    def reserve(self, held_bytes: int) -> None:
+        """A running write takes so much more: it counts against the bound."""
+        self._eviction.taken_bytes += held_bytes
+        if self._eviction.is_due and not self.is_busy:
             self.submit(MakeRoom())
+
+    def release(self, held_bytes: int) -> None:
+        """A running write was given up; what is entered is counted over by the writer."""
+        self._eviction.returned_bytes += held_bytes
 
     def submit(self, write: Write) -> None:
         """Hand a write over; the order of submission is the order of effect."""
@@ -266,6 +269,7 @@ class DiskIndex:
             for each in changes.gone:
                 self._remove(each.chunks)
             self._remove(changes.refused)
+            self._count_over(batch)
         else:
             self._fail(batch)
             changes = _Changes([], [], [])
@@ -277,6 +281,11 @@ class DiskIndex:
             if not self._eviction.is_due or not self._evict():
                 break
         self._report(changes.gone, changes.entered, batch)
+
+    def _count_over(self, batch: list[_Queued]) -> None:
+        for queued in batch:
+            if isinstance(queued.write, EnterContent) and queued.outcome is StoreOutcome.STORED:
+                self._eviction.entered_bytes += queued.write.held_bytes
 
     def _fail(self, batch: list[_Queued]) -> None:
         self.counters.failed_writes += len(batch)

@@ -70,16 +70,17 @@ class Writing:
         self._by_site[site_id] = of_site
         self._bytes += held
         self.use.write_when_nearly_full()
-        self.index.reserve(self._bytes)
+        self.index.reserve(held)
         return StoreOutcome.STORED
 
-    def give_back(self, site_id: str, held: int) -> None:
+    def give_back(self, site_id: str, held: int, *, is_entered: bool) -> None:
         """Content has been entered, and counts there, or is gone."""
         left = self._by_site.pop(site_id, 0) - held
         if left > 0:
             self._by_site[site_id] = left
         self._bytes -= held
-        self.index.reserve(self._bytes)
+        if not is_entered:
+            self.index.release(held)
 
     async def finish(self, step: Coroutine[object, object, T]) -> T:
         """Run a step to its end even when whoever waits for it is cancelled."""
@@ -211,11 +212,11 @@ class NewContent:
             verified = self._writing.reader.verified
             for number in range(len(self._chunk_digests)):
                 verified.add((self.incarnation, number))
-            enter = EnterContent(stored, self._writing.use.now_ms(), self._edition)
+            enter = EnterContent(stored, self._writing.use.now_ms(), self._edition, self._held_bytes)
             outcome = await self._writing.index.hand_over(enter)
             if outcome is not StoreOutcome.STORED:
                 self._forget()
-            self._give_back()
+            self._give_back(is_entered=outcome is StoreOutcome.STORED)
             return outcome
 
     def _refusal(self, stored: StoredResponse, may_store: Callable[[Position], bool]) -> StoreOutcome | None:
@@ -243,16 +244,16 @@ class NewContent:
         loop = asyncio.get_running_loop()
         for name in names:
             await loop.run_in_executor(self._writing.pool, self._writing.files.remove, name)
-        self._give_back()
+        self._give_back(is_entered=False)
 
     def _forget(self) -> None:
         for number in range(len(self._chunk_digests)):
             self._writing.reader.forget(self._name(number))
         self._chunk_digests.clear()
 
-    def _give_back(self) -> None:
+    def _give_back(self, *, is_entered: bool) -> None:
         held, self._held_bytes = self._held_bytes, 0
-        self._writing.give_back(self.key.site_id, held)
+        self._writing.give_back(self.key.site_id, held, is_entered=is_entered)
 
     def _name(self, number: int) -> ChunkName:
         return ChunkName(self._fingerprint, self.incarnation, number)

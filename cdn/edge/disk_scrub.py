@@ -42,9 +42,10 @@ async def scrub(
         digest = stored.entry.chunk_digest(number)
         content = await asyncio.to_thread(files.read, name, stop - start, digest)
         chunks += 1
-        # A chunk that was evicted or swept since its row was read is merely missing.
-        if content is ReadFault.DAMAGED:
-            faults += 1
+        # One that was evicted or swept since its row was read is merely missing. Of a pulled response, a chunk that was
+        # lost takes the rest with it, and removing what has left already does no harm.
+        if content is ReadFault.DAMAGED or (content is ReadFault.MISSING and stored.pulled is not None):
+            faults += content is ReadFault.DAMAGED
             note_fault(content, stored, number)
         await asyncio.sleep((stop - start) / rate_bytes_per_s)
     return Scrubbed(chunks, faults)

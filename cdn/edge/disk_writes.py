@@ -33,11 +33,15 @@ class Validated:
 
 @dataclass(frozen=True, slots=True)
 class EnterContent:
-    """All content of a pulled response lies in its place, written in the index's `edition`."""
+    """All content of a pulled response lies in its place, written in the index's `edition`.
+
+    `held_bytes` had been reserved for it.
+    """
 
     stored: StoredResponse
     accessed_ms: int
     edition: int
+    held_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
