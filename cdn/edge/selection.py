@@ -65,7 +65,7 @@ class Selected:
 class _Facts:
     """What selection reads of a representation. Times are seconds since 1970.
 
-    `dated` stands in for Last-Modified where a cache may compare with it; `judged_at` is when Last-Modified was true.
+    `dated` is the Date of a stored response; `judged_at` is when Last-Modified was true.
     """
 
     head: ResponseHead
@@ -90,13 +90,12 @@ def select_from(request: Request, head: ResponseHead, size_bytes: int | None, no
     also ask it (RFC 9110 section 13.1.1). `size_bytes` None: not known yet, then ranges are not looked at.
     """
     fields = head.fields
-    last_modified = parse_date(fields.get("last-modified") or "", now)
     date = parse_date(fields.get("date") or "", now)
     facts = _Facts(
         head=head,
         entity_tag=parse_entity_tag(fields.get("etag") or ""),
-        last_modified=last_modified,
-        dated=date if last_modified is None else None,
+        last_modified=parse_date(fields.get("last-modified") or "", now),
+        dated=date,
         judged_at=now if date is None else date,
     )
     return _select(request, facts, size_bytes, now)

@@ -64,6 +64,13 @@ async def test_the_same_content_gives_the_same_octets(coding: str) -> None:
     assert first == second
 
 
+async def test_gzip_tells_no_time() -> None:
+    """RFC 1952 section 2.3.1: four octets of time, 0 for none; else the next second would give other octets."""
+    coded = await encode(TEXT, "gzip")
+    assert coded is not None
+    assert coded[4:8] == bytes(4)
+
+
 @pytest.mark.parametrize(
     ("coding", "digest"),
     [("zstd", "5f1a68c2c28b4357c727e47c91c88ab8"), ("br", "866749ebcf07cd6de0d69bb6608b601c")],

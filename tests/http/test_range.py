@@ -85,6 +85,7 @@ def spelled(*ranges: tuple[int, int]) -> str:
         (f"bytes=0-9,{10 + NEARLY_ADJACENT_BYTES}-300", [(0, 301)]),
         (f"bytes=0-9,{11 + NEARLY_ADJACENT_BYTES}-300", [(0, 10), (11 + NEARLY_ADJACENT_BYTES, 301)]),
         ("bytes=800-899,0-9,700-750", [(700, 900), (0, 10)]),
+        ("bytes=700-750,0-9,760-800", [(700, 801), (0, 10)]),
         ("bytes=0-,-1", [(0, 1000)]),
         ("bytes=0-999,200-300", [(0, 1000)]),
     ],
