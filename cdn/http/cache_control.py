@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cdn.http.delta_seconds import delta_seconds
 from cdn.http.fields import Fields
@@ -20,6 +21,12 @@ SURROGATE_DEVICE = "cdn"
 
 SURROGATE_CAPABILITY = f'{SURROGATE_DEVICE}="Surrogate/1.0"'
 """The Surrogate-Capability field of what this cache sends upstream (W3C Edge Architecture Specification)."""
+
+MAX_REMEMBERED = 1024
+"""Values of Cache-Control, of each direction, whose meaning is remembered: there are few, and each use reads one."""
+
+MAX_REMEMBERED_LENGTH = 256
+"""Longest of these, in characters: what is remembered stays below 1 MB, whoever sends it."""
 
 _QUOTED_OR_COMMA = re.compile(r'"(?:[^"\\]|\\.)*+(?:(")|\\?\Z)|,', re.DOTALL)
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
@@ -87,6 +94,10 @@ def request_directives(fields: Fields) -> RequestDirectives:
         pragma = fields.get("pragma")
         is_no_cache = pragma is not None and "no-cache" in _arguments(pragma)
         return RequestDirectives(no_cache=True) if is_no_cache else NO_DIRECTIVES
+    return _remembered_request(text) if len(text) <= MAX_REMEMBERED_LENGTH else _asked(text)
+
+
+def _asked(text: str) -> RequestDirectives:
     found = _arguments(text)
     max_stale = next(iter(found.get("max-stale", ())), "")
     return RequestDirectives(
@@ -119,7 +130,16 @@ def shared_directives(fields: Fields, target_names: tuple[str, ...] = ("cdn-cach
         found = _surrogate_arguments(surrogate)
         if found:
             return _response_directives(found, is_targeted=True)
-    return _response_directives(_arguments(fields.get("cache-control") or ""), is_targeted=False)
+    text = fields.get("cache-control") or ""
+    return _remembered_response(text) if len(text) <= MAX_REMEMBERED_LENGTH else _told(text)
+
+
+def _told(text: str) -> ResponseDirectives:
+    return _response_directives(_arguments(text), is_targeted=False)
+
+
+_remembered_request = lru_cache(MAX_REMEMBERED)(_asked)
+_remembered_response = lru_cache(MAX_REMEMBERED)(_told)
 
 
 def _response_directives(found: _Arguments, *, is_targeted: bool) -> ResponseDirectives:

@@ -193,6 +193,12 @@ def test_lines_are_read_as_one() -> None:
     assert told("max-age=3600", "s-maxage=1") == ResponseDirectives(max_age_s=3600, s_maxage_s=1)
 
 
+def test_long_values_are_read_like_short_ones() -> None:
+    padding = "x" * 300
+    assert told(f"max-age=5, {padding}") == told("max-age=5")
+    assert asked(f"max-age=5, {padding}") == asked("max-age=5")
+
+
 # CDN-Cache-Control
 
 
