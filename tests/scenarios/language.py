@@ -339,7 +339,10 @@ def _field(node: _Node) -> tuple[str, str]:
 
 
 def _content(node: _Node, text: str) -> bytes:
-    """`bytes A-B` is that part of the pattern, both ends in it; all else is text."""
+    """`bytes A-B` is that part of the pattern, both ends in it; `N times X` is what it says; all else is text."""
+    repeated = re.fullmatch(r"(\d+) times (\S)", text)
+    if repeated is not None:
+        return repeated[2].encode("latin-1") * int(repeated[1])
     span = re.fullmatch(r"bytes (\d+)-(\d+)", text)
     return pattern(int(span[1]), int(span[2]) + 1) if span else _text(node, text).encode("latin-1")
 

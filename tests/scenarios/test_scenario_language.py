@@ -283,6 +283,12 @@ def test_every_scenario_file_is_understood(file: Path) -> None:
     assert read_scenario(file.read_text()).clients
 
 
+def test_the_example_of_the_readme_is_understood() -> None:
+    example = (Path(__file__).parent / "README.md").read_text().split("```\n")[1]
+    scenario = read_scenario(example)
+    assert (len(scenario.upstreams), len(scenario.clients)) == (2, 1)
+
+
 def test_the_pattern_tells_every_place() -> None:
     whole = pattern(0, 100)
     assert whole[:16] == b"0000000\n0000008\n"
