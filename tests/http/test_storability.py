@@ -121,6 +121,7 @@ def test_must_understand() -> None:
     assert judged(both, status=599) is NotStored.NOT_UNDERSTOOD
     assert judged(("cache-control", "must-understand, max-age=60"), status=599) is NotStored.NOT_UNDERSTOOD
     assert all(is_stored(both, ("content-range", "bytes 0-0/1"), status=status) for status in UNDERSTOOD_STATUSES)
+    assert {200, 206, 302, 400, 404, 451, 500, 505} <= UNDERSTOOD_STATUSES
     assert not UNDERSTOOD_STATUSES & NEVER_STORED_STATUSES
 
 
