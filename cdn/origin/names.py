@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from functools import partial
 from ipaddress import ip_address
 
 from cachetools import TTLCache
@@ -40,10 +41,12 @@ class Names:
             if len(self._running) >= self._limits.max_lookups:
                 raise _slow(host, f"{self._limits.max_lookups} other names are being looked up")
             task = self._running[host] = asyncio.create_task(self._look_up(host))
-            task.add_done_callback(lambda _: self._running.pop(host, None))
+            task.add_done_callback(partial(self._looked_up, host))
         done, _ = await asyncio.wait({task}, timeout=timeout_s)
         if not done:
             raise _slow(host, f"there was no answer within {timeout_s:g} s")
+        if task.cancelled():
+            raise UpstreamBroken(UpstreamFault.CLOSED, "The node is shutting down.")
         return task.result()
 
     def prefer(self, host: str, address: Address) -> None:
@@ -53,11 +56,16 @@ class Names:
             self._known[host] = (address, *(other for other in known if other != address))
 
     async def aclose(self) -> None:
-        """Wait for nothing: what still runs is left to the resolver's thread."""
+        """End the lookups; a thread of the resolver that hangs is left to itself."""
         tasks = list(self._running.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _looked_up(self, host: str, task: asyncio.Task[tuple[Address, ...]]) -> None:
+        del self._running[host]
+        if not task.cancelled():
+            task.exception()  # those who wait see it; when all have left, nobody has to
 
     async def _look_up(self, host: str) -> tuple[Address, ...]:
         loop = asyncio.get_running_loop()
