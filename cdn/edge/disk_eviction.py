@@ -6,7 +6,7 @@ import sqlite3
 import time
 
 from cdn.edge import disk_rows as rows
-from cdn.edge.disk_files import ContentFolder
+from cdn.edge.disk_holds import HeldFiles
 from cdn.edge.disk_index_file import IndexFile
 from cdn.edge.disk_rows import Gone, Victim
 
@@ -29,12 +29,12 @@ MAX_RELIEF_BATCHES = 16
 class Eviction:
     """Runs in the index's writer thread.
 
-    What running writes take counts as if it were indexed. Three sums that only rise say how much that is, each written
-    by one thread: `taken_bytes` and `returned_bytes` by the event loop, `entered_bytes` by the writer, in the moment
-    in which they are counted in the index.
+    What running writes take counts as if it were indexed, and so do files that readers hold. Three sums that only rise
+    say how much the former is, each written by one thread: `taken_bytes` and `returned_bytes` by the event loop,
+    `entered_bytes` by the writer, in the moment in which they are counted in the index.
     """
 
-    def __init__(self, file: IndexFile, files: ContentFolder, max_bytes: int) -> None:
+    def __init__(self, file: IndexFile, files: HeldFiles, max_bytes: int) -> None:
         self._file = file
         self._files = files
         self._max_bytes = max_bytes
@@ -46,7 +46,8 @@ class Eviction:
     @property
     def cost_bytes(self) -> int:
         """What counts against the bound."""
-        return self._file.totals.cost_bytes + self.taken_bytes - self.returned_bytes - self.entered_bytes
+        writing = self.taken_bytes - self.returned_bytes - self.entered_bytes
+        return self._file.totals.cost_bytes + writing + self._files.deferred_bytes
 
     @property
     def is_due(self) -> bool:

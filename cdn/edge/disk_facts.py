@@ -41,14 +41,15 @@ class TierCounters:
 class DiskFacts:
     """What the tier holds and how it fares.
 
-    `cost_bytes` counts blocks and index rows, `writing_bytes` the blocks of content that is not entered yet: both
-    together against `max_bytes`.
+    `cost_bytes` counts blocks and index rows, `writing_bytes` the blocks of content that is not entered yet,
+    `held_bytes` those of content that has left and is still read: all together against `max_bytes`.
     """
 
     responses: int
     chunks: int
     cost_bytes: int
     writing_bytes: int
+    held_bytes: int
     max_bytes: int
     queued_writes: int
     counters: TierCounters

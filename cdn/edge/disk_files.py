@@ -150,6 +150,13 @@ class ContentFolder:
             return False
         return True
 
+    def held_bytes(self, name: ChunkName) -> int:
+        """What a chunk's file takes on the disk, 0 when there is none."""
+        try:
+            return held_bytes(self.path(name).stat().st_size)
+        except OSError:
+            return 0
+
     def is_older(self, name: ChunkName, wall_s: float) -> bool:
         """Whether the file was written before that wall time."""
         try:

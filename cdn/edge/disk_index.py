@@ -20,6 +20,7 @@ from typing import TypeVar, assert_never
 from cdn.edge import disk_rows as rows
 from cdn.edge.disk_eviction import LOW_WATER, Eviction
 from cdn.edge.disk_files import ChunkName, ContentFolder
+from cdn.edge.disk_holds import HeldFiles
 from cdn.edge.disk_index_file import (
     CACHE_KIB,
     START_SHIFT,
@@ -45,7 +46,6 @@ from cdn.edge.disk_writes import (
     UpdateHead,
     Validated,
     Write,
-    file_names,
 )
 from cdn.edge.stored import StoredResponse, StoreOutcome
 
@@ -88,11 +88,13 @@ class DiskIndex:
     to be thrown away and begun anew.
     """
 
-    def __init__(self, path: Path, files: ContentFolder, max_bytes: int, pool: ThreadPoolExecutor) -> None:
-        self._files = files
+    def __init__(
+        self, path: Path, files: ContentFolder, held: HeldFiles, max_bytes: int, pool: ThreadPoolExecutor
+    ) -> None:
+        self._files = held
         self._pool = pool
         self._file = IndexFile(path, files)
-        self._eviction = Eviction(self._file, files, max_bytes)
+        self._eviction = Eviction(self._file, held, max_bytes)
         self._queue: queue.SimpleQueue[_Queued | None] = queue.SimpleQueue()
         self._queued = 0
         self._local = threading.local()
@@ -291,13 +293,8 @@ class DiskIndex:
         self.counters.failed_writes += len(batch)
         for queued in batch:
             queued.outcome = StoreOutcome.FULL
-            match queued.write:
-                case PutChunk(name=name):
-                    self._files.remove(name)
-                case EnterContent() as enter:
-                    self._remove(file_names(enter.stored))
-                case _:
-                    pass
+            if isinstance(queued.write, PutChunk):
+                self._files.remove(queued.write.name)
 
     def _apply(self, write: Write, changes: _Changes) -> StoreOutcome:
         connection, totals = self._file.connection, self.totals
@@ -305,10 +302,7 @@ class DiskIndex:
             case PutChunk():
                 return self._put(write, changes)
             case EnterContent():
-                outcome = self._enter(write, changes)
-                if outcome is not StoreOutcome.STORED:
-                    changes.refused += file_names(write.stored)
-                return outcome
+                return self._enter(write, changes)
             case Validated(incarnation, admitted, validated_at):
                 validated = (admitted.epoch, admitted.sequence, validated_at, incarnation)
                 connection.execute(rows.UPDATE_VALIDATED, validated)

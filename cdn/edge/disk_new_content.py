@@ -6,6 +6,7 @@ Until then nothing but this process knows of the files; what a kill leaves of th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from typing import TypeVar
 
 from cdn.edge.disk_facts import TierCounters
 from cdn.edge.disk_files import NO_ROOM, ChunkName, ContentFolder, held_bytes
+from cdn.edge.disk_holds import HeldFiles, Hold
 from cdn.edge.disk_index import DiskIndex
 from cdn.edge.disk_pulled_head import pack_head
 from cdn.edge.disk_reader import ChunkReader
@@ -37,6 +39,7 @@ class Writing:
         *,
         index: DiskIndex,
         files: ContentFolder,
+        held: HeldFiles,
         pool: ThreadPoolExecutor,
         reader: ChunkReader,
         use: AccessTimes,
@@ -45,6 +48,7 @@ class Writing:
     ) -> None:
         self.index = index
         self.files = files
+        self.held = held
         self.pool = pool
         self.reader = reader
         self.use = use
@@ -82,6 +86,18 @@ class Writing:
         if not is_entered:
             self.index.release(held)
 
+    def hold(self, incarnation: int) -> Hold:
+        """Keep the files of a response, or of content on its way in, until the hold is closed."""
+        self.held.hold(incarnation)
+        return Hold(lambda: self._let_go(incarnation))
+
+    def _let_go(self, incarnation: int) -> None:
+        for name in self.held.let_go(incarnation):
+            self.reader.forget(name)
+            # A tier that is closed leaves them to the next start.
+            with contextlib.suppress(RuntimeError):
+                self.pool.submit(self.held.remove, name)
+
     async def finish(self, step: Coroutine[object, object, T]) -> T:
         """Run a step to its end even when whoever waits for it is cancelled."""
         task = asyncio.create_task(step)
@@ -98,8 +114,9 @@ class NewContent:
     """One response's content on its way in.
 
     `write` its chunks in order, each of CHUNK_BYTES but the last; what is written can be `read` at once. Then `enter`
-    it, or `abandon` it: whoever made it has to do one of them, whatever happens in between (`abandon` after `enter`
-    does nothing, so that it fits a `finally`). A cancelled caller leaves no step half done.
+    it. Unless that gave STORED, `abandon` it when nobody reads it any more: until then it stays readable, and counts.
+    Once it is entered, `abandon` does nothing, so that it fits a `finally`; a `hold` keeps it readable even when it is
+    replaced or evicted. A cancelled caller leaves no step half done.
 
     Content of 0 bytes is entered without a write. `incarnation` was taken when this was made.
     """
@@ -188,9 +205,11 @@ class NewContent:
         """Enter the content with its response into the index: STORED when `find_all` gives it from now on.
 
         Of `stored`, which has to carry a pulled head, the key, the entry and the incarnation are filled in here:
-        `stored_with` says what will be found. An earlier response under the key is replaced. Whatever else comes out,
-        nothing of the content is left. `may_store` is asked as in `DiskTier.put_chunk`; content admitted before a sweep
-        began is refused as well (DETACHED), and so is what was replaced by a later one already (SUPERSEDED).
+        `stored_with` says what will be found. An earlier response under the key is replaced. Any other outcome is
+        final: the content will not be found, and is to be abandoned.
+
+        `may_store` is asked as in `DiskTier.put_chunk`; content that was admitted before a sweep began is refused as
+        well (DETACHED), and so is what was replaced by a later one already (SUPERSEDED).
         """
         outcome = await self._writing.finish(self._enter(stored, may_store))
         self._writing.counters.note_entered(outcome)
@@ -206,17 +225,16 @@ class NewContent:
             assert not self._is_over, "content is entered or abandoned once"
             refusal = self._refusal(stored, may_store)
             if refusal is not None:
-                await self._remove()
-                return refusal
-            self._is_over = True
+                return self._fail(refusal)
             verified = self._writing.reader.verified
             for number in range(len(self._chunk_digests)):
                 verified.add((self.incarnation, number))
             enter = EnterContent(stored, self._writing.use.now_ms(), self._edition, self._held_bytes)
             outcome = await self._writing.index.hand_over(enter)
             if outcome is not StoreOutcome.STORED:
-                self._forget()
-            self._give_back(is_entered=outcome is StoreOutcome.STORED)
+                return self._fail(outcome)
+            self._is_over = True
+            self._give_back(is_entered=True)
             return outcome
 
     def _refusal(self, stored: StoredResponse, may_store: Callable[[Position], bool]) -> StoreOutcome | None:
@@ -227,6 +245,10 @@ class NewContent:
         if self._writing.index.is_busy:
             return StoreOutcome.BUSY
         return None if may_store(stored.admitted) else StoreOutcome.DETACHED
+
+    def hold(self) -> Hold:
+        """Keep what is written readable until the hold is closed; see DiskTier.hold."""
+        return self._writing.hold(self.incarnation)
 
     async def abandon(self) -> None:
         """Remove what was written. Does nothing once the content is entered or abandoned."""
@@ -243,7 +265,7 @@ class NewContent:
         self._forget()
         loop = asyncio.get_running_loop()
         for name in names:
-            await loop.run_in_executor(self._writing.pool, self._writing.files.remove, name)
+            await loop.run_in_executor(self._writing.pool, self._writing.held.remove, name)
         self._give_back(is_entered=False)
 
     def _forget(self) -> None:

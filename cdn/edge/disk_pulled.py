@@ -12,7 +12,7 @@ from dataclasses import replace
 from cdn.edge import disk_rows as rows
 from cdn.edge.collapse import Shared
 from cdn.edge.disk_families import Family, KnownFamilies
-from cdn.edge.disk_files import ContentFolder
+from cdn.edge.disk_holds import HeldFiles
 from cdn.edge.disk_index import DiskIndex, IndexUnavailable
 from cdn.edge.disk_pulled_head import pack_head
 from cdn.edge.disk_rows import Gone
@@ -31,7 +31,7 @@ class PulledResponses:
     not matter. Changes made on this side (`update_head`, `drop`) hold from the moment they are made.
     """
 
-    def __init__(self, index: DiskIndex, files: ContentFolder, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, index: DiskIndex, files: HeldFiles, pool: ThreadPoolExecutor) -> None:
         self._index = index
         self._files = files
         self._pool = pool

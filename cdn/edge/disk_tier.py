@@ -20,6 +20,7 @@ from cdn.edge import disk_rows as rows
 from cdn.edge.collapse import Shared
 from cdn.edge.disk_facts import DiskFacts, TierCounters
 from cdn.edge.disk_files import NO_ROOM, ChunkName, ContentFolder, ReadFault
+from cdn.edge.disk_holds import HeldFiles, Hold
 from cdn.edge.disk_index import LOW_WATER, DiskIndex, IndexUnavailable
 from cdn.edge.disk_known import KnownResponses
 from cdn.edge.disk_new_content import NewContent, Writing
@@ -44,7 +45,7 @@ RECONCILE_PAUSE_S = 0.1
 
 WRITING_SHARE = 4
 """All content that is being written may take a quarter of the tier: a rush of new content leaves most of what is there.
-"""
+As much may be taken by content that has left, while somebody still reads it."""
 
 SWEEP_BATCH = 256
 """Responses looked at in one step of a sweep; other work runs between two steps."""
@@ -68,14 +69,16 @@ class DiskTier:
         self._opened_at = time.time()
         self._files = ContentFolder(folder)
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="disk-tier")
-        self._index = DiskIndex(folder / "index.sqlite", self._files, max_bytes, self._pool)
+        self._held = HeldFiles(self._files, max_bytes // WRITING_SHARE)
+        self._index = DiskIndex(folder / "index.sqlite", self._files, self._held, max_bytes, self._pool)
         self._known = KnownResponses()
         self._reader = ChunkReader(self._files, self._pool, max_maps)
         self._use = AccessTimes(self._index, clock, max_bytes)
-        self._pulled = PulledResponses(self._index, self._files, self._pool)
+        self._pulled = PulledResponses(self._index, self._held, self._pool)
         self._writing = Writing(
             index=self._index,
             files=self._files,
+            held=self._held,
             pool=self._pool,
             reader=self._reader,
             use=self._use,
@@ -226,6 +229,14 @@ class DiskTier:
     def drop(self, stored: StoredResponse) -> None:
         """Forget a pulled response: at once for `find_all`, soon on the disk."""
         self._pulled.drop(stored)
+
+    def hold(self, stored: StoredResponse) -> Hold:
+        """Keep the content of a pulled response readable until the hold is closed, whatever becomes of the response.
+
+        For readers that take their time: `read_chunk` goes on giving what it gave before. Of what left the tier while
+        it was held, the tier keeps a quarter of its size at the most.
+        """
+        return self._writing.hold(stored.incarnation)
 
     def incarnation_now(self) -> int:
         """A mark: everything admitted so far has this incarnation or a lower one, everything later a higher one."""
@@ -410,6 +421,7 @@ class DiskTier:
             totals.chunks,
             totals.cost_bytes,
             self._writing.in_flight_bytes,
+            self._held.deferred_bytes,
             self._max_bytes,
             self._index.queued,
             self.counters,

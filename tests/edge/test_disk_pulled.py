@@ -144,6 +144,8 @@ async def test_an_answer_that_was_asked_for_earlier_never_replaces_a_later_one(
     await late.write(0, b"late")
     assert await late.enter(make_response()) is StoreOutcome.STORED
     assert await early.enter(make_response()) is StoreOutcome.SUPERSEDED
+    assert await early.read(0) == b"early", "who waits for it still gets it"
+    await early.abandon()
     assert await early.read(0) is None
     (found,) = await tier.find_all("s1", PATH)
     assert await read_all(tier, found) == b"late"
@@ -187,6 +189,7 @@ async def test_a_head_that_is_too_long_is_not_kept(open_tier: OpenTier, tmp_path
     content = tier.new_content(make_response().key)
     await content.write(0, b"x")
     assert await content.enter(make_response(pulled=long)) is StoreOutcome.TOO_LARGE
+    await content.abandon()
     assert chunk_files(tmp_path / "tier") == []
     stored = await keep(tier, make_response(), b"x")
     assert await update(tier, stored, long) is None
@@ -288,6 +291,7 @@ async def test_running_writes_have_a_bound_of_their_own(open_tier: OpenTier) -> 
     assert await large.write(4, chunk) is StoreOutcome.TOO_LARGE
     assert await large.enter(make_response()) is StoreOutcome.TOO_LARGE
     await other.abandon()
+    await large.abandon()
     assert tier.facts().writing_bytes == 0
 
 
@@ -299,6 +303,7 @@ async def test_a_busy_index_takes_no_new_content(
     content = tier.new_content(make_response().key)
     await content.write(0, b"x")
     assert await content.enter(make_response()) is StoreOutcome.BUSY
+    await content.abandon()
     assert chunk_files(tmp_path / "tier") == []
     assert (tier.counters.entered, tier.counters.not_entered) == (0, 1)
 
@@ -312,6 +317,8 @@ async def test_a_floor_that_rose_while_it_came_in_keeps_it_out(open_tier: OpenTi
     await content.write(0, b"x")
     outcome = await content.enter(make_response(admitted=5), lambda admitted: admitted.sequence >= 6)
     assert outcome is StoreOutcome.DETACHED
+    assert await content.read(0) == b"x", "who waited for it from before still gets it"
+    await content.abandon()
     assert chunk_files(tmp_path / "tier") == []
     assert await tier.find_all("s1", PATH) == ()
 
@@ -339,6 +346,7 @@ async def test_what_was_asked_for_before_a_sweep_never_outlives_it(
     if sweep_comes == "after":
         await sweep()
     assert outcome is (StoreOutcome.DETACHED if sweep_comes == "before" else StoreOutcome.STORED)
+    await content.abandon()
     assert await tier.find_all("s1", PATH) == ()
     assert chunk_files(tmp_path / "tier") == []
     await tier.aclose()
@@ -612,6 +620,84 @@ async def test_a_file_that_cannot_be_opened_now_costs_nothing(open_tier: OpenTie
     path.rmdir()
     path.with_suffix(".aside").rename(path)
     assert await tier.read_chunk(stored, 0) == b"x"
+
+
+# Readers that take their time
+
+
+async def wait_until_gone(paths: list[Path]) -> None:
+    while any(path.exists() for path in paths):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("end", ["replaced", "evicted", "dropped", "swept"])
+async def test_what_is_held_can_be_read_to_its_end(open_tier: OpenTier, tmp_path: Path, end: str) -> None:
+    tier = await open_tier(max_bytes=60 * CHUNK_BYTES)
+    whole = os.urandom(2 * CHUNK_BYTES + 5)
+    stored = await keep(tier, make_response(), whole)
+    files = chunk_files(tmp_path / "tier")
+    first, second = tier.hold(stored), tier.hold(stored)
+    match end:
+        case "replaced":
+            await keep(tier, make_response(), b"new")
+        case "evicted":
+            for number in range(60):
+                await keep(tier, make_response(path=f"/{number}"), b"x" * CHUNK_BYTES)
+        case "dropped":
+            tier.drop(stored)
+        case _:
+            await tier.remove_site("s1", Position("e1", 9))
+    await tier.flush()
+    assert stored not in await tier.find_all("s1", PATH)
+    facts = tier.facts()
+    assert facts.held_bytes == 2 * CHUNK_BYTES + 4096
+    assert facts.cost_bytes + facts.held_bytes <= facts.max_bytes
+    assert await read_all(tier, stored) == whole
+    first.close()
+    first.close()
+    assert await read_all(tier, stored) == whole
+    second.close()
+    await wait_until_gone(files)
+    assert await read_all(tier, stored) is None
+    assert tier.facts().held_bytes == 0
+
+
+async def test_new_content_is_held_over_its_entering_and_leaving(open_tier: OpenTier, tmp_path: Path) -> None:
+    tier = await open_tier()
+    whole = os.urandom(CHUNK_BYTES + 5)
+    content = tier.new_content(make_response().key)
+    await write_all(content, whole)
+    hold = content.hold()
+    assert await content.enter(make_response()) is StoreOutcome.STORED
+    await keep(tier, make_response(), b"new")
+    assert len(chunk_files(tmp_path / "tier")) == 3
+    assert b"".join([await content.read(number) or b"" for number in range(2)]) == whole
+    hold.close()
+    await tier.aclose()
+    assert len(chunk_files(tmp_path / "tier")) == 1
+
+
+async def test_what_readers_hold_back_is_bounded(open_tier: OpenTier, tmp_path: Path) -> None:
+    tier = await open_tier(max_bytes=8 * CHUNK_BYTES)
+    stored = [await keep(tier, make_response(path=f"/{number}"), b"x" * CHUNK_BYTES) for number in range(4)]
+    holds = [tier.hold(each) for each in stored]
+    for each in stored:
+        tier.drop(each)
+    await tier.flush()
+    assert tier.facts().held_bytes == 2 * CHUNK_BYTES
+    assert len(chunk_files(tmp_path / "tier")) == 2
+    assert [await read_all(tier, each) is not None for each in stored] == [True, True, False, False]
+    for hold in holds:
+        hold.close()
+    await wait_until_gone(chunk_files(tmp_path / "tier"))
+
+
+async def test_holding_what_stays_removes_nothing(open_tier: OpenTier) -> None:
+    tier = await open_tier()
+    stored = await keep(tier, make_response(), b"x")
+    tier.hold(stored).close()
+    await tier.flush()
+    assert await read_all(tier, stored) == b"x"
 
 
 # Files and index apart
