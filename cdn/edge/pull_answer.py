@@ -14,10 +14,15 @@ from cdn.http.response_head import ResponseHead
 from cdn.http.reuse_terms import ReuseTerms
 from cdn.http.vary import vary_names
 from cdn.origin.upstream import UpstreamResponse
+from cdn.sites.origin import HttpOrigin
+from cdn.sites.upstream_reference import visitor_reference
 
 MAX_PART_BYTES = 64 * 1024 * 1024
 """A larger part of a representation is passed on, not stored: a video asked for in overlapping parts is stored whole
 or in small parts, never many times over."""
+
+
+_REFERENCES = frozenset(("location", "content-location"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +56,18 @@ class Answer:
         return replace(kept, complete_length=part.complete_length, part_start=part.start)
 
 
-def answer_of(response: UpstreamResponse, requested_at: float, received_at: float) -> Answer:
-    """Without what concerns only the connection, and with a Date (RFC 9110 sections 6.6.1 and 7.6.1)."""
+def answer_of(visit: PullVisit, response: UpstreamResponse, requested_at: float, received_at: float) -> Answer:
+    """Without what concerns only the connection, and with a Date (RFC 9110 sections 6.6.1 and 7.6.1).
+
+    What names a place on the upstream names it as a place of the site.
+    """
     lines = without_connection_fields(response.head.fields.lines)
+    origin = visit.site.settings.origin
+    if isinstance(origin, HttpOrigin) and any(name in _REFERENCES for name, _ in lines):
+        lines = tuple(
+            (name, visitor_reference(value, origin, visit.forwarding.host) if name in _REFERENCES else value)
+            for name, value in lines
+        )
     if "date" not in response.head.fields:
         lines = (*lines, ("date", format_date(received_at)))
     return Answer(ResponseHead(response.head.status, Fields(lines)), requested_at, received_at)

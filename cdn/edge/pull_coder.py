@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from cdn.edge.collapse import Shared
 from cdn.edge.disk_tier import DiskTier
-from cdn.edge.encoder import SMALL_BYTES, encode, may_start
+from cdn.edge.encoder import SMALL_BYTES, claim, may_start
 from cdn.edge.pull_shelf import Held, PullShelf
 from cdn.edge.stored import StoredKey, StoredResponse, StoreOutcome
 from cdn.fleet.position import Position
@@ -64,10 +64,14 @@ class PullCoder:
 
     async def _make(self, held: Held, coding: str) -> StoredResponse | None:
         stored = held.stored
-        chunks = [await self._disk.read_chunk(stored, number) for number in range(stored.file_count)]
-        if any(chunk is None for chunk in chunks):
+        room = claim(stored.entry.size_bytes)
+        if room is None:
             return None
-        content = await encode(b"".join(chunk for chunk in chunks if chunk is not None), coding)
+        with room:
+            chunks = [await self._disk.read_chunk(stored, number) for number in range(stored.file_count)]
+            if any(chunk is None for chunk in chunks):
+                return None
+            content = await room.encode(b"".join(chunk for chunk in chunks if chunk is not None), coding)
         if content is None:
             self._note_useless((stored.incarnation, coding))
             return None

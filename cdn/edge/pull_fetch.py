@@ -30,6 +30,7 @@ from cdn.errors import TooLarge
 from cdn.fleet.position import Position
 from cdn.http.cache_control import SURROGATE_CAPABILITY
 from cdn.http.connection_fields import without_connection_fields
+from cdn.http.content_coding import uncoded_entity_tags
 from cdn.http.forwarded_request import forwarded_fields
 from cdn.http.response_head import ResponseHead
 from cdn.http.reuse_terms import ReuseTerms
@@ -48,6 +49,9 @@ from cdn.sites.settings import SiteSettings
 
 CONDITIONS = frozenset(("if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range"))
 """Fields of a client's request that this cache answers itself when it asks for the whole."""
+
+LISTS_OF_TAGS = frozenset(("if-match", "if-none-match"))
+"""Conditions that may name coded forms which were made here."""
 
 PRIVATE_REASONS = frozenset(
     (NotStored.NO_STORE, NotStored.PRIVATE, NotStored.AUTHORIZATION, NotStored.SET_COOKIE, NotStored.VARY_STAR)
@@ -196,7 +200,7 @@ class PullFetcher:
         requested_at = self._clocks.wall()
         response = await upstream.send(self._request(asking, origin), lambda interim: _pass_interim(visit, interim))
         try:
-            answer = answer_of(response, requested_at, self._clocks.wall())
+            answer = answer_of(visit, response, requested_at, self._clocks.wall())
             flight.received_at = self._clocks.monotonic()
             if answer.head.status != 304 or not asking.validating:
                 await self._take(flight, asking, response, answer)
@@ -310,6 +314,8 @@ class PullFetcher:
             for line in forwarded_fields(request, visit.forwarding)
             if not asking.is_whole or (line[0] not in CONDITIONS and line[0] != "range")
         ]
+        if visit.site.settings.compresses:
+            lines = [(name, uncoded_entity_tags(value) if name in LISTS_OF_TAGS else value) for name, value in lines]
         lines.append(("surrogate-capability", SURROGATE_CAPABILITY))
         if asking.validating:
             lines.extend(validators(asking.validating))
