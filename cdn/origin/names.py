@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from ipaddress import ip_address
 
@@ -15,14 +16,16 @@ from cdn.origin.upstream_limits import UpstreamLimits
 
 
 class Names:
-    """Looks names up through the loop's resolver. Lookups of one name at the same time are one lookup.
+    """Looks names up with the system's resolver. Lookups of one name at the same time are one lookup.
 
-    A lookup cannot be stopped: one that hangs is left to itself, and later questions for its name join it.
+    A lookup cannot be stopped: one that hangs is left to itself, and later questions for its name join it. It hangs in
+    a thread of this object's own: the loop's few threads are for others, and users name the upstreams.
     """
 
     def __init__(self, limits: UpstreamLimits) -> None:
         self._limits = limits
         self._known: TTLCache[str, tuple[Address, ...]] = TTLCache(limits.max_names, limits.name_lifetime_s)
+        self._threads = ThreadPoolExecutor(limits.max_lookups, thread_name_prefix="upstream-names")
         self._running: dict[str, asyncio.Task[tuple[Address, ...]]] = {}
 
     async def addresses(self, host: str, timeout_s: float) -> tuple[Address, ...]:
@@ -61,6 +64,7 @@ class Names:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _looked_up(self, host: str, task: asyncio.Task[tuple[Address, ...]]) -> None:
         del self._running[host]
@@ -70,7 +74,9 @@ class Names:
     async def _look_up(self, host: str) -> tuple[Address, ...]:
         loop = asyncio.get_running_loop()
         try:
-            found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+            found = await loop.run_in_executor(
+                self._threads, partial(socket.getaddrinfo, host, None, type=socket.SOCK_STREAM)
+            )
         except (OSError, UnicodeError) as exc:
             raise UpstreamBroken(
                 UpstreamFault.NAME_UNKNOWN, f"The upstream's name {host} has no address: {exc}."

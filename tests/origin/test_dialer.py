@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -32,17 +33,17 @@ def ignore(head: ResponseHead) -> None:
 
 
 class Resolver:
-    """Stands in for the loop's: gives what it is told, in turn; the last stays."""
+    """Stands in for the system's: gives what it is told, in turn; the last stays."""
 
     def __init__(self, *answers: list[str] | OSError) -> None:
         self.answers = list(answers)
         self.asked: list[str] = []
-        self.gate = asyncio.Event()
+        self.gate = threading.Event()
         self.gate.set()
 
-    async def getaddrinfo(self, host: str, port: object, **_: object) -> list[Any]:
+    def getaddrinfo(self, host: str, port: object, **_: object) -> list[Any]:
         self.asked.append(host)
-        await self.gate.wait()
+        assert self.gate.wait(10)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, OSError):
             raise answer
@@ -60,7 +61,7 @@ class Resolver:
 
 def resolve(monkeypatch: pytest.MonkeyPatch, *answers: list[str] | OSError) -> Resolver:
     resolver = Resolver(*answers)
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolver.getaddrinfo)
+    monkeypatch.setattr(socket, "getaddrinfo", resolver.getaddrinfo)
     return resolver
 
 
@@ -158,13 +159,15 @@ async def test_lookups_are_joined_bounded_in_time_and_in_number(monkeypatch: pyt
 
 async def test_a_lookup_that_hangs_ends_with_the_node(monkeypatch: pytest.MonkeyPatch) -> None:
     names = Names(UpstreamLimits())
-    resolve(monkeypatch, ["192.0.2.1"]).gate.clear()
+    resolver = resolve(monkeypatch, ["192.0.2.1"])
+    resolver.gate.clear()
     waiting = asyncio.create_task(names.addresses("a.example", 5))
     await asyncio.sleep(0)
     await names.aclose()
     with pytest.raises(UpstreamBroken) as broken:
         await waiting
     assert broken.value.fault is UpstreamFault.CLOSED
+    resolver.gate.set()
 
 
 async def test_addresses_are_remembered_for_a_short_time(monkeypatch: pytest.MonkeyPatch) -> None:
