@@ -7,6 +7,7 @@ from typing import Any
 from cdn.edge.clocks import Clocks
 from cdn.edge.disk_tier import DiskTier
 from cdn.edge.manifest_cache import ManifestCache, ManifestUnavailable
+from cdn.edge.pull_explain import PullExplainer
 from cdn.edge.retained import RetainedFiles
 from cdn.edge.site_view import SiteView
 from cdn.edge.stored import StoredKey
@@ -14,7 +15,6 @@ from cdn.edge.storeroom import Storeroom, Wanted
 from cdn.http.decide import Decision, Forwarded, Serve, ServeStale, Validate
 from cdn.http.target import Target, parse_target
 from cdn.sites.deploy import AliasState
-from cdn.sites.query_policy import apply_query_policy
 from cdn.sites.representation import representation_of
 from cdn.sites.route import AbsentRoute, FileRoute, RedirectRoute, resolve
 from cdn.sites.site import Site
@@ -32,7 +32,9 @@ class Explainer:
         storeroom: Storeroom,
         disk: DiskTier,
         clocks: Clocks,
+        pull: PullExplainer,
     ) -> None:
+        self._pull = pull
         self._view = view
         self._manifests = manifests
         self._retained = retained
@@ -52,7 +54,7 @@ class Explainer:
             return {**steps, "answer": "404: no site has this host"}
         steps |= {"site": site.name, "site_id": site.id, "alias": binding.alias}
         if site.settings.is_pull:
-            return {**steps, **_explain_pull(site, parsed)}
+            return {**steps, **await self._pull.explain(site, host, parsed)}
         state = self._view.catalog.alias(site.id, binding.alias)
         if state is None or state.active is None:
             return {**steps, "answer": "404: nothing is deployed under this alias"}
@@ -95,12 +97,6 @@ class Explainer:
             "decision": said,
             "answer": f"{route.status}: {said}" if is_content_here else f"{route.status} if the store has it: {said}",
         }
-
-
-def _explain_pull(site: Site, target: Target) -> dict[str, Any]:
-    query = apply_query_policy(site.settings.query, target.query)
-    name = target.path if query is None else f"{target.path}?{query}"
-    return {"origin": str(site.settings.origin), "name": name, "answer": f"what {site.settings.origin} says of {name}"}
 
 
 def _said(decision: Decision, *, is_content_here: bool) -> str:

@@ -117,6 +117,7 @@ class EdgeNode:
             storeroom=self.storeroom,
             disk=disk,
             clocks=clocks,
+            pull=self.pull.explainer,
         )
         self._was_attached = False
         self._turns = asyncio.Semaphore(settings.max_concurrent_preparations)

@@ -11,6 +11,7 @@ from cdn.edge.memory_tier import MemoryTier
 from cdn.edge.prepared import Prepared
 from cdn.edge.pull_assembly import PullAssembly
 from cdn.edge.pull_coder import PullCoder
+from cdn.edge.pull_explain import PullExplainer
 from cdn.edge.pull_fetch import PullFetcher
 from cdn.edge.pull_flight import Flights
 from cdn.edge.pull_invalidation import PullInvalidation
@@ -98,6 +99,10 @@ class Pull:
             counters=counters,
             clocks=clocks,
             is_attached=is_attached,
+        )
+
+        self.explainer = PullExplainer(
+            shelf=self.shelf, disk=disk, flights=self.flights, clocks=clocks, cdn_id=settings.zone
         )
 
     def drop_site(self, site_id: str) -> None:
