@@ -744,3 +744,35 @@ async def test_many_requests_at_once_share_few_connections() -> None:
         assert answers == [(200, b"hello")] * 200
         assert server.accepted <= 4
     await upstreams.aclose()
+
+
+async def test_after_a_kept_connection_that_died_comes_a_new_one(upstreams: Upstreams) -> None:
+    """Where one died, the others may be about to."""
+
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        await peer.say(HELLO)
+        if peer.number < 2:
+            await peer.head()
+            return
+        await peer.until_closed()
+
+    async with serving(script) as server:
+        held = [await upstreams.of(server.origin, PATIENT).send(get(), ignore) for _ in range(2)]
+        assert [await read(response) for response in held] == [b"hello"] * 2
+        assert await ask(upstreams, server, timeouts=UpstreamTimeouts(retries=0)) == (200, b"hello")
+        assert (server.accepted, upstreams.idle_connections) == (3, 2)
+
+
+async def test_what_may_not_be_done_twice_takes_no_connection_that_was_idle_for_long(
+    upstreams: Upstreams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(answering(HELLO)) as server:
+        await ask(upstreams, server)
+        await ask(upstreams, server, UpstreamRequest("POST", "/", (HOST,)))
+        assert server.accepted == 1
+        monkeypatch.setattr("cdn.origin.http_upstream.SURE_IDLE_S", 0.0)
+        await ask(upstreams, server)
+        assert server.accepted == 1
+        await ask(upstreams, server, UpstreamRequest("POST", "/", (HOST,)))
+        assert server.accepted == 2
