@@ -18,6 +18,11 @@ $(VENV)/dev: requirements-dev.txt $(VENV)/runtime
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
+$(VENV)/aws-cli/installed: requirements-aws.txt
+	$(PYTHON) -m venv $(VENV)/aws-cli
+	$(VENV)/aws-cli/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-aws.txt
+	touch $@
+
 demo: $(VENV)/runtime
 	$(BIN)/python -m examples.demo $(if $(KEEP),--keep)
 
@@ -26,7 +31,7 @@ check: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: $(VENV)/dev
+test: $(VENV)/dev $(VENV)/aws-cli/installed
 	sh scripts/need.sh strace
 	$(BIN)/python -m pytest -n $(JOBS) -m "not soak" -q
 	$(BIN)/python -m pytest tests/http tests/sites -m "not soak" -q --cov=cdn/http --cov=cdn/sites --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
@@ -43,12 +48,7 @@ soak: $(VENV)/dev
 	sh scripts/need.sh strace
 	$(BIN)/python -m pytest -m soak -q
 
-$(VENV)/bench: requirements-bench.txt $(VENV)/dev
-	$(PYTHON) -m venv $(VENV)/bench-aws
-	$(VENV)/bench-aws/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
-	touch $@
-
-bench: $(VENV)/bench
+bench: $(VENV)/dev $(VENV)/aws-cli/installed
 	sh scripts/need.sh nginx wrk
 	$(BIN)/python -m bench
 

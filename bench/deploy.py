@@ -22,10 +22,10 @@ import boto3
 from botocore.config import Config
 
 from bench.bundle import change_file, write_bundle
-from bench.peer_aws import find_aws, sync
 from bench.running_cdn import RunningCdn, running_cdn
 from bench.table import Fact, Row, as_table
 from bench.visits import read_all, upstream
+from tests.servers.aws_cli import find_aws, sync
 from tests.servers.seaweed import S3Address, running_seaweed
 
 FILES = 10_000
