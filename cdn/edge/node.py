@@ -279,6 +279,7 @@ class EdgeNode:
             **self.counters.as_dict(),
             "hits": self.counters.hits + remembered,
             **{f"fetch_{field.name}": getattr(fetched, field.name) for field in fields(fetched)},
+            **self.pull.counted(),
             "disk_responses": facts.responses,
             "disk_bytes": facts.cost_bytes,
             "memory_bytes": self.prepared.cost_bytes,

@@ -105,6 +105,15 @@ class Pull:
             shelf=self.shelf, disk=disk, flights=self.flights, clocks=clocks, cdn_id=settings.zone
         )
 
+    def counted(self) -> dict[str, int]:
+        """What upstreams gave, and why what they gave was not stored."""
+        return {
+            "upstream_fetches": len(self.flights),
+            "upstream_connections": self.upstreams.open_connections,
+            **{f"not_stored_{reason}": count for reason, count in self.fetcher.not_stored.items()},
+            **{f"upstream_{fault}": count for fault, count in self.fetcher.faults.items()},
+        }
+
     def drop_site(self, site_id: str) -> None:
         """The site is gone."""
         self._memory.drop_site(site_id)
