@@ -91,3 +91,10 @@ def test_what_browsers_send_takes_the_quick_way() -> None:
     assert message.is_plain
     assert message.is_persistent
     assert message.request.fields.get("cookie") == "a=b"
+
+
+def test_a_line_of_spaces_with_a_fault_at_its_end_takes_linear_time() -> None:
+    # Read with backtracking, one of these takes minutes, and the test's time limit ends it.
+    parser = HeadParser(HttpLimits(max_fields_bytes=4_000_000))
+    head = b"GET / HTTP/1.1\r\nHost: a.example\r\nX-A:" + b" " * 300_000 + b"\x01\r\n\r\n"
+    assert parser.parse_plain(head, "http") is None
