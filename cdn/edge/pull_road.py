@@ -242,7 +242,7 @@ class PullRoad:
         elif is_read and not is_passed and not visit.has_range:
             validating = self._shelf.other_variants(visit.key, on_shelf)
         if validating:
-            return Asking(visit, validating, is_joinable=is_read and not visit.directives.no_store)
+            return Asking(visit, validating, is_joinable=is_read and is_for_all)
         is_whole = is_read and not is_passed and not visit.has_range
         return Asking(visit, is_joinable=is_whole and is_for_all, is_whole=is_whole)
 
@@ -252,7 +252,8 @@ class PullRoad:
             return None
         if self._flights.is_passed(visit.key, self._clocks.monotonic()):
             return None
-        wants_newer = isinstance(decision, Validate) and decision.reason is StaleReason.REQUESTED
+        is_requested = isinstance(decision, Validate) and decision.reason is StaleReason.REQUESTED
+        wants_newer = is_requested or visit.directives.no_cache
         for flight in self._flights.of(visit.key):
             if flight in tried or (wants_newer and flight.number < visit.number):
                 continue
