@@ -52,11 +52,6 @@ def selecting(names: tuple[str, ...], request_fields: Fields) -> Selecting:
     return tuple((name, _normal_field(name, request_fields)) for name in names)
 
 
-def selects(stored: Selecting, request_fields: Fields) -> bool:
-    """Whether a request says the same in every selecting field as the one that `stored` was made of."""
-    return all(_normal_field(name, request_fields) == value for name, value in stored)
-
-
 def normal_value(name: str, value: str) -> str:
     """A field's combined value in a form that is equal for values of the same meaning (RFC 9111 section 4.1).
 

@@ -7,7 +7,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cdn.http.fields import Fields
-from cdn.http.vary import MAX_VARY_NAMES, normal_value, selecting, selects, vary_names
+from cdn.http.vary import MAX_VARY_NAMES, Selecting, normal_value, selecting, vary_names
+
+
+def selects(stored: Selecting, request_fields: Fields) -> bool:
+    """Whether a request says the same in every selecting field as the one that `stored` was made of."""
+    return selecting(tuple(name for name, _ in stored), request_fields) == stored
 
 
 def _fields(*lines: tuple[str, str]) -> Fields:
