@@ -127,6 +127,8 @@ class PullFetcher:
         flight = Flight(visit, self._view.position, self._flights.next_number())
         self._flights.enter(flight, is_joinable=asking.is_joinable)
         task = self._spawn(self._fly(flight, asking), f"fetch {visit.site.id}")
+        # Not in the task itself: one that is cancelled before its first step never comes to its end.
+        task.add_done_callback(lambda done: self._land(flight))
         flight.on_content_unwanted = task.cancel
         if not asking.is_joinable:
             flight.on_unwanted = task.cancel
@@ -134,10 +136,10 @@ class PullFetcher:
 
     async def aclose(self) -> None:
         """End what is under way."""
-        tasks = tuple(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while tasks := tuple(self._tasks):  # one that ends may leave another to clear up behind it
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def may_be_stored(self, flight: Flight, tags: tuple[str, ...]) -> Callable[[Position], bool]:
         """Whether floors, marks and the site itself allow what a flight brings to be stored, as of each call."""
@@ -158,6 +160,16 @@ class PullFetcher:
             return False
         required = self._view.floors.of(flight.key.site_id).required((flight.key.name,), flight.tags)
         return flight.admitted.sequence >= max(required.hard, required.soft)
+
+    def was_rightly_joined(self, flight: Flight, joined_at: Position) -> bool:
+        """Whether what it brought may be served to a request that joined it before its tags were known.
+
+        A floor or mark under one of them may have risen before that request came (DESIGN I1); one that rose later does
+        not take the answer from it (I6). `joined_at` is where the node stood then.
+        """
+        if self._marks.covers_flight(flight.key.site_id, flight.tags, flight.number):
+            return False
+        return joined_at == flight.admitted or self.may_be_joined(flight)
 
     def _spawn(self, work: Coroutine[object, object, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
@@ -182,8 +194,11 @@ class PullFetcher:
         except Exception as exc:
             log.exception("the fetch of %s failed", flight.key.name)
             flight.fail(exc)
-        finally:
-            self._flights.leave(flight)
+
+    def _land(self, flight: Flight) -> None:
+        if flight.outcome_so_far is None:
+            flight.settle(Failed(UpstreamBroken(UpstreamFault.CLOSED, "this node gave the request up")))
+        self._flights.leave(flight)
 
     def _end_badly(self, flight: Flight, exc: UpstreamBroken) -> None:
         outcome = flight.outcome_so_far

@@ -29,6 +29,7 @@ from cdn.edge.response import Response
 from cdn.edge.site_view import SiteView
 from cdn.edge.stored import StoredResponse
 from cdn.edge.visitor import Visitor
+from cdn.fleet.position import Position
 from cdn.http.cache_control import NO_DIRECTIVES, request_directives
 from cdn.http.cache_status import CacheStatus, Forward
 from cdn.http.cdn_loop import has_loop
@@ -205,6 +206,7 @@ class PullRoad:
         if flight is None:
             flight = self._fetcher.begin(asking)
         tried.add(flight)
+        joined_at = self._view.position
         outcome = await flight.outcome()
         stale = await self._instead_of_failure(visit, on_shelf, decision, outcome)
         if stale is not None:
@@ -224,7 +226,7 @@ class PullRoad:
                 status = self._forwarded(forward, head, is_stored=False, detail=_value(outcome))
                 return self._responder.arriving(visit, head, content, status, evaluates=asking.is_whole)
             case Shared(_, content, terms):
-                if not is_own and not self._is_usable(visit, flight, terms):
+                if not is_own and not self._is_usable(visit, flight, terms, joined_at):
                     content.let_go()
                     return None
                 return self._shared(visit, flight, outcome, forward, is_own=is_own, is_whole=asking.is_whole)
@@ -262,11 +264,12 @@ class PullRoad:
                 return flight
         return None
 
-    def _is_usable(self, visit: PullVisit, flight: Flight, terms: ReuseTerms | None) -> bool:
+    def _is_usable(self, visit: PullVisit, flight: Flight, terms: ReuseTerms | None, joined_at: Position) -> bool:
         """Whether an answer that another asked for may be given to this request too.
 
         A failure is given to all who waited for it. What has to be validated each time was, for a request that came
-        before it was asked for (RFC 9111 section 4: collapsed requests).
+        before it was asked for (RFC 9111 section 4: collapsed requests). `joined_at` is where the node stood when this
+        request began to wait.
         """
         if terms is None:
             return True
@@ -275,6 +278,8 @@ class PullRoad:
             return False
         if flight.number > visit.number:
             return True
+        if not self._fetcher.was_rightly_joined(flight, joined_at):
+            return False
         facts = StoredFacts(
             admitted_sequence=flight.admitted.sequence,
             is_same_epoch=True,

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from cdn.edge.disk_tier import DiskTier
+from cdn.edge.settings import EdgeSettings
 from cdn.edge.stored import StoredKey, StoredResponse
 from cdn.fleet.position import Position
 from cdn.sites.manifest import CHUNK_BYTES, FileEntry
+from tests.edge.pull_stage import Stage, watch_arriving
 
 
 def entry_of(content: bytes) -> FileEntry:
@@ -73,3 +75,42 @@ async def open_tier(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Dis
     yield open_one
     for tier in opened:
         await tier.aclose()
+
+
+MakeStage = Callable[..., Awaitable[Stage]]
+
+
+@pytest.fixture
+async def make_stage(
+    open_tier: Callable[..., Awaitable[DiskTier]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[MakeStage]:
+    """Makes stages for pull sites, by default with one site that has default settings."""
+    made: list[Stage] = []
+
+    async def make(*, disk_bytes: int = 1 << 30, site: dict[str, Any] | None = None, **settings: Any) -> Stage:
+        tier = await open_tier(tmp_path / f"stage-{len(made)}", disk_bytes)
+        stage = Stage(
+            tier,
+            EdgeSettings(
+                node_id="n1",
+                data_dir=tmp_path,
+                zone="cdn.localhost",
+                control_url="http://127.0.0.1:1",
+                token="none",
+                **settings,
+            ),
+        )
+        watch_arriving(stage, monkeypatch)
+        stage.create_site(**(site or {}))
+        made.append(stage)
+        return stage
+
+    yield make
+    for stage in made:
+        await stage.aclose()
+
+
+@pytest.fixture
+async def stage(make_stage: MakeStage) -> Stage:
+    """A stage with one site, `s1`."""
+    return await make_stage()
