@@ -31,6 +31,7 @@ from cdn.fleet.position import Position
 from cdn.http.cache_control import SURROGATE_CAPABILITY
 from cdn.http.connection_fields import without_connection_fields
 from cdn.http.content_coding import uncoded_entity_tags
+from cdn.http.fields import Fields
 from cdn.http.forwarded_request import forwarded_fields
 from cdn.http.response_head import ResponseHead
 from cdn.http.reuse_terms import ReuseTerms
@@ -237,6 +238,9 @@ class PullFetcher:
         if visit.request.method == "HEAD":
             await self._renewal.apply_head(flight, answer)
         terms = storability(visit.request, head, answer.requested_at, answer.received_at, visit.policy)
+        if asking.content is not None and visit.request.method == "GET" and not isinstance(terms, NotStored):
+            # An upstream that reads the content answers what this client made of the page (RFC 9110 section 9.3.1).
+            terms = NotStored.REQUEST_CONTENT
         if isinstance(terms, NotStored):
             await self._pass(flight, asking, response, head, terms)
             return
@@ -253,7 +257,9 @@ class PullFetcher:
         self.not_stored[reason.value] = self.not_stored.get(reason.value, 0) + 1
         arriving = ArrivingContent(response.content.size_bytes, None, 0, on_unwanted=flight.on_content_unwanted)
         if asking.is_joinable and head.status >= 500 and reason not in PRIVATE_REASONS:
-            flight.settle(Shared(head, arriving, None, head))
+            # Nothing says that these cookies are for all who wait.
+            shared = ResponseHead(head.status, Fields(tuple(line for line in head.fields if line[0] != "set-cookie")))
+            flight.settle(Shared(shared, arriving, None, head))
         else:
             self._flights.close(flight)
             if asking.is_joinable:

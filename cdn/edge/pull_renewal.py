@@ -15,10 +15,15 @@ from cdn.edge.pull_tags import pull_tags
 from cdn.edge.site_view import SiteView
 from cdn.edge.stored import StoredResponse
 from cdn.fleet.position import Position
-from cdn.http.fields import FieldLines
+from cdn.http.fields import FieldLines, Fields
 from cdn.http.head_update import HeadEffect, effect_of_head, selected_for_update, updated_head
 from cdn.http.response_head import ResponseHead
+from cdn.http.reuse_terms import ReuseTerms
+from cdn.http.storability import NotStored, storability
 from cdn.http.vary import vary_names
+
+FORBID_REUSE = frozenset((NotStored.NO_STORE, NotStored.PRIVATE, NotStored.SET_COOKIE, NotStored.VARY_STAR))
+"""What a newer head may say after which the stored response is for nobody any more."""
 
 
 class PullRenewal:
@@ -100,9 +105,21 @@ class PullRenewal:
         site = self._view.catalog.site(stored.key.site_id)
         newer = updated_head(stored.pulled.head, answer.head)
         names = vary_names(newer.fields)
-        if names is None or site is None:
+        terms = storability(
+            replace(flight.visit.request, method="GET"),
+            newer,
+            answer.requested_at,
+            answer.received_at,
+            flight.visit.policy,
+        )
+        if terms is NotStored.AUTHORIZATION:
+            return None  # what upstream says to one who is authorised is not for others, and changes nothing for them
+        if names is None or site is None or terms in FORBID_REUSE:
             self._disk.drop(stored)
             return None
+        if isinstance(terms, ReuseTerms):
+            lines = tuple(line for line in newer.fields if line[0] not in terms.withheld_fields)
+            newer = ResponseHead(newer.status, Fields(lines))
         pulled = replace(stored.pulled, head=newer, requested_at=answer.requested_at, received_at=answer.received_at)
         if could_answer(flight.visit, stored):
             pulled = replace(pulled, selecting=flight.visit.selecting(names))

@@ -26,6 +26,7 @@ from cdn.http.fields import FieldLines, Fields
 from cdn.http.forwarded_request import SET_FIELDS
 from cdn.http.request import Request
 from cdn.http.response_head import ResponseHead
+from cdn.http.vary import selecting
 from cdn.sites.manifest import CHUNK_BYTES
 from cdn.sites.representation import given_fields
 
@@ -174,6 +175,8 @@ class PullResponder:
             return
         if not form.is_final:
             return
+        if selecting(names, visit.request.fields) != visit.selecting(names):
+            return  # upstream saw, and chose by, something else than what the next request would be found by
         now = self._clocks.monotonic()
         age_zero_at = self._shelf.age_zero_at(held.stored, held.terms, now)
         hit = CacheStatus(self._cache_name, hit=True, detail=self._detached())

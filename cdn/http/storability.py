@@ -7,7 +7,7 @@ from enum import Enum
 from cdn.http.cache_control import ResponseDirectives, request_directives, shared_directives
 from cdn.http.cache_policy import CachePolicy
 from cdn.http.fields import Fields
-from cdn.http.freshness import HEURISTIC_STATUSES, LifetimeSource, explicit_lifetime
+from cdn.http.freshness import HEURISTIC_STATUSES, Lifetime, LifetimeSource, explicit_lifetime
 from cdn.http.reference import resolved_target
 from cdn.http.request import Request
 from cdn.http.response_head import ResponseHead
@@ -42,6 +42,7 @@ class NotStored(Enum):
     VARY_STAR = "vary-star"  # or a Vary that cannot be obeyed for another reason
     SET_COOKIE = "set-cookie"
     PARTIAL = "partial"
+    REQUEST_CONTENT = "request-content"  # a GET that had content, of which no cache key tells
     NO_LIFETIME_OR_VALIDATOR = "no-lifetime-or-validator"
 
 
@@ -58,11 +59,13 @@ def storability(
     if forbidden is not None:
         return forbidden
     terms = reuse_terms(head, requested_at, received_at, policy)
-    is_explicit = explicit_lifetime(head.fields, directives, received_at) is not None
-    if request.method == "POST" and not _answers_later_gets(request, head, is_explicit):
+    explicit = explicit_lifetime(head.fields, directives, received_at)
+    if request.method == "POST" and not _answers_later_gets(request, head, explicit is not None):
         return NotStored.METHOD
     if not _is_cacheable(head.status, directives, terms):
         return NotStored.STATUS
+    if "set-cookie" in head.fields and not _may_share_cookies(directives, explicit, terms):
+        return NotStored.SET_COOKIE
     if not _is_ever_of_use(head.fields, directives, terms):
         return NotStored.NO_LIFETIME_OR_VALIDATOR
     return terms
@@ -99,6 +102,17 @@ def _forbidden(
 def _is_for_everyone(directives: ResponseDirectives) -> bool:
     """Whether the answer to an authorised request may answer others too (section 3.5)."""
     return directives.public or directives.must_revalidate or directives.s_maxage_s is not None
+
+
+def _may_share_cookies(directives: ResponseDirectives, explicit: Lifetime | None, terms: ReuseTerms) -> bool:
+    """Whether a response that sets cookies says itself that others may have it for some time (section 7.3).
+
+    A lifetime that this cache would guess or give, or an entity tag alone, is no such word: the cookie of a session
+    would go to whoever asks next.
+    """
+    if directives.public or "set-cookie" in terms.withheld_fields:
+        return True
+    return explicit is not None and explicit.seconds > 0 and not directives.no_cache
 
 
 def _answers_later_gets(request: Request, head: ResponseHead, is_explicit: bool) -> bool:

@@ -194,6 +194,32 @@ def test_cookies_are_stored_unless_the_site_refuses() -> None:
 
 
 @pytest.mark.parametrize(
+    "lines",
+    [
+        (),
+        (("etag", '"a"'),),
+        (("last-modified", "Mon, 01 Jan 2001 00:00:00 GMT"),),
+        (("cache-control", "max-age=0"), ("etag", '"a"')),
+        (("cache-control", "max-age=60, no-cache"), ("etag", '"a"')),
+        (("cache-control", "stale-while-revalidate=60"),),
+    ],
+)
+@pytest.mark.parametrize("status", [200, 404])
+def test_cookies_are_not_shared_unless_upstream_says_so(lines: tuple[tuple[str, str], ...], status: int) -> None:
+    """What the cache guesses, or a site's lifetime, or a validator alone, hands no session to others."""
+    policy = replace(POLICY, default_lifetime_s=60.0, overrides_lifetime=True)
+    assert judged(*lines, ("set-cookie", "a=b"), status=status) is NotStored.SET_COOKIE
+    assert judged(*lines, ("set-cookie", "a=b"), status=status, policy=policy) is NotStored.SET_COOKIE
+
+
+@pytest.mark.parametrize(
+    "said", ["public", "s-maxage=60", 'max-age=0, no-cache="set-cookie"', 'private="set-cookie"', "max-age=60"]
+)
+def test_cookies_are_stored_where_upstream_says_for_whom(said: str) -> None:
+    assert is_stored(("cache-control", said), ("etag", '"a"'), ("set-cookie", "a=b"))
+
+
+@pytest.mark.parametrize(
     ("lines", "expected"),
     [
         ((), False),

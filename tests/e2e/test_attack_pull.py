@@ -1,0 +1,173 @@
+"""What hostile upstreams, visitors and owners of sites try against a real edge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.e2e.hostile_upstream import Asked, HostileUpstream, response
+from tests.e2e.running import Answer, RunningCdn, exchange
+
+WAIT_S = 8
+
+
+@pytest.fixture(scope="module")
+def cdn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCdn]:
+    """One `cdn up` that lets sites have upstreams on this machine."""
+    cdn = RunningCdn(tmp_path_factory.mktemp("attacked"), options=("--allow-private-upstreams",))
+    cdn.start()
+    yield cdn
+    cdn.stop()
+
+
+@pytest.fixture
+def upstream() -> Iterator[HostileUpstream]:
+    hostile = HostileUpstream()
+    hostile.start()
+    yield hostile
+    hostile.stop()
+
+
+def site_of(cdn: RunningCdn, upstream: HostileUpstream, name: str, **settings: Any) -> str:
+    """The host of a new site that the edge knows by now."""
+    origin = {"origin": f"http://127.0.0.1:{upstream.port}", **settings}
+    made = cdn.call("POST", "/v1/sites", {"name": name, "settings": origin})
+    assert made.status == 201, made
+    receipt = cdn.call("POST", f"/v1/sites/{name}/purges?wait={WAIT_S}", {"urls": ["/is-known"]})
+    assert receipt.status == 200, receipt
+    return f"{name}.cdn.localhost"
+
+
+def is_hit(answer: Answer) -> bool:
+    return "hit" in answer.cache_status
+
+
+# Visitors who want what others get to be theirs
+
+
+def test_content_of_a_get_poisons_nothing(cdn: RunningCdn, upstream: HostileUpstream) -> None:
+    """RFC 9110 section 9.3.1: some upstreams read it, and no key tells of it."""
+    host = site_of(cdn, upstream, "fat-get")
+    upstream.answers[""] = lambda asked: response(b"said " + asked.content, "Cache-Control: max-age=60")
+    fat = exchange(cdn.http_url, "GET", "/", {"Host": host}, b"evil")
+    assert (fat.content, "detail=request-content" in fat.cache_status) == (b"said evil", True)
+    assert cdn.visit(host).content == b"said "
+    assert is_hit(cdn.visit(host))
+    again = exchange(cdn.http_url, "GET", "/", {"Host": host}, b"evil")
+    assert again.content == b"said evil"
+    assert cdn.visit(host).content == b"said "
+
+
+def test_a_field_hidden_by_connection_does_not_choose_for_others(cdn: RunningCdn, upstream: HostileUpstream) -> None:
+    """RFC 9110 section 7.6.1: upstream never saw the language, so its answer is not the one in that language."""
+    host = site_of(cdn, upstream, "hidden-field")
+
+    def answer(asked: Asked) -> bytes:
+        return response((asked.value("x-language") or "none").encode(), "Cache-Control: max-age=60", "Vary: X-Language")
+
+    upstream.answers[""] = answer
+    for _ in range(3):
+        assert cdn.visit(host, X_Language="de", Connection="x-language").content == b"none"
+    assert cdn.visit(host, X_Language="de").content == b"de"
+    assert cdn.visit(host).content == b"none"
+
+
+# What was meant for one
+
+VALIDATED = 'HTTP/1.1 304 Not Modified\r\nETag: "a"\r\n{}\r\n\r\n'
+
+
+@pytest.mark.parametrize(
+    ("said", "settings"),
+    [
+        ("Cache-Control: private, max-age=60\r\nX-User: alice", {}),
+        ("Cache-Control: no-store\r\nX-User: alice", {}),
+        ("Cache-Control: max-age=0\r\nX-User: alice\r\nSet-Cookie: session=alice", {}),
+        ("Cache-Control: max-age=60\r\nX-User: alice\r\nSet-Cookie: session=alice", {"stores_set_cookie": False}),
+        ("Cache-Control: max-age=60\r\nX-User: alice\r\nVary: *", {}),
+    ],
+    ids=["private", "no-store", "cookie", "refused-cookie", "vary-star"],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_head_that_may_not_be_stored_updates_nothing(
+    cdn: RunningCdn,
+    upstream: HostileUpstream,
+    request: pytest.FixtureRequest,
+    said: str,
+    settings: dict[str, Any],
+    method: str,
+) -> None:
+    """RFC 9111 section 3.2: by a 304, or the answer to HEAD, a response would become what must not be stored."""
+    host = site_of(cdn, upstream, f"update-{request.node.callspec.id.lower()}", **settings)
+
+    def answer(asked: Asked) -> bytes:
+        if asked.value("cookie") is None:
+            return response(b"page", 'ETag: "a"', "Cache-Control: max-age=0, stale-if-error=60")
+        if asked.method == "HEAD":
+            return f'HTTP/1.1 200 OK\r\nETag: "a"\r\n{said}\r\nContent-Length: 4\r\n\r\n'.encode()
+        return (
+            VALIDATED.format(said).encode() if asked.value("if-none-match") else response(b"page", *said.split("\r\n"))
+        )
+
+    upstream.answers[""] = answer
+    assert cdn.visit(host).content == b"page"
+    alice = cdn.visit(host, method=method, Cookie="alice")
+    assert (alice.status, alice.fields["x-user"]) == (200, "alice")
+    for _ in range(2):
+        other = cdn.visit(host)
+        assert (other.status, other.content) == (200, b"page")
+        assert "x-user" not in other.fields
+        assert "set-cookie" not in other.fields
+
+
+def test_what_a_304_tells_the_authorised_is_not_for_others(cdn: RunningCdn, upstream: HostileUpstream) -> None:
+    """RFC 9111 section 3.5."""
+    host = site_of(cdn, upstream, "authorised-304")
+
+    def answer(asked: Asked) -> bytes:
+        lines = ("X-User: alice",) if asked.value("authorization") else ()
+        if asked.value("if-none-match"):
+            return VALIDATED.format("\r\n".join(("Cache-Control: max-age=60", *lines))).encode()
+        return response(b"page", 'ETag: "a"', "Cache-Control: max-age=0", *lines)
+
+    upstream.answers[""] = answer
+    assert cdn.visit(host).content == b"page"
+    assert cdn.visit(host, Authorization="Basic YTph").fields["x-user"] == "alice"
+    assert "x-user" not in cdn.visit(host).fields
+
+
+def test_fields_that_a_304_keeps_from_others_are_not_stored(cdn: RunningCdn, upstream: HostileUpstream) -> None:
+    """RFC 9111 section 5.2.2.7."""
+    host = site_of(cdn, upstream, "listed-304")
+
+    def answer(asked: Asked) -> bytes:
+        if asked.value("if-none-match"):
+            return VALIDATED.format('Cache-Control: max-age=60, private="x-user"\r\nX-User: alice').encode()
+        return response(b"page", 'ETag: "a"', "Cache-Control: max-age=0")
+
+    upstream.answers[""] = answer
+    for _ in range(3):
+        assert "x-user" not in cdn.visit(host, Cookie="alice").fields
+    assert is_hit(cdn.visit(host))
+
+
+@pytest.mark.parametrize("status", ["200 OK", "404 Not Found"])
+@pytest.mark.parametrize("line", ['ETag: "a"', "Last-Modified: Mon, 01 Jan 2001 00:00:00 GMT", "X-Nothing: said"])
+def test_a_session_is_not_handed_to_the_next_visitor(
+    cdn: RunningCdn, upstream: HostileUpstream, request: pytest.FixtureRequest, status: str, line: str
+) -> None:
+    """A page that sets a cookie and says nothing of caches: an entity tag, or a guess, hands the cookie to nobody."""
+    number = sum(request.node.callspec.id.encode())
+    host = site_of(cdn, upstream, f"session-{number}", edge_ttl_s=60)
+
+    def answer(asked: Asked) -> bytes:
+        if asked.value("if-none-match"):
+            return VALIDATED.format("X-Nothing: said").encode()
+        who = asked.value("x-who")
+        return response(b"page", line, *([f"Set-Cookie: session={who}"] if who else []), status=status)
+
+    upstream.answers[""] = answer
+    assert cdn.visit(host, X_Who="alice").fields["set-cookie"] == "session=alice"
+    assert "set-cookie" not in cdn.visit(host).fields
