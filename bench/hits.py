@@ -17,6 +17,8 @@ from bench.table import Fact, Row
 SERVER_CORE, LOAD_CORE = 0, 1
 CONNECTIONS = 64
 HOST = "hits.cdn.localhost"
+PULL_HOST = "pull.cdn.localhost"
+"""A site in front of the same upstream as nginx."""
 
 BROWSER_FIELDS = (
     "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36",
@@ -46,12 +48,15 @@ class Workload:
     path: str
     at_most: float
     script: str | None = None
+    host: str = HOST
 
 
 WORKLOADS = (
     Workload("HTTP/1.1 hit, 1 KiB, browser-like heads", "/1k.css", 1.0),
     Workload("HTTP/1.1 hit, 1 KiB, heads that never repeat", "/1k.css", 1.0, NEVER_REPEATING),
     Workload("HTTP/1.1 hit, 16 KiB, browser-like heads", "/16k.css", 1.0),
+    Workload("the same of a pull site, 1 KiB, browser-like heads", "/1k.css", 1.0, host=PULL_HOST),
+    Workload("the same of a pull site, 1 KiB, heads that never repeat", "/1k.css", 1.0, NEVER_REPEATING, PULL_HOST),
 )
 
 
@@ -70,11 +75,14 @@ def run(folder: Path, *, rounds: int = 5, duration_s: int = 3) -> list[Row | Fac
     (content / "16k.css").write_bytes(b"x" * 16 * 1024)
     results: list[Row | Fact] = []
     with (
-        running_cdn(folder / "cdn", core=SERVER_CORE) as cdn,
+        running_cdn(folder / "cdn", options=("--allow-private-upstreams",), core=SERVER_CORE) as cdn,
         running_nginx(folder / "nginx", content, core=SERVER_CORE) as nginx,
     ):
         cdn.run("site", "create", "hits")
         cdn.run("deploy", str(content), "--site", "hits")
+        # nginx does not compress here, so neither does the site.
+        upstream = f"http://127.0.0.1:{nginx.origin_port}"
+        cdn.run("site", "create", "pull", "--origin", upstream, "--no-compresses")
         servers = (Server("cdn", cdn.pid, cdn.http_port), Server("nginx", nginx.pid, nginx.port))
         for workload in WORKLOADS:
             medians = _measure(servers, workload, folder, rounds, duration_s)
@@ -100,7 +108,7 @@ def _measure(
 
 def _load(server: Server, workload: Workload, folder: Path, duration_s: int) -> int:
     words = ["taskset", "-c", str(LOAD_CORE), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{duration_s}s"]
-    for line in (f"Host: {HOST}", *BROWSER_FIELDS):
+    for line in (f"Host: {workload.host}", *BROWSER_FIELDS):
         words += ["-H", line]
     if workload.script is not None:
         script = folder / "never.lua"

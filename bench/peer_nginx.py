@@ -45,10 +45,11 @@ http {{
 
 @dataclass(frozen=True, slots=True)
 class RunningNginx:
-    """`pid` is the master; its worker serves."""
+    """`pid` is the master; its worker serves. At `origin_port` it serves the same content as a plain upstream."""
 
     pid: int
     port: int
+    origin_port: int
 
 
 @contextlib.contextmanager
@@ -64,7 +65,7 @@ def running_nginx(folder: Path, content: Path, *, core: int) -> Iterator[Running
     )
     try:
         _wait_for(port, process)
-        yield RunningNginx(process.pid, port)
+        yield RunningNginx(process.pid, port, origin_port)
     finally:
         process.terminate()
         process.wait(10)
