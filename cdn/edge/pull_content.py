@@ -31,8 +31,8 @@ class ArrivingContent:
 
     `size_bytes` is what the upstream announced. One task feeds it: `take`, then `finish` or `fail`. With `sink` its
     chunks go to disk too, until that refuses or `max_stored_bytes` is exceeded. `holders` are those who may still come
-    to read: while there are any, nothing they need is dropped. `on_unwanted` is called when the last of them leaves
-    content that is neither whole nor being stored.
+    to read: while there are any, nothing they need is dropped. `on_unwanted` is called when nobody holds content that
+    is neither whole nor being stored, perhaps more than once.
     """
 
     def __init__(
@@ -53,6 +53,8 @@ class ArrivingContent:
         self._failure: BaseException | None = None
         self._chunks: dict[int, bytes] = {}
         self._sealed = 0
+        self._written = 0
+        self._is_cut = False
         self._tail = bytearray()
         self._readers: dict[ArrivingStream, int] = {}
         self._waiting_to_come = 0
@@ -72,6 +74,7 @@ class ArrivingContent:
             await self._seal(CHUNK_BYTES)
         if not self.is_storing:
             await self._wait_for_readers()
+            self._note_unwanted()
 
     async def finish(self, trailers: FieldLines = ()) -> None:
         """It is whole; the last chunk is written."""
@@ -100,6 +103,7 @@ class ArrivingContent:
         # Until it is written it stays readable in the tail.
         if self.is_storing and self._sink is not None:
             self.is_storing = await self._sink.write(number, chunk) is StoreOutcome.STORED
+            self._written += self.is_storing
         self._chunks[number] = chunk
         self._sealed += 1
         del self._tail[:size_bytes]
@@ -111,6 +115,7 @@ class ArrivingContent:
             oldest_needed = min(oldest_needed, self._slowest() // CHUNK_BYTES)
         for number in [number for number in self._chunks if number < oldest_needed]:
             del self._chunks[number]
+            self._is_cut |= number >= self._written
 
     async def left(self) -> None:
         """Return when nobody reads, or may yet come to read."""
@@ -124,6 +129,11 @@ class ArrivingContent:
     def holders(self) -> int:
         """How many read, or may yet come to read."""
         return len(self._readers) + self._waiting_to_come
+
+    @property
+    def may_be_joined(self) -> bool:
+        """Whether one who comes now would be given it from the first byte on."""
+        return not self._is_cut and self._failure is None
 
     def hold(self) -> None:
         """Somebody will come to read: follow with `reader` or `let_go`."""
@@ -187,6 +197,9 @@ class ArrivingContent:
 
     def _left(self) -> None:
         self._note_progress()
+        self._note_unwanted()
+
+    def _note_unwanted(self) -> None:
         if not self.holders and not self.is_storing and not self.is_whole and self._on_unwanted is not None:
             self._on_unwanted()
 

@@ -130,9 +130,14 @@ class PullFetcher:
         task = self._spawn(self._fly(flight, asking), f"fetch {visit.site.id}")
         # Not in the task itself: one that is cancelled before its first step never comes to its end.
         task.add_done_callback(lambda done: self._land(flight))
-        flight.on_content_unwanted = task.cancel
+
+        def give_up() -> None:
+            self._flights.close(flight)
+            task.cancel()
+
+        flight.on_content_unwanted = give_up
         if not asking.is_joinable:
-            flight.on_unwanted = task.cancel
+            flight.on_unwanted = give_up
         return flight
 
     async def aclose(self) -> None:

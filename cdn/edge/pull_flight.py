@@ -117,6 +117,12 @@ class Flight:
         """Nothing more comes of it."""
         self._over.set()
 
+    @property
+    def has_beginning(self) -> bool:
+        """Whether who joins now gets its content from the first byte on."""
+        outcome = self.outcome_so_far
+        return not isinstance(outcome, Shared | Alone) or outcome.content.may_be_joined
+
     async def outcome(self) -> Outcome:
         """Wait for the head of the answer. Of content that comes with it the caller holds a share: read it or let go.
 

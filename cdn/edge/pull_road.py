@@ -260,6 +260,8 @@ class PullRoad:
             if flight in tried or (wants_newer and flight.number < visit.number):
                 continue
             vary = on_shelf.vary if flight.vary is None else flight.vary
+            if not flight.has_beginning:
+                continue
             if self._fetcher.may_be_joined(flight) and visit.selecting(vary) == flight.visit.selecting(vary):
                 return flight
         return None
