@@ -152,7 +152,7 @@ class PullFetcher:
         site_id, name = flight.key.site_id, flight.key.name
 
         def may(admitted: Position) -> bool:
-            if flight.is_detached or admitted.epoch != self._view.position.epoch:
+            if flight.is_detached or flight.is_superseded or admitted.epoch != self._view.position.epoch:
                 return False
             if self._view.catalog.site(site_id) is None or self._marks.covers_flight(site_id, tags, flight.number):
                 return False
@@ -278,11 +278,12 @@ class PullFetcher:
         """Give the answer to all who wait, and keep it."""
         key, visit = flight.key, flight.visit
         tags = pull_tags(pulled.head.fields, visit.request.target.decoded_path, visit.site.settings)
+        flight.variant = variant_id(pulled)
         may_store = self.may_be_stored(flight, tags)
         sink: NewContent | None = None
         size_bytes = response.content.size_bytes
         if may_store(flight.admitted) and (size_bytes is None or size_bytes <= self._max_stored_bytes):
-            sink = self._disk.new_content(StoredKey(key.site_id, key.path, variant_id(pulled)))
+            sink = self._disk.new_content(StoredKey(key.site_id, key.path, flight.variant))
             self._shelf.note_stored(key, pulled)
         arriving = ArrivingContent(size_bytes, sink, self._max_stored_bytes, on_unwanted=flight.on_content_unwanted)
         flight.tags = tags
@@ -323,10 +324,11 @@ class PullFetcher:
             self.not_stored[outcome.value] = self.not_stored.get(outcome.value, 0) + 1
             return False
         entered = sink.stored_with(stored)
+        self._memory.forget(flight.key)
         if not may_store(flight.admitted):  # it was invalidated in the very moment in which it was entered
             self._disk.drop(entered)
             return True
-        self._memory.forget(flight.key)
+        self._flights.note_entered(flight, entered.key.digest)
         if not is_whole(entered):
             await self._assembly.combine(flight.key, entered, may_store)
         return True

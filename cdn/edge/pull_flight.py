@@ -65,7 +65,8 @@ class Flight:
 
     `admitted` is the position the node held then. `number` orders flights and visits: a visit that came before a
     flight began may use its answer as if it had asked by itself. A detached flight answers those who wait, and
-    stores nothing. `tags`, `vary` (names) and `received_at` (monotonic) are known once its head is here.
+    stores nothing. `tags`, `vary` (names), `variant` (an id) and `received_at` (monotonic) are known once its head is
+    here. `newer` are the variants that later flights have stored meanwhile.
     """
 
     __slots__ = (
@@ -75,12 +76,14 @@ class Flight:
         "admitted",
         "is_detached",
         "key",
+        "newer",
         "number",
         "on_content_unwanted",
         "on_unwanted",
         "outcome_so_far",
         "received_at",
         "tags",
+        "variant",
         "vary",
         "visit",
     )
@@ -92,6 +95,8 @@ class Flight:
         self.number = number
         self.tags: tuple[str, ...] = ()
         self.vary: tuple[str, ...] | None = None
+        self.variant = ""
+        self.newer: set[str] = set()
         self.received_at = 0.0
         self.is_detached = False
         self.outcome_so_far: Outcome | None = None
@@ -116,6 +121,11 @@ class Flight:
     def end(self) -> None:
         """Nothing more comes of it."""
         self._over.set()
+
+    @property
+    def is_superseded(self) -> bool:
+        """Whether something that was asked for later is stored in the place of what it brings."""
+        return self.variant in self.newer
 
     @property
     def has_beginning(self) -> bool:
@@ -239,6 +249,12 @@ class Flights:
         for flight in tuple(self._all.get((key.site_id, key.path), ())):
             if flight.is_entering:
                 await flight.over()
+
+    def note_entered(self, flight: Flight, variant: str) -> None:
+        """What a flight brought is stored: those that began before it do not replace it, however late they come."""
+        for other in self._all.get((flight.key.site_id, flight.key.path), ()):
+            if other.number < flight.number:
+                other.newer.add(variant)
 
     def detach(self, key: PullKey, but: Flight) -> None:
         """What the others fetch has been invalidated: nobody joins them, nothing of them is stored."""

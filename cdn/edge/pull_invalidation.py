@@ -52,9 +52,9 @@ class PullInvalidation:
     async def _forget(self, key: PullKey, flight: Flight) -> None:
         """Nothing stored under this key is used any more, nor stored if it was asked for before this answer."""
         self._flights.detach(key, but=flight)
-        self._memory.forget(key)
         for stored in await self._disk.find_all(key.site_id, key.path):
             self._disk.drop(stored)
+        self._memory.forget(key)  # last: until then somebody could find it, and prepare it
 
     async def aclose(self) -> None:
         """End sweeps under way: what they left is dropped by marks as long as the node runs."""

@@ -22,6 +22,9 @@ MAX_KEYS = 131_072
 MAX_SELECTIONS = 64
 """Prepared responses of one key: a client that makes up values of a field must not fill the tier with them."""
 
+MAX_FORGOTTEN = 4096
+"""Keys remembered as forgotten lately; what takes longer to be prepared than so many others to be forgotten, is not."""
+
 
 @dataclass(slots=True)
 class _Way:
@@ -39,6 +42,9 @@ class PullMemory:
         self._tier = tier
         self._max_keys = max_keys
         self._ways: OrderedDict[tuple[str, str], _Way] = OrderedDict()
+        self._forgets = 0
+        self._forgotten: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._forgotten_before = 0
 
     def get(self, key: PullKey, fields: Fields) -> Prepared | None:
         """The prepared response for a request; ask it whether it may still be used."""
@@ -47,15 +53,25 @@ class PullMemory:
             return None
         return self._tier.get((key.site_id, _selection(way.names, way.is_coded, fields), key.path))
 
-    def put(self, key: PullKey, names: tuple[str, ...], is_coded: bool, fields: Fields, prepared: Prepared) -> None:
+    def mark(self) -> int:
+        """A moment, for `put`."""
+        return self._forgets
+
+    def put(  # noqa: PLR0917 - what a hit is found by, part by part
+        self, key: PullKey, names: tuple[str, ...], is_coded: bool, fields: Fields, prepared: Prepared, since: int
+    ) -> None:
         """Keep a response for requests whose fields select like `fields`.
 
-        `names` is what Vary names; with `is_coded` the content coding that the client prefers counts as well.
+        `names` is what Vary names; with `is_coded` the content coding that the client prefers counts as well. `since`
+        is the mark of before it was looked for: when the key has been forgotten after it, nothing is kept, because
+        the response may be what it was forgotten for.
         """
         place = (key.site_id, key.path)
+        if since < max(self._forgotten.get(place, 0), self._forgotten_before):
+            return
         way = self._ways.get(place)
         if way is None or way.names != names or way.is_coded != is_coded or len(way.selections) >= MAX_SELECTIONS:
-            self.forget(key)
+            self._forget_place(place)
             way = self._ways[place] = _Way(names, is_coded)
         self._ways.move_to_end(place)
         selection = _selection(names, is_coded, fields)
@@ -66,7 +82,13 @@ class PullMemory:
 
     def forget(self, key: PullKey) -> None:
         """Nothing that was prepared under this key is sent any more."""
-        self._forget_place((key.site_id, key.path))
+        place = (key.site_id, key.path)
+        self._forget_place(place)
+        self._forgets += 1
+        self._forgotten[place] = self._forgets
+        self._forgotten.move_to_end(place)
+        if len(self._forgotten) > MAX_FORGOTTEN:
+            _, self._forgotten_before = self._forgotten.popitem(last=False)
 
     def drop_site(self, site_id: str) -> None:
         """The site is gone."""

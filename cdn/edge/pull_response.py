@@ -87,14 +87,22 @@ class PullResponder:
 
     # From what is stored
 
-    async def held(self, visit: PullVisit, held: Held, status: CacheStatus, *, is_fresh: bool) -> Response | None:
-        """The stored response; None when its content has gone meanwhile. With `is_fresh` the next hit is prepared."""
+    async def held(
+        self, visit: PullVisit, held: Held, status: CacheStatus, looked_at: int | None = None
+    ) -> Response | None:
+        """The stored response; None when its content has gone meanwhile.
+
+        `looked_at` is there when it is fresh: then the next hit is prepared, unless what was prepared for its key has
+        been forgotten since (`PullMemory.mark`).
+        """
         form = await self._form(visit, held)
         size_bytes = form.stored.entry.size_bytes
         selected = select_from(visit.request, form.head, size_bytes, self._clocks.wall())
         content: bytes | ContentStream | Unsent = b""
         if selected.part is not Part.NOTHING:
-            is_prepared = is_fresh and selected.part is Part.ALL and size_bytes <= self._max_in_memory_bytes
+            is_prepared = (
+                looked_at is not None and selected.part is Part.ALL and size_bytes <= self._max_in_memory_bytes
+            )
             if visit.request.method == "HEAD" and not is_prepared:
                 content = Unsent(size_bytes)
             else:
@@ -102,8 +110,8 @@ class PullResponder:
                 if opened is None:
                     return None
                 content = opened
-            if is_prepared and isinstance(content, bytes):
-                self._prepare(visit, held, form, selected, content)
+            if is_prepared and looked_at is not None and isinstance(content, bytes):
+                self._prepare(visit, held, form, selected, content, looked_at)
         now = self._clocks.monotonic()
         age_s = max(0, int(now - self._shelf.age_zero_at(held.stored, held.terms, now)))
         fields = self._fields(visit, selected.fields, status, age_s=age_s, has_ranges=selected.status in _IN_PARTS)
@@ -168,7 +176,9 @@ class PullResponder:
             raise ContentLost(f"chunk {number} of a response left the disk tier while it was sent: ask again")
         return chunk
 
-    def _prepare(self, visit: PullVisit, held: Held, form: _Form, selected: Selected, content: bytes) -> None:
+    def _prepare(  # noqa: PLR0917 - a hit, part by part
+        self, visit: PullVisit, held: Held, form: _Form, selected: Selected, content: bytes, looked_at: int
+    ) -> None:
         """Encode the hit that the next request like this will be."""
         names = tuple(name for name, _ in held.pulled.selecting)
         if held.key != visit.key or DEBUG_FIELD in visit.request.fields or not NEVER_PREPARED.isdisjoint(names):
@@ -195,7 +205,7 @@ class PullResponder:
             hit=hit.serialise(),
             on_use=partial(self._disk.touch, form.stored.key),
         )
-        self._memory.put(visit.key, names, form.is_negotiated, visit.request.fields, prepared)
+        self._memory.put(visit.key, names, form.is_negotiated, visit.request.fields, prepared, looked_at)
 
     # From what is arriving
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import assert_never
 
 from cdn.edge import local_answer
@@ -144,10 +145,11 @@ class PullRoad:
         for _ in range(MAX_ROUNDS):
             for key in (visit.key, *self._shelf.equivalent_keys(visit.key)):
                 await self._flights.entered(key)
+            looked_at = self._memory.mark()
             on_shelf = await self._shelf.look(visit)
             decision = self._decide(visit, on_shelf.whole)
             forward = _reason(decision, on_shelf)
-            stored = await self._from_shelf(visit, on_shelf, decision, forward)
+            stored = await self._from_shelf(visit, on_shelf, decision, forward, looked_at)
             if stored is not None:
                 return stored
             if visit.directives.only_if_cached:
@@ -165,14 +167,14 @@ class PullRoad:
         return decide(self._shelf.facts(held, now), required, now, visit.directives)
 
     async def _from_shelf(
-        self, visit: PullVisit, on_shelf: OnShelf, decision: Decision, forward: Forward
+        self, visit: PullVisit, on_shelf: OnShelf, decision: Decision, forward: Forward, looked_at: int
     ) -> Response | None:
         """What may be served without asking; None when nothing may, or its content has gone."""
         held = on_shelf.whole
         match decision:
             case Serve(age_s) if held is not None:
                 ttl_s = int(held.terms.lifetime.seconds - age_s)
-                response = await self._responder.held(visit, held, self._hit(ttl_s), is_fresh=True)
+                response = await self._responder.held(visit, held, self._hit(ttl_s), looked_at)
                 self._counters.hits += response is not None
                 return response
             case ServeStale(age_s, reason, validates_behind) if held is not None:
@@ -180,7 +182,7 @@ class PullRoad:
                     self._validate_behind(visit, held)
                 self._counters.stale_served += 1
                 ttl_s = int(held.terms.lifetime.seconds - age_s)
-                return await self._responder.held(visit, held, self._hit(ttl_s, reason.value), is_fresh=False)
+                return await self._responder.held(visit, held, self._hit(ttl_s, reason.value))
             case _ if visit.has_range and forward is Forward.PARTIAL:
                 return await self._from_parts(visit, on_shelf)
         return None
@@ -208,7 +210,7 @@ class PullRoad:
         tried.add(flight)
         joined_at = self._view.position
         outcome = await flight.outcome()
-        stale = await self._instead_of_failure(visit, on_shelf, decision, outcome)
+        stale = await self._instead_of_failure(visit, decision, outcome)
         if stale is not None:
             return stale
         match outcome:
@@ -327,35 +329,46 @@ class PullRoad:
             collapsed=is_collapsed,
             detail=self._detached(),
         )
-        return await self._responder.held(visit, held, status, is_fresh=False)
+        return await self._responder.held(visit, held, status)
 
     # Failures
 
-    async def _instead_of_failure(
-        self, visit: PullVisit, on_shelf: OnShelf, decision: Decision, outcome: Outcome
-    ) -> Response | None:
+    async def _instead_of_failure(self, visit: PullVisit, decision: Decision, outcome: Outcome) -> Response | None:
         """A stale response in the place of a failure, where that is allowed (RFC 9111 section 4.2.4)."""
-        held = on_shelf.whole
-        if held is None or not isinstance(decision, Validate) or not decision.may_serve_stale_on_error:
+        if not isinstance(decision, Validate) or not decision.may_serve_stale_on_error:
             return None
         fwd_status: int | None = None
         content: ArrivingContent | None = None
         match outcome:
             case Failed(error):
                 detail = error.fault.value
-                self._tell(visit, error)
             case Shared(head, content) | Alone(head, content) if head.status in FAILED_STATUSES:
                 detail, fwd_status = "stale-if-error", head.status
             case _:
                 return None
-        # A hard floor that rose while the upstream kept silent is not crossed either (DESIGN I1).
-        if self._shelf.is_below_hard(visit.key, held.stored):
+        status = CacheStatus(self._cache_name, fwd=Forward.STALE, fwd_status=fwd_status, detail=detail)
+        try:
+            stale = await self._still_usable(visit, status)
+        except BaseException:
+            if content is not None:
+                content.let_go()
+            raise
+        if stale is None:
             return None
         if content is not None:
             content.let_go()
+        if isinstance(outcome, Failed):
+            self._tell(visit, outcome.error)
         self._counters.stale_served += 1
-        status = CacheStatus(self._cache_name, fwd=Forward.STALE, fwd_status=fwd_status, detail=detail)
-        return await self._responder.held(visit, held, status, is_fresh=False)
+        return stale
+
+    async def _still_usable(self, visit: PullVisit, status: CacheStatus) -> Response | None:
+        """What is stored, unless it became unusable while the upstream kept silent: by a floor or an invalidation."""
+        held = (await self._shelf.look(visit)).whole
+        match self._decide(visit, held):
+            case Serve() | ServeStale() | Validate(may_serve_stale_on_error=True) if held is not None:
+                return await self._responder.held(visit, held, status)
+        return None
 
     def _failed(
         self, visit: PullVisit, decision: Decision, forward: Forward, error: UpstreamBroken, *, is_collapsed: bool
@@ -392,6 +405,8 @@ class PullRoad:
         if self._flights.of(visit.key) or len(self._behind) >= MAX_BACKGROUND_VALIDATIONS:
             return
         validating = (held.stored,) if has_validator(held.stored) else ()
+        # Others may join it, and what it brings is to be stored: it is a GET also behind a HEAD.
+        visit = replace(visit, request=replace(visit.request, method="GET"))
         try:
             flight = self._fetcher.begin(Asking(visit, validating, is_joinable=True))
         except TooManyFetches:
