@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from cdn.edge.clocks import Clocks
+from cdn.edge.disk_holds import Hold
 from cdn.edge.disk_new_content import NewContent
 from cdn.edge.disk_tier import DiskTier
 from cdn.edge.pull_answer import Answer, answer_of, selecting_names
@@ -281,9 +282,11 @@ class PullFetcher:
         flight.variant = variant_id(pulled)
         may_store = self.may_be_stored(flight, tags)
         sink: NewContent | None = None
+        hold: Hold | None = None
         size_bytes = response.content.size_bytes
         if may_store(flight.admitted) and (size_bytes is None or size_bytes <= self._max_stored_bytes):
             sink = self._disk.new_content(StoredKey(key.site_id, key.path, flight.variant))
+            hold = sink.hold()
             self._shelf.note_stored(key, pulled)
         arriving = ArrivingContent(size_bytes, sink, self._max_stored_bytes, on_unwanted=flight.on_content_unwanted)
         flight.tags = tags
@@ -297,9 +300,10 @@ class PullFetcher:
                 stored = self._stored(flight, pulled, tags, arriving.received_bytes)
                 is_entered = await self._enter(flight, sink, stored, may_store)
         finally:
-            if sink is not None and not is_entered:
+            if sink is not None and hold is not None:
+                self._spawn(_leave(sink, hold, arriving, is_entered=is_entered), f"leave {key.site_id}")
+            if not is_entered:
                 self._flights.close(flight)
-                self._spawn(_abandon(sink, arriving), f"abandon {key.site_id}")
 
     def _stored(self, flight: Flight, pulled: PulledHead, tags: tuple[str, ...], size_bytes: int) -> StoredResponse:
         if pulled.complete_length is None:
@@ -362,10 +366,12 @@ async def _receive(response: UpstreamResponse, arriving: ArrivingContent) -> Non
     await arriving.finish(without_connection_fields(response.content.trailers))
 
 
-async def _abandon(sink: NewContent, arriving: ArrivingContent) -> None:
-    """What could not be stored stays readable for those who are still reading it."""
+async def _leave(sink: NewContent, hold: Hold, arriving: ArrivingContent, *, is_entered: bool) -> None:
+    """What is on disk stays readable for those who are still reading it, also when it was not stored after all."""
     await arriving.left()
-    await sink.abandon()
+    hold.close()
+    if not is_entered:
+        await sink.abandon()
 
 
 def _timeouts(settings: SiteSettings) -> UpstreamTimeouts:

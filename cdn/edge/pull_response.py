@@ -8,7 +8,9 @@ from functools import partial
 
 from cdn.edge.clocks import Clocks
 from cdn.edge.content import ChunkStream
+from cdn.edge.disk_holds import Hold
 from cdn.edge.disk_tier import DiskTier
+from cdn.edge.held_stream import HeldStream
 from cdn.edge.part_stream import PartStream
 from cdn.edge.prepared import Prepared
 from cdn.edge.pull_coder import PullCoder
@@ -160,15 +162,27 @@ class PullResponder:
         if stored.entry.size_bytes == 0:
             return b""
         start, stop = selected.start - offset, selected.stop - offset
-        first = await self._disk.read_chunk(stored, start // CHUNK_BYTES)
+        is_small = stored.entry.size_bytes <= self._max_in_memory_bytes
+        hold = None if is_small else self._disk.hold(stored)
+        first = await self._first_chunk(stored, start // CHUNK_BYTES, hold)
         if first is None:
             return None
-        if stored.entry.size_bytes <= self._max_in_memory_bytes:
+        if hold is None:
             return bytes(first)[start:stop] if selected.layout is None else selected.content_of(bytes(first))
         source = partial(self._chunk, stored)
         if selected.layout is not None:
-            return PartStream(source, selected.layout, first)
-        return ChunkStream(source, start, stop, first)
+            return HeldStream(PartStream(source, selected.layout, first), hold)
+        return HeldStream(ChunkStream(source, start, stop, first), hold)
+
+    async def _first_chunk(self, stored: StoredResponse, number: int, hold: Hold | None) -> Content | None:
+        """The first chunk that is sent; when there is none, nobody comes to close the hold."""
+        first: Content | None = None
+        try:
+            first = await self._disk.read_chunk(stored, number)
+        finally:
+            if first is None and hold is not None:
+                hold.close()
+        return first
 
     async def _chunk(self, stored: StoredResponse, number: int) -> Content:
         chunk = await self._disk.read_chunk(stored, number)
