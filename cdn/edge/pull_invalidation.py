@@ -34,6 +34,7 @@ class PullInvalidation:
         self._memory = memory
         self._view = view
         self._sweeps: dict[str, asyncio.Task[None]] = {}
+        self._unswept: set[str] = set()
 
     async def answered(self, visit: PullVisit, head: ResponseHead, flight: Flight) -> None:
         """The upstream answered a request; a safe or failed one invalidates nothing. `flight` brought the answer."""
@@ -67,22 +68,28 @@ class PullInvalidation:
         mark = Mark(self._disk.incarnation_now(), self._flights.next_number())
         self._marks.raise_to(site_id, groups, mark)
         self._view.runtime(site_id).generation += 1  # nothing prepared is used without a look at its groups
+        self._unswept.add(site_id)
         if site_id not in self._sweeps:
             task = asyncio.create_task(self._sweep(site_id), name=f"sweep groups {site_id}")
             self._sweeps[site_id] = task
             task.add_done_callback(lambda done: self._sweeps.pop(site_id, None))
 
     async def _sweep(self, site_id: str) -> None:
-        """Marks live in memory: what they cover has to leave the disk, so that a restart does not bring it back."""
-        try:
-            await self._disk.sweep(
-                site_id,
-                self._view.position,
-                lambda stored: self._marks.covers_stored(site_id, stored.tags, stored.incarnation),
-                pause_s=SWEEP_PAUSE_S,
-            )
-        except IndexUnavailable:
-            return  # the marks hold as long as the node runs, and the index that fails is begun anew empty
+        """Marks live in memory: what they cover has to leave the disk, so that a restart does not bring it back.
+
+        What a sweep has passed already, when another mark is raised, the next one finds.
+        """
+        while site_id in self._unswept:
+            self._unswept.discard(site_id)
+            try:
+                await self._disk.sweep(
+                    site_id,
+                    self._view.position,
+                    lambda stored: self._marks.covers_stored(site_id, stored.tags, stored.incarnation),
+                    pause_s=SWEEP_PAUSE_S,
+                )
+            except IndexUnavailable:
+                return  # the marks hold as long as the node runs, and the index that fails is begun anew empty
 
 
 def _key_of(visit: PullVisit, scheme: str, name: str) -> PullKey:
