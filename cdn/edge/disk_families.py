@@ -67,7 +67,7 @@ class KnownFamilies:
             self._looking[family] = False
         dropped = self._known.pop(family, None)
         if dropped is not None:
-            self._bytes -= _weight(dropped)
+            self._bytes -= _weight(family, dropped)
 
     def replace(self, incarnation: int, family: Family, now: StoredResponse | None) -> None:
         """One of a family's responses is like this now, or gone; a running lookup looks again."""
@@ -92,14 +92,15 @@ class KnownFamilies:
 
     def _put(self, family: Family, found: tuple[StoredResponse, ...]) -> None:
         self._known[family] = found
-        self._bytes += _weight(found)
+        self._bytes += _weight(family, found)
         while len(self._known) > self._max_families or (self._bytes > self._max_bytes and len(self._known) > 1):
-            _, dropped = self._known.popitem(last=False)
-            self._bytes -= _weight(dropped)
+            oldest, dropped = self._known.popitem(last=False)
+            self._bytes -= _weight(oldest, dropped)
 
 
-def _weight(found: tuple[StoredResponse, ...]) -> int:
-    return sum(_weight_of(stored) for stored in found)
+def _weight(family: Family, found: tuple[StoredResponse, ...]) -> int:
+    """Also one without responses: visitors write its key."""
+    return TEXT_BYTES + len(family[1]) + sum(_weight_of(stored) for stored in found)
 
 
 def _weight_of(stored: StoredResponse) -> int:

@@ -267,7 +267,7 @@ class Flights:
 
     def pass_on(self, key: PullKey, until: float) -> None:
         """Do not collapse requests for this key until then (monotonic)."""
-        place = (key.site_id, key.path)
+        place = key.place
         self._passed.pop(place, None)
         self._passed[place] = until
         if len(self._passed) > self._max_passed:
@@ -275,12 +275,12 @@ class Flights:
 
     def is_passed(self, key: PullKey, now: float) -> bool:
         """Whether requests for this key go on alone."""
-        until = self._passed.get((key.site_id, key.path))
+        until = self._passed.get(key.place)
         return until is not None and now < until
 
     def forget_pass(self, key: PullKey) -> None:
         """An answer for the key was stored: collapse again."""
-        self._passed.pop((key.site_id, key.path), None)
+        self._passed.pop(key.place, None)
 
 
 def _remove(flights: dict[tuple[str, str], list[Flight]], flight: Flight) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from cdn.http.request import Request
 from cdn.sites.query_policy import apply_query_policy
 from cdn.sites.settings import VISITOR_HOST
 from cdn.sites.site import Site
+
+MAX_PLACE_LENGTH = 128
+"""Characters of a path that is remembered as it is: visitors write it, and many are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,13 @@ class PullKey:
     site_id: str
     path: str
     name: str
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Site and path, where the path itself need not be known again: of a long one a digest."""
+        if len(self.path) <= MAX_PLACE_LENGTH:
+            return (self.site_id, self.path)
+        return (self.site_id, hashlib.sha256(self.path.encode("utf-8", "surrogatepass")).hexdigest())
 
 
 def pull_key(site: Site, request: Request) -> PullKey:

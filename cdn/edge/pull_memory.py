@@ -6,6 +6,7 @@ request leads to the prepared response without a look at what is stored.
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
@@ -24,6 +25,9 @@ MAX_SELECTIONS = 64
 
 MAX_FORGOTTEN = 4096
 """Keys remembered as forgotten lately; what takes longer to be prepared than so many others to be forgotten, is not."""
+
+MAX_SELECTION_LENGTH = 128
+"""Characters of what selecting fields say; of more a digest is kept."""
 
 
 @dataclass(slots=True)
@@ -48,10 +52,11 @@ class PullMemory:
 
     def get(self, key: PullKey, fields: Fields) -> Prepared | None:
         """The prepared response for a request; ask it whether it may still be used."""
-        way = self._ways.get((key.site_id, key.path))
+        place = key.place
+        way = self._ways.get(place)
         if way is None:
             return None
-        return self._tier.get((key.site_id, _selection(way.names, way.is_coded, fields), key.path))
+        return self._tier.get((place[0], _selection(way.names, way.is_coded, fields), place[1]))
 
     def mark(self) -> int:
         """A moment, for `put`."""
@@ -66,7 +71,7 @@ class PullMemory:
         is the mark of before it was looked for: when the key has been forgotten after it, nothing is kept, because
         the response may be what it was forgotten for.
         """
-        place = (key.site_id, key.path)
+        place = key.place
         if since < max(self._forgotten.get(place, 0), self._forgotten_before):
             return
         way = self._ways.get(place)
@@ -75,14 +80,14 @@ class PullMemory:
             way = self._ways[place] = _Way(names, is_coded)
         self._ways.move_to_end(place)
         selection = _selection(names, is_coded, fields)
-        if self._tier.put((key.site_id, selection, key.path), prepared):
+        if self._tier.put((place[0], selection, place[1]), prepared):
             way.selections.add(selection)
         while len(self._ways) > self._max_keys:
             self._forget_place(next(iter(self._ways)))
 
     def forget(self, key: PullKey) -> None:
         """Nothing that was prepared under this key is sent any more."""
-        place = (key.site_id, key.path)
+        place = key.place
         self._forget_place(place)
         self._forgets += 1
         self._forgotten[place] = self._forgets
@@ -106,4 +111,7 @@ def _selection(names: tuple[str, ...], is_coded: bool, fields: Fields) -> str:
     coding = preferred_coding(fields.get("accept-encoding"), CODINGS) if is_coded else None
     if not names:
         return f"?{coding}"
-    return f"?{coding}{selecting(names, fields)!r}"
+    said = repr(selecting(names, fields))
+    if len(said) > MAX_SELECTION_LENGTH:  # kept for each selection of each key, and visitors write it
+        said = hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"?{coding}{said}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from cdn.edge.disk_tier import DiskTier
 from cdn.edge.pull_key import PullKey, keyed_with
 from cdn.edge.pull_marks import GroupMarks
+from cdn.edge.pull_searches import Searches
 from cdn.edge.pull_visit import PullVisit
 from cdn.edge.site_view import SiteView
 from cdn.edge.stored import PulledHead, ResidenceClock, StoredResponse
@@ -15,16 +15,9 @@ from cdn.http.decide import Required, StoredFacts
 from cdn.http.entity_tag import parse_entity_tag
 from cdn.http.fields import Fields
 from cdn.http.head_update import most_recent
-from cdn.http.no_vary_search import NoVarySearch, are_equivalent, parse_no_vary_search
+from cdn.http.no_vary_search import parse_no_vary_search
 from cdn.http.reuse_terms import ReuseTerms, reuse_terms
 from cdn.http.storability import CachePolicy
-
-MAX_SEARCH_PATHS = 16_384
-"""Paths for which No-Vary-Search is remembered; one that was forgotten costs a fetch per query."""
-
-MAX_SEARCHES = 64
-"""Stored queries tried per path, the newest first."""
-
 
 MAX_VALIDATED = 16
 """Variants whose entity tags go into one request: more would fill a head that upstreams accept."""
@@ -62,7 +55,7 @@ class PullShelf:
         self._view = view
         self._marks = marks
         self._residence = residence
-        self._searches = _Searches()
+        self._searches = Searches()
 
     async def look(self, visit: PullVisit) -> OnShelf:
         """What is stored for the request."""
@@ -190,49 +183,3 @@ def _fields(stored: StoredResponse) -> Fields:
 
 def _is_base(stored: StoredResponse) -> bool:
     return stored.pulled is not None and stored.pulled.coding is None
-
-
-@dataclass(slots=True)
-class _Searches:
-    """By path: under which queries responses are stored that allow other queries too. In memory only."""
-
-    _by_path: OrderedDict[tuple[str, str], dict[str, NoVarySearch]] = field(default_factory=OrderedDict)
-
-    def note(self, key: PullKey, rule: NoVarySearch | None) -> None:
-        place = _place(key)
-        stored = self._by_path.get(place)
-        if rule is None:
-            if stored is not None:
-                stored.pop(key.name, None)
-                if not stored:
-                    del self._by_path[place]
-            return
-        if stored is None:
-            stored = self._by_path[place] = {}
-        stored.pop(key.name, None)
-        stored[key.name] = rule
-        if len(stored) > MAX_SEARCHES:
-            del stored[next(iter(stored))]
-        self._by_path.move_to_end(place)
-        if len(self._by_path) > MAX_SEARCH_PATHS:
-            self._by_path.popitem(last=False)
-
-    def equivalent_names(self, key: PullKey) -> list[str]:
-        stored = self._by_path.get(_place(key))
-        if stored is None:
-            return []
-        query = _query_of(key.name)
-        return [
-            name
-            for name, rule in reversed(stored.items())
-            if name != key.name and are_equivalent(query, _query_of(name), rule)
-        ]
-
-
-def _place(key: PullKey) -> tuple[str, str]:
-    return (key.site_id, key.path.removesuffix(key.name) + key.name.partition("?")[0])
-
-
-def _query_of(name: str) -> str | None:
-    _, mark, query = name.partition("?")
-    return query if mark else None

@@ -9,6 +9,9 @@ from cdn.http.fields import Fields
 from cdn.http.search_params import decode_component, search_params
 from cdn.http.structured_field import InnerList, Item, parse_dictionary
 
+MAX_LENGTH = 4096
+"""Characters of the field that are read: it is read again for every response, and a rule is asked for every query."""
+
 
 @dataclass(frozen=True, slots=True)
 class NoVarySearch:
@@ -24,8 +27,12 @@ class NoVarySearch:
 
 
 def parse_no_vary_search(fields: Fields) -> NoVarySearch | None:
-    """What a response says. None when every difference counts: it says nothing, that, or anything malformed."""
-    members = parse_dictionary(fields.get("no-vary-search") or "")
+    """What a response says. None when every difference counts: it says nothing, that, or anything malformed.
+
+    A field longer than MAX_LENGTH says nothing.
+    """
+    value = fields.get("no-vary-search")
+    members = None if value is None or len(value) > MAX_LENGTH else parse_dictionary(value)
     if members is None:
         return None
     key_order = _boolean(members.get("key-order"))

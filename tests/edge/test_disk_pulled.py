@@ -384,3 +384,10 @@ def test_known_families_are_bounded_in_number_and_in_bytes() -> None:
     assert len(known) == 1
     known.forget_site("s1")
     assert len(known) == known._bytes == 0
+    for number in range(20):  # nothing is stored there, but visitors write long keys
+        place = ("s1", f"/{number}" + "x" * 6000)
+        known.begin(place)
+        known.end(place, ())
+    assert len(known) == 3
+    known.forget_site("s1")
+    assert len(known) == known._bytes == 0

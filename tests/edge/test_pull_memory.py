@@ -77,6 +77,20 @@ def test_vary_tells_requests_apart(memory: PullMemory) -> None:
     assert memory.get(KEY, fields(x_kind="")) is None, "empty is not absent"
 
 
+def test_long_keys_and_fields_are_told_apart_and_not_kept(memory: PullMemory, tier: MemoryTier[Prepared]) -> None:
+    """Visitors write both, and much is remembered of them."""
+    query = "x" * 8000
+    keys = [PullKey("s1", f"http  /a?{query}{end}", f"/a?{query}{end}") for end in "12"]
+    kinds = [f"{query}{end}" for end in "12"]
+    hits = {(key, kind): put(memory, key, ("x-kind",), x_kind=kind) for key in keys for kind in kinds}
+    for (key, kind), hit in hits.items():
+        assert memory.get(key, fields(x_kind=kind)) is hit
+    kept = [*memory._ways, *tier._order, *(way.selections for way in memory._ways.values())]
+    assert all(len(text) < 200 for texts in kept for text in texts)
+    memory.forget(keys[0])
+    assert [memory.get(key, fields(x_kind=kinds[0])) is None for key in keys] == [True, False]
+
+
 def test_codings_are_told_apart_by_what_the_client_prefers(memory: PullMemory) -> None:
     zstd = put(memory, KEY, is_coded=True, accept_encoding="gzip, zstd")
     plain = put(memory, KEY, is_coded=True)

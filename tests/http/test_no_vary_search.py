@@ -7,7 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdn.http.fields import Fields
-from cdn.http.no_vary_search import NoVarySearch, are_equivalent, canonical_query, parse_no_vary_search
+from cdn.http.no_vary_search import (
+    MAX_LENGTH,
+    NoVarySearch,
+    are_equivalent,
+    canonical_query,
+    parse_no_vary_search,
+)
 
 
 def _parse(*values: str) -> NoVarySearch | None:
@@ -176,3 +182,9 @@ def _compared_step_by_step(one: str | None, other: str | None, rule: NoVarySearc
 def test_no_value_raises(value: str) -> None:
     rule = _parse(value)
     assert rule != NoVarySearch()
+
+
+def test_a_long_field_says_nothing() -> None:
+    longest = "params" + " " * (MAX_LENGTH - len("params"))
+    assert _parse(longest) == ALL
+    assert _parse(longest + " ") is None
