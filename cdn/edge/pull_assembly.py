@@ -8,6 +8,7 @@ from dataclasses import replace
 from cdn.edge.disk_tier import DiskTier
 from cdn.edge.pull_key import PullKey
 from cdn.edge.pull_shelf import PullShelf, is_whole
+from cdn.edge.pull_tags import joined_tags
 from cdn.edge.pull_variant import variant_id
 from cdn.edge.stored import PulledHead, StoredKey, StoredResponse, StoreOutcome
 from cdn.fleet.position import Position
@@ -34,7 +35,7 @@ class PullAssembly:
         """Put a part that was just stored together with the others that have its strong validator.
 
         RFC 9111 section 3.4: the head is the newest's, and what the parts leave no gap in becomes one part, or the
-        whole. The result was admitted when the oldest of them was (DESIGN I1).
+        whole. The result was admitted when the oldest of them was, and goes with the tags of each (DESIGN I1).
         """
         parts = [newest]
         parts += [
@@ -43,7 +44,7 @@ class PullAssembly:
             if each.incarnation != newest.incarnation
             and _belongs_to(each, newest)
             and each.admitted.epoch == newest.admitted.epoch
-            and not self._shelf.is_below_hard(key, each)
+            and not self._shelf.is_given_up(key, each)
         ]
         run = _run_with(newest, parts)
         if len(run) < 2 or _span(run)[1] - _span(run)[0] > MAX_ASSEMBLED_BYTES:
@@ -54,7 +55,9 @@ class PullAssembly:
         start, stop = _span(run)
         pulled = _head_of_span(newest.pulled, start, stop)
         admitted = min((each.admitted for each in run), key=lambda position: position.sequence)
-        made = await self._enter(key, replace(newest, pulled=pulled, admitted=admitted), content, may_store)
+        tags = joined_tags(tag for each in (newest, *run) for tag in each.tags)
+        like = replace(newest, pulled=pulled, admitted=admitted, tags=tags)
+        made = await self._enter(key, like, content, self._while_usable(key, run, may_store))
         if made is None:
             return
         for each in run:
@@ -69,7 +72,12 @@ class PullAssembly:
         if stored.pulled is None or content is None or len(content) > MAX_ASSEMBLED_BYTES:
             return None
         pulled = replace(stored.pulled, selecting=selecting)
-        return await self._enter(key, replace(stored, pulled=pulled), content, may_store)
+        may_copy = self._while_usable(key, (stored,), may_store)
+        return await self._enter(key, replace(stored, pulled=pulled), content, may_copy)
+
+    def _while_usable(self, key: PullKey, made_of: Sequence[StoredResponse], may_store: MayStore) -> MayStore:
+        """What is made has a later incarnation than what it is made of: marks that cover that would not cover it."""
+        return lambda admitted: may_store(admitted) and not any(self._shelf.is_given_up(key, each) for each in made_of)
 
     async def _enter(
         self, key: PullKey, like: StoredResponse, content: bytes, may_store: MayStore
@@ -81,7 +89,12 @@ class PullAssembly:
                 if await sink.write(number, content[start : start + CHUNK_BYTES]) is not StoreOutcome.STORED:
                     return None
             made = sink.stored_with(like)
-            return made if await sink.enter(made, may_store) is StoreOutcome.STORED else None
+            if await sink.enter(made, may_store) is not StoreOutcome.STORED:
+                return None
+            if may_store(made.admitted):
+                return made
+            self._disk.drop(made)  # it was invalidated in the very moment in which it was entered
+            return None
         finally:
             await sink.abandon()
 

@@ -114,6 +114,11 @@ class PullShelf:
         """Whether a hard floor forbids a stored response for ever (DESIGN I1)."""
         return stored.is_below(self.required(key, stored).hard, self._view.position.epoch)
 
+    def is_given_up(self, key: PullKey, stored: StoredResponse) -> bool:
+        """Whether a hard floor, or a group that was invalidated, forbids a stored response for ever."""
+        is_marked = self._marks.covers_stored(key.site_id, stored.tags, stored.incarnation)
+        return is_marked or self.is_below_hard(key, stored)
+
     def facts(self, held: Held, now: float) -> StoredFacts:
         """What decide() needs. Its age counts from when upstream made or confirmed it, as far as that is known."""
         stored, terms = held.stored, held.terms

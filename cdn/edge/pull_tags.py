@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from cdn.http.cache_groups import cache_groups
 from cdn.http.fields import Fields
 from cdn.http.tag import MAX_TAGS, OVERFLOW_TAG, parse_tags
@@ -15,7 +17,12 @@ def pull_tags(fields: Fields, decoded_path: str, settings: SiteSettings) -> tupl
     A cache group is a tag by the same name: a purge of the tag covers the group.
     """
     named = parse_tags(fields.get_all("cache-tag"), fields.get_all("surrogate-key"))
-    tags = tuple(dict.fromkeys((*named, *cache_groups(fields), *tags_of(decoded_path, settings))))
+    return joined_tags((*named, *cache_groups(fields), *tags_of(decoded_path, settings)))
+
+
+def joined_tags(each: Iterable[str]) -> tuple[str, ...]:
+    """Each once, in order, bounded: where there are too many, the last is the one that every invalidation covers."""
+    tags = tuple(dict.fromkeys(each))
     if len(tags) > MAX_TAGS:
         return (*tags[: MAX_TAGS - 1], OVERFLOW_TAG)
     return tags
