@@ -29,13 +29,13 @@ from cdn.edge.site_view import SiteView
 from cdn.edge.stored import PulledHead, ResidenceClock, StoredKey, StoredResponse, StoreOutcome
 from cdn.errors import TooLarge
 from cdn.fleet.position import Position
-from cdn.http.cache_control import SURROGATE_CAPABILITY
+from cdn.http.cache_control import SURROGATE_CAPABILITY, shared_directives
 from cdn.http.connection_fields import without_connection_fields
 from cdn.http.content_coding import uncoded_entity_tags
-from cdn.http.fields import Fields
+from cdn.http.fields import FieldLines, Fields
 from cdn.http.forwarded_request import forwarded_fields
 from cdn.http.response_head import ResponseHead
-from cdn.http.reuse_terms import ReuseTerms
+from cdn.http.reuse_terms import RETRYABLE_STATUSES, ReuseTerms
 from cdn.http.storability import NotStored, storability
 from cdn.origin.upstream import (
     Upstream,
@@ -75,6 +75,7 @@ class Asking:
 
     `validating` are the stored responses whose validators are sent. `is_joinable`: others may wait for the answer.
     `is_whole`: the client's conditions and range are left out, because the whole is wanted. `content` is the request's.
+    `has_stand_in`: something stored may be served instead of a failure, which then must not take its place.
     """
 
     visit: PullVisit
@@ -82,6 +83,7 @@ class Asking:
     is_joinable: bool = False
     is_whole: bool = True
     content: RequestContent | None = None
+    has_stand_in: bool = False
 
 
 class PullFetcher:
@@ -244,9 +246,8 @@ class PullFetcher:
         if visit.request.method == "HEAD":
             await self._renewal.apply_head(flight, answer)
         terms = storability(visit.request, head, answer.requested_at, answer.received_at, visit.policy)
-        if asking.content is not None and visit.request.method == "GET" and not isinstance(terms, NotStored):
-            # An upstream that reads the content answers what this client made of the page (RFC 9110 section 9.3.1).
-            terms = NotStored.REQUEST_CONTENT
+        if not isinstance(terms, NotStored):
+            terms = self._forbidden_here(asking, response) or terms
         if isinstance(terms, NotStored):
             await self._pass(flight, asking, response, head, terms)
             return
@@ -256,22 +257,37 @@ class PullFetcher:
             return
         await self._store(flight, response, answer, pulled, terms)
 
+    def _forbidden_here(self, asking: Asking, response: UpstreamResponse) -> NotStored | None:
+        """Why an answer is not stored that every cache might store."""
+        size_bytes = response.content.size_bytes
+        if asking.content is not None and asking.visit.request.method == "GET":
+            # An upstream that reads the content answers what this client made of the page (RFC 9110 section 9.3.1).
+            return NotStored.REQUEST_CONTENT
+        if asking.has_stand_in and response.head.status in RETRYABLE_STATUSES:
+            return NotStored.FAILURE
+        if size_bytes is not None and size_bytes > self._max_stored_bytes:
+            return NotStored.TOO_LARGE
+        return None
+
     async def _pass(
         self, flight: Flight, asking: Asking, response: UpstreamResponse, head: ResponseHead, reason: NotStored
     ) -> None:
         """Pass the answer on without storing it: to the one who asked, or, when it is a failure, to all who wait."""
         self.not_stored[reason.value] = self.not_stored.get(reason.value, 0) + 1
         arriving = ArrivingContent(response.content.size_bytes, None, 0, on_unwanted=flight.on_content_unwanted)
+        withheld: frozenset[str] = frozenset()
         if asking.is_joinable and head.status >= 500 and reason not in PRIVATE_REASONS:
-            # Nothing says that these cookies are for all who wait.
-            shared = ResponseHead(head.status, Fields(tuple(line for line in head.fields if line[0] != "set-cookie")))
+            directives = shared_directives(head.fields)
+            # Nothing says that cookies are for all who wait.
+            withheld = directives.private_fields | directives.no_cache_fields | {"set-cookie"}
+            shared = ResponseHead(head.status, Fields(_without(head.fields.lines, withheld)))
             flight.settle(Shared(shared, arriving, None, head))
         else:
             self._flights.close(flight)
             if asking.is_joinable:
                 self._flights.pass_on(flight.key, self._clocks.monotonic() + asking.visit.site.settings.pass_s)
             flight.settle(Alone(head, arriving, reason))
-        await _receive(response, arriving)
+        await _receive(response, arriving, withheld)
 
     async def _store(
         self, flight: Flight, response: UpstreamResponse, answer: Answer, pulled: PulledHead, terms: ReuseTerms
@@ -284,7 +300,7 @@ class PullFetcher:
         sink: NewContent | None = None
         hold: Hold | None = None
         size_bytes = response.content.size_bytes
-        if may_store(flight.admitted) and (size_bytes is None or size_bytes <= self._max_stored_bytes):
+        if may_store(flight.admitted):
             sink = self._disk.new_content(StoredKey(key.site_id, key.path, flight.variant))
             hold = sink.hold()
             self._shelf.note_stored(key, pulled)
@@ -295,7 +311,7 @@ class PullFetcher:
         flight.settle(Shared(pulled.head, arriving, terms, answer.head))
         is_entered = False
         try:
-            await _receive(response, arriving)
+            await _receive(response, arriving, terms.withheld_fields)
             if sink is not None and arriving.is_storing:
                 stored = self._stored(flight, pulled, tags, arriving.received_bytes)
                 is_entered = await self._enter(flight, sink, stored, may_store)
@@ -360,10 +376,15 @@ class PullFetcher:
         return UpstreamRequest(request.method, target, tuple(lines), content, size_bytes)
 
 
-async def _receive(response: UpstreamResponse, arriving: ArrivingContent) -> None:
+async def _receive(response: UpstreamResponse, arriving: ArrivingContent, withheld: frozenset[str]) -> None:
+    """`withheld` are fields for one client: as trailers they would reach all who read."""
     async for part in response.content:
         await arriving.take(part)
-    await arriving.finish(without_connection_fields(response.content.trailers))
+    await arriving.finish(_without(without_connection_fields(response.content.trailers), withheld))
+
+
+def _without(lines: FieldLines, names: frozenset[str]) -> FieldLines:
+    return tuple(line for line in lines if line[0] not in names)
 
 
 async def _leave(sink: NewContent, hold: Hold, arriving: ArrivingContent, *, is_entered: bool) -> None:

@@ -245,10 +245,11 @@ class PullRoad:
             validating = (on_shelf.whole.stored,) if has_validator(on_shelf.whole.stored) else ()
         elif is_read and not is_passed and not visit.has_range:
             validating = self._shelf.other_variants(visit.key, on_shelf)
+        has_stand_in = isinstance(decision, Validate) and decision.may_serve_stale_on_error
         if validating:
-            return Asking(visit, validating, is_joinable=is_read and is_for_all)
+            return Asking(visit, validating, is_joinable=is_read and is_for_all, has_stand_in=has_stand_in)
         is_whole = is_read and not is_passed and not visit.has_range
-        return Asking(visit, is_joinable=is_whole and is_for_all, is_whole=is_whole)
+        return Asking(visit, is_joinable=is_whole and is_for_all, is_whole=is_whole, has_stand_in=has_stand_in)
 
     def _joinable(self, visit: PullVisit, on_shelf: OnShelf, decision: Decision, tried: set[Flight]) -> Flight | None:
         """A fetch under way whose answer would be the one for this request, as far as can be known."""
@@ -408,7 +409,7 @@ class PullRoad:
         # Others may join it, and what it brings is to be stored: it is a GET also behind a HEAD.
         visit = replace(visit, request=replace(visit.request, method="GET"))
         try:
-            flight = self._fetcher.begin(Asking(visit, validating, is_joinable=True))
+            flight = self._fetcher.begin(Asking(visit, validating, is_joinable=True, has_stand_in=True))
         except TooManyFetches:
             return
         task = asyncio.create_task(self._watch(visit, flight), name=f"validate {visit.site.id}")

@@ -44,6 +44,8 @@ class NotStored(Enum):
     PARTIAL = "partial"
     REQUEST_CONTENT = "request-content"  # a GET that had content, of which no cache key tells
     NO_LIFETIME_OR_VALIDATOR = "no-lifetime-or-validator"
+    FAILURE = "failure"  # of an upstream, while something stored may be served instead
+    TOO_LARGE = "too-large"
 
 
 def storability(

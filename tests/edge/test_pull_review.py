@@ -8,7 +8,9 @@ import pytest
 
 from cdn.edge.disk_tier import DiskTier
 from cdn.edge.stored import StoredResponse
-from tests.edge.pull_stage import FRESH, Gate, Stage, hold_commit, soon
+from cdn.sites.manifest import CHUNK_BYTES
+from tests.edge.conftest import MakeStage
+from tests.edge.pull_stage import FRESH, Gate, Stage, hold_commit, soon, until
 
 ETAG = ("etag", '"1"')
 
@@ -117,4 +119,99 @@ async def test_a_variant_that_is_invalidated_while_it_is_adopted_answers_nobody(
     assert "if-none-match" not in whole.fields
     whole.answer(200, FRESH, ("vary", "accept-language"), content=b"two")
     assert (await soon(client)).content == b"two"
+    await stage.assert_clean()
+
+
+# Failures
+
+
+@pytest.mark.parametrize("lines", [(("retry-after", "30"),), (FRESH,)])
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+async def test_a_failure_does_not_take_the_place_of_what_may_be_served_instead(
+    stage: Stage, status: int, lines: tuple[tuple[str, str], ...]
+) -> None:
+    """It says itself how long it may be stored; but then the good response would be gone for the time of the outage."""
+    await stage.fetch("/a", ("cache-control", "max-age=1"), ETAG)
+    stage.now += 10
+    for _ in range(2):
+        client = stage.begin()
+        (await stage.upstream.next()).answer(status, *lines, content=b"sorry")
+        answer = await soon(client)
+        assert (answer.status, answer.content) == (200, b"one")
+        await stage.idle()
+    client = stage.begin()
+    (await stage.upstream.next()).answer(304, FRESH, ETAG)
+    assert (await soon(client)).content == b"one"
+    await stage.assert_clean()
+
+
+async def test_nor_when_it_comes_behind_a_visitors_back(stage: Stage) -> None:
+    await stage.fetch("/a", ("cache-control", "max-age=1, stale-while-revalidate=100"), ETAG)
+    stage.now += 10
+    for _ in range(2):
+        assert (await stage.get()).content == b"one"
+        (await stage.upstream.next()).answer(503, ("retry-after", "30"), content=b"sorry")
+        await stage.idle()
+    await stage.assert_clean()
+
+
+async def test_where_nothing_may_be_served_instead_a_failure_is_stored(stage: Stage) -> None:
+    await stage.fetch("/a", ("cache-control", "max-age=1, must-revalidate"), ETAG)
+    stage.now += 10
+    client = stage.begin()
+    (await stage.upstream.next()).answer(503, ("retry-after", "5"), content=b"sorry")
+    assert (await soon(client)).status == 503
+    await stage.idle()
+    answer = await stage.get()
+    assert (answer.status, answer.is_hit) == (503, True)
+
+
+# What only one client may see
+
+
+@pytest.mark.parametrize("directive", ["private", "no-cache"])
+@pytest.mark.parametrize("status", [200, 500])
+async def test_fields_for_one_client_reach_no_other_not_even_as_trailers(
+    stage: Stage, status: int, directive: str
+) -> None:
+    clients = [stage.begin() for _ in range(3)]
+    exchange = await stage.upstream.next()
+    await until(lambda: stage.flights._all[("s1", stage.key().path)][0]._waiting == 3)
+    control = f'max-age=60, {directive}="x-user"' if status == 200 else f'{directive}="x-user"'
+    content = exchange.head(status, ("cache-control", control), ("x-user", "one"))
+    content.send(b"x")
+    responses = [await stage.open() for _ in range(2)] if status == 200 else []
+    content.end((("x-user", "one"), ("x-sum", "2")))
+    answers = [await soon(client) for client in clients]
+    assert sorted("x-user" in answer.fields for answer in answers) == [False, False, True]
+    assert stage.arriving[0].trailers == (("x-sum", "2"),)
+    for response in responses:
+        assert "x-user" not in (await stage.read(response)).fields
+    await stage.assert_clean()
+
+
+# Content that is too large
+
+
+async def test_what_is_known_to_be_too_large_is_asked_for_by_each(make_stage: MakeStage) -> None:
+    """Nobody waits for a slower client's pace, and nobody who comes later for the end of it."""
+    stage = await make_stage(max_stored_bytes=CHUNK_BYTES)
+    size_bytes = 4 * CHUNK_BYTES
+    slow, fast = stage.task(stage.open()), stage.begin()
+    exchange = await stage.upstream.next()
+    await until(lambda: stage.flights._all[("s1", stage.key().path)][0]._waiting == 2)
+    content = exchange.head(200, FRESH, size_bytes=size_bytes)
+    content.send(b"s" * size_bytes)
+    response = await soon(slow)
+    assert "detail=too-large" in dict(response.fields)["cache-status"]
+    (await stage.upstream.next()).answer(200, FRESH, content=b"f" * size_bytes)
+    assert (await soon(fast)).content == b"f" * size_bytes
+    later = [stage.begin(), stage.begin()]
+    for exchange in [await stage.upstream.next() for _ in later]:
+        exchange.answer(200, FRESH, content=b"l" * size_bytes)
+    for client in later:
+        assert (await soon(client)).content == b"l" * size_bytes
+    content.end()
+    assert (await stage.read(response)).content == b"s" * size_bytes
+    assert stage.fetcher.not_stored == {"too-large": 4}
     await stage.assert_clean()
