@@ -69,10 +69,15 @@ class PullInvalidation:
         self._marks.raise_to(site_id, groups, mark)
         self._view.runtime(site_id).generation += 1  # nothing prepared is used without a look at its groups
         self._unswept.add(site_id)
-        if site_id not in self._sweeps:
+        running = self._sweeps.get(site_id)
+        if running is None or running.done():
             task = asyncio.create_task(self._sweep(site_id), name=f"sweep groups {site_id}")
             self._sweeps[site_id] = task
-            task.add_done_callback(lambda done: self._sweeps.pop(site_id, None))
+            task.add_done_callback(lambda done: self._forget_sweep(site_id, done))
+
+    def _forget_sweep(self, site_id: str, task: asyncio.Task[None]) -> None:
+        if self._sweeps.get(site_id) is task:
+            del self._sweeps[site_id]
 
     async def _sweep(self, site_id: str) -> None:
         """Marks live in memory: what they cover has to leave the disk, so that a restart does not bring it back.
