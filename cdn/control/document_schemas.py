@@ -8,6 +8,7 @@ from cdn.sites.header_rule import MAX_HEADER_RULES, MAX_HEADER_RULES_BYTES
 from cdn.sites.manifest import CHUNK_BYTES, MANIFEST_VERSION
 from cdn.sites.origin import MAX_ORIGIN_OCTETS
 from cdn.sites.query_setting import MAX_QUERY_NAME_LENGTH, MAX_QUERY_NAMES
+from cdn.sites.region import MAX_REGION_OCTETS
 from cdn.sites.settings import (
     DEFAULT_SETTINGS,
     MAX_CONNECT_TIMEOUT_S,
@@ -15,9 +16,11 @@ from cdn.sites.settings import (
     MAX_PASS_S,
     MAX_PREPARE_TIMEOUT_S,
     MAX_READ_TIMEOUT_S,
+    MAX_REGIONS,
     MAX_UPSTREAM_RETRIES,
     ONE_DAY_S,
     ONE_YEAR_S,
+    OnDetach,
     settings_to,
 )
 
@@ -99,6 +102,19 @@ _SETTINGS: dict[str, dict[str, Any]] = {
         "exclusiveMinimum": 0,
         "maximum": MAX_PREPARE_TIMEOUT_S,
         "description": "Seconds that an activation waits for nodes to load the manifest.",
+    },
+    "region": {
+        "type": "array",
+        "items": {"type": "string", "minLength": 1, "maxLength": MAX_REGION_OCTETS},
+        "maxItems": MAX_REGIONS,
+        "description": "Names of the only regions whose nodes may answer for the site and have its bytes, compared "
+        "whole; an empty list: all nodes may.",
+    },
+    "on_detach": {
+        "type": "string",
+        "enum": [choice.value for choice in OnDetach],
+        "description": "What a node does that has lost control for longer than its lease: serve what it has, or "
+        "validate it with the store or the upstream before each answer.",
     },
     "query": {
         "anyOf": [

@@ -242,18 +242,18 @@ class NodeDirectory:
         """The newest record version that every known node understands; None when there is no node."""
         return min((node.view.record_version for node in self._nodes.values()), default=None)
 
-    def receipt(self, position: Position, recorded_at: float, *, validates_on_detach: bool = False) -> Receipt:
+    def receipt(self, position: Position, recorded_at: float, *, validates_from: Position | None = None) -> Receipt:
         """Who has applied the record at `position` now."""
         now = self._clock()
         lines = []
         for node_id in sorted(self._nodes):
             node = self._nodes[node_id]
-            outcome = outcome_of(node.view, position, now, validates_on_detach=validates_on_detach)
+            outcome = outcome_of(node.view, position, now, validates_from=validates_from)
             lines.append(NodeReceipt(node_id, outcome, node.applied_at(position)))
         return Receipt(position, recorded_at, tuple(lines))
 
     async def wait_complete(
-        self, position: Position, recorded_at: float, timeout_s: float, *, validates_on_detach: bool = False
+        self, position: Position, recorded_at: float, timeout_s: float, *, validates_from: Position | None = None
     ) -> Receipt:
         """The receipt once it is complete, or as it stands after `timeout_s`. Raises Unavailable at MAX_WAITS."""
         until = self._clock() + timeout_s
@@ -262,7 +262,7 @@ class NodeDirectory:
             return node.view.position is not None and node.view.position.covers(position)
 
         while True:
-            receipt = self.receipt(position, recorded_at, validates_on_detach=validates_on_detach)
+            receipt = self.receipt(position, recorded_at, validates_from=validates_from)
             pending = {line.node_id for line in receipt.nodes if line.outcome is NodeOutcome.PENDING}
             if not pending or self._clock() >= until:
                 return receipt

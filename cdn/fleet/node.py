@@ -65,13 +65,17 @@ def is_surely_detached(node: NodeView, now: float) -> bool:
     return detached_at is not None and now >= detached_at
 
 
-def outcome_of(node: NodeView, position: Position, now: float, *, validates_on_detach: bool = False) -> NodeOutcome:
+def outcome_of(
+    node: NodeView, position: Position, now: float, *, validates_from: Position | None = None
+) -> NodeOutcome:
     """What the node did with the record at `position`, at control's monotonic time `now`.
 
-    `validates_on_detach` is the site's choice of what a node without a lease does with it.
+    `validates_from` is the record since which the site wants nodes without a lease to validate, and only for records
+    whose effect validating shows; None: they serve. A node that was cut off before that record does not know of it.
     """
     if node.position is not None and node.position.covers(position):
         return NodeOutcome.APPLIED
     if not is_surely_detached(node, now):
         return NodeOutcome.PENDING
-    return NodeOutcome.FENCED if validates_on_detach else NodeOutcome.EXCUSED
+    knows = validates_from is not None and node.position is not None and node.position.covers(validates_from)
+    return NodeOutcome.FENCED if knows else NodeOutcome.EXCUSED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from enum import Enum
 from typing import Any
 
 from cdn.sites.header_rule import HeaderRule, header_rules_to, read_header_rules
@@ -11,9 +12,11 @@ from cdn.sites.origin import BUNDLE, HttpOrigin, Origin, parse_authority, parse_
 from cdn.sites.path import MAX_SHOWN
 from cdn.sites.query_policy import QueryPolicy
 from cdn.sites.query_setting import KEEP_QUERY, query_policy_to, read_query_policy
+from cdn.sites.region import check_region
 from cdn.sites.settings_reader import (
     Faults,
     Reader,
+    choice_reader,
     count_reader,
     optional,
     read_flag,
@@ -48,11 +51,21 @@ MAX_PASS_S = 3_600
 MAX_KEEP = 64
 """Patterns of `keep`: each is tried on every file of a deploy that is superseded."""
 
+MAX_REGIONS = 32
+"""Regions a site may name: each is compared on every request to a node outside them."""
+
 VISITOR_HOST = "visitor"
 """As `upstream_host`: what the visitor asked for is sent upstream."""
 
 BUNDLE_STALE_WHILE_REVALIDATE_S = 60
 """Of bundles, where nothing is set: their store is asked about a deploy that hardly ever changed meanwhile."""
+
+
+class OnDetach(Enum):
+    """What a node whose lease is over does with a site (DESIGN I9)."""
+
+    SERVE = "serve"  # goes on as it last knew: an outage of control is no outage of the site
+    VALIDATE = "validate"  # asks the store or the upstream first: nothing superseded is served, and nothing unasked
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +78,8 @@ class SiteSettings:
     `browser_ttl_s`: max-age for what is neither a page nor fingerprinted. `retention_s`: how long fingerprinted files
     of a superseded deploy stay reachable. `keep`: patterns of files that stay like fingerprinted ones.
     `stale_while_revalidate_s`: None: a minute for bundles, for pull sites what the response says.
-    `prepare_timeout_s`: how long an activation waits for nodes to load the manifest.
+    `prepare_timeout_s`: how long an activation waits for nodes to load the manifest. `region`: the names of the only
+    regions whose nodes may have the site's bytes; none: all may. `on_detach`: what a node does that has lost control.
 
     Of pull sites only:
     `query`: what of a query counts for keys and is sent upstream.
@@ -89,6 +103,8 @@ class SiteSettings:
     stale_if_error_s: int = 86_400
     stale_while_revalidate_s: int | None = None
     prepare_timeout_s: float = 10.0
+    region: tuple[str, ...] = ()
+    on_detach: OnDetach = OnDetach.SERVE
     query: QueryPolicy = KEEP_QUERY
     negative_ttl_s: int = 10
     pass_s: int = 30
@@ -104,6 +120,11 @@ class SiteSettings:
     def is_pull(self) -> bool:
         """Whether content is fetched from an upstream instead of deployed."""
         return self.origin != BUNDLE
+
+    @property
+    def validates_on_detach(self) -> bool:
+        """Whether a node without a lease may serve the site only what it validates."""
+        return self.on_detach is OnDetach.VALIDATE
 
     @property
     def bundle_stale_while_revalidate_s(self) -> int:
@@ -141,6 +162,8 @@ def settings_to(settings: SiteSettings) -> dict[str, Any]:
     result["origin"] = str(settings.origin)
     result["query"] = query_policy_to(settings.query)
     result["keep"] = list(settings.keep)
+    result["region"] = list(settings.region)
+    result["on_detach"] = settings.on_detach.value
     result["header_rules"] = header_rules_to(settings.header_rules)
     return result
 
@@ -175,6 +198,14 @@ def _read_keep(faults: Faults, field: str, value: Any) -> tuple[str, ...]:
     return tuple(read_pattern(faults, f"{field}[{n}]", item) for n, item in enumerate(items))
 
 
+def _read_regions(faults: Faults, field: str, value: Any) -> tuple[str, ...]:
+    items = read_list(faults, field, value, MAX_REGIONS)
+    names = (_read_region(faults, f"{field}[{n}]", item) for n, item in enumerate(items))
+    return tuple(dict.fromkeys(names))
+
+
+_read_region = text_reader(check_region, "")
+
 _read_lifetime = seconds_reader(ONE_YEAR_S)
 
 _READERS: dict[str, Reader] = {
@@ -188,6 +219,8 @@ _READERS: dict[str, Reader] = {
     "stale_if_error_s": _read_lifetime,
     "stale_while_revalidate_s": optional(_read_lifetime),
     "prepare_timeout_s": timeout_reader(MAX_PREPARE_TIMEOUT_S),
+    "region": _read_regions,
+    "on_detach": choice_reader(OnDetach),
     "query": read_query_policy,
     "negative_ttl_s": seconds_reader(ONE_DAY_S),
     "pass_s": seconds_reader(MAX_PASS_S),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from typing import Any, TypeVar
 
 from cdn.errors import InvalidInput
@@ -12,6 +13,7 @@ MAX_FAULTS = 50
 """How many faults of one request are listed."""
 
 T = TypeVar("T")
+E = TypeVar("E", bound=Enum)
 
 
 class Faults:
@@ -93,6 +95,19 @@ def text_reader(parse: Callable[[str], T], otherwise: T) -> Callable[[Faults, st
         except InvalidInput as exc:
             faults.add(field, exc.message)
             return otherwise
+
+    return read
+
+
+def choice_reader(choices: type[E]) -> Callable[[Faults, str, Any], E]:
+    """For the value of one of `choices`."""
+
+    def read(faults: Faults, field: str, value: Any) -> E:
+        for choice in choices:
+            if value == choice.value:
+                return choice
+        faults.add(field, f"give {' or '.join(str(choice.value) for choice in choices)}")
+        return next(iter(choices))
 
     return read
 

@@ -161,7 +161,7 @@ async def test_a_node_is_pending_while_its_lease_may_run_and_then_excused(
     assert outcomes(directory, 1) == {"a": "pending"}
     clock.now += 0.01
     assert outcomes(directory, 1) == {"a": "excused"}
-    fenced = directory.receipt(at(1), 0.0, validates_on_detach=True)
+    fenced = directory.receipt(at(1), 0.0, validates_from=at(0))
     assert fenced.nodes[0].outcome is NodeOutcome.FENCED
     assert fenced.is_complete
     assert directory.counters("a") == {"hits": 3}

@@ -37,9 +37,28 @@ def test_the_outcome_follows_from_position_connection_and_lease(
 ) -> None:
     node = _node(position, is_connected=is_connected, answered_at=answered_at)
     assert outcome_of(node, ASKED, now) is expected
-    strict = outcome_of(node, ASKED, now, validates_on_detach=True)
-    assert strict is (NodeOutcome.FENCED if expected is NodeOutcome.EXCUSED else expected)
+    strict = outcome_of(node, ASKED, now, validates_from=Position("e", 4))
+    knows = position == Position("e", 4)
+    assert strict is (NodeOutcome.FENCED if expected is NodeOutcome.EXCUSED and knows else expected)
     assert is_surely_detached(node, now) is (not is_connected and (answered_at is None or now >= OVER_AT))
+
+
+@pytest.mark.parametrize(
+    ("position", "validates_from", "expected"),
+    [
+        (Position("e", 4), Position("e", 4), NodeOutcome.FENCED),
+        (Position("e", 4), Position("e", 2), NodeOutcome.FENCED),
+        (Position("e", 3), Position("e", 4), NodeOutcome.EXCUSED),
+        (Position("other", 9), Position("e", 4), NodeOutcome.EXCUSED),
+        (None, Position("e", 4), NodeOutcome.EXCUSED),
+        (Position("e", 4), None, NodeOutcome.EXCUSED),
+    ],
+)
+def test_a_node_validates_only_if_it_heard_that_the_site_wants_it(
+    position: Position | None, validates_from: Position | None, expected: NodeOutcome
+) -> None:
+    node = _node(position, is_connected=False, answered_at=None)
+    assert outcome_of(node, ASKED, 0.0, validates_from=validates_from) is expected
 
 
 def test_only_pending_nodes_keep_a_receipt_open() -> None:

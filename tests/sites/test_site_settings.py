@@ -17,7 +17,9 @@ from cdn.sites.query_setting import MAX_QUERY_NAME_LENGTH, MAX_QUERY_NAMES, quer
 from cdn.sites.settings import (
     DEFAULT_SETTINGS,
     MAX_KEEP,
+    MAX_REGIONS,
     ONE_YEAR_S,
+    OnDetach,
     SiteSettings,
     recorded_settings,
     settings_from,
@@ -45,6 +47,8 @@ def test_everything_set() -> None:
             "stale_if_error_s": 0,
             "stale_while_revalidate_s": 1,
             "prepare_timeout_s": 3,
+            "region": ["eu", "us-east-1", "eu"],
+            "on_detach": "validate",
         }
     )
     assert settings == SiteSettings(
@@ -59,7 +63,11 @@ def test_everything_set() -> None:
         stale_if_error_s=0,
         stale_while_revalidate_s=1,
         prepare_timeout_s=3.0,
+        region=("eu", "us-east-1"),
+        on_detach=OnDetach.VALIDATE,
     )
+    assert settings.validates_on_detach
+    assert not SiteSettings().validates_on_detach
     assert settings_from({"edge_ttl_s": None}).edge_ttl_s is None
 
 
@@ -140,6 +148,16 @@ def rule(**changes: Any) -> dict[str, Any]:
         ({"origin": "https://user:x@h"}, "origin"),
         ({"edge_ttl_overrides": 1, "edge_ttl_s": 5}, "edge_ttl_overrides"),
         ({"edge_ttl_overrides": True}, "edge_ttl_overrides"),
+        ({"region": "eu"}, "region"),
+        ({"region": ["eu"] * (MAX_REGIONS + 1)}, "region"),
+        ({"region": ["eu", "EU"]}, "region[1]"),
+        ({"region": ["e" * 33]}, "region[0]"),
+        ({"region": [""]}, "region[0]"),
+        ({"region": ["eu--west"]}, "region[0]"),
+        ({"region": [3]}, "region[0]"),
+        ({"on_detach": "stop"}, "on_detach"),
+        ({"on_detach": None}, "on_detach"),
+        ({"on_detach": ["serve"]}, "on_detach"),
         ({"query": "Keep"}, "query"),
         ({"query": None}, "query"),
         ({"query": ["a"]}, "query"),
@@ -259,6 +277,8 @@ SETTINGS = st.builds(
     stale_if_error_s=SECONDS,
     stale_while_revalidate_s=st.none() | SECONDS,
     prepare_timeout_s=st.floats(0.001, 300),
+    region=st.lists(st.sampled_from(["eu", "us-1"]), unique=True).map(tuple),
+    on_detach=st.sampled_from(OnDetach),
 )
 
 
