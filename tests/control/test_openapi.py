@@ -185,7 +185,7 @@ def test_bounds_of_settings_are_the_ones_that_hold(name: str) -> None:
         with pytest.raises(InvalidInput):
             settings_from({name: bounds["exclusiveMinimum"]})
     if "maxItems" in bounds:
-        item = "/a" if name == "keep" else {"path": "/a", "fields": [["x", "y"]]}
+        item = {"keep": "/a", "region": "eu"}.get(name, {"path": "/a", "fields": [["x", "y"]]})
         settings_from({name: [item] * bounds["maxItems"]})
         with pytest.raises(InvalidInput):
             settings_from({name: [item] * (bounds["maxItems"] + 1)})
