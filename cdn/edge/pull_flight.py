@@ -16,6 +16,13 @@ from cdn.http.reuse_terms import ReuseTerms
 from cdn.http.storability import NotStored
 from cdn.origin.upstream import UpstreamBroken
 
+SURE_FLIGHTS = 64
+"""Flights that a site may have however many others have theirs. Beyond, it gets no more than a share of what is free:
+so a few sites with slow upstreams, together, leave room for the others (DESIGN I10)."""
+
+SHARE_OF_FREE = 3
+"""A site may have a third of what the others leave free."""
+
 MAX_PASSED = 65_536
 """Keys remembered whose answers may not be stored; the oldest go first, and are merely collapsed once more."""
 
@@ -208,7 +215,8 @@ class Flights:
         """A flight begins. Raises TooManyFetches."""
         site_id = flight.key.site_id
         running = self._per_site.get(site_id, 0)
-        if self._count >= self._max_flights or running >= self._max_per_site:
+        share = max(SURE_FLIGHTS, (self._max_flights - self._count) // SHARE_OF_FREE)
+        if self._count >= self._max_flights or running >= min(self._max_per_site, share):
             self.refused += 1
             raise TooManyFetches(
                 f"{self._count} fetches are under way ({running} for site {site_id}); at most {self._max_flights} "

@@ -13,6 +13,13 @@ from cdn.origin.http1.connection import UpstreamConnection
 from cdn.origin.upstream import UpstreamBroken, UpstreamFault
 from cdn.origin.upstream_limits import UpstreamLimits
 
+SURE_CONNECTIONS = 8
+"""Connections that an upstream may have however many others have theirs. Beyond, it gets no more than a share of what
+is free: so slow upstreams, together, leave places for the others (DESIGN I10)."""
+
+SHARE_OF_FREE = 4
+"""An upstream may have a quarter of what the others leave free."""
+
 Connect = Callable[[Endpoint, float], Awaitable[UpstreamConnection]]
 """Makes a connection within so many seconds per step."""
 
@@ -158,7 +165,7 @@ class Pool:
 
     def _take_place(self, endpoint: Endpoint) -> bool:
         """Count one more connection to `endpoint` if the bounds allow, when idle ones are closed for it."""
-        if self._open[endpoint] >= self._limits.max_connections_per_upstream:
+        if self._has_its_share(endpoint):
             if endpoint not in self._idle:
                 return False
             self._drop(self._idle[endpoint][0])
@@ -169,6 +176,15 @@ class Pool:
         self._open[endpoint] += 1
         self._total += 1
         return True
+
+    def _has_its_share(self, endpoint: Endpoint) -> bool:
+        opened = self._open[endpoint]
+        if opened >= self._limits.max_connections_per_upstream:
+            return True
+        if opened < SURE_CONNECTIONS:
+            return False
+        free = self._limits.max_connections - self._total + self.idle_connections
+        return opened >= max(SURE_CONNECTIONS, free // SHARE_OF_FREE)
 
     def _give_place(self, endpoint: Endpoint) -> None:
         self._count_down(endpoint)

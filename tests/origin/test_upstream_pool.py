@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from cdn.origin.endpoint import Endpoint
 from cdn.origin.http1.connection import UpstreamConnection
-from cdn.origin.pool import Lease, Pool
-from cdn.origin.upstream import UpstreamBroken, UpstreamFault
+from cdn.origin.http1.exchange import Exchange
+from cdn.origin.http1.framing import MAX_CHUNKS_PER_PART
+from cdn.origin.pool import SURE_CONNECTIONS, Lease, Pool
+from cdn.origin.upstream import UpstreamBroken, UpstreamFault, UpstreamRequest
 from cdn.origin.upstream_limits import UpstreamLimits
 
 A, B, C = (Endpoint("http", f"{name}.example", 80) for name in "abc")
@@ -337,3 +339,59 @@ async def test_a_head_larger_than_the_buffer_is_read_nevertheless() -> None:
     assert not transport.reads()
     assert connection.next_event() is None
     assert transport.reads()
+
+
+async def test_slow_upstreams_together_leave_places_for_others() -> None:
+    pool, _ = pool_of(max_connections=400, max_connections_per_upstream=100)
+
+    async def opened(endpoint: Endpoint) -> int:
+        number = 0
+        while True:
+            try:
+                await pool.acquire(endpoint, 0)
+            except UpstreamBroken:
+                return number
+            number += 1
+
+    greedy = [await opened(Endpoint("http", f"slow{number}.example", 80)) for number in range(10)]
+    assert greedy[0] == 80, "a quarter of what it leaves free"
+    assert min(greedy) >= SURE_CONNECTIONS
+    assert await opened(A) >= SURE_CONNECTIONS
+
+
+async def test_idle_connections_of_others_count_as_free() -> None:
+    pool, _ = pool_of(max_connections=100, max_connections_per_upstream=20)
+    leases = [await pool.acquire(Endpoint("http", f"idle{number}.example", 80), 1) for number in range(100)]
+    for lease in leases:
+        lease.release(True)
+    for _ in range(20):
+        await pool.acquire(A, 0)
+
+
+async def test_tiny_chunks_are_read_by_turns() -> None:
+    """One upstream that sends nothing else does not keep everybody waiting until all that came is read."""
+    limits = UpstreamLimits()
+    connection = UpstreamConnection(limits, "http://a.example:80")
+    connection.connection_made(FakeTransport(connection))
+    exchange = Exchange(connection, 1.0, lambda is_reusable: None)
+    opening = asyncio.create_task(exchange.open(b"", UpstreamRequest("GET", "/", ()), lambda head: None))
+    await turn()
+    connection.data_received(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * 10_000 + b"0\r\n\r\n"
+    )
+    response = await opening
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(others())
+    read_bytes = 0
+    async for part in response.content:
+        read_bytes += len(part)
+    task.cancel()
+    assert read_bytes == 10_000
+    assert turns >= 10_000 // MAX_CHUNKS_PER_PART

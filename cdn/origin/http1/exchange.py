@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from cdn.http.fields import FieldLines
 from cdn.http.response_head import ResponseHead
 from cdn.origin.http1.connection import UpstreamConnection
-from cdn.origin.http1.engine import Event, MessageEnd
+from cdn.origin.http1.engine import PART_BYTES, Event, MessageEnd
 from cdn.origin.http1.framing import Broken, FixedLength
 from cdn.origin.http1.response_head import MessageHead
 from cdn.origin.upstream import UpstreamBroken, UpstreamFault, UpstreamRequest, UpstreamResponse
@@ -32,6 +32,7 @@ class Exchange:
         self._is_released = False
         self._failure: Exception | None = None
         self._has_head = False
+        self._has_more = False
         self._silent_since = 0.0
         self.trailers: FieldLines = ()
         self.size_bytes: int | None = 0
@@ -78,12 +79,16 @@ class Exchange:
             raise StopAsyncIteration
         self._start_silence()
         try:
+            if self._has_more:
+                await asyncio.sleep(0)
             event = await self._next_event()
         except BaseException as exc:
             self._failure = exc if isinstance(exc, Exception) else self._given_up()
             await self._close(is_reusable=False)
             raise
         if isinstance(event, bytes):
+            # Of many tiny chunks there is work left in what has arrived already: it is not done all at once.
+            self._has_more = len(event) < PART_BYTES and bool(self._connection.engine.buffer)
             return event
         await self._end(event)
         raise StopAsyncIteration

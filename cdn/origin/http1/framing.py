@@ -13,6 +13,9 @@ from cdn.origin.upstream_limits import UpstreamLimits
 MAX_CHUNK_LINE_BYTES = 256
 """A chunk size with its extensions. No extension means anything here; the bound keeps a byte from costing a page."""
 
+MAX_CHUNKS_PER_PART = 256
+"""Chunks joined into one part: reading them takes half a millisecond, and then others have their turn."""
+
 NOT_IN_TRAILERS = frozenset(
     {
         "content-length",
@@ -149,12 +152,13 @@ class Chunked:
     def take(self, buffer: bytearray, max_bytes: int) -> bytes | Broken | None:
         """The next part, removed from the front of `buffer`; None when more bytes are needed or it is done.
 
-        Small chunks are joined: a part has `max_bytes` at most, and what is broken behind it is told by the next call.
+        Small chunks are joined: a part has `max_bytes` and MAX_CHUNKS_PER_PART at most, and what is broken behind it is
+        told by the next call.
         """
         parts: list[bytearray] = []
         taken = at = 0
         broken: Broken | None = None
-        while taken < max_bytes:
+        while taken < max_bytes and len(parts) < MAX_CHUNKS_PER_PART:
             if self._place is _Place.DATA:
                 part = buffer[at : at + min(self._remaining_bytes, max_bytes - taken)]
                 if not part:
