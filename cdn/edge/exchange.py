@@ -18,7 +18,7 @@ from cdn.edge.response import ContentStream, Response, Unsent
 from cdn.edge.response_head import WITHOUT_CONTENT, encode_head
 from cdn.edge.service import Service
 from cdn.edge.visitor import Visitor
-from cdn.errors import CdnError, TooLarge
+from cdn.errors import CdnError, TooLarge, Unavailable
 from cdn.http.date import format_date
 from cdn.http.fields import FieldLines
 
@@ -221,8 +221,10 @@ class Exchange:
             await self._send(response, is_head=is_head)
         except TooLarge:
             self._fail(Refused(Refusal.CONTENT_TOO_LARGE), is_head=is_head)
-        except Exception:
-            if not self._is_over:  # otherwise it fails because the client is gone or was refused
+        except Exception as exc:
+            # An upstream may break off at any time, and whoever reads from it has told the operator, once in a while.
+            is_told = self._has_head_sent and isinstance(exc, Unavailable)
+            if not self._is_over and not is_told:  # otherwise it fails because the client is gone or was refused
                 log.exception("no answer for %s %s%s", request.method, request.host, request.target.path)
             self._fail(Refused(Refusal.APPLICATION_FAILED), is_head=is_head)
         else:

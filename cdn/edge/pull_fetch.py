@@ -12,6 +12,7 @@ from cdn.edge.clocks import Clocks
 from cdn.edge.disk_holds import Hold
 from cdn.edge.disk_new_content import NewContent
 from cdn.edge.disk_tier import DiskTier
+from cdn.edge.fault_log import FaultLog
 from cdn.edge.pull_answer import Answer, answer_of, selecting_names
 from cdn.edge.pull_assembly import PullAssembly
 from cdn.edge.pull_content import ArrivingContent
@@ -119,6 +120,7 @@ class PullFetcher:
         self._clocks = clocks
         self._residence = residence
         self._max_stored_bytes = max_stored_bytes
+        self._fault_log = FaultLog(clocks.monotonic)
         self._tasks: set[asyncio.Task[None]] = set()
         self.not_stored: dict[str, int] = {}
         """How many answers were not stored, by reason."""
@@ -214,6 +216,9 @@ class PullFetcher:
         if outcome is None:
             flight.settle(Failed(exc))
         elif isinstance(outcome, Shared | Alone):
+            if exc.fault is not UpstreamFault.CLOSED:
+                site = flight.visit.site
+                self._fault_log.tell(f"{exc.fault.value} {site.id}", f"site {site.name}: {exc}")
             outcome.content.fail(exc)
 
     async def _exchange(self, flight: Flight, asking: Asking) -> None:

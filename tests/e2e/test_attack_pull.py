@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 from collections.abc import Iterator
 from typing import Any
 
@@ -171,3 +172,20 @@ def test_a_session_is_not_handed_to_the_next_visitor(
     upstream.answers[""] = answer
     assert cdn.visit(host, X_Who="alice").fields["set-cookie"] == "session=alice"
     assert "set-cookie" not in cdn.visit(host).fields
+
+
+# Upstreams that cost more than they give
+
+
+def test_upstreams_that_break_off_do_not_fill_the_log(cdn: RunningCdn, upstream: HostileUpstream) -> None:
+    """Each of them would write a page, as often as anybody asks."""
+    host = site_of(cdn, upstream, "breaks-off")
+    upstream.answers[""] = lambda asked: [b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab"]
+    log = cdn.folder / "up.log"
+    before = log.stat().st_size
+    for number in range(20):
+        with pytest.raises((http.client.IncompleteRead, ConnectionResetError)):
+            cdn.visit(host, f"/{number}")
+    written = log.read_bytes()[before:].decode()
+    assert written.count("in the middle of its content") == 1
+    assert "Traceback" not in written
