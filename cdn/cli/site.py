@@ -23,10 +23,12 @@ from cdn.cli.site_settings import (
     NegativeTtlOption,
     NoHeadersOption,
     NoKeepOption,
+    NoRegionsOption,
     OriginOption,
     PassOption,
     QueryOption,
     ReadTimeoutOption,
+    RegionOption,
     RetentionOption,
     RetriesOption,
     SetCookieOption,
@@ -68,6 +70,7 @@ def create(
     stores_set_cookie: SetCookieOption = None,
     compresses: CompressesOption = None,
     obeys_client_directives: ClientDirectivesOption = None,
+    region: RegionOption = None,
     is_json: JsonOption = False,
 ) -> None:
     """Create a site: of bundles that are deployed to it, or with --origin in front of an HTTP server or a bucket.
@@ -94,6 +97,7 @@ def create(
         stores_set_cookie=stores_set_cookie,
         compresses=compresses,
         obeys_client_directives=obeys_client_directives,
+        region=region,
     ).settings()
 
     async def work(client: ControlClient) -> Result:
@@ -134,12 +138,16 @@ def update(
     stores_set_cookie: SetCookieOption = None,
     compresses: CompressesOption = None,
     obeys_client_directives: ClientDirectivesOption = None,
+    region: RegionOption = None,
+    no_regions: NoRegionsOption = False,
     is_json: JsonOption = False,
 ) -> None:
     """Change settings of a site; what is not named stays as it is.
 
     --keep and --header replace all patterns and all rules that there are; --add-header adds to them.
     """
+    if region and no_regions:
+        raise typer.BadParameter("--no-regions goes without --region")
     if (keep and no_keep) or ((header or add_header) and no_headers):
         raise typer.BadParameter("--no-keep goes without --keep, and --no-headers without --header and --add-header")
     settings = SettingOptions(
@@ -162,11 +170,14 @@ def update(
         stores_set_cookie=stores_set_cookie,
         compresses=compresses,
         obeys_client_directives=obeys_client_directives,
+        region=region,
     ).settings()
     if no_keep:
         settings["keep"] = []
     if no_headers:
         settings["header_rules"] = []
+    if no_regions:
+        settings["region"] = []
     added = header_rules(add_header or [])
     if not (settings or added):
         raise typer.BadParameter("name at least one setting to change")

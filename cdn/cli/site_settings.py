@@ -99,6 +99,16 @@ StaleWhileRevalidateOption = Annotated[
         metavar="DURATION",
     ),
 ]
+RegionOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--region",
+        help="A region whose nodes may have the site's bytes, and with the others that are named the only ones; all "
+        "may unless given. May be repeated.",
+        metavar="REGION",
+    ),
+]
+NoRegionsOption = Annotated[bool, typer.Option("--no-regions", help="Nodes in all regions may have it again.")]
 
 
 UPSTREAM = "With an upstream (--origin other than bundle)"
@@ -228,6 +238,7 @@ class SettingOptions:
     stores_set_cookie: bool | None
     compresses: bool | None
     obeys_client_directives: bool | None
+    region: list[str] | None
 
     def settings(self) -> dict[str, Any]:
         """The settings that were named, as control takes them. Raises typer.BadParameter."""
@@ -248,6 +259,7 @@ class SettingOptions:
             "stores_set_cookie": self.stores_set_cookie,
             "compresses": self.compresses,
             "obeys_client_directives": self.obeys_client_directives,
+            "region": self.region or None,
         }
         settings = {name: value for name, value in named.items() if value is not None}
         for name, text in (("edge_ttl_s", self.edge_ttl), ("stale_while_revalidate_s", self.stale_while_revalidate)):
@@ -288,6 +300,8 @@ def setting_lines(settings: Mapping[str, Any], names: Iterable[str] | None = Non
                 lines += [("header", f"{path} {field}: {text}") for path, field, text in fields] or [("header", "none")]
             case "keep":
                 lines += [("keep", pattern) for pattern in value] or [("keep", "none")]
+            case "region":
+                lines += [("region", region) for region in value] or [("region", "all")]
             case _:
                 lines.append((name.removesuffix("_s").replace("_", "-"), _value(name, value, is_pull=is_pull)))
     return tuple(f"  {option:<23}  {safe(text)}" for option, text in lines)

@@ -12,6 +12,8 @@ from cdn.edge.retained import RetainedFiles
 from cdn.edge.site_view import SiteView
 from cdn.edge.stored import StoredKey
 from cdn.edge.storeroom import Storeroom, Wanted
+from cdn.fleet.eligibility import eligibility
+from cdn.fleet.node import NodeFacts
 from cdn.http.decide import Decision, Forwarded, Serve, ServeStale, Validate
 from cdn.http.target import Target, parse_target
 from cdn.sites.deploy import AliasState
@@ -33,8 +35,10 @@ class Explainer:
         disk: DiskTier,
         clocks: Clocks,
         pull: PullExplainer,
+        facts: NodeFacts,
     ) -> None:
         self._pull = pull
+        self._facts = facts
         self._view = view
         self._manifests = manifests
         self._retained = retained
@@ -53,6 +57,11 @@ class Explainer:
         if binding is None or site is None:
             return {**steps, "answer": "404: no site has this host"}
         steps |= {"site": site.name, "site_id": site.id, "alias": binding.alias}
+        found = eligibility(self._facts, site)
+        if site.settings.region:
+            steps |= {"regions": list(site.settings.region), "region": self._facts.region, "eligibility": found.value}
+        if not found.allows:
+            return {**steps, "answer": "421: the site may not be answered from the region of this node"}
         if site.settings.is_pull:
             return {**steps, **await self._pull.explain(site, host, parsed)}
         state = self._view.catalog.alias(site.id, binding.alias)

@@ -34,6 +34,16 @@ def unknown_host(cache: str, host: str, zone: str) -> Response:
     )
 
 
+def misdirected(cache: str, reason: str) -> Response:
+    """The site may not be answered from where this node stands (DESIGN I12); another node may (RFC 9110 15.5.20)."""
+    return plain_page(
+        421,
+        "This site is answered only from servers in certain regions, and this one is not in them.\n"
+        "Ask its name in DNS again: that leads to one which is.",
+        CacheStatus(cache, detail=reason),
+    )
+
+
 def nothing_deployed(cache: str, alias: str) -> Response:
     """The site exists, but nothing was activated under this alias yet."""
     return plain_page(

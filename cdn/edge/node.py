@@ -30,7 +30,9 @@ from cdn.edge.stored import ResidenceClock
 from cdn.edge.storeroom import Storeroom
 from cdn.edge.trusted_proxies import TrustedProxies
 from cdn.errors import Unavailable
+from cdn.fleet.eligibility import eligible
 from cdn.fleet.node import NodeFacts
+from cdn.fleet.position import Position
 from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.follower import Follower
 from cdn.journal.replica import Replica
@@ -108,6 +110,7 @@ class EdgeNode:
             clocks=clocks,
             is_attached=self._is_attached,
             pull=self.pull.road,
+            facts=self._facts(()),
         )
         self._replica = replica
         self._explainer = Explainer(
@@ -118,6 +121,7 @@ class EdgeNode:
             disk=disk,
             clocks=clocks,
             pull=self.pull.explainer,
+            facts=self._facts(()),
         )
         self._was_attached = False
         self._turns = asyncio.Semaphore(settings.max_concurrent_preparations)
@@ -146,14 +150,19 @@ class EdgeNode:
     @property
     def port(self) -> int:
         """Where it listens."""
-        assert self._listener is not None, "the node has started"
-        return self._listener.port
+        return self.listener.port
 
     @property
     def follower(self) -> Follower:
         """Its place in the journal and its lease."""
         assert self._follower is not None, "the node has started"
         return self._follower
+
+    @property
+    def listener(self) -> Listener:
+        """Who visitors connect to."""
+        assert self._listener is not None, "the node has started"
+        return self._listener
 
     async def stop(self) -> None:
         """Finish what is under way, give the lease back, close everything."""
@@ -177,7 +186,7 @@ class EdgeNode:
             self.view,
             facts=self._facts(()),
             clock=_boot_time,
-            counters=self._counted,
+            counters=self.counted,
             explain=self._explainer.explain,
         )
         self.view.listen(self._act_on)
@@ -209,18 +218,35 @@ class EdgeNode:
         match news:
             case ToPrepare():
                 self._spawn(self._prepare(news), f"prepare {news.deploy_id}")
-            case FloorsRose():
+            case FloorsRose() if self._may_have(news.site_id):
                 self.reclaim.floors_rose(news.site_id)
+            case FloorsRose():
+                self._drop_site(news.site_id, self.view.position)
             case SiteGone():
-                self.prepared.drop_site(news.site_id)
-                self.pull.drop_site(news.site_id)
-                self.reclaim.site_removed(news.site_id, news.through)
-                self._spawn(self.manifests.drop_site(news.site_id), f"drop {news.site_id}")
+                self._drop_site(news.site_id, news.through)
             case _:
                 assert_never(news)
 
+    def _may_have(self, site_id: str) -> bool:
+        """Whether the node may hold the site's bytes (DESIGN I12)."""
+        site = self.view.catalog.site(site_id)
+        return site is not None and eligible(self._facts(()), site)
+
+    def _drop_site(self, site_id: str, through: Position) -> None:
+        """Everything the node holds of a site goes."""
+        self.prepared.drop_site(site_id)
+        self.pull.drop_site(site_id)
+        self.reclaim.site_removed(site_id, through)
+        self._spawn(self.manifests.drop_site(site_id), f"drop {site_id}")
+
     async def _prepare(self, news: ToPrepare) -> None:
-        """Load the manifest and say so; while it cannot be had, say that and go on trying as long as it matters."""
+        """Load the manifest and say so; while it cannot be had, say that and go on trying as long as it matters.
+
+        A node that may not have the site has nothing to load, and nobody waits for it.
+        """
+        if not self._may_have(news.site_id):
+            self.follower.report_prepared(news.site_id, news.deploy_id)
+            return
         while any(deploy.id == news.deploy_id for deploy in self.view.catalog.preparing(news.site_id)):
             try:
                 async with self._turns:
@@ -271,7 +297,8 @@ class EdgeNode:
             await asyncio.sleep(FORGET_EVERY_S)
             self.view.catalog.forget_retained(time.time())
 
-    def _counted(self) -> Mapping[str, int]:
+    def counted(self) -> Mapping[str, int]:
+        """What the node counted since it started, and what it holds."""
         facts = self.disk.facts()
         fetched = self.fetcher.counters
         remembered = 0 if self._listener is None else self._listener.counters.memo_hits

@@ -28,6 +28,8 @@ from cdn.edge.site_view import SiteView
 from cdn.edge.storeroom import BlobGone, Found, Storeroom
 from cdn.edge.visitor import Visitor
 from cdn.errors import Unavailable
+from cdn.fleet.eligibility import eligibility
+from cdn.fleet.node import NodeFacts
 from cdn.http.cache_status import CacheStatus
 from cdn.http.fields import FieldLines
 from cdn.http.request import Request
@@ -47,6 +49,10 @@ SERVED_METHODS = frozenset({"GET", "HEAD"})
 
 KNOWN_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE", "PURGE"})
 """Methods that a bundle does not allow (405); others are not implemented (501, RFC 9110 section 9.1)."""
+
+
+UNPLACED = NodeFacts("")
+"""A node of which nobody said where it stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +83,10 @@ class Pipeline:
         clocks: Clocks,
         is_attached: Callable[[], bool],
         pull: PullRoad,
+        facts: NodeFacts = UNPLACED,
     ) -> None:
         self._pull = pull
+        self._facts = facts
         self._faults = FaultLog(clocks.monotonic)
         self._cache_name = cache_name
         self._node_id = node_id
@@ -113,6 +121,8 @@ class Pipeline:
         site = catalog.site(binding.site_id) if binding is not None else None
         if binding is None or site is None:
             return local_answer.unknown_host(self._cache_name, request.host, catalog.zone)
+        if not (found := eligibility(self._facts, site)).allows:
+            return local_answer.misdirected(self._cache_name, found.value)
         if site.settings.is_pull:
             if binding.alias != PRODUCTION:
                 return local_answer.no_previews(self._cache_name)

@@ -9,6 +9,7 @@ from pathlib import Path
 from cdn.edge.limits import HttpLimits
 from cdn.errors import InvalidInput
 from cdn.sites.manifest import CHUNK_BYTES
+from cdn.sites.region import check_region
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class EdgeSettings:
     zone: str
     control_url: str
     token: str
-    region: str = ""
+    region: str = ""  # none: it may not have sites that name regions
     host: str = "127.0.0.1"
     port: int = 8080
 
@@ -46,6 +47,8 @@ class EdgeSettings:
     """Whether upstreams may be on this machine or in a private network: only where every owner of a site is trusted."""
     allowed_upstream_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     """Networks that upstreams may be in although they are private."""
+    extra_ca_file: Path | None = None
+    """Authorities in PEM form that are trusted beside those of the system when an upstream shows its certificate."""
     s3_endpoint: str | None = None
     """Where buckets are that sites are answered from; None: AWS."""
     own_bucket: str | None = None
@@ -60,6 +63,8 @@ class EdgeSettings:
     limits: HttpLimits = field(default_factory=HttpLimits)
 
     def __post_init__(self) -> None:
+        if self.region:
+            check_region(self.region)
         if not 0 <= self.max_in_memory_bytes <= CHUNK_BYTES:
             raise InvalidInput(
                 f"max_in_memory_bytes is {self.max_in_memory_bytes}, give 0 to {CHUNK_BYTES}: what is held whole is "

@@ -21,9 +21,15 @@ def check_change(name: str, before: SiteSettings, after: SiteSettings) -> None:
 
 def is_stored_unfit(before: SiteSettings, after: SiteSettings) -> bool:
     """Whether what was stored under `before` must not answer under `after`: another upstream, another host asked of it,
-    or cookies that no longer may be shared."""
+    cookies that no longer may be shared, or nodes that may no longer have it (DESIGN I12)."""
     return (
         before.origin != after.origin
         or before.upstream_host != after.upstream_host
         or (before.stores_set_cookie and not after.stores_set_cookie)
+        or _loses_regions(before.region, after.region)
     )
+
+
+def _loses_regions(before: tuple[str, ...], after: tuple[str, ...]) -> bool:
+    """Whether nodes that could have the site no longer can; no region is all of them."""
+    return bool(after) and not (before and set(before) <= set(after))

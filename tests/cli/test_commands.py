@@ -290,6 +290,10 @@ async def test_a_site_is_shown_and_lists_are_added_to_and_emptied(cdn: Cdn, bund
     assert "  header                   /a/* cache-tag: one, two\n" in added.out
     assert "  header                   /b x-robots-tag: none\n" in added.out
     assert "  edge-ttl                 until it is purged\n" in added.out
+    pinned = await cdn("site", "update", "blog", "--region", "eu", "--region", "us")
+    assert [line.split() for line in pinned.out.splitlines()[1:]] == [["region", "eu"], ["region", "us"]]
+    free = await cdn("site", "update", "blog", "--no-regions")
+    assert [line.split() for line in free.out.splitlines()[1:]] == [["region", "all"]]
     emptied = await cdn("site", "update", "blog", "--no-headers", "--no-keep")
     assert "  header                   none\n" in emptied.out
     assert "  keep                     none\n" in emptied.out
@@ -362,6 +366,7 @@ async def test_details_of_settings_are_listed(cdn: Cdn) -> None:
         ("receipt", "soon"),
         ("site", "show", ""),
         ("site", "update", "blog", "--keep", "/a", "--no-keep"),
+        ("site", "update", "blog", "--region", "eu", "--no-regions"),
         ("site", "update", "blog", "--add-header", "/a B: c", "--no-headers"),
         ("site", "create", "blog", "--edge-ttl", "366d"),
         ("purge", "--site", "blog"),

@@ -106,8 +106,8 @@ class Fleet:
     async def stop_control(self) -> None:
         await self._control.aclose()
 
-    async def add(self, node_id: str, store: ObjectStore | None = None) -> FleetNode:
-        """A new edge that has caught up."""
+    async def add(self, node_id: str, store: ObjectStore | None = None, **options: Any) -> FleetNode:
+        """A new edge that has caught up; `options` are further settings."""
         line = await CutProxy.start(self.url)
         settings = EdgeSettings(
             node_id=node_id,
@@ -117,6 +117,7 @@ class Fleet:
             token=self.node_token,
             port=0,
             drain_timeout_s=1.0,
+            **options,
         )
         used = store or self.store
         edge = await EdgeNode.start(settings, used)

@@ -30,3 +30,9 @@ def test_the_proxy_protocol_is_for_proxies_that_are_named() -> None:
     assert replace(edge, proxy_protocol=True).proxy_protocol
     with pytest.raises(InvalidInput, match="trusted_proxies"):
         replace(edge, proxy_protocol=True, trusted_proxies=())
+
+
+def test_a_region_is_named_like_those_of_sites() -> None:
+    edge = EdgeSettings("n1", Path("data"), "cdn.localhost", "http://c", "t", region="eu-west-1")
+    with pytest.raises(InvalidInput, match="cannot name a region"):
+        replace(edge, region="EU west")

@@ -42,6 +42,23 @@ def test_what_another_upstream_said_is_not_used(after: SiteSettings) -> None:
 
 
 @pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ((), (), False),
+        ((), ("eu",), True),
+        (("eu",), (), False),
+        (("eu",), ("us", "eu"), False),
+        (("eu", "us"), ("eu",), True),
+        (("eu",), ("us",), True),
+    ],
+)
+def test_what_lies_where_it_no_longer_may_is_not_used(
+    before: tuple[str, ...], after: tuple[str, ...], expected: bool
+) -> None:
+    assert is_stored_unfit(replace(BUNDLES, region=before), replace(BUNDLES, region=after)) is expected
+
+
+@pytest.mark.parametrize(
     "after", [SERVER, replace(SERVER, query=DropQuery(), edge_ttl_s=5, compresses=False, negative_ttl_s=0)]
 )
 def test_what_still_fits_stays(after: SiteSettings) -> None:
