@@ -90,7 +90,7 @@ class PulledResponses:
         )
         if current is None or current.pulled is None or current.is_below(hard, admitted.epoch):
             return None
-        if pulled.received_at < current.pulled.received_at:
+        if validated_at < current.validated_at:
             return current
         if current.admitted.covers(admitted):
             admitted = current.admitted
@@ -102,7 +102,7 @@ class PulledResponses:
             names=names,
             tags=tags,
             admitted=admitted,
-            validated_at=max(validated_at, current.validated_at),
+            validated_at=validated_at,
         )
         if self._index.is_busy:
             self._families.replace(again.incarnation, (again.key.site_id, again.key.path), again)

@@ -222,7 +222,8 @@ class DiskTier:
 
         `hard` is the hard floor that applies now: what lies below it is not admitted again, whatever upstream says.
         None then, and when the response has left the tier meanwhile, or its head has become longer than can be kept.
-        An answer that was received before the one that is stored changes nothing. `validated_at` is wall time.
+        `validated_at` is when that was received, as `ResidenceClock.wall` gives it: an answer from before the one that
+        is stored changes nothing.
         """
         return await self._pulled.update_head(stored, pulled, names, tags, admitted, validated_at, hard)
 

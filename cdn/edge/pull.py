@@ -44,7 +44,12 @@ class Pull:
         is_attached: Callable[[], bool],
     ) -> None:
         rule = OutboundRule(settings.allows_private_upstreams, settings.allowed_upstream_networks)
-        self.upstreams = Upstreams(rule, s3_endpoint=settings.s3_endpoint, own_bucket=settings.own_bucket)
+        self.upstreams = Upstreams(
+            rule,
+            s3_endpoint=settings.s3_endpoint,
+            own_bucket=settings.own_bucket,
+            extra_ca_file=settings.extra_ca_file,
+        )
         self.flights = Flights()
         self._marks = GroupMarks()
         self._memory = PullMemory(prepared)
@@ -57,7 +62,7 @@ class Pull:
             assembly=assembly,
             memory=self._memory,
             view=view,
-            validated_wall=lambda: residence.wall(clocks.monotonic()),
+            residence_wall=residence.wall,
         )
         self.fetcher = PullFetcher(
             upstreams=self.upstreams,

@@ -80,6 +80,8 @@ class ArrivingContent:
         """It is whole; the last chunk is written."""
         if self._tail:
             await self._seal(len(self._tail))
+        if self.is_storing and self._sealed > 1:
+            self._chunks.clear()  # all of it is on disk, and a slow client may take its time
         self.trailers = trailers
         self.is_whole = True
         self._wake()

@@ -11,9 +11,9 @@ from cdn.edge.pull_assembly import PullAssembly
 from cdn.edge.pull_flight import Flight
 from cdn.edge.pull_memory import PullMemory
 from cdn.edge.pull_shelf import PullShelf
-from cdn.edge.pull_tags import pull_tags
+from cdn.edge.pull_tags import joined_tags, pull_tags
 from cdn.edge.site_view import SiteView
-from cdn.edge.stored import StoredResponse
+from cdn.edge.stored import PulledHead, StoredResponse
 from cdn.fleet.position import Position
 from cdn.http.fields import FieldLines, Fields
 from cdn.http.head_update import HeadEffect, effect_of_head, selected_for_update, updated_head
@@ -27,7 +27,7 @@ FORBID_REUSE = frozenset((NotStored.NO_STORE, NotStored.PRIVATE, NotStored.SET_C
 
 
 class PullRenewal:
-    """Updates stored heads. `validated_wall` gives the residence time to remember for now."""
+    """Updates stored heads. `residence_wall` gives the residence time to remember for a monotonic moment."""
 
     def __init__(
         self,
@@ -37,14 +37,14 @@ class PullRenewal:
         assembly: PullAssembly,
         memory: PullMemory,
         view: SiteView,
-        validated_wall: Callable[[], float],
+        residence_wall: Callable[[float], float],
     ) -> None:
         self._disk = disk
         self._shelf = shelf
         self._assembly = assembly
         self._memory = memory
         self._view = view
-        self._validated_wall = validated_wall
+        self._residence_wall = residence_wall
 
     async def confirm(
         self,
@@ -75,13 +75,13 @@ class PullRenewal:
 
     async def apply_head(self, flight: Flight, answer: Answer) -> None:
         """What a HEAD says of the stored responses to GET (section 4.3.5)."""
-        if answer.head.status != 200:
+        if answer.head.status != 200 or self._terms(flight, answer.head, answer) is NotStored.AUTHORIZATION:
             return
         for stored in await self._shelf.under(flight.key):
             pulled = stored.pulled
             if pulled is None or not could_answer(flight.visit, stored):
                 continue
-            match effect_of_head(pulled.head, stored.entry.size_bytes, answer.head):
+            match effect_of_head(pulled.head, _complete_length(stored, pulled), answer.head):
                 case HeadEffect.UPDATES:
                     await self._update(flight, stored, answer)
                 case HeadEffect.INVALIDATES:
@@ -89,6 +89,11 @@ class PullRenewal:
                 case HeadEffect.NOTHING:
                     continue
             self._memory.forget(flight.key)
+
+    def _terms(self, flight: Flight, head: ResponseHead, answer: Answer) -> ReuseTerms | NotStored:
+        """What a head would mean if it came with an answer to GET."""
+        as_get = replace(flight.visit.request, method="GET")
+        return storability(as_get, head, answer.requested_at, answer.received_at, flight.visit.policy)
 
     async def _adopt(
         self, flight: Flight, stored: StoredResponse, may_store: Callable[[Position], bool]
@@ -105,15 +110,10 @@ class PullRenewal:
         site = self._view.catalog.site(stored.key.site_id)
         newer = updated_head(stored.pulled.head, answer.head)
         names = vary_names(newer.fields)
-        terms = storability(
-            replace(flight.visit.request, method="GET"),
-            newer,
-            answer.requested_at,
-            answer.received_at,
-            flight.visit.policy,
-        )
-        if terms is NotStored.AUTHORIZATION:
-            return None  # what upstream says to one who is authorised is not for others, and changes nothing for them
+        terms = self._terms(flight, newer, answer)
+        if terms is NotStored.AUTHORIZATION or terms is NotStored.REQUEST_NO_STORE:
+            # What upstream says to one who is authorised, or wants nothing of it kept, changes nothing for others.
+            return None
         if names is None or site is None or terms in FORBID_REUSE:
             self._disk.drop(stored)
             return None
@@ -123,10 +123,11 @@ class PullRenewal:
         pulled = replace(stored.pulled, head=newer, requested_at=answer.requested_at, received_at=answer.received_at)
         if could_answer(flight.visit, stored):
             pulled = replace(pulled, selecting=flight.visit.selecting(names))
-        tags = pull_tags(newer.fields, stored.names[0].partition("?")[0], site.settings)
+        # It keeps the tags it had: a floor under one of them may have risen since upstream was asked (DESIGN I1).
+        tags = joined_tags((*pull_tags(newer.fields, stored.names[0].partition("?")[0], site.settings), *stored.tags))
         hard = self._view.floors.of(site.id).required(stored.names, tags).hard
         return await self._disk.update_head(
-            stored, pulled, stored.names, tags, flight.admitted, self._validated_wall(), hard
+            stored, pulled, stored.names, tags, flight.admitted, self._residence_wall(flight.received_at), hard
         )
 
 
@@ -144,3 +145,8 @@ def validators(stored: Sequence[StoredResponse]) -> FieldLines:
 
 def _names_no_validator(head: ResponseHead) -> bool:
     return "etag" not in head.fields and "last-modified" not in head.fields
+
+
+def _complete_length(stored: StoredResponse, pulled: PulledHead) -> int:
+    """The length of the whole representation, also of one that is stored in part."""
+    return stored.entry.size_bytes if pulled.complete_length is None else pulled.complete_length

@@ -76,9 +76,14 @@ def selected_for_update(
 
 
 def effect_of_head(stored: ResponseHead, size_bytes: int, newer: ResponseHead) -> HeadEffect:
-    """What `newer`, the answer to a HEAD request, does to `stored` with content of `size_bytes` (section 4.3.5)."""
+    """What `newer`, the answer to a HEAD request, does to `stored` (section 4.3.5).
+
+    `size_bytes` is the length of the whole representation, also when only a part of it is stored.
+    """
     if newer.status != 200:
         return HeadEffect.NOTHING
+    if stored.status not in {200, 206}:  # it is there by now
+        return HeadEffect.INVALIDATES
     length = newer.fields.get("content-length")
     if length is not None and length != str(size_bytes):
         return HeadEffect.INVALIDATES

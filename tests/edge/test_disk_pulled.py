@@ -181,9 +181,9 @@ async def test_an_answer_that_was_received_earlier_changes_nothing(open_tier: Op
     later = await update(tier, stored, make_pulled("later", received_at=1200.0), at=1200.0)
     assert later is not None
     assert await update(tier, stored, make_pulled("earlier", received_at=1100.0), at=1100.0) == later
-    lower = await update(tier, stored, make_pulled("last", received_at=1300.0), admitted=8, at=1150.0)
+    lower = await update(tier, stored, make_pulled("last", received_at=1300.0), admitted=8, at=1300.0)
     assert lower is not None
-    assert (lower.admitted.sequence, lower.validated_at) == (9, 1200.0)
+    assert (lower.admitted.sequence, lower.validated_at) == (9, 1300.0)
 
 
 async def test_what_left_is_not_brought_back_by_a_304(open_tier: OpenTier) -> None:

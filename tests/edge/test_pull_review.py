@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
+from cdn.edge.clocks import Clocks
 from cdn.edge.disk_tier import DiskTier
 from cdn.edge.stored import StoredResponse
 from cdn.sites.manifest import CHUNK_BYTES
 from tests.edge.conftest import MakeStage
-from tests.edge.pull_stage import FRESH, Gate, Stage, hold_commit, soon, until
+from tests.edge.pull_stage import FRESH, STARTED_AT, Gate, Stage, hold_commit, soon, until
 
 ETAG = ("etag", '"1"')
 
@@ -214,4 +215,111 @@ async def test_what_is_known_to_be_too_large_is_asked_for_by_each(make_stage: Ma
     content.end()
     assert (await stage.read(response)).content == b"s" * size_bytes
     assert stage.fetcher.not_stored == {"too-large": 4}
+    await stage.assert_clean()
+
+
+# What HEAD and 304 say of what is stored
+
+
+async def test_head_keeps_parts_of_what_has_not_changed(stage: Stage) -> None:
+    """A part is shorter than what HEAD tells the length of."""
+    await fetch_part(stage, "0-4", 0, b"old..")
+    await stage.idle()
+    client = stage.begin(method="HEAD")
+    (await stage.upstream.next()).head(200, FRESH, ETAG, ("content-length", "10")).end()
+    assert (await soon(client)).status == 200
+    await stage.idle()
+    answer = await stage.get(range="bytes=1-2")
+    assert (answer.status, answer.content, answer.is_hit) == (206, b"ld", True)
+
+
+async def test_head_of_a_page_that_is_there_now_does_not_prolong_that_it_was_missing(stage: Stage) -> None:
+    client = stage.begin()
+    (await stage.upstream.next()).answer(404, FRESH)
+    assert (await soon(client)).status == 404
+    await stage.idle()
+    client = stage.begin(method="HEAD", cache_control="no-cache")
+    (await stage.upstream.next()).head(200, ("cache-control", "max-age=1000")).end()
+    assert (await soon(client)).status == 200
+    await stage.idle()
+    assert (await stage.fetch("/a", content=b"there")).content == b"there"
+
+
+async def test_head_of_one_who_is_authorised_takes_nothing_from_others(stage: Stage) -> None:
+    await stage.fetch("/a", FRESH, ETAG)
+    client = stage.begin(method="HEAD", cache_control="no-cache", authorization="Basic eA==")
+    (await stage.upstream.next()).head(200, FRESH, ("etag", '"mine"')).end()
+    await soon(client)
+    await stage.idle()
+    assert (await stage.get()).is_hit
+
+
+@pytest.mark.parametrize("soft", [False, True])
+async def test_a_304_that_takes_a_tag_away_crosses_no_floor_of_that_tag(stage: Stage, soft: bool) -> None:
+    await stage.fetch("/a", ("cache-control", "max-age=1"), ETAG, ("cache-tag", "t"))
+    stage.now += 10
+    client = stage.begin()
+    exchange = await stage.upstream.next()
+    stage.purge("tag", "t", soft=soft)
+    exchange.answer(304, FRESH, ETAG, ("cache-tag", "u"))
+    if not soft:
+        exchange = await stage.upstream.next()
+        assert "if-none-match" not in exchange.fields
+        exchange.answer(200, ("cache-control", "max-age=1"), ETAG, content=b"two")
+    assert (await soon(client)).content == b"one" if soft else b"two"
+    await stage.idle()
+    stage.now += 10 * (not soft)
+    client = stage.begin()
+    exchange = await stage.upstream.next()
+    assert exchange.fields.get("if-none-match") == '"1"'
+    exchange.answer(304, FRESH, ETAG, ("cache-tag", "u"))
+    await soon(client)
+    await stage.idle()
+    assert (await stage.get()).is_hit
+
+
+async def test_age_counts_from_when_a_304_came_however_long_the_disk_takes(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stage.fetch("/a", ("cache-control", "max-age=1"), ETAG)
+    stage.now += 10
+    client = stage.begin()
+    exchange = await stage.upstream.next()
+    find_all = DiskTier.find_all
+
+    async def slow(self: DiskTier, site_id: str, path: str) -> tuple[StoredResponse, ...]:
+        monkeypatch.undo()
+        stage.now += 30
+        return await find_all(self, site_id, path)
+
+    monkeypatch.setattr(DiskTier, "find_all", slow)
+    exchange.answer(304, FRESH, ETAG)
+    assert (await soon(client)).fields.get("age") == "30"
+
+
+async def test_a_304_counts_though_the_wall_clock_was_set_back(stage: Stage) -> None:
+    await stage.fetch("/a", ("cache-control", "max-age=1"), ETAG)
+    stage.now += 10
+    stage.fetcher._clocks = Clocks(lambda: stage.now, lambda: STARTED_AT + stage.now - 3600)
+    client = stage.begin()
+    (await stage.upstream.next()).answer(304, ("cache-control", "max-age=7200"), ETAG)
+    await soon(client)
+    await stage.idle()
+    assert (await stage.get()).is_hit
+
+
+# What slow clients cost
+
+
+async def test_what_is_whole_on_disk_is_not_kept_in_memory_for_slow_clients(stage: Stage) -> None:
+    size_bytes = 3 * CHUNK_BYTES + 5
+    slow = stage.task(stage.open())
+    content = (await stage.upstream.next()).head(200, FRESH, size_bytes=size_bytes)
+    response = await soon(slow)
+    content.send(b"s" * size_bytes)
+    content.end()
+    await until(lambda: len(stage.flights) == 0)
+    (arriving,) = stage.arriving
+    assert not arriving._chunks
+    assert (await stage.read(response)).content == b"s" * size_bytes
     await stage.assert_clean()

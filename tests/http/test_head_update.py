@@ -226,6 +226,11 @@ def test_head_updates_what_it_describes(newer: tuple[tuple[str, str], ...], effe
     assert effect_of_head(stored, 3, _head(*newer)) is effect
 
 
+@pytest.mark.parametrize(("status", "effect"), [(206, HeadEffect.UPDATES), (404, HeadEffect.INVALIDATES)])
+def test_what_is_there_now_was_not_there_or_only_in_part(status: int, effect: HeadEffect) -> None:
+    assert effect_of_head(_head(status=status), 3, _head()) is effect
+
+
 def test_a_validator_that_is_new_makes_stale() -> None:
     assert effect_of_head(_head(), 3, _head(("etag", '"a"'))) is HeadEffect.INVALIDATES
 
