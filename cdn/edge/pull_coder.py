@@ -79,6 +79,9 @@ class PullCoder:
 
     async def _keep(self, held: Held, coding: str, content: bytes) -> StoredResponse | None:
         stored = held.stored
+        # What has been replaced meanwhile needs no coded form, and its would take the place of the newer one's.
+        if all(each.incarnation != stored.incarnation for each in await self._shelf.under(held.key)):
+            return None
         sink = self._disk.new_content(StoredKey(stored.key.site_id, stored.key.path, f"{stored.key.digest}-{coding}"))
         try:
             for number, start in enumerate(range(0, len(content), CHUNK_BYTES)):

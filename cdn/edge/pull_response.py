@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
@@ -97,6 +98,11 @@ class PullResponder:
         `looked_at` is there when it is fresh: then the next hit is prepared, unless what was prepared for its key has
         been forgotten since (`PullMemory.mark`).
         """
+        # A coded form may have to be waited for; when there is none, the identity form still has to be here.
+        with closing(self._disk.hold(held.stored)):
+            return await self._held(visit, held, status, looked_at)
+
+    async def _held(self, visit: PullVisit, held: Held, status: CacheStatus, looked_at: int | None) -> Response | None:
         form = await self._form(visit, held)
         size_bytes = form.stored.entry.size_bytes
         selected = select_from(visit.request, form.head, size_bytes, self._clocks.wall())
