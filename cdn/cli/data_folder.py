@@ -1,4 +1,4 @@
-"""The folder of one `cdn up`: who uses it, which store it belongs to, and the tokens kept in it."""
+"""The folder of one control plane: who uses it, which store it belongs to, and the tokens kept in it."""
 
 from __future__ import annotations
 
@@ -30,10 +30,15 @@ class StoreChoice:
 
 
 class DataFolder:
-    """Paths and small files below `path`; made by `locked`."""
+    """Paths and small files below `path`; made by `locked`.
 
-    def __init__(self, path: Path) -> None:
+    `option` and `store_option` are how users give the folder and the store: faults name them.
+    """
+
+    def __init__(self, path: Path, *, option: str = "--data", store_option: str = "--store") -> None:
         self.path = path
+        self._option = option
+        self._store_option = store_option
         self.journal = path / "journal.db"
         self.nodes = path / "nodes.db"
         self.control = path / "control"
@@ -41,13 +46,15 @@ class DataFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """One `cdn up` per folder; the lock goes with the process, however that ends. Raises Conflict, OSError."""
+        """One process per folder; the lock goes with the process, however that ends. Raises Conflict, OSError."""
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         with (self.path / "lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as exc:
-                raise Conflict(f"another cdn up uses {self.path}: stop it, or give this one another --data") from exc
+                raise Conflict(
+                    f"another cdn up or cdn control uses {self.path}: stop it, or give this one another {self._option}"
+                ) from exc
             yield
 
     def settle_store(self, url: str | None, endpoint_url: str | None) -> StoreChoice:
@@ -61,8 +68,8 @@ class DataFolder:
             if chosen.url != remembered.url:
                 there = "its own folder" if remembered.url == OWN_FOLDER else remembered.url
                 raise Conflict(
-                    f"{self.path} keeps its bytes in {there}, not in {chosen.url}: leave --store out, "
-                    "or give this store a data folder of its own with --data"
+                    f"{self.path} keeps its bytes in {there}, not in {chosen.url}: leave "
+                    f"{self._store_option} as it was, or give this store a data folder of its own with {self._option}"
                 )
             if endpoint_url is None:
                 chosen = remembered
@@ -96,7 +103,9 @@ class DataFolder:
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError) as exc:
-            raise Conflict(f"{self.path / 'store.json'} is damaged: remove it and give --store once more") from exc
+            raise Conflict(
+                f"{self.path / 'store.json'} is damaged: remove it and give {self._store_option} once more"
+            ) from exc
 
     @staticmethod
     def _write(path: Path, text: str) -> None:

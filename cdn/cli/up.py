@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 from typing import Annotated
@@ -86,11 +85,10 @@ def up(  # noqa: PLR0917 - options
     is_json: Annotated[bool, typer.Option("--json", help="Print one JSON document when ready.")] = False,
 ) -> None:
     """Run control and an edge on this machine until it is stopped (Ctrl-C)."""
-    from cdn.cli.embedded import Embedded, EmbeddedSettings, serve
+    from cdn.cli.embedded import Embedded, EmbeddedSettings, print_ready
+    from cdn.cli.service import log_to_stderr, serve
 
-    logging.basicConfig(
-        level=logging.INFO if is_verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    log_to_stderr(is_verbose=is_verbose)
     settings = EmbeddedSettings(
         data_dir=(data or default_data_dir()).absolute(),
         control=control,
@@ -104,4 +102,8 @@ def up(  # noqa: PLR0917 - options
         node_id=node,
         limits_file=config,
     )
-    raise typer.Exit(serve(lambda: Embedded.start(settings), is_json=is_json))
+
+    def announce(running: Embedded) -> None:
+        print_ready(running, is_json=is_json)
+
+    raise typer.Exit(serve(lambda: Embedded.start(settings), announce, way_out="give another folder with --data"))

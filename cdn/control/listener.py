@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
+from http import HTTPStatus
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
@@ -53,6 +54,19 @@ class Connection(web.RequestHandler):
         return answer
 
 
+class Withdrawal:
+    """Whether the listener is about to go: then every answer says that its connection closes."""
+
+    def __init__(self) -> None:
+        self.is_on = False
+
+    async def mark(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
+        """Before the head of `response` is sent."""
+        if self.is_on and response.status != HTTPStatus.SWITCHING_PROTOCOLS:
+            response.headers["Connection"] = "close"
+            response.force_close()
+
+
 class _Refused(asyncio.Protocol):
     """A connection too many: it is closed before it costs anything."""
 
@@ -68,12 +82,17 @@ async def listening(
     *,
     idle_timeout_s: float = IDLE_TIMEOUT_S,
     max_connections: int = MAX_CONNECTIONS,
+    shutdown_timeout_s: float = SHUTDOWN_TIMEOUT_S,
+    withdrawal: Withdrawal | None = None,
 ) -> AsyncIterator[int]:
     """Serve `application` on `host` and `port` (0: a free one); gives the port. Raises OSError.
 
     Content stays as it was sent: a Content-Encoding is not undone, so what counts against a limit is what travelled.
+    At the end nothing more is accepted, and requests under way have `shutdown_timeout_s`; `withdrawal` announces it.
     """
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
+    withdrawal = withdrawal or Withdrawal()
+    application.on_response_prepare.append(withdrawal.mark)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=shutdown_timeout_s)
     await runner.setup()
     loop = asyncio.get_running_loop()
     server = runner.server
@@ -98,6 +117,7 @@ async def listening(
             bound: int = listener.sockets[0].getsockname()[1]
             yield bound
         finally:
+            withdrawal.is_on = True
             listener.close()
     finally:
         await runner.cleanup()

@@ -78,7 +78,7 @@ class H1Connection(asyncio.Protocol):
         self._head_since: float | None = None
         self._lingering_since = 0.0
         self._has_eof = False
-        self._is_draining = False
+        self._is_draining = service.is_withdrawn
         self._is_advancing = False
         self._is_write_paused = False
         self._write_deadline = math.inf
@@ -160,6 +160,10 @@ class H1Connection(asyncio.Protocol):
             self._advance()
 
     # -- what the listener calls -----------------------------------------------------------------------------------
+
+    def withdraw(self) -> None:
+        """The next answer says that the connection closes; until then it stays, also when it is idle."""
+        self._is_draining = True
 
     def drain(self) -> None:
         """Serve what was asked for, then close; an idle connection closes at once."""

@@ -93,6 +93,12 @@ class Listener:
         """How many connections are open now."""
         return len(self._service.connections)
 
+    def withdraw(self) -> None:
+        """Go on serving, and say with every answer that its connection closes: clients then go elsewhere in peace."""
+        self._service.is_withdrawn = True
+        for connection in tuple(self._service.connections):
+            connection.withdraw()
+
     async def drain(self, timeout_s: float) -> None:
         """Accept nothing more, answer what was asked for, close; after `timeout_s` reset what is left."""
         self._server.close()

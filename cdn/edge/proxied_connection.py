@@ -61,6 +61,9 @@ class ProxiedConnection(asyncio.Protocol):
         if now >= self._since + self._service.limits.proxy_header_timeout_s:
             self._refuse(ProxyFault.TIMEOUT)
 
+    def withdraw(self) -> None:
+        """What follows the header is served by a connection that knows it."""
+
     def drain(self) -> None:
         """Nothing was asked for yet."""
         self._transport.close()

@@ -20,6 +20,10 @@ class Connection(Protocol):
         """Enforce the timeouts at `now` (monotonic)."""
         ...
 
+    def withdraw(self) -> None:
+        """From now on say with each answer that the connection closes; an idle one stays for its next request."""
+        ...
+
     def drain(self) -> None:
         """Serve what was asked for, then close; an idle connection closes at once."""
         ...
@@ -60,3 +64,5 @@ class Service:
     connections: set[Connection] = field(default_factory=set)
     on_connection_gone: Callable[[], None] = lambda: None
     forwarders: TrustedProxies = field(default_factory=TrustedProxies)
+    is_withdrawn: bool = False
+    """Whether connections that come now are to close after their first answer."""

@@ -67,11 +67,11 @@ def test_networks_are_read_and_their_faults_named(tmp_path: Path) -> None:
         file.write_text(f"[edge]\nallowed_upstream_networks = {wrong}\n")
         with pytest.raises(InvalidInput) as refused:
             SettingsFile.read(file)
-        assert refused.value.details[0].startswith("edge.allowed_upstream_networks: ")
+        assert refused.value.details[0].startswith("line 2: edge.allowed_upstream_networks: ")
     file.write_text("[edge]\nallows_private_upstreams = 1\n")
     with pytest.raises(InvalidInput) as refused:
         SettingsFile.read(file)
-    assert refused.value.details == ("edge.allows_private_upstreams: Expected `bool`, got `int`",)
+    assert refused.value.details == ("line 2: edge.allows_private_upstreams: Expected `bool`, got `int`",)
 
 
 @pytest.mark.parametrize("content", [b"not toml", b"\xff\xfe"])

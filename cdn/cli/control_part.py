@@ -1,0 +1,101 @@
+"""Control put together over its data folder: what `cdn up` and `cdn control` share."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from cdn.cli.address import Address
+from cdn.cli.data_folder import DataFolder, StoreChoice
+from cdn.cli.listening import naming, reachable
+from cdn.control.listener import SHUTDOWN_TIMEOUT_S, Withdrawal, listening
+from cdn.control.node_directory import NodeDirectory
+from cdn.control.plane import ControlPlane
+from cdn.control.settings import ControlSettings
+from cdn.errors import Conflict
+from cdn.journal.sqlite import SqliteJournal
+from cdn.origin.opening import open_store
+from cdn.origin.store import ObjectStore
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPart:
+    """Control, answering. `address` is where, with the port that it has."""
+
+    plane: ControlPlane
+    store: ObjectStore
+    address: Address
+    withdrawal: Withdrawal
+
+    @property
+    def url(self) -> str:
+        """Where this machine reaches it."""
+        return f"http://{reachable(self.address)}"
+
+    @classmethod
+    async def start(
+        cls,
+        stack: contextlib.AsyncExitStack,
+        folder: DataFolder,
+        choice: StoreChoice,
+        settings: ControlSettings,
+        listen: Address,
+        *,
+        option: str,
+        shutdown_timeout_s: float = SHUTDOWN_TIMEOUT_S,
+    ) -> ControlPart:
+        """Open everything in a folder that is locked; `stack` closes it. `option` is how users give `listen`.
+
+        Raises CdnError, and OSError for folders that cannot be used.
+        """
+        store = open_store(folder.store_url(choice), choice.endpoint_url)
+        stack.push_async_callback(store.aclose)
+        journal = await SqliteJournal.open(folder.journal)
+        stack.push_async_callback(journal.aclose)
+        await _require_kept(journal, folder)
+        directory = await NodeDirectory.open(folder.nodes)
+        stack.push_async_callback(directory.aclose)
+        plane = ControlPlane(settings, journal, store, directory)
+        stack.push_async_callback(plane.aclose)
+        await plane.start()
+        withdrawal = Withdrawal()
+        with naming(option, listen):
+            port = await stack.enter_async_context(_listening(plane, listen, withdrawal, shutdown_timeout_s))
+        return cls(plane, store, Address(listen.host, port), withdrawal)
+
+
+@contextlib.asynccontextmanager
+async def _listening(
+    plane: ControlPlane, address: Address, withdrawal: Withdrawal, shutdown_timeout_s: float
+) -> AsyncIterator[int]:
+    """Control's API on an address; gives the port."""
+    async with listening(
+        plane.application(),
+        address.host,
+        address.port,
+        shutdown_timeout_s=shutdown_timeout_s,
+        withdrawal=withdrawal,
+    ) as port:
+        try:
+            yield port
+        finally:
+            await plane.hub.aclose()
+
+
+async def token_kept(plane: ControlPlane, folder: DataFolder, scope: str, note: str) -> str:
+    """The token kept in the data folder as long as it works, else a new one."""
+    token = folder.token(scope)
+    if token is None or not plane.has_scope(token, scope):
+        token = await plane.create_token((scope,), note=note)
+        folder.keep_token(scope, token)
+    return token
+
+
+async def _require_kept(journal: SqliteJournal, folder: DataFolder) -> None:
+    """A token was saved here, so there was a journal: an empty one must not pass for it. Raises Conflict."""
+    if folder.token("admin") is not None and (await journal.position()).sequence == 0:
+        raise Conflict(
+            f"{folder.path} was in use, but its journal with all sites is gone: restore {folder.journal}; "
+            f"or remove {folder.path / 'admin-token'} to begin with none"
+        )

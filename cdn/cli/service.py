@@ -1,0 +1,91 @@
+"""A process that serves until it is told to stop: what `cdn up`, `cdn control` and `cdn edge` have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, TypeVar
+
+import uvloop
+
+from cdn.cli.result import ExitStatus
+from cdn.cli.run import print_error
+from cdn.cli.sd_notify import ServiceManager
+from cdn.cli.text import safe
+from cdn.errors import CdnError
+
+USUAL_GARBAGE_THRESHOLDS = (700, 10, 10)
+"""Those of Python, which the command raises for short runs."""
+
+
+class Running(Protocol):
+    """What has started and can be stopped."""
+
+    async def withdraw(self) -> None:
+        """Stop being chosen: say that it goes, while everything is still answered."""
+        ...
+
+    async def aclose(self) -> None:
+        """Finish what is under way, keep what has to be kept, and end."""
+        ...
+
+
+R = TypeVar("R", bound=Running)
+
+
+def log_to_stderr(*, is_verbose: bool) -> None:
+    """Warnings, and with `is_verbose` what is usual as well."""
+    logging.basicConfig(
+        level=logging.INFO if is_verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+
+
+def serve(start: Callable[[], Coroutine[Any, Any, R]], announce: Callable[[R], None], *, way_out: str) -> ExitStatus:
+    """Run until SIGTERM or Ctrl-C. Errors become one sentence and a status.
+
+    `announce` is called once everything serves. `way_out` says what to change when a folder cannot be used.
+    """
+    _raise_descriptor_limit()
+    gc.set_threshold(*USUAL_GARBAGE_THRESHOLDS)
+    try:
+        uvloop.run(_serve(start, announce))
+    except CdnError as exc:
+        print_error(exc, is_json=False)
+        return ExitStatus.FAILED
+    except OSError as exc:
+        where = f"{exc.filename}: " if exc.filename else ""
+        print(f"cdn: {safe(where + (exc.strerror or str(exc)))}: {way_out}", file=sys.stderr)
+        return ExitStatus.FAILED
+    return ExitStatus.DONE
+
+
+async def _serve(start: Callable[[], Coroutine[Any, Any, R]], announce: Callable[[R], None]) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    manager = ServiceManager.from_environ(os.environ)
+    async with manager.watching():
+        running = await start()
+        gc.freeze()  # what the start made stays: the collector need not walk all of it again and again
+        try:
+            announce(running)
+            manager.ready()
+            await stopping.wait()
+            manager.stopping()
+            await running.withdraw()
+        finally:
+            await running.aclose()
+
+
+def _raise_descriptor_limit() -> None:
+    """As many connections as the system lets this process have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,60 @@
+"""Checks of single settings, by the setting's name: what its type does not say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from cdn.errors import InvalidInput
+from cdn.fleet.node import check_node_id
+from cdn.sites.domain import normalise_zone
+
+TOKEN_PREFIX = "cdn_"  # noqa: S105 - how the text of a token begins
+
+
+def http_url(text: str) -> str:
+    """`text` when it is the URL of an HTTP service. Raises InvalidInput, without repeating what may be a password."""
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError as exc:
+        raise InvalidInput("this is no URL") from exc
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise InvalidInput("this is no URL that begins with http:// or https:// and names a host")
+    if parts.username is not None or parts.password is not None:
+        raise InvalidInput("leave user and password out of the URL")
+    return text
+
+
+def secret_file(path: Path) -> Path:
+    """`path` unless it is the secret itself. Raises InvalidInput, without repeating it."""
+    if path.name.startswith(TOKEN_PREFIX):
+        raise InvalidInput("this is a token: write it into a file that only the service may read, and name that file")
+    return path
+
+
+def scheme(text: str) -> str:
+    """Raises InvalidInput."""
+    if text not in {"http", "https"}:
+        raise InvalidInput("this is neither http nor https")
+    return text
+
+
+def port(number: int) -> int:
+    """Raises InvalidInput."""
+    if number > 65_535:
+        raise InvalidInput(f"{number} is no port: they end at 65535")
+    return number
+
+
+CHECKS: Mapping[str, Callable[[Any], Any]] = {
+    "node_id": check_node_id,
+    "zone": normalise_zone,
+    "control_url": http_url,
+    "endpoint_url": http_url,
+    "token_file": secret_file,
+    "public_scheme": scheme,
+    "public_port": port,
+}
