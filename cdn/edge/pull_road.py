@@ -57,6 +57,9 @@ MAX_ROUNDS = 4
 MAX_BACKGROUND_VALIDATIONS = 256
 """Stale responses validated behind visitors' backs at one time; more are left to the next request."""
 
+MAX_BACKGROUND_VALIDATIONS_PER_SITE = 64
+"""Those of one site: one whose upstream is slow leaves some to the others (DESIGN I10)."""
+
 FAILED_STATUSES = frozenset((500, 502, 503, 504))
 """Answers that a stale response may stand in for (RFC 5861 section 4)."""
 
@@ -100,7 +103,7 @@ class PullRoad:
         self._clocks = clocks
         self._is_attached = is_attached
         self._faults = FaultLog(clocks.monotonic)
-        self._behind: set[asyncio.Task[None]] = set()
+        self._behind: dict[asyncio.Task[None], str] = {}
 
     def recall(self, request: Request, site: Site, now: float) -> Prepared | None:
         """A prepared hit, when nothing the request says stands against it. Preconditions and Range are not here."""
@@ -206,7 +209,14 @@ class PullRoad:
         is_own = flight is None
         asking = self._asking(visit, on_shelf, decision)
         if flight is None:
-            flight = self._fetcher.begin(asking)
+            try:
+                flight = self._fetcher.begin(asking)
+            except TooManyFetches as exc:
+                busy = Failed(UpstreamBroken(UpstreamFault.TOO_MANY_CONNECTIONS, str(exc)))
+                stale = await self._instead_of_failure(visit, decision, busy)
+                if stale is None:
+                    raise
+                return stale
         tried.add(flight)
         joined_at = self._view.position
         outcome = await flight.outcome()
@@ -403,7 +413,7 @@ class PullRoad:
                 assert_never(outcome)
 
     def _validate_behind(self, visit: PullVisit, held: Held) -> None:
-        if self._flights.of(visit.key) or len(self._behind) >= MAX_BACKGROUND_VALIDATIONS:
+        if self._flights.of(visit.key) or not self._may_validate_behind(visit.site.id):
             return
         validating = (held.stored,) if has_validator(held.stored) else ()
         # Others may join it, and what it brings is to be stored: it is a GET also behind a HEAD.
@@ -413,8 +423,12 @@ class PullRoad:
         except TooManyFetches:
             return
         task = asyncio.create_task(self._watch(visit, flight), name=f"validate {visit.site.id}")
-        self._behind.add(task)
-        task.add_done_callback(self._behind.discard)
+        self._behind[task] = visit.site.id
+        task.add_done_callback(self._behind.pop)
+
+    def _may_validate_behind(self, site_id: str) -> bool:
+        of_site = sum(each == site_id for each in self._behind.values())
+        return len(self._behind) < MAX_BACKGROUND_VALIDATIONS and of_site < MAX_BACKGROUND_VALIDATIONS_PER_SITE
 
     async def _watch(self, visit: PullVisit, flight: Flight) -> None:
         match await flight.outcome():

@@ -13,7 +13,7 @@ import botocore.session
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, ClientError
 from cachetools import LRUCache
 
 from cdn.errors import InvalidInput
@@ -129,7 +129,7 @@ class S3Access:
     async def _load(self) -> _Identity:
         try:
             identity = await asyncio.to_thread(self._resolve)
-        except (BotoCoreError, OSError) as exc:
+        except (BotoCoreError, ClientError, OSError, ValueError) as exc:  # the last: a program that prints no JSON
             raise UpstreamBroken(UpstreamFault.CREDENTIALS, f"The credentials for S3 cannot be had: {exc}.") from exc
         self._identity = identity
         self._identity_until = asyncio.get_running_loop().time() + IDENTITY_LIFETIME_S

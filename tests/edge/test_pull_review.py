@@ -323,3 +323,37 @@ async def test_what_is_whole_on_disk_is_not_kept_in_memory_for_slow_clients(stag
     assert not arriving._chunks
     assert (await stage.read(response)).content == b"s" * size_bytes
     await stage.assert_clean()
+
+
+# What one site leaves to others
+
+
+async def test_a_site_with_a_slow_upstream_leaves_validations_behind_to_others(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdn.edge.pull_road.MAX_BACKGROUND_VALIDATIONS_PER_SITE", 1)
+    lines = (("cache-control", "max-age=1, stale-while-revalidate=100"), ETAG)
+    for path in ("/a", "/b"):
+        await stage.fetch(path, *lines)
+    stage.now += 10
+    for path in ("/a", "/b"):
+        assert (await stage.get(path)).is_hit
+    exchange = await stage.upstream.next()
+    assert stage.upstream.unseen == 0
+    exchange.answer(304)
+    await stage.idle()
+    assert (await stage.get("/b")).is_hit
+    (await stage.upstream.next()).answer(304)
+    await stage.assert_clean()
+
+
+async def test_a_node_that_is_busy_serves_what_is_stale_where_it_may(stage: Stage) -> None:
+    await stage.fetch("/a", ("cache-control", "max-age=1"), ETAG)
+    await stage.fetch("/b", ("cache-control", "max-age=1, must-revalidate"), ETAG)
+    stage.now += 10
+    stage.flights._max_per_site = 0
+    answer = await stage.get("/a")
+    assert (answer.status, answer.content) == (200, b"one")
+    assert "too-many-connections" in answer.cache_status
+    assert (await stage.get("/b")).status == 503
+    await stage.assert_clean()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import boto3
 import pytest
 from botocore.credentials import Credentials
-from botocore.exceptions import CredentialRetrievalError
+from botocore.exceptions import ClientError, CredentialRetrievalError
 
 from cdn.errors import InvalidInput
 from cdn.http.response_head import ResponseHead
@@ -125,14 +125,26 @@ async def test_the_chain_is_asked_once_for_all_who_wait_and_again_when_s3_refuse
     assert session.asked == 2
 
 
-async def test_a_chain_that_fails_or_hangs_is_a_fault() -> None:
+@pytest.mark.parametrize(
+    "fault",
+    [
+        CredentialRetrievalError(provider="metadata", error_msg="nobody there"),
+        ClientError({"Error": {"Code": "AccessDenied", "Message": "nobody there"}}, "AssumeRole"),
+        ValueError("nobody there"),
+        OSError("nobody there"),
+    ],
+)
+async def test_a_chain_that_fails_is_a_fault(fault: Exception) -> None:
     def fail() -> Credentials:
-        raise CredentialRetrievalError(provider="metadata", error_msg="nobody there")
+        raise fault
 
     failing, _ = access_with(fail)
     with pytest.raises(UpstreamBroken, match="nobody there") as broken:
         await failing.place("photos", 5)
     assert broken.value.fault is UpstreamFault.CREDENTIALS
+
+
+async def test_a_chain_that_hangs_is_a_fault() -> None:
     gate = threading.Event()
 
     def hang() -> None:
