@@ -17,6 +17,12 @@ from cdn.sites.manifest import CHUNK_BYTES
 MAX_USELESS = 65_536
 """Responses remembered that do not get smaller; one that was forgotten is tried once more."""
 
+RETRY_S = 30.0
+"""A coded form that found no room on the disk is made again no sooner: each request would cost an encoding."""
+
+MAX_UNKEPT = 4096
+"""Those remembered; one that was forgotten is tried once more."""
+
 Place = tuple[int, str]
 """(incarnation of the identity form, coding)."""
 
@@ -30,6 +36,7 @@ class PullCoder:
         self._making: Shared[Place, StoredResponse | None] = Shared()
         self._behind: dict[Place, asyncio.Task[StoredResponse | None]] = {}
         self._useless: OrderedDict[Place, None] = OrderedDict()
+        self._unkept: OrderedDict[Place, float] = OrderedDict()
 
     async def coded(self, held: Held, coding: str) -> StoredResponse | None:
         """The coded form; None when the identity form is to be sent, now or for good.
@@ -41,7 +48,7 @@ class PullCoder:
         if found is not None or place in self._useless:
             return found
         size_bytes = held.stored.entry.size_bytes
-        if not may_start(size_bytes):
+        if not may_start(size_bytes) or asyncio.get_running_loop().time() < self._unkept.get(place, 0.0):
             return None
         if size_bytes <= SMALL_BYTES:
             return await self._making.join(place, lambda: self._make(held, coding))
@@ -75,7 +82,10 @@ class PullCoder:
         if content is None:
             self._note_useless((stored.incarnation, coding))
             return None
-        return await self._keep(held, coding, content)
+        kept = await self._keep(held, coding, content)
+        if kept is None:
+            self._note_unkept((stored.incarnation, coding))
+        return kept
 
     async def _keep(self, held: Held, coding: str, content: bytes) -> StoredResponse | None:
         stored = held.stored
@@ -96,6 +106,12 @@ class PullCoder:
             return coded if await sink.enter(coded, may_store) is StoreOutcome.STORED else None
         finally:
             await sink.abandon()
+
+    def _note_unkept(self, place: Place) -> None:
+        self._unkept.pop(place, None)
+        self._unkept[place] = asyncio.get_running_loop().time() + RETRY_S
+        if len(self._unkept) > MAX_UNKEPT:
+            self._unkept.popitem(last=False)
 
     def _note_useless(self, place: Place) -> None:
         self._useless[place] = None

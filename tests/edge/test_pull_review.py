@@ -7,8 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from cdn.edge.clocks import Clocks
+from cdn.edge.disk_new_content import NewContent
 from cdn.edge.disk_tier import DiskTier
-from cdn.edge.stored import StoredResponse
+from cdn.edge.encoder import Claim
+from cdn.edge.stored import Content, StoredResponse, StoreOutcome
 from cdn.sites.manifest import CHUNK_BYTES
 from tests.edge.conftest import MakeStage
 from tests.edge.pull_stage import FRESH, STARTED_AT, Gate, Stage, hold_commit, soon, until
@@ -356,4 +358,32 @@ async def test_a_node_that_is_busy_serves_what_is_stale_where_it_may(stage: Stag
     assert (answer.status, answer.content) == (200, b"one")
     assert "too-many-connections" in answer.cache_status
     assert (await stage.get("/b")).status == 503
+    await stage.assert_clean()
+
+
+async def test_a_coded_form_that_finds_no_room_is_not_made_for_every_request(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stage.fetch("/a", FRESH, ("content-type", "text/plain"), content=b"all work and no play " * 50)
+    made = 0
+    encode = Claim.encode
+
+    async def counted(self: Claim, content: bytes, coding: str) -> bytes | None:
+        nonlocal made
+        made += 1
+        return await encode(self, content, coding)
+
+    async def full(self: NewContent, number: int, chunk: Content) -> StoreOutcome:
+        return StoreOutcome.FULL
+
+    monkeypatch.setattr(Claim, "encode", counted)
+    with monkeypatch.context() as disk:
+        disk.setattr(NewContent, "write", full)
+        for _ in range(3):
+            assert "content-encoding" not in (await stage.get(accept_encoding="gzip")).fields
+    assert made == 1
+    stage.coder._unkept.clear()
+    for _ in range(3):
+        assert (await stage.get(accept_encoding="gzip")).fields.get("content-encoding") == "gzip"
+    assert made == 2
     await stage.assert_clean()
