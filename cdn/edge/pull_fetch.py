@@ -28,6 +28,7 @@ from cdn.edge.pull_visit import PullVisit
 from cdn.edge.request_content import ContentInterrupted, RequestContent
 from cdn.edge.site_view import SiteView
 from cdn.edge.stored import PulledHead, ResidenceClock, StoredKey, StoredResponse, StoreOutcome
+from cdn.edge.uploads import Uploads
 from cdn.errors import TooLarge
 from cdn.fleet.position import Position
 from cdn.http.cache_control import SURROGATE_CAPABILITY, shared_directives
@@ -121,6 +122,7 @@ class PullFetcher:
         self._residence = residence
         self._max_stored_bytes = max_stored_bytes
         self._fault_log = FaultLog(clocks.monotonic)
+        self._uploads = Uploads()
         self._tasks: set[asyncio.Task[None]] = set()
         self.not_stored: dict[str, int] = {}
         """How many answers were not stored, by reason."""
@@ -226,8 +228,9 @@ class PullFetcher:
         origin = visit.site.settings.origin
         assert not isinstance(origin, BundleOrigin), "only pull sites come here"
         upstream = self._upstreams.of(origin, _timeouts(visit.site.settings))
-        requested_at = self._clocks.wall()
-        response = await upstream.send(self._request(asking, origin), lambda interim: _pass_interim(visit, interim))
+        async with self._uploads.ready(visit.site.id, self._request(asking, origin)) as request:
+            requested_at = self._clocks.wall()
+            response = await upstream.send(request, lambda interim: _pass_interim(visit, interim))
         try:
             answer = answer_of(visit, response, requested_at, self._clocks.wall())
             flight.received_at = self._clocks.monotonic()

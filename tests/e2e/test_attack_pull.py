@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import http.client
+import select
+import socket
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
+from cdn.edge.uploads import MAX_UPLOADS_PER_SITE
 from tests.e2e.hostile_upstream import Asked, HostileUpstream, response
 from tests.e2e.running import Answer, RunningCdn, exchange
 
@@ -189,3 +195,71 @@ def test_upstreams_that_break_off_do_not_fill_the_log(cdn: RunningCdn, upstream:
     written = log.read_bytes()[before:].decode()
     assert written.count("in the middle of its content") == 1
     assert "Traceback" not in written
+
+
+def test_visitors_who_send_slowly_hold_no_connections_that_others_need(
+    cdn: RunningCdn, upstream: HostileUpstream
+) -> None:
+    """An upstream takes a hundred connections at most; the site waits ten seconds for one here."""
+    host = site_of(cdn, upstream, "slow-content", connect_timeout_s=10)
+    upstream.answers[""] = lambda asked: response(b"ok")
+    address = urlsplit(cdn.http_url)
+    with ExitStack() as stack:
+
+        def send(length: int) -> socket.socket:
+            client = stack.enter_context(socket.create_connection((address.hostname or "", address.port)))
+            client.settimeout(5)
+            client.sendall(f"POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\nabc".encode())
+            return client
+
+        for _ in range(110):
+            send(1000)
+        uploads = [send(1_000_000) for _ in range(MAX_UPLOADS_PER_SITE + 1)]
+        answered, _, _ = select.select(uploads, [], [], 5)
+        assert [client.recv(12) for client in answered] == [b"HTTP/1.1 503"]
+        begun = time.monotonic()
+        assert cdn.visit(host).content == b"ok"
+        assert cdn.visit(host, method="POST").content == b"ok"
+        assert time.monotonic() - begun < 5, "nobody had to wait for a connection"
+
+
+# Owners who point at what is inside
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCdn]:
+    """One `cdn up` as an operator starts it who does not trust every owner of a site."""
+    cdn = RunningCdn(tmp_path_factory.mktemp("guarded"))
+    cdn.start()
+    yield cdn
+    cdn.stop()
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("127.0.0.1", "127.0.0.1.", "localhost", "LOCALHOST.", "0.0.0.0", "[::1]", "[::]", "[::ffff:127.0.0.1]"),
+        *("[::127.0.0.1]", "[64:ff9b::7f00:1]", "[64:ff9b:1::7f00:1]", "[2002:7f00:1::]", "[2001:0:7f00:1::]"),
+        *("[fec0::1]", "[fd00::1]", "10.0.0.1", "169.254.169.254", "100.100.100.200", "255.255.255.255"),
+    ],
+)
+def test_addresses_inside_are_not_connected_to(guarded: RunningCdn, upstream: HostileUpstream, host: str) -> None:
+    """DESIGN I15, whatever way the address is written."""
+    upstream.answers[""] = lambda asked: response(b"inside")
+    name = "inside-" + host.encode().hex()[:50]
+    origin = {"origin": f"http://{host}:{upstream.port}"}
+    assert guarded.call("POST", "/v1/sites", {"name": name, "settings": origin}).status == 201
+    assert guarded.call("POST", f"/v1/sites/{name}/purges?wait={WAIT_S}", {"urls": ["/x"]}).status == 200
+    answer = guarded.visit(f"{name}.cdn.localhost")
+    assert (answer.status, "forbidden-address" in answer.cache_status) == (502, True)
+    assert upstream.asked == []
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["2130706433", "0x7f000001", "0177.0.0.1", "127.1", "0", "0x7f.1", "u@127.0.0.1", "127.0.0.1%00", "[fe80::1%25lo]"],
+)
+def test_other_spellings_of_addresses_are_refused(guarded: RunningCdn, host: str) -> None:
+    """What a resolver might take for an address and we would take for a name."""
+    made = guarded.call("POST", "/v1/sites", {"name": "spelled", "settings": {"origin": f"http://{host}:80"}})
+    assert made.status == 400
