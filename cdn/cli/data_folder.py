@@ -53,7 +53,7 @@ class DataFolder:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as exc:
                 raise Conflict(
-                    f"another cdn up or cdn control uses {self.path}: stop it, or give this one another {self._option}"
+                    f"another cdn uses {self.path}: stop it, or give this one another {self._option}"
                 ) from exc
             yield
 

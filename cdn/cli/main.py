@@ -18,6 +18,8 @@ from cdn.cli.text import safe
 
 COMMANDS = {
     "up": ("cdn.cli.up", "up"),
+    "control": ("cdn.cli.role", "control"),
+    "edge": ("cdn.cli.role", "edge"),
     "site": ("cdn.cli.site", "app"),
     "deploy": ("cdn.cli.deploy", "deploy"),
     "deploys": ("cdn.cli.deploy", "deploys"),

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
+import typer
 import uvloop
 
 from cdn.cli.result import ExitStatus
@@ -37,6 +38,7 @@ class Running(Protocol):
 
 
 R = TypeVar("R", bound=Running)
+S = TypeVar("S")
 
 
 def log_to_stderr(*, is_verbose: bool) -> None:
@@ -44,6 +46,15 @@ def log_to_stderr(*, is_verbose: bool) -> None:
     logging.basicConfig(
         level=logging.INFO if is_verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+
+
+def read_settings(read: Callable[[], S], *, is_json: bool) -> S:
+    """The settings, or the end of the process with a line for every fault."""
+    try:
+        return read()
+    except CdnError as exc:
+        print_error(exc, is_json=is_json)
+        raise typer.Exit(ExitStatus.FAILED) from exc
 
 
 def serve(start: Callable[[], Coroutine[Any, Any, R]], announce: Callable[[R], None], *, way_out: str) -> ExitStatus:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,11 +27,10 @@ def http_url(text: str) -> str:
     return text
 
 
-def secret_file(path: Path) -> Path:
-    """`path` unless it is the secret itself. Raises InvalidInput, without repeating it."""
-    if path.name.startswith(TOKEN_PREFIX):
+def refuse_token(text: str) -> None:
+    """Raises InvalidInput when a setting is a token itself, without repeating it."""
+    if text.startswith(TOKEN_PREFIX):
         raise InvalidInput("this is a token: write it into a file that only the service may read, and name that file")
-    return path
 
 
 def scheme(text: str) -> str:
@@ -54,7 +52,6 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "zone": normalise_zone,
     "control_url": http_url,
     "endpoint_url": http_url,
-    "token_file": secret_file,
     "public_scheme": scheme,
     "public_port": port,
 }

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import msgspec
 
 from cdn.cli.address import Address, parse_address
-from cdn.cli.setting_checks import CHECKS
+from cdn.cli.setting_checks import CHECKS, refuse_token
 from cdn.cli.toml_lines import Key, line_of, lines_of
 from cdn.control.settings import ControlSettings
 from cdn.edge.limits import HttpLimits
@@ -182,6 +182,8 @@ class _Reader:
 
     def _value(self, key: str, kind: Any, value: Any) -> Any:
         """The value as its setting wants it. Raises InvalidInput, ValidationError, ValueError."""
+        if isinstance(value, str):
+            refuse_token(value)
         kinds = set(get_args(kind)) or {kind}
         made: Any
         if kind == NETWORKS:
@@ -203,11 +205,11 @@ class _Reader:
         return self._folder / text
 
     def _unknown(self, name: str, known: Mapping[str, Any]) -> str:
-        close = difflib.get_close_matches(name, known, n=1)
-        if close:
-            return f"there is no such setting; did you mean {close[0]}?"
         elsewhere = [table for table, section in self._sections.items() if name in section.keys]
-        return "there is no such setting" + (f" here; it belongs into [{elsewhere[0]}]" if elsewhere else "")
+        if elsewhere:
+            return f"there is no such setting here; it belongs into [{elsewhere[0]}]"
+        close = difflib.get_close_matches(name, known, n=1)
+        return "there is no such setting" + (f"; did you mean {close[0]}?" if close else "")
 
     def _note(self, place: Key, sentence: str) -> None:
         self.faults.append(_located(self.lines, place, sentence))

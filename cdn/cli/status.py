@@ -25,7 +25,7 @@ def status(is_json: JsonOption = False) -> None:
         if not answer["nodes"]:
             return Result(answer, (head, "no node has been seen yet"))
         rows = [_row(node) for node in answer["nodes"]]
-        table = columns(("node", "state", "sequence", "lag", "last heard", "program"), rows)
+        table = columns(("node", "region", "state", "sequence", "lag", "last heard", "program"), rows)
         return Result(answer, (head, *table))
 
     run(work, is_json=is_json)
@@ -35,9 +35,16 @@ def _row(node: Document) -> tuple[str, ...]:
     position, lag = node["position"], node["lag"]
     return (
         node["node"],
-        "connected" if node["connected"] else "away",
+        node["facts"]["region"] or "-",
+        _state(node),
         "-" if position is None else str(position["sequence"]),
         "-" if lag is None else str(lag),
         in_time(node["answered_at"]),
         node["program"],
     )
+
+
+def _state(node: Document) -> str:
+    """The state, and why when that is not the usual: `serving`, `lagging (stopped)`."""
+    is_usual = node["reason"] in {"current", "behind", "asked", "new"}
+    return node["state"] if is_usual else f"{node['state']} ({node['reason']})"

@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> DataFolder:
 
 
 def test_only_one_at_a_time(folder: DataFolder) -> None:
-    with folder.locked(), pytest.raises(Conflict, match="another cdn up or cdn control uses"), DataFolder(folder.path).locked():
+    with folder.locked(), pytest.raises(Conflict, match="another cdn uses"), DataFolder(folder.path).locked():
         pass
     with folder.locked():
         pass

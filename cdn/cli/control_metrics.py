@@ -1,0 +1,33 @@
+"""Control in numbers: the journal, the nodes, and what the hub refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cdn.cli.metrics import Family, Kind, counter, gauge, labelled
+from cdn.control.plane import ControlPlane
+
+
+def control_metrics(plane: ControlPlane) -> Sequence[Family]:
+    """A line per node at the most: the directory bounds how many there are."""
+    services = plane.services
+    nodes = services.directory.nodes()
+    end = services.state.position
+    applied = {
+        node.node_id: float(node.position.sequence)
+        for node in nodes
+        if node.position is not None and node.position.epoch == end.epoch
+    }
+    connected = {node.node_id: float(node.is_connected) for node in nodes}
+    stopped = {node.node_id: float(node.stopped is not None) for node in nodes}
+    counted = {**services.hub.counters, **services.repair.counters}
+    return (
+        gauge("cdn_control_sequence", "The last record that control has applied.", end.sequence),
+        gauge("cdn_control_sites", "Sites that exist.", len(services.catalog.sites())),
+        gauge("cdn_control_tokens", "Tokens that are recorded.", len(services.tokens)),
+        gauge("cdn_control_nodes", "Nodes that are known.", len(nodes)),
+        labelled("cdn_control_node_connected", Kind.GAUGE, "1 while the node follows.", "node", connected),
+        labelled("cdn_control_node_sequence", Kind.GAUGE, "Where the node stands, as acknowledged.", "node", applied),
+        labelled("cdn_control_node_stopped", Kind.GAUGE, "1 when it met an unknown record.", "node", stopped),
+        *(counter(f"cdn_control_{name}", f"Counted by control as {name}.", value) for name, value in counted.items()),
+    )

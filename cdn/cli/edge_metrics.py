@@ -1,0 +1,76 @@
+"""An edge in numbers. Everything is of all sites together: what one site does shows in the access log, not here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from cdn.cli.metrics import Family, Kind, counter, gauge, labelled
+from cdn.edge.node import EdgeNode
+
+HELP: Mapping[str, str] = {
+    "answered": "Requests that took the whole road: neither the head memo nor the memory tier had the answer.",
+    "hits": "Requests answered from a tier, the head memo included.",
+    "stale_served": "Requests answered with a stale response, where that was allowed.",
+    "validated": "Stored responses that were found to be good still.",
+    "misses": "Requests for which something was fetched.",
+    "upstream_failed": "Requests that failed because store or upstream did.",
+    "site_failed": "Requests refused because the site's manifest could not be had.",
+    "prepare_failed": "Manifests of new deploys that could not be loaded at once.",
+    "disk_responses": "Stored responses on disk.",
+    "disk_bytes": "Content on disk.",
+    "memory_bytes": "Prepared responses in memory.",
+    "upstream_fetches": "Fetches from upstreams that are under way.",
+    "upstream_connections": "Connections to upstreams that are open.",
+}
+"""What a counter means; the others are named by what they count."""
+
+GAUGES = frozenset({"disk_responses", "disk_bytes", "memory_bytes", "upstream_fetches", "upstream_connections"})
+"""What goes up and down among the things a node counts."""
+
+NOT_STORED = "not_stored_"
+UPSTREAM_FAULT = "upstream_"
+
+
+def edge_metrics(node: EdgeNode, *, has_caught_up: bool) -> Sequence[Family]:
+    """The node's counters, its listener's, and its place in the journal."""
+    position = node.follower.position
+    return (
+        gauge("cdn_edge_attached", "1 while the node's lease from control runs.", node.follower.has_lease()),
+        gauge("cdn_edge_caught_up", "1 once it has applied what the journal held.", has_caught_up),
+        gauge("cdn_edge_stopped", "1 when it met a record it does not understand.", node.follower.stopped is not None),
+        gauge("cdn_edge_applied_sequence", "Where it stands.", 0 if position is None else position.sequence),
+        *_listener(node),
+        *_counted(node.counted()),
+    )
+
+
+def _listener(node: EdgeNode) -> Sequence[Family]:
+    counters = node.listener.counters
+    return (
+        gauge("cdn_edge_open_connections", "Connections of visitors that are open.", node.listener.open_connections),
+        counter("cdn_edge_connections", "Connections accepted.", counters.connections),
+        counter("cdn_edge_memo_hits", "Requests answered from the head memo.", counters.memo_hits),
+        counter("cdn_edge_recalled", "Requests answered from memory without the whole road.", counters.recalled),
+        counter("cdn_edge_timed_out", "Connections ended by a timeout.", counters.timed_out),
+        labelled("cdn_edge_refused", Kind.COUNTER, "Refusals, by reason.", "reason", dict(counters.refused)),
+    )
+
+
+def _counted(counted: Mapping[str, int]) -> Sequence[Family]:
+    families: list[Family] = []
+    not_stored: dict[str, float] = {}
+    faults: dict[str, float] = {}
+    for name, value in counted.items():
+        if name in HELP:
+            make = gauge if name in GAUGES else counter
+            families.append(make(f"cdn_edge_{name}", HELP[name], value))
+        elif name.startswith(NOT_STORED):
+            not_stored[name.removeprefix(NOT_STORED)] = value
+        elif name.startswith(UPSTREAM_FAULT):
+            faults[name.removeprefix(UPSTREAM_FAULT)] = value
+        else:
+            families.append(counter(f"cdn_edge_{name}", f"Counted by the node as {name}.", value))
+    reasons = "Responses of upstreams that were not stored, by reason."
+    families.append(labelled("cdn_edge_not_stored", Kind.COUNTER, reasons, "reason", not_stored))
+    families.append(labelled("cdn_edge_upstream_faults", Kind.COUNTER, "Failed exchanges, by fault.", "fault", faults))
+    return families

@@ -1,0 +1,160 @@
+"""The settings of one role, each from one TOML file: config/control.toml, config/edge.toml."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from cdn.cli.address import Address
+from cdn.cli.data_folder import DataFolder
+from cdn.cli.setting_checks import TOKEN_PREFIX
+from cdn.cli.settings_file import LIMITS, Section, SettingsFile, section_of
+from cdn.cli.store_role import StoreRole
+from cdn.control.settings import ControlSettings
+from cdn.edge.limits import HttpLimits
+from cdn.edge.settings import EdgeSettings
+from cdn.errors import InvalidInput
+from cdn.origin.dialer import client_tls
+from cdn.sites.manifest import BundleLimits
+
+NODE_TOKEN = "CDN_NODE_TOKEN"  # noqa: S105 - the name of the variable that holds it
+
+MAX_TOKEN_FILE_BYTES = 4096
+"""A token and its line end; a longer file is another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ControlProcess:
+    """What `cdn control` listens on, and how it ends."""
+
+    listen: Address = field(default_factory=lambda: Address("127.0.0.1", 8700))
+    """Where the API answers callers and nodes."""
+    admin: Address = field(default_factory=lambda: Address("127.0.0.1", 8701))
+    """Where /healthz, /readyz and /metrics are. Nobody has to show a token there: keep it on a private address."""
+    withdraw_s: float = 1.0
+    """How long it goes on answering when it is stopped, while /readyz says no and answers say `Connection: close`."""
+    drain_timeout_s: float = 10.0
+    """How long requests under way may take after that."""
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeProcess:
+    """What `cdn edge` listens on, as whom it follows, and how it ends."""
+
+    listen: Address = field(default_factory=lambda: Address("127.0.0.1", 8080))
+    """Where visitors connect."""
+    admin: Address = field(default_factory=lambda: Address("127.0.0.1", 8081))
+    """Where /healthz, /readyz and /metrics are. Nobody has to show a token there: keep it on a private address."""
+    token_file: Path | None = None
+    """The file with the node's token; the environment's CDN_NODE_TOKEN goes before it."""
+    withdraw_s: float = 1.0
+    """How long it goes on answering when it is stopped, while /readyz says no and answers say `Connection: close`."""
+
+
+CONTROL_FILE: Mapping[str, Section] = {
+    "control": section_of(ControlSettings, ControlProcess, without=frozenset({"bundle"})),
+    "control.bundle": LIMITS["control.bundle"],
+    "store": section_of(StoreRole),
+}
+"""What the file of `cdn control` may have."""
+
+EDGE_FILE: Mapping[str, Section] = {
+    "edge": section_of(
+        EdgeSettings,
+        EdgeProcess,
+        without=frozenset({"host", "port", "token", "s3_endpoint", "own_bucket", "limits"}),
+    ),
+    "edge.http": LIMITS["edge.http"],
+    "store": section_of(StoreRole),
+}
+"""What the file of `cdn edge` may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class ControlRole:
+    """Everything that `cdn control` is told."""
+
+    control: ControlSettings
+    process: ControlProcess
+    store: StoreRole
+    folder: DataFolder
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeRole:
+    """Everything that `cdn edge` is told."""
+
+    edge: EdgeSettings
+    process: EdgeProcess
+    store: StoreRole
+
+
+def read_control_role(path: Path) -> ControlRole:
+    """Raises InvalidInput that names every fault with its line."""
+    file = SettingsFile.read(path, CONTROL_FILE)
+    bundle = file.applied("control.bundle", BundleLimits())
+    control = file.made("control", ControlSettings, bundle=bundle)
+    folder = DataFolder(control.data_dir, option="data_dir in [control]", store_option="url in [store]")
+    return ControlRole(
+        replace(control, data_dir=folder.control),
+        file.made("control", ControlProcess),
+        _store(file, path),
+        folder,
+    )
+
+
+def read_edge_role(path: Path, environ: Mapping[str, str]) -> EdgeRole:
+    """Raises InvalidInput that names every fault with its line."""
+    file = SettingsFile.read(path, EDGE_FILE)
+    process, store = file.made("edge", EdgeProcess), _store(file, path)
+    limits = file.applied("edge.http", HttpLimits())
+    edge = file.made(
+        "edge",
+        EdgeSettings,
+        host=process.listen.host,
+        port=process.listen.port,
+        token=_node_token(file, process.token_file, environ),
+        s3_endpoint=store.endpoint_url,
+        own_bucket=store.bucket,
+        limits=limits,
+    )
+    if edge.extra_ca_file is not None:
+        try:
+            client_tls(edge.extra_ca_file)
+        except InvalidInput as exc:
+            raise file.fault("edge", "extra_ca_file", exc.message) from exc
+    return EdgeRole(edge, process, store)
+
+
+def _store(file: SettingsFile, path: Path) -> StoreRole:
+    """A folder's path begins, like every path, at the file's folder."""
+    store = file.made("store", StoreRole)
+    return store if store.bucket is not None else replace(store, url=str(path.absolute().parent / store.url))
+
+
+def _node_token(file: SettingsFile, token_file: Path | None, environ: Mapping[str, str]) -> str:
+    """The secret itself; faults name where it should be, never what is there. Raises InvalidInput."""
+    if NODE_TOKEN in environ:
+        token = environ[NODE_TOKEN].strip()
+        if not _may_be_token(token):
+            raise InvalidInput(f"{NODE_TOKEN} holds no token: `cdn token create --scope node:ID` prints one")
+        return token
+    if token_file is None:
+        sentence = f"this setting is needed, and missing, unless {NODE_TOKEN} holds the node's token"
+        raise file.fault("edge", "token_file", sentence)
+    try:
+        with token_file.open("rb") as opened:
+            token = opened.read(MAX_TOKEN_FILE_BYTES).decode("ascii").strip()
+    except OSError as exc:
+        raise file.fault("edge", "token_file", f"{token_file} cannot be read: {exc.strerror}") from exc
+    except UnicodeDecodeError as exc:
+        raise file.fault("edge", "token_file", f"{token_file} holds no token") from exc
+    if not _may_be_token(token):
+        sentence = f"{token_file} holds no token: `cdn token create --scope node:ID` prints one"
+        raise file.fault("edge", "token_file", sentence)
+    return token
+
+
+def _may_be_token(text: str) -> bool:
+    return text.startswith(TOKEN_PREFIX) and text.isascii() and text.replace("_", "").isalnum()

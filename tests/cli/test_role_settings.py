@@ -1,0 +1,244 @@
+"""The files of `cdn control` and `cdn edge`: complete, checked in full, faults named by line, secrets never shown."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cdn.cli.address import Address
+from cdn.cli.role_settings import (
+    CONTROL_FILE,
+    EDGE_FILE,
+    ControlProcess,
+    EdgeProcess,
+    read_control_role,
+    read_edge_role,
+)
+from cdn.cli.settings_file import LIMITS, Section, SettingsFile
+from cdn.cli.store_role import StoreRole
+from cdn.control.settings import ControlSettings
+from cdn.edge.settings import EdgeSettings
+from cdn.errors import InvalidInput
+
+CONFIG = Path(__file__).resolve().parents[2] / "config"
+SECRET = "cdn_0123456789abcdef_" + "5" * 64
+
+CONTROL = """
+[control]
+data_dir = "data"
+zone = "cdn.localhost"
+[store]
+url = "bytes"
+"""
+EDGE = """
+[edge]
+node_id = "n1"
+data_dir = "data"
+zone = "cdn.localhost"
+control_url = "http://127.0.0.1:8700"
+token_file = "token"
+[store]
+url = "s3://bucket/prefix"
+endpoint_url = "http://127.0.0.1:8333"
+"""
+
+
+def documented(path: Path) -> dict[str, dict[str, Any]]:
+    """Tables of an example with the values that stand there; what is commented out has the value None."""
+    text = re.sub(r"^# (\w+) = .*$", lambda found: f'{found[1]} = "(none)"', path.read_text(), flags=re.MULTILINE)
+    return {
+        name: {key: None if value == "(none)" else value for key, value in table.items()}
+        for name, table in tomllib.loads(text).items()
+    }
+
+
+def defaults_of(*settings: type[Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for each in settings:
+        for field in fields(each):
+            if field.default_factory is not MISSING:
+                found[field.name] = field.default_factory()
+            elif field.default is not MISSING:
+                found[field.name] = field.default
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "sections", "settings"),
+    [("control", CONTROL_FILE, (ControlSettings, ControlProcess)), ("edge", EDGE_FILE, (EdgeSettings, EdgeProcess))],
+)
+def test_the_example_and_the_limits_name_every_setting_once_with_its_default(
+    name: str, sections: Mapping[str, Section], settings: tuple[type[Any], ...]
+) -> None:
+    document = documented(CONFIG / f"{name}.toml")
+    assert document.keys() == {name, "store"}
+    assert document["store"].keys() == sections["store"].keys.keys()
+    own = document[name].keys()
+    assert own | LIMITS[name].keys.keys() == sections[name].keys.keys()
+    assert not own & LIMITS[name].keys.keys(), "these stand in limits.toml"
+    for table, classes in ((name, settings), ("store", (StoreRole,))):
+        defaults = defaults_of(*classes)
+        for key, value in document[table].items():
+            if key in sections[table].required:
+                assert value is not None, key
+            else:
+                default = defaults[key]
+                assert value == (str(default) if isinstance(default, Address) else default), key
+
+
+def test_the_limits_can_stand_in_a_roles_file(tmp_path: Path) -> None:
+    file = tmp_path / "control.toml"
+    file.write_text(CONTROL.replace("[store]", "max_sites = 3\n[control.bundle]\nmax_files = 4\n[store]"))
+    role = read_control_role(file)
+    assert (role.control.max_sites, role.control.bundle.max_files) == (3, 4)
+
+
+def test_paths_begin_at_the_files_folder(tmp_path: Path) -> None:
+    file = tmp_path / "control.toml"
+    file.write_text(CONTROL)
+    role = read_control_role(file)
+    assert role.folder.path == tmp_path / "data"
+    assert role.control.data_dir == tmp_path / "data" / "control"
+    assert role.store.url == str(tmp_path / "bytes")
+    assert role.process == ControlProcess()
+
+
+def test_an_edge_is_told_everything(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(f"{SECRET}\n")
+    file = tmp_path / "edge.toml"
+    file.write_text(EDGE.replace("[store]", 'listen = ":80"\nregion = "eu"\n[edge.http]\nmax_fields = 7\n[store]'))
+    role = read_edge_role(file, {})
+    edge = role.edge
+    assert (edge.node_id, edge.token, edge.host, edge.port, edge.region) == ("n1", SECRET, "0.0.0.0", 80, "eu")
+    assert (edge.own_bucket, edge.s3_endpoint, edge.limits.max_fields) == ("bucket", "http://127.0.0.1:8333", 7)
+    assert role.process.token_file == tmp_path / "token"
+
+
+def test_the_environments_token_goes_before_the_files(tmp_path: Path) -> None:
+    file = tmp_path / "edge.toml"
+    file.write_text(EDGE)
+    assert read_edge_role(file, {"CDN_NODE_TOKEN": f" {SECRET}\n"}).edge.token == SECRET
+
+
+def refusal(read: Any) -> str:
+    with pytest.raises(InvalidInput) as refused:
+        read()
+    return "\n".join((refused.value.message, *refused.value.details))
+
+
+def test_every_fault_is_named_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "edge.toml"
+    file.write_text(
+        "[edge]\n"
+        "node-id = 'n1'\n"
+        "trusted_proxies = [  # of two lines\n"
+        "  '10.0.0.1/8' ]\n"
+        "listen = '127.0.0.1'\n"
+        "control_url = 'http://user:word@c'\n"
+        "endpoint_url = 'http://s3'\n"
+        "withdraw_s = nan\n"
+        "zone = 'UPPER zone'\n"
+        "[edge.http]\n"
+        "max_feilds = 3\n"
+        "[control]\n"
+        "zone = 'z'\n"
+    )
+    said = refusal(lambda: read_edge_role(file, {"CDN_NODE_TOKEN": SECRET}))
+    for expected in (
+        "edge.toml has 12 wrong settings",
+        "line 1: edge.node_id: this setting is needed, and missing",
+        "line 1: edge.data_dir: this setting is needed, and missing",
+        "line 2: edge.node-id: there is no such setting; did you mean node_id?",
+        "line 3: edge.trusted_proxies: 10.0.0.1/8 has host bits set",
+        "line 5: edge.listen: '127.0.0.1' is not an address",
+        "line 6: edge.control_url: leave user and password out of the URL",
+        "line 7: edge.endpoint_url: there is no such setting here; it belongs into [store]",
+        "line 8: edge.withdraw_s: nan is no number",
+        "line 9: edge.zone: ",
+        "line 11: edge.http.max_feilds: there is no such setting; did you mean max_fields?",
+        "line 12: [control]: there is no such setting",
+        "store.url: this setting is needed, and missing",
+    ):
+        assert expected in said
+    assert "word" not in said
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ("proxy_protocol = true", "edge.trusted_proxies: proxy_protocol is true"),
+        ("max_in_memory_bytes = 99999999", "line 8: edge.max_in_memory_bytes: "),
+        ("extra_ca_file = 'nowhere.pem'", "line 8: edge.extra_ca_file: The file "),
+        ("region = 'Über'", "line 8: edge.region: "),
+        ("node_id_ = 3", "line 8: edge.node_id_: there is no such setting; did you mean node_id?"),
+    ],
+)
+def test_what_only_shows_in_the_whole_is_named_with_its_line_too(tmp_path: Path, more: str, expected: str) -> None:
+    file = tmp_path / "edge.toml"
+    file.write_text(EDGE.replace("[store]", f"{more}\n[store]"))
+    assert expected in refusal(lambda: read_edge_role(file, {"CDN_NODE_TOKEN": SECRET}))
+
+
+@pytest.mark.parametrize("url", ["", "s3://", "s3:///prefix", "https://bucket"])
+def test_a_store_that_is_none_is_named(tmp_path: Path, url: str) -> None:
+    file = tmp_path / "control.toml"
+    file.write_text(CONTROL.replace('"bytes"', f'"{url}"'))
+    assert "line 6: store.url: is neither s3://BUCKET/PREFIX nor the path" in refusal(lambda: read_control_role(file))
+
+
+@pytest.mark.parametrize("key", ["token", "token_file", "listen", "node_id", "control_url"])
+def test_a_token_in_the_file_is_never_repeated(tmp_path: Path, key: str) -> None:
+    file = tmp_path / "edge.toml"
+    text = re.sub(rf"^{key} = .*\n", "", EDGE, flags=re.MULTILINE)
+    file.write_text(text.replace("[store]", f'{key} = "{SECRET}"\n[store]'))
+    said = refusal(lambda: read_edge_role(file, {}))
+    assert f"edge.{key}: " in said
+    assert "5555" not in said
+    assert "token" in said
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "holds no token"),
+        (b"secret words", "holds no token"),
+        (b"\xff\xfe", "holds no token"),
+        (SECRET.encode() + b"\n" + b"5" * 9000, "holds no token"),
+        (None, "cannot be read: No such file"),
+    ],
+)
+def test_a_token_file_without_a_token_is_named_but_not_shown(
+    tmp_path: Path, content: bytes | None, expected: str
+) -> None:
+    if content is not None:
+        (tmp_path / "token").write_bytes(content)
+    file = tmp_path / "edge.toml"
+    file.write_text(EDGE)
+    said = refusal(lambda: read_edge_role(file, {}))
+    assert f"line 7: edge.token_file: {tmp_path / 'token'} {expected}" in said
+    assert "secret" not in said
+    assert "5555" not in said
+    wrong = refusal(lambda: read_edge_role(file, {"CDN_NODE_TOKEN": "secret words"}))
+    assert "CDN_NODE_TOKEN holds no token" in wrong
+    assert "secret" not in wrong
+
+
+def test_an_edge_needs_a_token(tmp_path: Path) -> None:
+    file = tmp_path / "edge.toml"
+    file.write_text(EDGE.replace('token_file = "token"\n', ""))
+    said = refusal(lambda: read_edge_role(file, {}))
+    assert "line 2: edge.token_file: this setting is needed, and missing, unless CDN_NODE_TOKEN" in said
+
+
+def test_a_file_may_end_its_lines_as_windows_does(tmp_path: Path) -> None:
+    file = tmp_path / "control.toml"
+    file.write_bytes(CONTROL.replace("zone =", "zoen =").replace("\n", "\r\n").encode())
+    assert "line 4: control.zoen: there is no such setting; did you mean zone?" in refusal(
+        lambda: SettingsFile.read(file, CONTROL_FILE)
+    )
