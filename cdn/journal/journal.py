@@ -1,4 +1,4 @@
-"""The journal's seam. SQLite implements it here; JetStream can stand behind the same Protocol."""
+"""The journal's seam. SQLite and JetStream stand behind it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from cdn.journal.record import Draft, Record
 
 class JournalUnavailable(Unavailable):
     """The journal cannot take or give records now (locked, disk full, gone). Nothing was appended."""
+
+
+class AppendUncertain(JournalUnavailable):
+    """The journal vanished while it was given a record, which may have been appended: look before repeating it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,8 @@ class Journal(Protocol):
         """Add a record; when it returns a Record that record is durable.
 
         `expected_sequence` is the sequence of the last record with the same subject that the caller has seen
-        (0: there is none yet); None appends without comparing.
+        (0: there is none yet); None appends without comparing. Raises AppendUncertain where even the journal cannot
+        know what became of the record; it is never appended twice.
         """
         ...
 
