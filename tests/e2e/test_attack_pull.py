@@ -223,7 +223,58 @@ def test_visitors_who_send_slowly_hold_no_connections_that_others_need(
         assert time.monotonic() - begun < 5, "nobody had to wait for a connection"
 
 
+def test_what_an_upstream_says_unasked_answers_nobody(cdn: RunningCdn, upstream: HostileUpstream) -> None:
+    """A second response behind the first would be the answer to the next request on that connection."""
+    host = site_of(cdn, upstream, "unasked")
+    upstream.answers["/first"] = lambda asked: response(b"first") + response(b"evil", "Cache-Control: max-age=60")
+    upstream.answers["/next"] = lambda asked: response(b"next", "Cache-Control: no-store")
+    for _ in range(10):
+        assert cdn.visit(host, "/first").content == b"first"
+        assert cdn.visit(host, "/next").content == b"next"
+
+
+CHUNK = 1024 * 1024
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK])
+@pytest.mark.parametrize("framing", ["length", "chunked", "until-close"])
+def test_content_that_ends_at_the_border_of_a_chunk_is_whole(
+    cdn: RunningCdn, upstream: HostileUpstream, size: int, framing: str
+) -> None:
+    host = site_of(cdn, upstream, f"border-{framing}-{size}")
+    content = bytes(range(251)) * (size // 251 + 1)
+    content = content[:size]
+    head = b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\n"
+
+    def answer(asked: Asked) -> bytes | list[bytes]:
+        match framing:
+            case "length":
+                return response(content, "Cache-Control: max-age=60")
+            case "chunked":
+                chunk = b"%x\r\n%b\r\n" % (size, content) if size else b""
+                return head + b"Transfer-Encoding: chunked\r\n\r\n" + chunk + b"0\r\n\r\n"
+            case _:
+                return [head + b"\r\n", content]
+
+    upstream.answers[""] = answer
+    assert cdn.visit(host).content == content
+    again = cdn.visit(host)
+    assert (again.content == content, is_hit(again)) == (True, True)
+    if size:
+        assert cdn.visit(host, Range="bytes=-2").content == content[-2:]
+
+
 # Owners who point at what is inside
+
+
+def test_two_sites_that_are_each_others_upstream_go_round_once(cdn: RunningCdn) -> None:
+    """RFC 8586, also within one network."""
+    edge_port = urlsplit(cdn.http_url).port
+    for name, other in (("ring-a", "ring-b"), ("ring-b", "ring-a")):
+        settings = {"origin": f"http://127.0.0.1:{edge_port}", "upstream_host": f"{other}.cdn.localhost"}
+        assert cdn.call("POST", "/v1/sites", {"name": name, "settings": settings}).status == 201
+        assert cdn.call("POST", f"/v1/sites/{name}/purges?wait={WAIT_S}", {"urls": ["/x"]}).status == 200
+    assert cdn.visit("ring-a.cdn.localhost").status == 508
 
 
 @pytest.fixture(scope="module")
