@@ -25,6 +25,8 @@ class Names:
     def __init__(self, limits: UpstreamLimits) -> None:
         self._limits = limits
         self._known: TTLCache[str, tuple[Address, ...]] = TTLCache(limits.max_names, limits.name_lifetime_s)
+        lifetime_s = limits.name_lifetime_s + limits.stale_name_lifetime_s
+        self._last: TTLCache[str, tuple[Address, ...]] = TTLCache(limits.max_names, lifetime_s)
         self._threads = ThreadPoolExecutor(limits.max_lookups, thread_name_prefix="upstream-names")
         self._running: dict[str, asyncio.Task[tuple[Address, ...]]] = {}
 
@@ -42,12 +44,12 @@ class Names:
         task = self._running.get(host)
         if task is None:
             if len(self._running) >= self._limits.max_lookups:
-                raise _slow(host, f"{self._limits.max_lookups} other names are being looked up")
+                return self._last_known(host, f"{self._limits.max_lookups} other names are being looked up")
             task = self._running[host] = asyncio.create_task(self._look_up(host))
             task.add_done_callback(partial(self._looked_up, host))
         done, _ = await asyncio.wait({task}, timeout=timeout_s)
         if not done:
-            raise _slow(host, f"there was no answer within {timeout_s:g} s")
+            return self._last_known(host, f"there was no answer within {timeout_s:g} s")
         if task.cancelled():
             raise UpstreamBroken(UpstreamFault.CLOSED, "The node is shutting down.")
         return task.result()
@@ -66,6 +68,13 @@ class Names:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
+    def _last_known(self, host: str, why: str) -> tuple[Address, ...]:
+        """What the resolver said before it became slow."""
+        last = self._last.get(host)
+        if last is None:
+            raise _slow(host, why)
+        return last
+
     def _looked_up(self, host: str, task: asyncio.Task[tuple[Address, ...]]) -> None:
         del self._running[host]
         if not task.cancelled():
@@ -78,13 +87,14 @@ class Names:
                 self._threads, partial(socket.getaddrinfo, host, None, type=socket.SOCK_STREAM)
             )
         except (OSError, UnicodeError) as exc:
+            self._last.pop(host, None)
             raise UpstreamBroken(
                 UpstreamFault.NAME_UNKNOWN, f"The upstream's name {host} has no address: {exc}."
             ) from exc
         addresses = tuple(dict.fromkeys(ip_address(entry[4][0]) for entry in found))
         if not addresses:
             raise UpstreamBroken(UpstreamFault.NAME_UNKNOWN, f"The upstream's name {host} has no address.")
-        self._known[host] = addresses
+        self._known[host] = self._last[host] = addresses
         return addresses
 
 

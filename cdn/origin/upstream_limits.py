@@ -49,3 +49,7 @@ class UpstreamLimits:
 
     name_lifetime_s: float = 10.0
     """How long they are: an upstream that moves is found again soon."""
+
+    stale_name_lifetime_s: float = 3600.0
+    """For how long after that they are believed while the resolver does not answer (RFC 8767): names of some sites that
+    hang must not take the upstreams of others away."""

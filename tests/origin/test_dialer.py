@@ -157,6 +157,46 @@ async def test_lookups_are_joined_bounded_in_time_and_in_number(monkeypatch: pyt
     await names.aclose()
 
 
+async def test_names_that_hang_do_not_take_those_that_were_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RFC 8767: whoever names an upstream that no resolver ever answers for fills the places for lookups."""
+    names = Names(UpstreamLimits(max_lookups=1, name_lifetime_s=0.0, stale_name_lifetime_s=60.0))
+    resolver = resolve(monkeypatch, ["192.0.2.1"])
+    known = await names.addresses("known.example", 5)
+    resolver.gate.clear()
+    hanging = asyncio.create_task(names.addresses("hangs.example", 5))
+    await asyncio.sleep(0)
+    assert await names.addresses("known.example", 5) == known, "there is no place to look it up"
+    with pytest.raises(UpstreamBroken):
+        await names.addresses("new.example", 5)
+    resolver.gate.set()
+    await hanging
+    resolver.gate.clear()
+    assert await names.addresses("known.example", 0.02) == known, "it is looked up, but that takes too long"
+    resolver.gate.set()
+    await names.aclose()
+
+
+async def test_a_name_that_is_gone_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = Names(UpstreamLimits(max_lookups=1, name_lifetime_s=0.0, stale_name_lifetime_s=60.0))
+    resolver = resolve(monkeypatch, ["192.0.2.1"])
+    await names.addresses("a.example", 5)
+    monkeypatch.setattr(socket, "getaddrinfo", _raise_unknown)
+    with pytest.raises(UpstreamBroken) as broken:
+        await names.addresses("a.example", 5)
+    assert broken.value.fault is UpstreamFault.NAME_UNKNOWN
+    resolver = resolve(monkeypatch, ["192.0.2.1"])
+    resolver.gate.clear()
+    with pytest.raises(UpstreamBroken) as broken:
+        await names.addresses("a.example", 0.02)
+    assert broken.value.fault is UpstreamFault.NAME_TIMEOUT
+    resolver.gate.set()
+    await names.aclose()
+
+
+def _raise_unknown(*args: object, **options: object) -> None:
+    raise socket.gaierror(socket.EAI_NONAME, "unknown")
+
+
 async def test_a_lookup_that_hangs_ends_with_the_node(monkeypatch: pytest.MonkeyPatch) -> None:
     names = Names(UpstreamLimits())
     resolver = resolve(monkeypatch, ["192.0.2.1"])
