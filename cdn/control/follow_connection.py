@@ -218,7 +218,7 @@ class FollowConnection:
             case Applied(position=position):
                 self._acknowledge(position)
             case Heartbeat():
-                directory.heartbeat_answered(self._node_id, message.counters)
+                directory.heartbeat_answered(self._node_id, message.counters, is_draining=message.is_draining)
                 await self._send(HeartbeatAnswered(message.number))
             case Prepared():
                 directory.prepared(self._node_id, message.site_id, message.deploy_id)

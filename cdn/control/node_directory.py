@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from cdn.control.node_conditions import NodeConditions
 from cdn.errors import Conflict, NotFound, Unavailable
+from cdn.fleet.condition import Condition, NodeState
 from cdn.fleet.node import NodeFacts, NodeView, check_node_id, is_surely_detached, outcome_of
 from cdn.fleet.position import Position
 from cdn.fleet.receipt import NodeOutcome, NodeReceipt, Receipt
@@ -92,6 +94,7 @@ class NodeDirectory:
         self._wall = wall
         self._nodes: dict[str, _Node] = {}
         self._prepared: OrderedDict[tuple[str, str], dict[str, str | None]] = OrderedDict()
+        self._conditions = NodeConditions(clock)
         self._waits = 0
 
     @classmethod
@@ -122,11 +125,17 @@ class NodeDirectory:
             facts = NodeFacts(program, region)
             view = NodeView(node_id, facts, None, False, now, lease_s, record_version)
             directory._nodes[node_id] = _Node(view, kept=(node_id, program, region, record_version, lease_s))
+            directory._conditions.met(node_id)
+            directory._conditions.look(view)
         return directory
 
     async def aclose(self) -> None:
         """Close the file."""
         await self._database.aclose()
+
+    def journal_reached(self, end: Position) -> None:
+        """Control has applied the journal up to `end`; nodes that have not begin to lag."""
+        self._conditions.journal_reached(end)
 
     # What the hub reports.
 
@@ -150,7 +159,12 @@ class NodeDirectory:
 
         if known is None or known.kept != row:  # a node that comes back as it was needs no room on a full disk
             await self._database.transact(remember)
+        is_new = node_id not in self._nodes
         node = self._nodes.setdefault(node_id, _Node(NodeView(node_id, facts, None, False, None, lease_s)))
+        if is_new:
+            self._conditions.met(node_id)
+        else:
+            self._conditions.look(node.view)
         node.kept = row
         node.granted_lease_s = lease_s
         node.view = replace(
@@ -162,41 +176,49 @@ class NodeDirectory:
             stopped=None,
         )
         self._stand_at(node, position)
+        self._conditions.changed(node.view, has_left=False, is_draining=False)
         self._changed(node)
 
     def applied(self, node_id: str, position: Position) -> None:
         """The node serves at or above `position` and will after a restart."""
         node = self._node(node_id)
         before = node.view.position
+        is_steady = self._conditions.serves_steadily(node.view)
+        if not is_steady:
+            self._conditions.look(node.view)
         if before is None or before.epoch != position.epoch:
             self._stand_at(node, Position(position.epoch, 0))
         elif before.sequence >= position.sequence:
             return
         self._acknowledge(node, position)
+        if not is_steady:
+            self._conditions.changed(node.view)
         self._changed(node)
 
-    def heartbeat_answered(self, node_id: str, counters: Mapping[str, int]) -> None:
-        """Called before the answer is sent: the node's lease may run from now on."""
+    def heartbeat_answered(self, node_id: str, counters: Mapping[str, int], *, is_draining: bool = False) -> None:
+        """Called before the answer is sent: the node's lease may run from now on. `is_draining`: it will leave soon."""
         node = self._node(node_id)
-        node.view = replace(node.view, answered_at=self._clock(), lease_s=node.granted_lease_s)
+        self._become(
+            node, replace(node.view, answered_at=self._clock(), lease_s=node.granted_lease_s), is_draining=is_draining
+        )
         node.counters = dict(list(counters.items())[:MAX_COUNTERS])
 
     def disconnected(self, node_id: str) -> None:
         """The node's connection is gone; its lease may still run."""
         node = self._node(node_id)
-        node.view = replace(node.view, is_connected=False)
+        self._become(node, replace(node.view, is_connected=False))
         self._wake(node)
 
     def left(self, node_id: str) -> None:
         """The node gave its lease back."""
         node = self._node(node_id)
-        node.view = replace(node.view, is_connected=False, answered_at=None)
+        self._become(node, replace(node.view, is_connected=False, answered_at=None), has_left=True)
         self._wake(node)
 
     def stopped(self, node_id: str, reason: str) -> None:
         """The node met a record it does not understand."""
         node = self._node(node_id)
-        node.view = replace(node.view, stopped=reason[:MAX_REASON_CHARS])
+        self._become(node, replace(node.view, stopped=reason[:MAX_REASON_CHARS]))
 
     def prepared(self, node_id: str, site_id: str, deploy_id: str, failure: str | None = None) -> None:
         """The node has loaded the deploy's manifest, or says why it could not."""
@@ -220,6 +242,7 @@ class NodeDirectory:
         if not is_surely_detached(node.view, self._clock()):
             raise Conflict(f"node {node_id} came back while it was being forgotten: it stays")
         self._nodes.pop(node_id, None)
+        self._conditions.forget(node_id)
         for of_deploy in self._prepared.values():
             of_deploy.pop(node_id, None)
         self._wake(node)
@@ -238,9 +261,19 @@ class NodeDirectory:
         """What the node counted, as of its last heartbeat. Raises NotFound."""
         return self._node(node_id).counters
 
+    def condition(self, node_id: str) -> Condition:
+        """The node's state now, with its reason and since when. Raises NotFound."""
+        return self._conditions.look(self._node(node_id).view)
+
+    def lag_s(self, node_id: str) -> float:
+        """How long the node has been behind; 0: it has applied everything. Raises NotFound."""
+        return self._conditions.lag_s(self._node(node_id).view)
+
     def record_version(self) -> int | None:
-        """The newest record version that every known node understands; None when there is no node."""
-        return min((node.view.record_version for node in self._nodes.values()), default=None)
+        """The newest record version that every node understands which is not gone; None when there is none."""
+        views = [node.view for node in self._nodes.values()]
+        there = [view for view in views if self._conditions.look(view).state is not NodeState.GONE]
+        return min((view.record_version for view in there), default=None)
 
     def receipt(self, position: Position, recorded_at: float, *, validates_from: Position | None = None) -> Receipt:
         """Who has applied the record at `position` now."""
@@ -313,6 +346,14 @@ class NodeDirectory:
             self._waits -= 1
             for node in nodes:
                 node.waits.discard(wait)
+
+    def _become(
+        self, node: _Node, view: NodeView, *, has_left: bool | None = None, is_draining: bool | None = None
+    ) -> None:
+        """The node was heard, or its connection ended; what time alone has done until now is looked at before."""
+        self._conditions.look(node.view)
+        node.view = view
+        self._conditions.changed(view, has_left=has_left, is_draining=is_draining)
 
     def _changed(self, node: _Node) -> None:
         for wait in tuple(node.waits):

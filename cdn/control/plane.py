@@ -107,6 +107,8 @@ class ControlPlane:
         shutil.rmtree(self._settings.staging_dir, ignore_errors=True)
         self._settings.staging_dir.mkdir(parents=True)
         await self.state.start(await self.snapshots.load())
+        self.services.directory.journal_reached(self.state.position)
+        self.state.watch(self.services.directory.journal_reached)
         self.snapshots.start()
         self._repair.start()
         self._probing = asyncio.create_task(self._probe_store(), name="control-store-probe")

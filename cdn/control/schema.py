@@ -252,7 +252,9 @@ class TokenList(_Content, frozen=True):
 
 
 class NodeStatus(_Content, frozen=True):
-    """`lag` counts the records it has not applied, None when it follows another epoch or was never heard.
+    """`lag` counts the records it has not applied, None when it follows another epoch or was never heard; `lag_s` is
+    how long it has been behind. `state` is joining, serving, lagging, detached, draining or gone, for a `reason`, and
+    has been since `state_since` (seconds since 1970-01-01).
 
     `stopped` says why it no longer follows; `counters` are empty for tokens without the scope admin.
     """
@@ -260,8 +262,12 @@ class NodeStatus(_Content, frozen=True):
     node: str
     program: str
     connected: bool
+    state: str
+    reason: str
+    state_since: float
     position: PositionView | None
     lag: int | None
+    lag_s: float
     answered_at: Annotated[float | None, Meta(description="When control last heard it, in seconds since 1970-01-01.")]
     stopped: str | None
     facts: dict[str, Any]

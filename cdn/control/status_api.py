@@ -92,23 +92,26 @@ class StatusApi:
     def _node(self, node: NodeView, *, with_counters: bool) -> NodeStatus:
         services = self._services
         end = services.state.position
+        condition = services.directory.condition(node.node_id)
         is_same_epoch = node.position is not None and node.position.epoch == end.epoch
         return NodeStatus(
             node=node.node_id,
             program=node.facts.program,
             connected=node.is_connected,
+            state=condition.state.value,
+            reason=condition.reason.value,
+            state_since=self._wall(condition.since),
             position=None if node.position is None else position_view(node.position),
             lag=max(0, end.sequence - node.position.sequence) if node.position and is_same_epoch else None,
-            answered_at=self._wall(node.answered_at),
+            lag_s=round(services.directory.lag_s(node.node_id), 3),
+            answered_at=None if node.answered_at is None else self._wall(node.answered_at),
             stopped=node.stopped,
             facts=msgspec.to_builtins(node.facts),
             counters=dict(services.directory.counters(node.node_id)) if with_counters else {},
         )
 
-    def _wall(self, monotonic_s: float | None) -> float | None:
+    def _wall(self, monotonic_s: float) -> float:
         """A monotonic time as wall time."""
-        if monotonic_s is None:
-            return None
         return self._services.clock() - (self._services.monotonic() - monotonic_s)
 
 

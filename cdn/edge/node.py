@@ -166,6 +166,8 @@ class EdgeNode:
 
     async def stop(self) -> None:
         """Finish what is under way, give the lease back, close everything."""
+        if self._follower is not None:
+            await self._follower.drain()
         if self._listener is not None:
             await self._listener.drain(self.settings.drain_timeout_s)
         if self._follower is not None:

@@ -51,6 +51,12 @@ MAX_APPLIED_AT_ONCE = 500
 MAX_UNANSWERED_HEARTBEATS = 64
 """Heartbeats whose sending time is remembered."""
 
+DRAIN_NOTICE = 0
+"""The number of a heartbeat that only says something: its answer renews no lease."""
+
+DRAIN_NOTICE_TIMEOUT_S = 1.0
+"""The node has to drain whether or not a dead line takes the notice."""
+
 MAX_EXPLAINING = 16
 """Explanations this node works on at a time."""
 
@@ -69,6 +75,7 @@ class FollowSession:
         self._incoming_bytes = 0
         self._unanswered: dict[int, float | None] = {}
         self._welcome = Welcome(Position("", 0), 1.0, 1.0)
+        self._is_welcome = False
         self._caught_up = asyncio.Event()
         self._unreported: dict[tuple[str, str], None] = dict.fromkeys(follower.reports)
         self._has_reports = asyncio.Event()
@@ -84,6 +91,16 @@ class FollowSession:
         """Send the follower's report on this deploy."""
         self._unreported[key] = None
         self._has_reports.set()
+
+    async def say_draining(self) -> None:
+        """Say so without waiting for the next heartbeat."""
+        if self._socket.closed or not self._is_welcome:
+            return
+        try:
+            async with asyncio.timeout(DRAIN_NOTICE_TIMEOUT_S):
+                await self._send(self._heartbeat(DRAIN_NOTICE))
+        except (OSError, TimeoutError, aiohttp.ClientError) as exc:
+            _log.info("control did not hear that this node drains: %r", exc)
 
     async def say_leaving(self) -> None:
         """Give the lease back and close."""
@@ -111,6 +128,7 @@ class FollowSession:
         if not isinstance(first, Welcome):
             raise WireFault("control did not begin with a welcome")
         self._welcome = first
+        self._is_welcome = True
         self._silence_s = first.lease_s
         follower.granted(first.lease_s)
         self._look_whether_caught_up()
@@ -266,7 +284,7 @@ class FollowSession:
             self._unanswered[number] = self._follower.clock() if self.is_caught_up else None
             if len(self._unanswered) > MAX_UNANSWERED_HEARTBEATS:
                 del self._unanswered[next(iter(self._unanswered))]
-            await self._send(Heartbeat(number, dict(self._follower.counters())))
+            await self._send(self._heartbeat(number))
             if self.is_caught_up:
                 await asyncio.sleep(self._welcome.heartbeat_s)
                 continue
@@ -275,6 +293,9 @@ class FollowSession:
                     await self._caught_up.wait()
             except TimeoutError:
                 continue
+
+    def _heartbeat(self, number: int) -> Heartbeat:
+        return Heartbeat(number, dict(self._follower.counters()), self._follower.is_draining)
 
     async def _report(self) -> None:
         while True:

@@ -104,6 +104,8 @@ class Follower:
         self.fault: str | None = None
         """Why the last connection ended, None while one stands."""
         self.wants_snapshot = False
+        self.is_draining = False
+        """Whether the node is about to leave and wants no new visitors."""
         self.reports: dict[tuple[str, str], str | None] = {}
         self.blob_faults = BlobFaults()
         self._url = control_url.rstrip("/") + FOLLOW_PATH
@@ -142,6 +144,12 @@ class Follower:
         May be called for every visitor who meets it (see `BlobFaults`).
         """
         self.blob_faults.note(site_id, digest, self.clock())
+
+    async def drain(self) -> None:
+        """Tell control, now and with every heartbeat, that the node is about to leave; its lease stays."""
+        self.is_draining = True
+        if self._session is not None:
+            await self._session.say_draining()
 
     async def leave(self) -> None:
         """Give the lease back and end `run`: call it when the node no longer serves."""

@@ -73,8 +73,11 @@ class PrepareFailed(_Message, frozen=True, tag="prepare_failed"):
 
 
 class Heartbeat(_Message, frozen=True, tag="heartbeat"):
+    """`is_draining`: the node finishes what it was asked and is about to leave."""
+
     number: int
     counters: dict[str, int]
+    is_draining: bool = False
 
 
 class Explained(_Message, frozen=True, tag="explained"):
