@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from cdn.http.tag import OVERFLOW_TAG
+
 MAX_MARKS = 4096
-"""Groups with a mark of their own, of all sites; beyond them the oldest become one mark for their whole site."""
+"""Groups with a mark of their own, of all sites; beyond them those of the site that has most become one mark for the
+whole site, the oldest first: it pays for that itself (DESIGN I10)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,20 +31,25 @@ class GroupMarks:
 
     def __init__(self, max_marks: int = MAX_MARKS) -> None:
         self._max_marks = max_marks
-        self._marks: dict[tuple[str, str], Mark] = {}
+        self._groups: dict[str, dict[str, Mark]] = {}
         self._sites: dict[str, Mark] = {}
+        self._count = 0
 
     def __len__(self) -> int:
-        return len(self._marks) + len(self._sites)
+        return self._count + len(self._sites)
 
     def raise_to(self, site_id: str, groups: tuple[str, ...], mark: Mark) -> None:
         """What carries one of these groups and is from before `mark` is invalid."""
+        marks = self._groups.setdefault(site_id, {})
         for group in groups:
-            self._marks.pop((site_id, group), None)
-            self._marks[site_id, group] = mark
-        while len(self._marks) > self._max_marks:
-            oldest = next(iter(self._marks))
-            self._sites[oldest[0]] = self._marks.pop(oldest)  # marks leave in the order they were raised
+            self._count -= marks.pop(group, None) is not None
+            marks[group] = mark
+            self._count += 1
+        while self._count > self._max_marks:
+            largest = max(self._groups, key=lambda each: len(self._groups[each]))
+            of_largest = self._groups[largest]
+            self._sites[largest] = of_largest.pop(next(iter(of_largest)))  # they leave in the order they were raised
+            self._count -= 1
 
     def covers_stored(self, site_id: str, tags: tuple[str, ...], incarnation: int) -> bool:
         """Whether a stored response with these tags is invalid."""
@@ -54,9 +62,13 @@ class GroupMarks:
     def drop_site(self, site_id: str) -> None:
         """The site is gone."""
         self._sites.pop(site_id, None)
-        for place in [place for place in self._marks if place[0] == site_id]:
-            del self._marks[place]
+        self._count -= len(self._groups.pop(site_id, {}))
 
     def _last(self, site_id: str, tags: tuple[str, ...], part: Callable[[Mark], int]) -> int:
-        marks = (self._marks.get((site_id, tag), BEFORE_ALL) for tag in tags)
-        return max(part(self._sites.get(site_id, BEFORE_ALL)), max(map(part, marks), default=-1))
+        last = part(self._sites.get(site_id, BEFORE_ALL))
+        marks = self._groups.get(site_id)
+        if not marks:
+            return last
+        if OVERFLOW_TAG in tags:  # nobody knows which groups it had beside these
+            return max(last, part(next(reversed(marks.values()))))
+        return max(last, max((part(marks.get(tag, BEFORE_ALL)) for tag in tags), default=-1))

@@ -18,6 +18,7 @@ from cdn.http.head_update import most_recent
 from cdn.http.no_vary_search import parse_no_vary_search
 from cdn.http.reuse_terms import ReuseTerms, reuse_terms
 from cdn.http.storability import CachePolicy
+from cdn.http.vary import Selecting
 
 MAX_VALIDATED = 16
 """Variants whose entity tags go into one request: more would fill a head that upstreams accept."""
@@ -141,13 +142,16 @@ class PullShelf:
         candidates: list[Held] = []
         others: list[StoredResponse] = []
         vary: set[str] = set()
+        said: dict[tuple[str, ...], Selecting] = {}
         for stored in await self.under(key):
             pulled = stored.pulled
             if pulled is None or self._marks.covers_stored(key.site_id, stored.tags, stored.incarnation):
                 continue
             names = tuple(name for name, _ in pulled.selecting)
             vary.update(names)
-            if visit.selecting(names) == pulled.selecting:
+            if names not in said:
+                said[names] = visit.selecting(names)
+            if said[names] == pulled.selecting:
                 candidates.append(Held(key, stored, pulled, terms_of(pulled, visit.policy)))
             else:
                 others.append(stored)

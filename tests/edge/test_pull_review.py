@@ -10,7 +10,11 @@ from cdn.edge.clocks import Clocks
 from cdn.edge.disk_new_content import NewContent
 from cdn.edge.disk_tier import DiskTier
 from cdn.edge.encoder import Claim
+from cdn.edge.pull_marks import GroupMarks, Mark
+from cdn.edge.pull_visit import PullVisit
 from cdn.edge.stored import Content, StoredResponse, StoreOutcome
+from cdn.http.tag import OVERFLOW_TAG
+from cdn.http.vary import Selecting
 from cdn.sites.manifest import CHUNK_BYTES
 from tests.edge.conftest import MakeStage
 from tests.edge.pull_stage import FRESH, STARTED_AT, Gate, Stage, hold_commit, soon, until
@@ -386,4 +390,66 @@ async def test_a_coded_form_that_finds_no_room_is_not_made_for_every_request(
     for _ in range(3):
         assert (await stage.get(accept_encoding="gzip")).fields.get("content-encoding") == "gzip"
     assert made == 2
+    await stage.assert_clean()
+
+
+def test_a_site_with_many_marks_pays_for_them_itself() -> None:
+    marks = GroupMarks(max_marks=4)
+    marks.raise_to("s1", ("a",), Mark(1, 1))
+    for number in range(2, 10):
+        marks.raise_to("s2", (f"g{number}",), Mark(number, number))
+    marks.raise_to("s1", ("b",), Mark(10, 10))
+    assert not marks.covers_stored("s1", ("unheard",), 0)
+    assert marks.covers_stored("s1", ("a",), 1)
+    assert marks.covers_stored("s2", ("unheard",), 7)
+    assert not marks.covers_stored("s2", ("unheard",), 8)
+    marks.drop_site("s2")
+    assert len(marks) == 2
+    marks.drop_site("s1")
+    assert len(marks) == 0
+
+
+def test_what_has_too_many_groups_is_covered_by_every_mark_of_its_site() -> None:
+    marks = GroupMarks()
+    marks.raise_to("s1", ("a",), Mark(1, 1))
+    marks.raise_to("s1", ("b",), Mark(2, 2))
+    marks.raise_to("s1", ("a",), Mark(3, 3))
+    assert marks.covers_stored("s1", ("x", OVERFLOW_TAG), 3)
+    assert not marks.covers_stored("s1", ("x", OVERFLOW_TAG), 4)
+    assert not marks.covers_stored("s2", ("x", OVERFLOW_TAG), 0)
+
+
+async def test_variants_are_told_apart_by_reading_the_request_once(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for language in ("de", "fr", "it"):
+        client = stage.begin(accept_language=language)
+        (await stage.upstream.next()).answer(200, FRESH, ("vary", "accept-language"), content=language.encode())
+        await soon(client)
+        await stage.idle()
+    read: list[tuple[str, ...]] = []
+    selecting = PullVisit.selecting
+
+    def counted(self: PullVisit, names: tuple[str, ...]) -> Selecting:
+        read.append(names)
+        return selecting(self, names)
+
+    monkeypatch.setattr(PullVisit, "selecting", counted)
+    found = await stage.shelf.look(stage.visit(accept_language="fr"))
+    assert found.whole is not None
+    assert len(found.others) == 2
+    assert read == [("accept-language",)]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_304_that_nobody_asked_for_is_a_broken_answer(stage: Stage, method: str) -> None:
+    client = stage.begin(method=method)
+    (await stage.upstream.next()).head(304, ETAG).end()
+    answer = await soon(client)
+    assert answer.status == 502
+    assert "malformed-head" in answer.cache_status
+    client = stage.begin(method=method, cache_control="no-store", if_none_match='"1"', range="bytes=0-1")
+    exchange = await stage.upstream.next()
+    exchange.head(304, ETAG).end()
+    assert (await soon(client)).status == (304 if "if-none-match" in exchange.fields else 502)
     await stage.assert_clean()
