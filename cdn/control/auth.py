@@ -6,7 +6,17 @@ import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cdn.control.token import ADMIN_SCOPE, NODE_SCOPE, SiteScope, Verb, covers, hash_secret, parse_scope, split_token
+from cdn.control.token import (
+    ADMIN_SCOPE,
+    NODE_SCOPE,
+    NodeScope,
+    SiteScope,
+    Verb,
+    covers,
+    hash_secret,
+    parse_scope,
+    split_token,
+)
 from cdn.control.token_fold import TokenFold
 from cdn.errors import Forbidden, Unauthorized
 
@@ -52,7 +62,11 @@ class Caller:
     @property
     def is_node(self) -> bool:
         """Whether the token lets a node follow the journal."""
-        return self.is_admin or NODE_SCOPE in self.scopes
+        return self.is_admin or any(scope.partition(":")[0] == NODE_SCOPE for scope in self.scopes)
+
+    def may_be_node(self, node_id: str) -> bool:
+        """Whether the token lets this node follow: its own does, and one that names no node."""
+        return self.is_admin or NODE_SCOPE in self.scopes or str(NodeScope(node_id)) in self.scopes
 
     def require_node(self) -> None:
         """Raises Forbidden."""
@@ -93,7 +107,9 @@ class Authenticator:
             return None
         return Caller(token.token_id, token.scopes)
 
-    def is_node(self, text: str) -> bool:
-        """Whether this token lets a node follow the journal."""
+    def is_node(self, text: str, node_id: str | None = None) -> bool:
+        """Whether this token lets the node follow the journal; without `node_id`: lets some node."""
         caller = self.verify(text)
-        return caller is not None and caller.is_node
+        if caller is None:
+            return False
+        return caller.is_node if node_id is None else caller.may_be_node(node_id)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from cdn.errors import CdnError, Unavailable
+from cdn.errors import CdnError, Conflict, Unavailable
 from cdn.fleet.position import Position
 from cdn.journal.journal import JournalUnavailable, Trimmed
 from cdn.journal.record import Audience
@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 FEED_RECORDS = 500
 """Records read at once for one node."""
 
+PATIENCE_HEARTBEATS = 2
+"""How many heartbeats long a connection may be silent before a new one of the same node takes its place."""
+
 MAX_EXPLAINS = 64
 """Explanations one node is asked for at a time."""
 
@@ -62,9 +65,9 @@ class FollowConnection:
         socket: web.WebSocketResponse,
         request: web.Request,
         audiences: frozenset[Audience],
-        require_node: Callable[[], None],
+        require_node: Callable[[str], None],
     ) -> None:
-        """`require_node` raises Unauthorized once the node's token works no more."""
+        """`require_node` raises Unauthorized once the token works no more, Forbidden when it is not this node's."""
         self._hub = hub
         self._require_node = require_node
         self._socket = socket
@@ -75,6 +78,8 @@ class FollowConnection:
         self._acknowledged = -1
         self._is_let_in = False
         self._has_left = False
+        self._sign_of_life = asyncio.Event()  # it said something, or it has ended
+        self._has_ended = False
         self._explain_ids = itertools.count(1)
         self._explaining: dict[int, asyncio.Future[Explained]] = {}
 
@@ -130,11 +135,10 @@ class FollowConnection:
         if not isinstance(hello, Hello):
             raise WireFault("the first message must be a hello")
         self._node_id = hello.node_id
-        replaced = self._hub.enter(hello.node_id, self)
-        if replaced is not None:
-            await replaced.close("the node opened another connection")
+        self._require_node(hello.node_id)
         feed: asyncio.Task[None] | None = None
         try:
+            await self._take_place()
             end = await self._hub.journal.position()
             start = self._starting_sequence(hello.position, end)
             await self._hub.directory.connected(
@@ -156,6 +160,34 @@ class FollowConnection:
                 await asyncio.gather(feed, return_exceptions=True)
             self._end()
 
+    async def _take_place(self) -> None:
+        """Become the node's connection. One that is silent is replaced: its node has gone, or its line is dead.
+
+        Raises Conflict when another node is alive under this id: two of them would speak for each other.
+        """
+        hub, patience_s = self._hub, PATIENCE_HEARTBEATS * self._hub.heartbeat_s
+        while (before := hub.current(self._node_id)) is not None:
+            if await before.is_alive(patience_s):
+                hub.counters["doubled_nodes"] += 1
+                raise Conflict(f"another node that is alive is called {self._node_id}: give this one an id of its own")
+            if hub.is_current(self._node_id, before):
+                hub.enter(self._node_id, self)
+                await before.close("the node opened another connection")
+                return
+        hub.enter(self._node_id, self)
+
+    async def is_alive(self, patience_s: float) -> bool:
+        """Whether the node says something on this connection within `patience_s`, or until it ends."""
+        if self._has_ended:
+            return False
+        self._sign_of_life.clear()
+        try:
+            async with asyncio.timeout(patience_s):
+                await self._sign_of_life.wait()
+        except TimeoutError:
+            return False
+        return not self._has_ended
+
     def _starting_sequence(self, claimed: Position | None, end: Position) -> int | None:
         """Where to go on from; None: with a snapshot."""
         if claimed is None or claimed.epoch != end.epoch:
@@ -168,6 +200,8 @@ class FollowConnection:
         return claimed.sequence
 
     def _end(self) -> None:
+        self._has_ended = True
+        self._sign_of_life.set()
         for answer in self._explaining.values():
             if not answer.done():
                 answer.set_exception(ConnectionError("the node went away"))
@@ -201,6 +235,7 @@ class FollowConnection:
         frame = await self._socket.receive(timeout=self._hub.lease_s)
         match frame.type:
             case WSMsgType.TEXT:
+                self._sign_of_life.set()
                 return decode_from_node(frame.data)
             case WSMsgType.CLOSE | WSMsgType.CLOSING | WSMsgType.CLOSED:
                 return None
@@ -212,7 +247,9 @@ class FollowConnection:
     async def _heed(self, message: FromNode) -> None:
         if not self._hub.is_current(self._node_id, self):
             return  # what an older connection still says is no longer the node's word
-        self._require_node()  # a node that says nothing for a lease is gone, so a revoked token ends within one
+        self._require_node(
+            self._node_id
+        )  # a node that says nothing for a lease is gone, so a revoked token ends within one
         directory = self._hub.directory
         match message:
             case Applied(position=position):

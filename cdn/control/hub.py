@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 
 from cdn.control.follow_connection import FollowConnection
 from cdn.control.node_directory import NodeDirectory
-from cdn.errors import NotFound, Unauthorized, Unavailable
+from cdn.errors import Forbidden, NotFound, Unauthorized, Unavailable
 from cdn.journal.journal import Journal, Trimmed
 from cdn.journal.record import EDGE_AUDIENCES, Audience
 from cdn.journal.snapshot import Snapshot, encode
@@ -48,7 +49,7 @@ class FollowHub:
         journal: Journal,
         take_snapshot: SnapshotSource,
         directory: NodeDirectory,
-        verify_node_token: Callable[[str], bool],
+        verify_node_token: Callable[[str, str | None], bool],
         *,
         heartbeat_s: float = HEARTBEAT_S,
         lease_s: float = LEASE_S,
@@ -63,6 +64,8 @@ class FollowHub:
             "refused_acks": 0,
             "refused_messages": 0,
             "positions_ahead": 0,
+            "foreign_tokens": 0,
+            "doubled_nodes": 0,
             "slow_nodes": 0,
             "snapshots_sent": 0,
         }
@@ -84,7 +87,7 @@ class FollowHub:
         if self._is_closing or len(self._open) >= MAX_CONNECTIONS:
             raise Unavailable(f"control takes no more followers now (the limit is {MAX_CONNECTIONS})")
         socket = web.WebSocketResponse(max_msg_size=MAX_NODE_MESSAGE_BYTES, compress=False, timeout=1.0)
-        connection = FollowConnection(self, socket, request, EDGE_AUDIENCES, lambda: self._require_node(token))
+        connection = FollowConnection(self, socket, request, EDGE_AUDIENCES, partial(self._require_node, token))
         self._open.add(connection)
         try:
             await socket.prepare(request)
@@ -117,11 +120,13 @@ class FollowHub:
 
     # For its connections.
 
-    def enter(self, node_id: str, connection: FollowConnection) -> FollowConnection | None:
-        """From now on `connection` is the node's; the one it takes the place of."""
-        before = self._by_node.get(node_id)
+    def current(self, node_id: str) -> FollowConnection | None:
+        """The node's connection."""
+        return self._by_node.get(node_id)
+
+    def enter(self, node_id: str, connection: FollowConnection) -> None:
+        """From now on `connection` is the node's."""
         self._by_node[node_id] = connection
-        return before
 
     def is_current(self, node_id: str, connection: FollowConnection) -> bool:
         """Whether no later connection of the same node took its place."""
@@ -157,10 +162,14 @@ class FollowHub:
             self._encoded[audiences] = (sequence, await asyncio.to_thread(encode, snapshot))
             return self._encoded[audiences]
 
-    def _require_node(self, token: str) -> None:
-        """Raises Unauthorized."""
-        if not self._verify_node_token(token):
-            raise Unauthorized("this token does not let a node follow the journal: create one with scope node")
+    def _require_node(self, token: str, node_id: str | None = None) -> None:
+        """Raises Unauthorized; Forbidden for the token of another node."""
+        if self._verify_node_token(token, node_id):
+            return
+        if node_id is None or not self._verify_node_token(token, None):
+            raise Unauthorized("this token does not let a node follow the journal: create one with scope node:ID")
+        self.counters["foreign_tokens"] += 1
+        raise Forbidden(f"this token is not for node {node_id}: create one with scope node:{node_id}")
 
     async def _is_recent(self, sequence: int) -> bool:
         end = await self.journal.position()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from cdn.errors import InvalidInput
+from cdn.fleet.node import check_node_id
 from cdn.journal.record import TokenCreated
 from cdn.sites.name import check_site_name
 
@@ -47,15 +48,33 @@ class SiteScope:
         return f"{self.verb.value}:{self.site}"
 
 
-def parse_scope(text: str) -> SiteScope | str:
-    """`text` as a scope: ADMIN_SCOPE, NODE_SCOPE or a SiteScope. Raises InvalidInput naming it."""
+@dataclass(frozen=True, slots=True)
+class NodeScope:
+    """Following the journal as one node."""
+
+    node_id: str
+
+    def __str__(self) -> str:
+        return f"{NODE_SCOPE}:{self.node_id}"
+
+
+def parse_scope(text: str) -> SiteScope | NodeScope | str:
+    """`text` as a scope: ADMIN_SCOPE, NODE_SCOPE (for any node), a NodeScope or a SiteScope.
+
+    Raises InvalidInput naming it.
+    """
     if text in (ADMIN_SCOPE, NODE_SCOPE):
         return text
     verb, colon, site = text.partition(":")
+    if colon and verb == NODE_SCOPE:
+        try:
+            return NodeScope(check_node_id(site))
+        except InvalidInput as error:
+            raise InvalidInput(f"{text!r} is not a scope: {error.message}.", field="scopes") from error
     if not colon or verb not in {each.value for each in Verb}:
         raise InvalidInput(
-            f"{text!r} is not a scope: use admin, node, or one of admin, deploy, purge and read with a site, "
-            "like deploy:blog.",
+            f"{text!r} is not a scope: use admin, node, node with a node's name like node:edge-1, or one of admin, "
+            "deploy, purge and read with a site, like deploy:blog.",
             field="scopes",
         )
     try:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from cdn.control.token import SiteScope, parse_scope
+from cdn.control.token import NODE_SCOPE, SiteScope, parse_scope
 from cdn.errors import InvalidInput
 from cdn.journal.fold import Fold
 from cdn.journal.record import Audience, Record, SiteCreated, SiteRemoved, TokenCreated, TokenRevoked
@@ -114,7 +114,8 @@ class TokenFold(Fold):
 
 
 def _is_of(scope: str, site: str) -> bool:
-    return scope.partition(":")[2] == site
+    verb, _, name = scope.partition(":")
+    return name == site and verb != NODE_SCOPE
 
 
 def _exists(scope: str, names: set[str]) -> bool:

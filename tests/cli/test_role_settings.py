@@ -140,7 +140,7 @@ def test_every_fault_is_named_with_its_line(tmp_path: Path) -> None:
         "trusted_proxies = [  # of two lines\n"
         "  '10.0.0.1/8' ]\n"
         "listen = '127.0.0.1'\n"
-        "control_url = 'http://user:word@c'\n"
+        "control_url = 'http://user:hunter2@c'\n"
         "endpoint_url = 'http://s3'\n"
         "withdraw_s = nan\n"
         "zone = 'UPPER zone'\n"
@@ -166,7 +166,7 @@ def test_every_fault_is_named_with_its_line(tmp_path: Path) -> None:
         "store.url: this setting is needed, and missing",
     ):
         assert expected in said
-    assert "word" not in said
+    assert "hunter2" not in said
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ from cdn.journal.wire import (
     encode_message,
 )
 from tests.journal.ledger import purge
-from tests.journal.plane import PATIENCE_S, Plane, dial, node, plane
+from tests.journal.plane import PATIENCE_S, TOKEN_OF_EDGE_1, Plane, dial, node, plane
 
 Socket = aiohttp.ClientWebSocketResponse
 
@@ -224,7 +224,7 @@ async def test_a_node_that_takes_nothing_is_cut_off_and_no_queue_grows(tmp_path:
 async def test_a_node_whose_token_is_revoked_follows_no_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with plane(tmp_path) as control, dial(control.url) as socket:
         await _enter(socket, control)
-        monkeypatch.setattr(control.hub, "_verify_node_token", lambda token: False)
+        monkeypatch.setattr(control.hub, "_verify_node_token", lambda token, node_id: False)
         await _say(socket, Heartbeat(1, {"n": 1}))
         reason, _ = await _refusal(socket)
         assert "does not let a node follow" in reason
@@ -243,6 +243,45 @@ async def test_a_second_connection_of_a_node_takes_the_place_of_the_first(tmp_pa
         view = control.directory.node("edge-1")
         assert view.is_connected
         assert control.directory.counters("edge-1") == {"n": 1}
+
+
+async def test_two_nodes_with_one_id_are_not_one_the_later_is_refused_and_counted(tmp_path: Path) -> None:
+    async with plane(tmp_path) as control, node(tmp_path, control.url) as first, dial(control.url) as second:
+        async with asyncio.timeout(PATIENCE_S):
+            await first.follower.wait_caught_up()
+        await _say(second, _hello(None))
+        assert "another node that is alive is called edge-1" in (await _refusal(second))[0]
+        assert control.hub.counters["doubled_nodes"] == 1
+        await control.append(purge("/1"))
+        assert (await control.complete(first)).is_complete
+        assert control.directory.node("edge-1").is_connected
+
+
+async def test_of_two_that_wait_for_the_place_of_a_silent_one_each_is_heard(tmp_path: Path) -> None:
+    async with plane(tmp_path) as control, dial(control.url) as silent:
+        await _enter(silent, control)
+        async with node(tmp_path / "a", control.url) as first, node(tmp_path / "b", control.url) as second:
+            async with asyncio.timeout(PATIENCE_S):
+                done, waiting = await asyncio.wait(
+                    [asyncio.create_task(each.follower.wait_caught_up()) for each in (first, second)],
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                while not control.hub.counters["doubled_nodes"]:
+                    await asyncio.sleep(0.002)
+            assert len(done) == 1
+            for task in waiting:
+                task.cancel()
+
+
+async def test_the_token_of_another_node_is_refused_and_counted(tmp_path: Path) -> None:
+    async with plane(tmp_path) as control:
+        async with dial(control.url, token=TOKEN_OF_EDGE_1) as socket:
+            await _say(socket, _hello(None, node_id="edge-2"))
+            assert "this token is not for node edge-2" in (await _refusal(socket))[0]
+        assert control.hub.counters["foreign_tokens"] == 1
+        assert control.directory.nodes() == ()
+        async with dial(control.url, token=TOKEN_OF_EDGE_1) as socket:
+            await _enter(socket, control)
 
 
 async def test_a_node_that_leaves_gives_its_lease_back_at_once(tmp_path: Path) -> None:

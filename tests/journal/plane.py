@@ -28,6 +28,7 @@ from cdn.journal.wire import FOLLOW_PATH
 from tests.journal.ledger import Ledger
 
 TOKEN = "cdn_node_token"
+TOKEN_OF_EDGE_1 = "token-of-edge-1"
 PATIENCE_S = 20.0
 QUICK = FollowerSettings(connect_timeout_s=5.0, silence_s=5.0, first_pause_s=0.005, longest_pause_s=0.05)
 
@@ -43,7 +44,12 @@ class Plane:
         self.floor_horizon = 0
         self.url = ""
         self.hub = FollowHub(
-            journal, self.snapshot, directory, lambda token: token == TOKEN, heartbeat_s=heartbeat_s, lease_s=lease_s
+            journal,
+            self.snapshot,
+            directory,
+            lambda token, node_id: token == TOKEN or (token == TOKEN_OF_EDGE_1 and node_id in {None, "edge-1"}),
+            heartbeat_s=heartbeat_s,
+            lease_s=lease_s,
         )
 
     def snapshot(self, audiences: frozenset[Audience]) -> Snapshot:
