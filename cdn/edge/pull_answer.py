@@ -51,6 +51,9 @@ class Answer:
         part = parse_content_range(self.head.fields.get("content-range"))
         if part is None or part.complete_length is None or size_bytes != part.stop - part.start:
             return None
+        if size_bytes == part.complete_length:  # all of it: an answer also to those who ask for no range (section 3.4)
+            lines = tuple(line for line in lines if line[0] != "content-range")
+            return replace(kept, head=ResponseHead(200, Fields(lines)), complete_length=size_bytes)
         if size_bytes > MAX_PART_BYTES:
             return None
         return replace(kept, complete_length=part.complete_length, part_start=part.start)
