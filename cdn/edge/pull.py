@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
 from cdn.edge.clocks import Clocks
 from cdn.edge.counters import NodeCounters
@@ -42,6 +43,7 @@ class Pull:
         clocks: Clocks,
         residence: ResidenceClock,
         is_attached: Callable[[], bool],
+        lease_left_s: Callable[[], float] = lambda: inf,
     ) -> None:
         rule = OutboundRule(settings.allows_private_upstreams, settings.allowed_upstream_networks)
         self.upstreams = Upstreams(
@@ -90,6 +92,7 @@ class Pull:
             view=view,
             clocks=clocks,
             is_attached=is_attached,
+            lease_left_s=lease_left_s,
             max_in_memory_bytes=settings.max_in_memory_bytes,
         )
         self.road = PullRoad(
@@ -115,6 +118,7 @@ class Pull:
         return {
             "upstream_fetches": len(self.flights),
             "upstream_connections": self.upstreams.open_connections,
+            "arriving_bytes": self.fetcher.budget.held_bytes,
             **{f"not_stored_{reason}": count for reason, count in self.fetcher.not_stored.items()},
             **{f"upstream_{fault}": count for fault, count in self.fetcher.faults.items()},
         }

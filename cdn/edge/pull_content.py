@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
+from cdn.edge.arrival_budget import ArrivalBudget
 from cdn.edge.disk_new_content import NewContent
 from cdn.edge.stored import Content, StoreOutcome
 from cdn.errors import Unavailable
@@ -17,6 +18,9 @@ from cdn.sites.manifest import CHUNK_BYTES
 
 WINDOW_CHUNKS = 2
 """Whole chunks of one response kept in memory: what most readers are at; 2 MiB, and the chunk that is being filled."""
+
+TIGHT_WINDOW_BYTES = 64 * 1024
+"""So far may the upstream be ahead of the slowest client of content that is not stored, when memory is scarce."""
 
 STEP_BYTES = 256 * 1024
 """At most so much is copied for a reader at once."""
@@ -32,7 +36,8 @@ class ArrivingContent:
     `size_bytes` is what the upstream announced. One task feeds it: `take`, then `finish` or `fail`. With `sink` its
     chunks go to disk too, until that refuses or `max_stored_bytes` is exceeded. `holders` are those who may still come
     to read: while there are any, nothing they need is dropped. `on_unwanted` is called when nobody holds content that
-    is neither whole nor being stored, perhaps more than once.
+    is neither whole nor being stored, perhaps more than once. While the node's `budget` is tight only what nobody else
+    has is kept: what is on disk is read from there. `close` it when nobody reads any more.
     """
 
     def __init__(
@@ -41,6 +46,7 @@ class ArrivingContent:
         sink: NewContent | None,
         max_stored_bytes: int,
         on_unwanted: Callable[[], object] | None = None,
+        budget: ArrivalBudget | None = None,
     ) -> None:
         self.size_bytes = size_bytes
         self.received_bytes = 0
@@ -50,6 +56,9 @@ class ArrivingContent:
         self._sink = sink
         self._max_stored_bytes = max_stored_bytes
         self._on_unwanted = on_unwanted
+        self._budget = budget or ArrivalBudget()
+        self._counted_bytes = 0
+        self._is_closed = False
         self._failure: BaseException | None = None
         self._chunks: dict[int, bytes] = {}
         self._sealed = 0
@@ -69,6 +78,7 @@ class ArrivingContent:
         self.received_bytes += len(part)
         if self.is_storing and self.received_bytes > self._max_stored_bytes:
             self.is_storing = False
+        self._count()
         self._wake()
         while len(self._tail) >= CHUNK_BYTES:
             await self._seal(CHUNK_BYTES)
@@ -82,6 +92,7 @@ class ArrivingContent:
             await self._seal(len(self._tail))
         if self.is_storing and self._sealed > 1:
             self._chunks.clear()  # all of it is on disk, and a slow client may take its time
+        self._count()
         self.trailers = trailers
         self.is_whole = True
         self._wake()
@@ -97,7 +108,12 @@ class ArrivingContent:
         """All of it, when it is whole and at most one chunk."""
         if not self.is_whole or self._sealed > 1:
             return None
-        return self._chunks.get(0, b"") if self._sealed else b""
+        return self._chunks.get(0) if self._sealed else b""
+
+    def close(self) -> None:
+        """Nobody reads it any more: nothing of it counts."""
+        self._is_closed = True
+        self._count()
 
     async def _seal(self, size_bytes: int) -> None:
         number = self._sealed
@@ -112,12 +128,18 @@ class ArrivingContent:
         self._drop_passed()
 
     def _drop_passed(self) -> None:
-        oldest_needed = self._sealed - WINDOW_CHUNKS
+        oldest_needed = self._sealed - (0 if self._budget.is_tight else WINDOW_CHUNKS)
         if not self.is_storing:  # what is not on disk has to wait here for the slowest
             oldest_needed = min(oldest_needed, self._slowest() // CHUNK_BYTES)
         for number in [number for number in self._chunks if number < oldest_needed]:
             del self._chunks[number]
             self._is_cut |= number >= self._written
+        self._count()
+
+    def _count(self) -> None:
+        held_bytes = 0 if self._is_closed else len(self._tail) + sum(map(len, self._chunks.values()))
+        self._budget.change(held_bytes - self._counted_bytes)
+        self._counted_bytes = held_bytes
 
     async def left(self) -> None:
         """Return when nobody reads, or may yet come to read."""
@@ -192,10 +214,13 @@ class ArrivingContent:
         return min(self._readers.values(), default=self.received_bytes)
 
     async def _wait_for_readers(self) -> None:
-        while self.holders and self.received_bytes - self._slowest() > WINDOW_CHUNKS * CHUNK_BYTES:
+        while self.holders and self.received_bytes - self._slowest() > self._window_bytes():
             self._room = asyncio.get_running_loop().create_future()
             await self._room
         self._drop_passed()
+
+    def _window_bytes(self) -> int:
+        return TIGHT_WINDOW_BYTES if self._budget.is_tight else WINDOW_CHUNKS * CHUNK_BYTES
 
     def _left(self) -> None:
         self._note_progress()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from cdn.edge.arrival_budget import ArrivalBudget
 from cdn.edge.clocks import Clocks
 from cdn.edge.disk_holds import Hold
 from cdn.edge.disk_new_content import NewContent
@@ -121,6 +122,7 @@ class PullFetcher:
         self._clocks = clocks
         self._residence = residence
         self._max_stored_bytes = max_stored_bytes
+        self.budget = ArrivalBudget()
         self._fault_log = FaultLog(clocks.monotonic)
         self._uploads = Uploads()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -232,6 +234,10 @@ class PullFetcher:
             requested_at = self._clocks.wall()
             response = await upstream.send(request, lambda interim: _pass_interim(visit, interim))
         try:
+            if response.head.status == 304 and not any(name in CONDITIONS for name, _ in request.fields):
+                raise UpstreamBroken(
+                    UpstreamFault.MALFORMED_HEAD, "It answered a request without conditions that nothing had changed."
+                )
             answer = answer_of(visit, response, requested_at, self._clocks.wall())
             flight.received_at = self._clocks.monotonic()
             if answer.head.status != 304 or not asking.validating:
@@ -282,7 +288,9 @@ class PullFetcher:
     ) -> None:
         """Pass the answer on without storing it: to the one who asked, or, when it is a failure, to all who wait."""
         self.not_stored[reason.value] = self.not_stored.get(reason.value, 0) + 1
-        arriving = ArrivingContent(response.content.size_bytes, None, 0, on_unwanted=flight.on_content_unwanted)
+        arriving = ArrivingContent(
+            response.content.size_bytes, None, 0, on_unwanted=flight.on_content_unwanted, budget=self.budget
+        )
         withheld: frozenset[str] = frozenset()
         if asking.is_joinable and head.status >= 500 and reason not in PRIVATE_REASONS:
             directives = shared_directives(head.fields)
@@ -295,7 +303,10 @@ class PullFetcher:
             if asking.is_joinable:
                 self._flights.pass_on(flight.key, self._clocks.monotonic() + asking.visit.site.settings.pass_s)
             flight.settle(Alone(head, arriving, reason))
-        await _receive(response, arriving, withheld)
+        try:
+            await _receive(response, arriving, withheld)
+        finally:
+            self._spawn(_leave(arriving), f"leave {flight.key.site_id}")
 
     async def _store(
         self, flight: Flight, response: UpstreamResponse, answer: Answer, pulled: PulledHead, terms: ReuseTerms
@@ -312,7 +323,9 @@ class PullFetcher:
             sink = self._disk.new_content(StoredKey(key.site_id, key.path, flight.variant))
             hold = sink.hold()
             self._shelf.note_stored(key, pulled)
-        arriving = ArrivingContent(size_bytes, sink, self._max_stored_bytes, on_unwanted=flight.on_content_unwanted)
+        arriving = ArrivingContent(
+            size_bytes, sink, self._max_stored_bytes, on_unwanted=flight.on_content_unwanted, budget=self.budget
+        )
         flight.tags = tags
         flight.vary = selecting_names(pulled)
         self._flights.forget_pass(key)
@@ -324,8 +337,7 @@ class PullFetcher:
                 stored = self._stored(flight, pulled, tags, arriving.received_bytes)
                 is_entered = await self._enter(flight, sink, stored, may_store)
         finally:
-            if sink is not None and hold is not None:
-                self._spawn(_leave(sink, hold, arriving, is_entered=is_entered), f"leave {key.site_id}")
+            self._spawn(_leave(arriving, hold, None if is_entered else sink), f"leave {key.site_id}")
             if not is_entered:
                 self._flights.close(flight)
 
@@ -395,12 +407,14 @@ def _without(lines: FieldLines, names: frozenset[str]) -> FieldLines:
     return tuple(line for line in lines if line[0] not in names)
 
 
-async def _leave(sink: NewContent, hold: Hold, arriving: ArrivingContent, *, is_entered: bool) -> None:
+async def _leave(arriving: ArrivingContent, hold: Hold | None = None, not_stored: NewContent | None = None) -> None:
     """What is on disk stays readable for those who are still reading it, also when it was not stored after all."""
     await arriving.left()
-    hold.close()
-    if not is_entered:
-        await sink.abandon()
+    arriving.close()
+    if hold is not None:
+        hold.close()
+    if not_stored is not None:
+        await not_stored.abandon()
 
 
 def _timeouts(settings: SiteSettings) -> UpstreamTimeouts:

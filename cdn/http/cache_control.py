@@ -16,6 +16,9 @@ from cdn.http.delta_seconds import delta_seconds
 from cdn.http.fields import Fields
 from cdn.http.structured_field import Item, Member, Token, parse_dictionary
 
+MAX_TARGETED_LENGTH = 8 * 1024
+"""Characters of a targeted field that are read; a longer one counts as malformed. All known directives take 300."""
+
 SURROGATE_DEVICE = "cdn"
 """The name by which a Surrogate-Control directive is aimed at this cache; SURROGATE_CAPABILITY tells it upstream."""
 
@@ -122,7 +125,7 @@ def shared_directives(fields: Fields, target_names: tuple[str, ...] = ("cdn-cach
     """
     for name in target_names:
         text = fields.get(name)
-        members = None if text is None else parse_dictionary(text)
+        members = None if text is None or len(text) > MAX_TARGETED_LENGTH else parse_dictionary(text)
         if members:
             return _response_directives(_targeted_arguments(members), is_targeted=True)
     surrogate = fields.get("surrogate-control")

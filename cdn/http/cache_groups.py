@@ -14,12 +14,18 @@ MAX_GROUPS = MAX_TAGS
 MAX_GROUP_LENGTH = MAX_TAG_BYTES
 """Characters of one group, all of them ASCII; 32 have to be possible (section 2). Longer ones are no groups here."""
 
+MAX_FIELD_LENGTH = 16 * 1024
+"""Characters of one field that are read: sixteen times what has to be possible, and some ten milliseconds."""
+
 
 def cache_groups(fields: Fields) -> tuple[str, ...]:
     """The groups that a response belongs to, each once, in order, case kept; none when the field is malformed.
 
-    At most MAX_GROUPS; where there were more the last one is OVERFLOW_TAG, which every invalidation covers.
+    At most MAX_GROUPS; where there were more the last one is OVERFLOW_TAG, which every invalidation covers. A field
+    longer than MAX_FIELD_LENGTH is not read: it is OVERFLOW_TAG alone.
     """
+    if len(fields.get("cache-groups") or "") > MAX_FIELD_LENGTH:
+        return (OVERFLOW_TAG,)
     groups = _strings(fields.get("cache-groups"))
     if len(groups) > MAX_GROUPS:
         return (*islice(groups, MAX_GROUPS - 1), OVERFLOW_TAG)
@@ -36,8 +42,13 @@ def invalidated_groups(fields: Fields) -> tuple[str, ...]:
 
 
 def _strings(value: str | None) -> dict[str, None]:
-    """Members in order. One that is no String makes the whole field count as absent (RFC 9651 section 1.2)."""
+    """Members in order; none of a field that is too long to be read.
+
+    One that is no String makes the whole field count as absent (RFC 9651 section 1.2).
+    """
     found: dict[str, None] = {}
+    if len(value or "") > MAX_FIELD_LENGTH:
+        return found
     for member in parse_list(value or "") or ():
         if not isinstance(member, Item) or not isinstance(member.value, str):
             return {}

@@ -10,8 +10,16 @@ from typing import Any
 
 import pytest
 
+from cdn.edge.arrival_budget import ArrivalBudget
 from cdn.edge.disk_tier import DiskTier
-from cdn.edge.pull_content import STEP_BYTES, WINDOW_CHUNKS, ArrivingContent, ArrivingStream, ContentLost
+from cdn.edge.pull_content import (
+    STEP_BYTES,
+    TIGHT_WINDOW_BYTES,
+    WINDOW_CHUNKS,
+    ArrivingContent,
+    ArrivingStream,
+    ContentLost,
+)
 from cdn.edge.stored import StoredKey
 from cdn.errors import Unavailable
 from cdn.sites.manifest import CHUNK_BYTES
@@ -373,3 +381,34 @@ async def test_left_is_when_the_last_has_left() -> None:
     assert not left.done()
     await stream.aclose()
     await soon(left)
+
+
+async def test_when_memory_is_scarce_only_what_nobody_else_has_is_kept(open_tier: OpenTier) -> None:
+    tier = await open_tier()
+    budget = ArrivalBudget(CHUNK_BYTES)
+    stored = ArrivingContent(None, tier.new_content(KEY), LARGE, budget=budget)
+    stored.hold()
+    slow = stored.reader()
+    whole = bytes(range(256)) * (5 * CHUNK_BYTES // 256)
+    for at in range(0, len(whole), CHUNK_BYTES // 2):
+        await stored.take(whole[at : at + CHUNK_BYTES // 2])
+        assert budget.held_bytes <= 2 * CHUNK_BYTES
+    await stored.finish()
+    assert b"".join([bytes(part) async for part in slow]) == whole
+    await slow.aclose()
+    stored.close()
+    assert budget.held_bytes == 0
+
+
+async def test_what_is_only_passed_on_waits_for_its_reader_sooner_when_memory_is_scarce() -> None:
+    passed = ArrivingContent(None, None, 0, budget=ArrivalBudget(0))
+    passed.hold()
+    reader = passed.reader()
+    await passed.take(b"x" * TIGHT_WINDOW_BYTES)
+    feeding = asyncio.create_task(passed.take(b"y"))
+    await asyncio.sleep(0)
+    assert not feeding.done()
+    reading = asyncio.create_task(read_all(reader))
+    await feeding
+    await passed.finish()
+    assert await reading == b"x" * TIGHT_WINDOW_BYTES + b"y"

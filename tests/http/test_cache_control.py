@@ -335,3 +335,8 @@ def test_hostile_fields_take_linear_time(unit: str) -> None:
         surrogate(text)
         asked(text)
     assert time.process_time() - started < 2.0  # quadratic time would be minutes
+
+
+def test_a_targeted_field_that_is_too_long_counts_as_malformed() -> None:
+    fields = Fields((("cdn-cache-control", "max-age=5, " + ", ".join(f"x{n}" for n in range(3000))),))
+    assert not shared_directives(fields).is_targeted

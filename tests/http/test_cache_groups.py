@@ -67,3 +67,9 @@ def test_no_value_raises(name: str, read: Reader, value: str) -> None:
 
 def _listed(name: str, groups: tuple[str, ...]) -> Fields:
     return Fields(tuple((name, f'"{group}"') for group in groups))
+
+
+def test_a_field_that_is_too_long_is_not_read_and_every_invalidation_covers_it() -> None:
+    long = ", ".join(f'"group-{number}"' for number in range(2000))
+    assert cache_groups(Fields((("cache-groups", long),))) == (OVERFLOW_TAG,)
+    assert invalidated_groups(Fields((("cache-group-invalidation", long),))) == ()
