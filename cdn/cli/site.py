@@ -24,6 +24,7 @@ from cdn.cli.site_settings import (
     NoHeadersOption,
     NoKeepOption,
     NoRegionsOption,
+    OnDetachOption,
     OriginOption,
     PassOption,
     QueryOption,
@@ -71,6 +72,7 @@ def create(
     compresses: CompressesOption = None,
     obeys_client_directives: ClientDirectivesOption = None,
     region: RegionOption = None,
+    on_detach: OnDetachOption = None,
     is_json: JsonOption = False,
 ) -> None:
     """Create a site: of bundles that are deployed to it, or with --origin in front of an HTTP server or a bucket.
@@ -98,6 +100,7 @@ def create(
         compresses=compresses,
         obeys_client_directives=obeys_client_directives,
         region=region,
+        on_detach=on_detach,
     ).settings()
 
     async def work(client: ControlClient) -> Result:
@@ -139,6 +142,7 @@ def update(
     compresses: CompressesOption = None,
     obeys_client_directives: ClientDirectivesOption = None,
     region: RegionOption = None,
+    on_detach: OnDetachOption = None,
     no_regions: NoRegionsOption = False,
     is_json: JsonOption = False,
 ) -> None:
@@ -171,6 +175,7 @@ def update(
         compresses=compresses,
         obeys_client_directives=obeys_client_directives,
         region=region,
+        on_detach=on_detach,
     ).settings()
     if no_keep:
         settings["keep"] = []

@@ -108,6 +108,14 @@ RegionOption = Annotated[
         metavar="REGION",
     ),
 ]
+OnDetachOption = Annotated[
+    str | None,
+    typer.Option(
+        "--on-detach",
+        help="What a node does that has lost control: serve what it has (default), or validate it first.",
+        metavar="serve|validate",
+    ),
+]
 NoRegionsOption = Annotated[bool, typer.Option("--no-regions", help="Nodes in all regions may have it again.")]
 
 
@@ -239,6 +247,7 @@ class SettingOptions:
     compresses: bool | None
     obeys_client_directives: bool | None
     region: list[str] | None
+    on_detach: str | None
 
     def settings(self) -> dict[str, Any]:
         """The settings that were named, as control takes them. Raises typer.BadParameter."""
@@ -260,6 +269,7 @@ class SettingOptions:
             "compresses": self.compresses,
             "obeys_client_directives": self.obeys_client_directives,
             "region": self.region or None,
+            "on_detach": self.on_detach,
         }
         settings = {name: value for name, value in named.items() if value is not None}
         for name, text in (("edge_ttl_s", self.edge_ttl), ("stale_while_revalidate_s", self.stale_while_revalidate)):

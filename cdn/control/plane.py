@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from cdn.control.activation_pointers import ActivationPointers
 from cdn.control.app import application_of
 from cdn.control.archive_intake import ArchiveIntake
 from cdn.control.auth import Authenticator
@@ -86,6 +87,7 @@ class ControlPlane:
             sessions=sessions,
             repair=self._repair,
             authenticator=authenticator,
+            pointers=ActivationPointers(store, lambda: catalog_fold.catalog),
             manifests=Turns(
                 settings.max_concurrent_manifests,
                 settings.max_concurrent_manifests_per_site,

@@ -61,7 +61,10 @@ class PurgesApi:
             raise NotFound(f"The record {sequence} is too old: it is no longer kept, and neither is its receipt.")
         if not self._may_see(call.caller, records[0]):
             raise _no_record(sequence)
-        receipt = await services.directory.wait_complete(records[0].position, records[0].at, wait_s)
+        validates_from = await services.pointers.validates_from(records[0])
+        receipt = await services.directory.wait_complete(
+            records[0].position, records[0].at, wait_s, validates_from=validates_from
+        )
         return json_response(receipt_view(receipt))
 
     def _may_see(self, caller: Caller, record: Record) -> bool:

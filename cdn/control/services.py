@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from cdn.control.activation_pointers import ActivationPointers
 from cdn.control.auth import Authenticator
 from cdn.control.blob_repair import BlobRepair
 from cdn.control.hub import FollowHub
@@ -42,6 +43,7 @@ class Services:
     sessions: UploadSessions
     repair: BlobRepair
     authenticator: Authenticator
+    pointers: ActivationPointers
     manifests: Turns
     """Who may send the names of all files of a large bundle now; see `room_for_manifest`."""
     clock: Callable[[], float]
@@ -93,10 +95,13 @@ class Services:
 
         Where too many wait already it does not wait: the record is there, and whoever hears so must not send it again.
         """
+        validates_from = await self.pointers.validates_from(record)
         try:
-            receipt = await self.directory.wait_complete(record.position, record.at, wait_s)
+            receipt = await self.directory.wait_complete(
+                record.position, record.at, wait_s, validates_from=validates_from
+            )
         except Unavailable:
-            receipt = self.directory.receipt(record.position, record.at)
+            receipt = self.directory.receipt(record.position, record.at, validates_from=validates_from)
         return receipt_view(receipt)
 
     def wait_s(self, call: Call) -> float:

@@ -13,6 +13,7 @@ from typing import Any, assert_never
 from cdn import __version__
 from cdn.edge.clocks import Clocks
 from cdn.edge.counters import NodeCounters
+from cdn.edge.detached import DetachedAliases
 from cdn.edge.disk_tier import DiskTier
 from cdn.edge.explain import Explainer
 from cdn.edge.fetch import ChunkFetcher
@@ -85,6 +86,7 @@ class EdgeNode:
             clocks=clocks,
             residence=residence,
             is_attached=self._is_attached,
+            lease_left_s=self._lease_left_s,
         )
         self.storeroom = Storeroom(
             store=store,
@@ -98,6 +100,7 @@ class EdgeNode:
             report_blob_fault=self._report_blob_fault,
         )
         retained = RetainedFiles(self.manifests)
+        self._detached = DetachedAliases(store, self.view, clocks)
         self.pipeline = Pipeline(
             cache_name=settings.cache_name,
             node_id=settings.node_id,
@@ -111,6 +114,8 @@ class EdgeNode:
             is_attached=self._is_attached,
             pull=self.pull.road,
             facts=self._facts(()),
+            detached=self._detached,
+            lease_left_s=self._lease_left_s,
         )
         self._replica = replica
         self._explainer = Explainer(
@@ -264,6 +269,9 @@ class EdgeNode:
     def _is_attached(self) -> bool:
         return self._follower is not None and self._follower.has_lease()
 
+    def _lease_left_s(self) -> float:
+        return 0.0 if self._follower is None else self._follower.lease_left_s()
+
     async def _keep_running(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
         """Housekeeping goes on after a fault of its own: said in the log, begun anew after a pause."""
         while True:
@@ -325,6 +333,7 @@ class EdgeNode:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.pull.aclose()
+        await self._detached.aclose()
         await self.storeroom.aclose()
         await self.fetcher.aclose()
         await self.manifests.aclose()

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from typing import assert_never
 
 from cdn.edge import local_answer
 from cdn.edge.clocks import Clocks
 from cdn.edge.counters import NodeCounters
+from cdn.edge.detached import DetachedAliases
 from cdn.edge.fault_log import FaultLog
 from cdn.edge.fetch import UpstreamDamaged
 from cdn.edge.manifest_cache import ManifestCache, ManifestUnavailable
@@ -84,7 +86,11 @@ class Pipeline:
         is_attached: Callable[[], bool],
         pull: PullRoad,
         facts: NodeFacts = UNPLACED,
+        detached: DetachedAliases | None = None,
+        lease_left_s: Callable[[], float] = lambda: inf,
     ) -> None:
+        self._detached = detached
+        self._lease_left_s = lease_left_s
         self._pull = pull
         self._facts = facts
         self._faults = FaultLog(clocks.monotonic)
@@ -127,13 +133,17 @@ class Pipeline:
             if binding.alias != PRODUCTION:
                 return local_answer.no_previews(self._cache_name)
             return await self._pull.answer(request, content, visitor, site)
-        if request.method == "OPTIONS":
-            return local_answer.allowed_methods(self._cache_name)
-        if request.method not in SERVED_METHODS and request.method not in KNOWN_METHODS:
-            return local_answer.method_unknown(self._cache_name, request.method)
         if request.method not in SERVED_METHODS:
-            return local_answer.method_not_allowed(self._cache_name, request.method)
+            return self._answer_method(request.method)
         state = catalog.alias(site.id, binding.alias)
+        if site.settings.validates_on_detach and self._detached is not None and not self._is_attached():
+            try:
+                state = await self._detached.state(site, binding.alias, state)
+            except Unavailable as exc:
+                self._counters.upstream_failed += 1
+                self._faults.tell(f"detached {site.id}", f"site {site.name} cannot be validated: {exc}")
+                text = "This site cannot be shown at the moment. Please try again in a little while."
+                return local_answer.unavailable(self._cache_name, "detached-store-down", text)
         if state is None or state.active is None:
             return local_answer.nothing_deployed(self._cache_name, binding.alias)
         generation = self._view.runtime(site.id).generation
@@ -150,6 +160,14 @@ class Pipeline:
             text = "This site cannot be served here at the moment. Please try again in a little while."
             return local_answer.unavailable(self._cache_name, "no-manifest", text)
         return await self._answer_route(visit, route)
+
+    def _answer_method(self, method: str) -> Response:
+        """What a bundle says to a method that does not read it."""
+        if method == "OPTIONS":
+            return local_answer.allowed_methods(self._cache_name)
+        if method in KNOWN_METHODS:
+            return local_answer.method_not_allowed(self._cache_name, method)
+        return local_answer.method_unknown(self._cache_name, method)
 
     async def _answer_route(self, visit: Visit, route: Route) -> Response:
         match route:
@@ -215,11 +233,16 @@ class Pipeline:
                 site=self._view.runtime(visit.site.id),
                 generation=visit.generation,
                 fresh_until=fresh_until,
+                usable_until=self._usable_until(visit.site),
                 extends_max_age=representation.extends_max_age,
                 wall_clock=self._clocks.wall,
                 on_use=partial(self._storeroom.note_use, found.stored.key),
             ),
         )
+
+    def _usable_until(self, site: Site) -> float:
+        """Until when a hit needs no look at the lease."""
+        return self._clocks.monotonic() + self._lease_left_s() if site.settings.validates_on_detach else inf
 
     def _cache_status(self, found: Found) -> CacheStatus:
         detail = found.detail if self._is_attached() else "detached"

@@ -34,10 +34,11 @@ class Prepared:
 
     `fields` is as in Response (no Content-Length, Connection, Age). A Date among them stays as it is: it says when the
     response was made, and only what this node makes itself is made anew (RFC 9110 section 6.6.1). `base_age_at` is the
-    monotonic time at which its age was 0; `fresh_until` the monotonic time from which it may not be sent any more. With
-    `extends_max_age` the `max-age` of its Cache-Control is that number of seconds plus the age: the time spent here
-    does not count against the browser's. `wall_clock` gives the seconds for `Date`. `on_use` is called when it is sent,
-    about once a minute: what lies behind it is in use though nobody asks for it.
+    monotonic time at which its age was 0; `fresh_until` the monotonic time from which it is not fresh any more,
+    `usable_until` the one from which it may not be sent for another reason. With `extends_max_age` the `max-age` of its
+    Cache-Control is that number of seconds plus the age: the time spent here does not count against the browser's.
+    `wall_clock` gives the seconds for `Date`. `on_use` is called when it is sent, about once a minute: what lies behind
+    it is in use though nobody asks for it.
 
     Whoever keeps it calls `retire` when giving it up; then nobody sends it any more and its bytes are free.
     """
@@ -61,6 +62,7 @@ class Prepared:
         "site",
         "size_bytes",
         "status",
+        "usable_until",
     )
 
     def __init__(
@@ -73,6 +75,7 @@ class Prepared:
         site: SiteRuntime,
         generation: int,
         fresh_until: float,
+        usable_until: float = math.inf,
         extends_max_age: int | None = None,
         hit: str | None = None,
         wall_clock: Callable[[], float] = time.time,
@@ -84,6 +87,7 @@ class Prepared:
         self.site = site
         self.generation = generation
         self.fresh_until = fresh_until
+        self.usable_until = min(fresh_until, usable_until)
         self.size_bytes = len(content)
         self.is_joined = len(content) <= JOINED_BYTES
         self._base_age_at = base_age_at
@@ -103,11 +107,11 @@ class Prepared:
 
     def is_usable(self, now: float) -> bool:
         """Whether it may be sent at `now` (monotonic): fresh, and nothing was applied to its site since it was made."""
-        return self.site.generation == self.generation and now < self.fresh_until
+        return self.site.generation == self.generation and now < self.usable_until
 
     def retire(self) -> None:
         """Never usable again; the bytes are released though a head memo may still point here."""
-        self.fresh_until = -math.inf
+        self.usable_until = -math.inf
         self._content = b""
         self._wire = b""
         self._renew_at = math.inf

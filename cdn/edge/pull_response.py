@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 
 from cdn.edge.clocks import Clocks
 from cdn.edge.content import ChunkStream
@@ -75,6 +76,7 @@ class PullResponder:
         view: SiteView,
         clocks: Clocks,
         is_attached: Callable[[], bool],
+        lease_left_s: Callable[[], float],
         max_in_memory_bytes: int,
     ) -> None:
         self._cache_name = cache_name
@@ -86,6 +88,7 @@ class PullResponder:
         self._view = view
         self._clocks = clocks
         self._is_attached = is_attached
+        self._lease_left_s = lease_left_s
         self._max_in_memory_bytes = max_in_memory_bytes
 
     # From what is stored
@@ -221,6 +224,7 @@ class PullResponder:
             site=self._view.runtime(visit.site.id),
             generation=visit.generation,
             fresh_until=age_zero_at + held.terms.lifetime.seconds,
+            usable_until=now + self._lease_left_s() if visit.site.settings.validates_on_detach else inf,
             wall_clock=self._clocks.wall,
             hit=hit.serialise(),
             on_use=partial(self._disk.touch, form.stored.key),

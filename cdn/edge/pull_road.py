@@ -167,7 +167,14 @@ class PullRoad:
             return Forwarded(Forward.URI_MISS)
         now = self._clocks.monotonic()
         required = self._shelf.required(visit.key, held.stored)
-        return decide(self._shelf.facts(held, now), required, now, visit.directives)
+        facts = self._shelf.facts(held, now)
+        if self._must_validate(visit):
+            facts = replace(facts, must_validate=True)
+        return decide(facts, required, now, visit.directives)
+
+    def _must_validate(self, visit: PullVisit) -> bool:
+        """Whether the node has lost control and the site wants nothing served that was not asked for (DESIGN I9)."""
+        return visit.site.settings.validates_on_detach and not self._is_attached()
 
     async def _from_shelf(
         self, visit: PullVisit, on_shelf: OnShelf, decision: Decision, forward: Forward, looked_at: int
@@ -302,7 +309,7 @@ class PullRoad:
             freshness_lifetime_s=terms.lifetime.seconds,
             stale_if_error_s=0.0,
             stale_while_revalidate_s=0.0,
-            must_validate=terms.must_validate,
+            must_validate=terms.must_validate or self._must_validate(visit),
         )
         # Floors that rose since it was joined do not take it from those who were waiting (DESIGN I6).
         return isinstance(decide(facts, NOTHING_REQUIRED, self._clocks.monotonic(), visit.directives), Serve)

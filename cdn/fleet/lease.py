@@ -19,6 +19,10 @@ class Lease:
         """Whether the node may serve without validating at its monotonic time `now`."""
         return self.sent_at is not None and now < self.sent_at + self.lease_s
 
+    def left_s(self, now: float) -> float:
+        """How much longer it runs at the node's monotonic time `now`; 0 or less: it does not."""
+        return 0.0 if self.sent_at is None else self.sent_at + self.lease_s - now
+
     def renewed(self, sent_at: float) -> Lease:
         """The lease after the heartbeat sent at `sent_at` was answered; an older answer changes nothing."""
         return self if self.sent_at is not None and sent_at <= self.sent_at else replace(self, sent_at=sent_at)

@@ -39,9 +39,9 @@ class CatalogFold:
         catalog = self.catalog
         match record.change:
             case SiteCreated(site_id=site_id, name=name, settings=settings):
-                catalog.create_site(Site(site_id, name, record.at, _settings_of(record, settings)))
+                catalog.create_site(Site(site_id, name, record.at, _settings_of(record, settings), record.sequence))
             case SiteChanged(site_id=site_id, settings=settings):
-                catalog.change_site(site_id, _settings_of(record, settings))
+                catalog.change_site(site_id, _settings_of(record, settings), record.sequence)
             case SiteRemoved(site_id=site_id):
                 catalog.remove_site(site_id)
             case DomainAdded(domain=domain, site_id=site_id):
@@ -117,11 +117,18 @@ def _site_to(site: Site) -> dict[str, Any]:
         "name": site.name,
         "created_at": site.created_at,
         "settings": recorded_settings(site.settings),
+        "settings_sequence": site.settings_sequence,
     }
 
 
 def _site_from(section: dict[str, Any]) -> Site:
-    return Site(section["id"], section["name"], section["created_at"], settings_from(section["settings"]))
+    return Site(
+        section["id"],
+        section["name"],
+        section["created_at"],
+        settings_from(section["settings"]),
+        section.get("settings_sequence", 0),  # snapshots of the first release do not say it
+    )
 
 
 def _alias_to(site_id: str, alias: str, state: AliasState) -> dict[str, Any]:

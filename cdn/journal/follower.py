@@ -125,6 +125,10 @@ class Follower:
         """Whether the node may serve without validating now (DESIGN I9)."""
         return self.lease.is_running(self.clock())
 
+    def lease_left_s(self) -> float:
+        """For how many more seconds the node may serve without validating, if control is not heard again."""
+        return self.lease.left_s(self.clock())
+
     async def wait_caught_up(self) -> None:
         """Return once this run has applied everything the journal held when a connection was welcomed."""
         await self._caught_up.wait()

@@ -25,3 +25,8 @@ def digest_of_blob_key(key: str) -> str:
 def manifest_key(site_id: str, digest: str) -> str:
     """Where a site's manifest lives."""
     return f"sites/{site_id}/manifests/{digest}"
+
+
+def activation_key(site_id: str, alias: str) -> str:
+    """Where it stands what an alias of a site answers from."""
+    return f"sites/{site_id}/active/{alias}"

@@ -144,12 +144,12 @@ class Catalog:
         self._id_of_name[site.name] = site.id
         return True
 
-    def change_site(self, site_id: str, settings: SiteSettings) -> bool:
-        """Give a site new settings. Retention applies to what is superseded from now on."""
+    def change_site(self, site_id: str, settings: SiteSettings, sequence: int = 0) -> bool:
+        """Give a site new settings by the record at `sequence`. Retention applies to what is superseded from now on."""
         state = self._sites.get(site_id)
         if state is None:
             return False
-        state.site = replace(state.site, settings=settings)
+        state.site = replace(state.site, settings=settings, settings_sequence=sequence)
         return True
 
     def remove_site(self, site_id: str) -> bool:

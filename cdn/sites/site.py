@@ -11,10 +11,11 @@ from cdn.sites.settings import SiteSettings
 class Site:
     """`id` is never reused and is part of every key; `name` may be taken again once the site is removed.
 
-    `created_at` is wall time in seconds.
+    `created_at` is wall time in seconds. `settings_sequence` is the record that the settings come from.
     """
 
     id: str
     name: str
     created_at: float
     settings: SiteSettings
+    settings_sequence: int = 0

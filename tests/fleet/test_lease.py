@@ -22,6 +22,12 @@ def test_it_runs_from_when_the_answered_heartbeat_was_sent() -> None:
     assert not lease.is_running(110.0)
 
 
+def test_how_long_it_still_runs() -> None:
+    assert Lease(None, 10).left_s(5.0) == 0.0
+    assert Lease(100.0, 10).left_s(104.0) == 6.0
+    assert Lease(100.0, 10).left_s(111.0) == -1.0
+
+
 def test_a_late_answer_to_an_old_heartbeat_changes_nothing() -> None:
     lease = Lease(100.0, 10)
     assert lease.renewed(95.0) is lease
