@@ -30,6 +30,9 @@ WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
 _TRANSIENT = frozenset({10008, 10158})
 """JetStream is not up yet; the same message is being agreed on this moment."""
 
+_FULL = frozenset({10023, 10028, 10047, 10077})
+"""The stream or its servers are full: that does not pass in a moment, though it comes with the code of what does."""
+
 
 class ApiRefused(JournalUnavailable):
     """JetStream answered that it will not. Nothing was changed. `code` is its err_code."""
@@ -49,7 +52,7 @@ class ApiError(msgspec.Struct, frozen=True):
     @property
     def is_transient(self) -> bool:
         """Whether the same question may be answered a moment later."""
-        return self.code == 503 or self.err_code in _TRANSIENT
+        return (self.code == 503 and self.err_code not in _FULL) or self.err_code in _TRANSIENT
 
 
 class Stored(msgspec.Struct, frozen=True):

@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from cachetools import LRUCache
 
@@ -27,6 +28,15 @@ from cdn.journal.record import RECORD_VERSION, Draft, Record, encode_record
 REMEMBERED_SUBJECTS = 10_000
 """Subjects whose last sequence is remembered: the others cost one more question."""
 
+TURN = 16
+"""After so many appends to one subject without a pause, other writers are given the time to have theirs."""
+
+MAX_TURN_PAUSE_S = 0.25
+"""That time at most: after a change of leader an append may have taken seconds."""
+
+FIRST_PAUSE_S = 0.001
+"""The first pause after an attempt that may succeed a moment later; each one doubles, up to RETRY_PAUSE_S."""
+
 
 class _Lane:
     """Appends to one subject take turns; `users` hold or wait for the lock."""
@@ -34,6 +44,16 @@ class _Lane:
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
         self.users = 0
+
+
+@dataclass(slots=True)
+class _Subject:
+    """What is known of a subject: its last sequence, and how this writer's last appends to it went."""
+
+    sequence: int = 0
+    in_a_row: int = 0
+    ended_at: float = 0.0
+    took_s: float = 0.0
 
 
 class _Attempts:
@@ -46,6 +66,12 @@ class _Attempts:
         self.deadline = deadline
         self.message_id = secrets.token_hex(16)
         self.is_doubtful = False
+        self.pause_s = FIRST_PAUSE_S
+
+    def next_pause_s(self) -> float:
+        """How long to wait before the next attempt."""
+        pause_s, self.pause_s = self.pause_s, min(max(2 * self.pause_s, FIRST_PAUSE_S), RETRY_PAUSE_S)
+        return pause_s
 
 
 class Appender:
@@ -60,28 +86,48 @@ class Appender:
         self._epoch = epoch
         self._clock = clock
         self._lanes: dict[str, _Lane] = {}
-        self._last_of: LRUCache[str, int] = LRUCache(REMEMBERED_SUBJECTS)
+        self._known: LRUCache[str, _Subject] = LRUCache(REMEMBERED_SUBJECTS)
 
     def saw(self, subject: str, sequence: int) -> None:
         """A record of the subject (on NATS) was seen in the stream."""
-        if sequence > self._last_of.get(subject, 0):
-            self._last_of[subject] = sequence
+        known = self._known.get(subject)
+        if known is None:
+            known = self._known[subject] = _Subject()
+        known.sequence = max(known.sequence, sequence)
 
     async def append(self, draft: Draft, *, expected_sequence: int | None) -> Record | Conflicted:
         """Store the draft. Raises JournalUnavailable when it was not, AppendUncertain when that is not known."""
         subject = self._history.subject(self._epoch, subject_token(draft.subject))
         async with self._lane(subject):
+            began = await self._take_turn(subject)
             record = Record(
                 RECORD_VERSION, self._epoch, 0, draft.subject, self._clock(), draft.actor, draft.audience, draft.change
             )
-            compare = self._last_of.get(subject) if expected_sequence is None else expected_sequence
+            known = self._known.get(subject)
+            compare = expected_sequence if expected_sequence is not None else None if known is None else known.sequence
             deadline = time.monotonic() + self._history.settings.nats.patience_s
             attempts = _Attempts(subject, encode_record(record), compare, deadline)
             outcome = await self._settle(attempts, expected_sequence)
             if isinstance(outcome, Conflicted):
                 return outcome
             self.saw(subject, outcome)
+            self._end_turn(subject, began)
             return with_sequence(record, outcome)
+
+    async def _take_turn(self, subject: str) -> float:
+        """Wait if others must be let in: who appends without a pause always knows the last sequence first, and whoever
+        has to ask for it would never come to append. When the append begins, in monotonic seconds.
+        """
+        known = self._known.get(subject)
+        if known is not None and known.in_a_row >= TURN:
+            known.in_a_row = 0
+            await asyncio.sleep(min(2 * known.took_s, MAX_TURN_PAUSE_S))  # one to ask, one to append
+        return time.monotonic()
+
+    def _end_turn(self, subject: str, began: float) -> None:
+        known, now = self._known[subject], time.monotonic()
+        known.in_a_row = known.in_a_row + 1 if began - known.ended_at <= known.took_s else 1
+        known.took_s, known.ended_at = now - began, now
 
     @asynccontextmanager
     async def _lane(self, subject: str) -> AsyncIterator[None]:
@@ -106,9 +152,10 @@ class Appender:
                 raise
             except JournalUnavailable as exc:
                 failure = exc
-            if time.monotonic() + RETRY_PAUSE_S >= attempts.deadline:
+            pause_s = attempts.next_pause_s()
+            if time.monotonic() + pause_s >= attempts.deadline:
                 raise self._given_up(attempts, failure) from failure
-            await asyncio.sleep(RETRY_PAUSE_S)
+            await asyncio.sleep(pause_s)
 
     async def _attempt(self, attempts: _Attempts, expected_sequence: int | None) -> int | Conflicted | None:
         """Send one copy; None when another must be sent."""
@@ -149,11 +196,11 @@ class Appender:
         attempts.is_doubtful = False
         if expected_sequence is not None:
             return Conflicted(last_sequence)
-        attempts.compare = last_sequence
+        attempts.compare, attempts.pause_s = last_sequence, 0.0
         return None
 
     def _given_up(self, attempts: _Attempts, failure: JournalUnavailable) -> JournalUnavailable:
-        self._last_of.pop(attempts.subject, None)
+        self._known.pop(attempts.subject, None)
         if not attempts.is_doubtful:
             return JournalUnavailable(f"nothing was appended to {self._stream}: {failure}")
         return AppendUncertain(

@@ -130,9 +130,13 @@ class History:
         start = await self.trimmed_through(epoch) + 1
         mirror = {"name": name, "opt_start_seq": start, "external": external}
         await self.near.create({"name": name, "mirror": mirror, "max_bytes": self.settings.max_bytes} | limits)
-        info = await self.near.info(name)
-        if info is None:
-            raise JournalUnavailable(f"the mirror {name} vanished while it was made: retry")
+        deadline = time.monotonic() + self.settings.nats.patience_s
+        while (info := await self.near.info(name)) is None or await self.mirrored_epoch() != epoch:
+            if time.monotonic() >= deadline:
+                raise JournalUnavailable(
+                    f"the mirror {name} does not fill: see that the leaf node is connected to {self.settings.domain}"
+                )
+            await asyncio.sleep(RETRY_PAUSE_S)
         return info
 
     async def trimmed_through(self, epoch: str) -> int:

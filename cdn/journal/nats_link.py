@@ -104,10 +104,8 @@ class NatsLink:
         cancelled_before = _cancellations()
         try:
             answer = await asked
-            if (
-                _cancellations() > cancelled_before
-            ):  # `wait_for` prefers an answer of the same moment to being cancelled
-                raise asyncio.CancelledError
+            if _cancellations() > cancelled_before:
+                raise asyncio.CancelledError  # `wait_for` prefers an answer of the same moment to being cancelled
             return answer
         except asyncio.CancelledError:
             if not connection.lost.is_set() or _cancellations() > cancelled_before:
