@@ -292,6 +292,8 @@ async def test_a_site_is_shown_and_lists_are_added_to_and_emptied(cdn: Cdn, bund
     assert "  edge-ttl                 until it is purged\n" in added.out
     pinned = await cdn("site", "update", "blog", "--region", "eu", "--region", "us")
     assert [line.split() for line in pinned.out.splitlines()[1:]] == [["region", "eu"], ["region", "us"]]
+    cautious = await cdn("site", "update", "blog", "--on-detach", "validate")
+    assert [line.split() for line in cautious.out.splitlines()[1:]] == [["on-detach", "validate"]]
     free = await cdn("site", "update", "blog", "--no-regions")
     assert [line.split() for line in free.out.splitlines()[1:]] == [["region", "all"]]
     emptied = await cdn("site", "update", "blog", "--no-headers", "--no-keep")

@@ -45,6 +45,26 @@ def make(
     )
 
 
+@pytest.mark.parametrize(("usable_until", "last"), [(math.inf, 499.9), (900.0, 499.9), (150.0, 149.9)])
+def test_it_may_end_before_it_is_stale_and_still_says_how_long_it_is_fresh(usable_until: float, last: float) -> None:
+    prepared = Prepared(
+        status=200,
+        fields=FIELDS,
+        content=b"",
+        base_age_at=100.0,
+        site=SiteRuntime("s", 7),
+        generation=7,
+        fresh_until=500.0,
+        usable_until=usable_until,
+        hit="cdn; hit",
+    )
+    assert prepared.is_usable(last)
+    assert not prepared.is_usable(last + 0.2)
+    assert read_responses(prepared.wire(140.0))[0].fields["cache-status"] == "cdn; hit; ttl=360"
+    prepared.retire()
+    assert not prepared.is_usable(120.0)
+
+
 @pytest.mark.parametrize("size", [0, 5, JOINED_BYTES, JOINED_BYTES + 1])
 def test_head_and_get_say_the_same(size: int) -> None:
     prepared = make(b"x" * size)
