@@ -160,7 +160,7 @@ class RunningEdge:
     async def withdraw(self) -> None:
         """Fail readiness, and say with every answer that its connection closes."""
         self._is_withdrawn = True
-        self.edge.listener.withdraw()
+        await self.edge.withdraw()
         await asyncio.sleep(self._role.process.withdraw_s)
 
     async def aclose(self) -> None:

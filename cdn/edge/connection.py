@@ -62,8 +62,10 @@ class H1Connection(asyncio.Protocol):
         "_lingering_since",
         "_phase",
         "_reading_paused_at",
+        "_says_close",
         "_service",
         "_transport",
+        "_was_unannounced",
         "_write_deadline",
     )
 
@@ -78,7 +80,9 @@ class H1Connection(asyncio.Protocol):
         self._head_since: float | None = None
         self._lingering_since = 0.0
         self._has_eof = False
-        self._is_draining = service.is_withdrawn
+        self._is_draining = False
+        self._says_close = service.is_withdrawn
+        self._was_unannounced = False
         self._is_advancing = False
         self._is_write_paused = False
         self._write_deadline = math.inf
@@ -106,7 +110,7 @@ class H1Connection(asyncio.Protocol):
             prepared = service.memo.get(data)
             if prepared is not None:
                 self._active_at = now = service.monotonic()
-                if prepared.is_usable(now):
+                if prepared.is_usable(now) and not self._says_close:
                     service.counters.memo_hits += 1
                     if data[0] == _H:
                         self._transport.write(prepared.wire_head(now))
@@ -162,14 +166,23 @@ class H1Connection(asyncio.Protocol):
     # -- what the listener calls -----------------------------------------------------------------------------------
 
     def withdraw(self) -> None:
-        """The next answer says that the connection closes; until then it stays, also when it is idle."""
-        self._is_draining = True
+        """The next answer says that the connection closes; until then it stays, also when it is idle.
+
+        An answer under way, whose head said nothing of it, is not the last: its client may have sent the next request.
+        """
+        self._says_close = True
 
     def drain(self) -> None:
-        """Serve what was asked for, then close; an idle connection closes at once."""
-        self._is_draining = True
-        if self._phase is Phase.READY and self._engine.is_between:
+        """Serve what was asked for, then close; an idle connection closes at once.
+
+        One whose last answer could not say so any more has `linger_s` for the request that its client may have sent.
+        """
+        self._is_draining = self._says_close = True
+        if self._phase is Phase.READY and self._engine.is_between and not self._may_linger(self._service.monotonic()):
             self.close()
+
+    def _may_linger(self, now: float) -> bool:
+        return self._was_unannounced and now < self._active_at + self._service.limits.linger_s
 
     def check(self, now: float) -> None:
         """Enforce the timeouts of HttpLimits at `now`."""
@@ -182,7 +195,9 @@ class H1Connection(asyncio.Protocol):
                 if self._head_since is not None:
                     if now >= self._head_since + limits.head_timeout_s:
                         self.refuse(Refused(Refusal.HEAD_TIMEOUT), is_head=self._held.startswith(b"HEAD "))
-                elif not self._is_write_paused and now >= self._active_at + limits.idle_timeout_s:
+                elif not self._is_write_paused and (
+                    now >= self._active_at + limits.idle_timeout_s or (self._is_draining and not self._may_linger(now))
+                ):
                     self.close()
             case Phase.BUSY:
                 if self._exchange is not None and now >= self._exchange.deadline():
@@ -198,9 +213,9 @@ class H1Connection(asyncio.Protocol):
     # -- what an exchange calls (Owner) ----------------------------------------------------------------------------
 
     @property
-    def is_draining(self) -> bool:
-        """Whether the connection is to close after the response that is being made."""
-        return self._is_draining
+    def says_close(self) -> bool:
+        """Whether the next head is to say that the connection closes after its response."""
+        return self._says_close
 
     @property
     def is_reading_paused(self) -> bool:
@@ -221,6 +236,7 @@ class H1Connection(asyncio.Protocol):
 
     def go_on(self) -> None:
         """An exchange is over: on to the next message."""
+        self._was_unannounced = self._says_close
         self._exchange = None
         self._phase = Phase.READY
         self._engine.start_next()
@@ -348,7 +364,7 @@ class H1Connection(asyncio.Protocol):
         memo = self._service.memo
         prepared = memo.get(head)
         if prepared is not None:
-            if prepared.is_usable(now) and not self._is_draining:
+            if prepared.is_usable(now) and not self._says_close:
                 self._service.counters.memo_hits += 1
                 self._batch.add(prepared, head[0] == _H, now)
                 return
@@ -368,7 +384,7 @@ class H1Connection(asyncio.Protocol):
             return
         self._service.counters.recalled += 1
         self._engine.start_next()
-        if message.is_persistent and not self._is_draining:
+        if message.is_persistent and not self._says_close:
             memo.offer(head, prepared)
             self._batch.add(prepared, head[0] == _H, now)
             return

@@ -39,8 +39,8 @@ class Owner(Protocol):
     """What an exchange asks of its connection."""
 
     @property
-    def is_draining(self) -> bool:
-        """Whether the connection is to close after this response."""
+    def says_close(self) -> bool:
+        """Whether the head of this response is to say that the connection closes."""
         ...
 
     @property
@@ -281,7 +281,7 @@ class Exchange:
         if self._is_gone:
             return
         head = encode_head(response.status, response.fields, size_bytes)
-        self._closes = self._closes or self._owner.is_draining or self._has_unwanted_content()
+        self._closes = self._closes or self._owner.says_close or self._has_unwanted_content()
         if not any(name == "date" for name, _ in response.fields):
             head += b"date: %s\r\n" % format_date(self._service.wall()).encode("ascii")
         head += b"%s%s\r\n" % (framing, b"connection: close\r\n" if self._closes else b"")
@@ -338,7 +338,7 @@ class Exchange:
         if self._is_over:
             return
         content = self.content
-        if self._closes or self._owner.is_draining:
+        if self._closes:
             self._is_over = True
             if content.is_whole:
                 self._owner.close()

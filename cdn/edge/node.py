@@ -169,6 +169,11 @@ class EdgeNode:
         assert self._listener is not None, "the node has started"
         return self._listener
 
+    async def withdraw(self) -> None:
+        """Stop being chosen: tell control, and say with every answer that its connection closes."""
+        await self.follower.drain()
+        self.listener.withdraw()
+
     async def stop(self) -> None:
         """Finish what is under way, give the lease back, close everything."""
         if self._follower is not None:

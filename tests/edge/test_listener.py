@@ -252,3 +252,55 @@ def test_a_proxy_that_passes_bytes_on_vouches_for_none_of_them() -> None:
         assert [visitor.address for visitor in application.visitors] == ["127.0.0.1"]
 
     serve(scene, trusted_proxies=TrustedProxies((ip_network("127.0.0.0/8"),)), proxy_protocol=True)
+
+
+def test_withdrawn_it_answers_everything_and_says_with_each_answer_that_it_closes() -> None:
+    async def scene(listener: Listener, application: EchoApplication) -> None:
+        async def visitor(path: bytes) -> bool:
+            """Asks again and again until an answer says that it is the last."""
+            reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+            try:
+                while True:
+                    writer.write(b"GET %s HTTP/1.1\r\nHost: a.example\r\n\r\n" % path)
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+                    await reader.readexactly(length)
+                    if b"connection: close" in head.lower():
+                        return await reader.read() == b""
+            finally:
+                writer.close()
+
+        visitors = [asyncio.create_task(visitor(path)) for path in (b"/a", b"/a", b"/unknown")]
+        idle_reader, idle_writer = await asyncio.open_connection("127.0.0.1", listener.port)
+        while listener.counters.memo_hits < 50:
+            await asyncio.sleep(0)
+        listener.withdraw()
+        assert await asyncio.gather(*visitors) == [True, True, True]
+        assert await visitor(b"/a"), "one that comes now is answered as well"
+        idle_writer.write(GET)
+        assert b"connection: close" in await idle_reader.read()
+        idle_writer.close()
+
+    serve(scene)
+
+
+def test_an_answer_that_could_not_say_so_any_more_is_followed_by_one_that_does() -> None:
+    async def scene(listener: Listener, application: EchoApplication) -> None:
+        gate = asyncio.Event()
+        application.streams["/s"] = Stream((b"early", b"late"), None, gate=gate)
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+        writer.write(b"GET /s HTTP/1.1\r\nHost: a.example\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"connection: close" not in head.lower()
+        listener.withdraw()
+        draining = asyncio.create_task(listener.drain(20))
+        gate.set()
+        await reader.readuntil(b"0\r\n\r\n")
+        writer.write(GET)
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b"connection: close" in answer
+        await draining
+        writer.close()
+
+    serve(scene)
