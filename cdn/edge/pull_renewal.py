@@ -61,7 +61,8 @@ class PullRenewal:
         under = await self._shelf.under(flight.key)
         meant = [each for each in under if could_answer(flight.visit, each) or each.incarnation in sent]
         heads = [each.pulled.head for each in meant if each.pulled is not None]
-        chosen = [meant[at] for at in selected_for_update(heads, answer.head, len(meant) == 1)]
+        is_sole_validated = len(meant) == 1 and meant[0].incarnation in sent
+        chosen = [meant[at] for at in selected_for_update(heads, answer.head, is_sole_validated)]
         if not chosen and len(sent) == 1 and (len(meant) == 1 or _names_no_validator(answer.head)):
             # Only the validators of one were sent, and the status says that they match: see docs/decisions/009.
             chosen = [each for each in meant if each.incarnation in sent]

@@ -64,6 +64,11 @@ class Visit:
     is_prepared: bool = False
 
     @property
+    def is_hit(self) -> bool:
+        """Whether it was answered at once, by its own account (RFC 9211 section 2.1)."""
+        return any(name == "cache-status" and "; hit" in value for name, value in self.answer)
+
+    @property
     def seen(self) -> set[int]:
         """Which answers of the upstream it is made of."""
         return {int(name[7:]) for name, _ in self.answer if name.startswith("x-seen-")}

@@ -140,7 +140,7 @@ class PlainCache:
         now_told, _ = obeyed(stored.lines)
         is_waited_for = origin.answered.order > visit.began.order
         is_shared_failure = is_waited_for and status in ERRORS and "public" not in told
-        if not origin.is_whole and (visit.is_whole or not is_waited_for):
+        if not origin.is_whole and visit.is_whole:
             said.append(f"{origin.number} is incomplete")
         if origin.method not in {"GET", "POST"}:
             said.append(f"answers to {origin.method} are not for others")
@@ -225,7 +225,9 @@ class PlainCache:
         """Nothing crosses a hard floor, nor an invalidation (section 4.4), though those may be validated."""
         said: Objections = []
         # Who waited for an answer while the purge came keeps it.
-        until = visit.began.order if made_of.answered.order > visit.began.order else visit.headed.order
+        # So does who was to get what is stored, as it then was; but not who first waited for the upstream in vain.
+        is_immediate = made_of.answered.order > visit.began.order or visit.is_hit
+        until = visit.began.order if is_immediate else visit.headed.order
         for purge in self.history.purges:
             if purge.is_soft or purge.order > until or made_of.asked.sequence >= purge.sequence:
                 continue
@@ -236,15 +238,18 @@ class PlainCache:
                     f"{made_of.number} was asked for before the purge at {purge.sequence} ({purge.kind} {purge.value})"
                 )
         for unsafe in self.history.exchanges.values():
-            if self._invalidates(unsafe, stored, made_of, min(until, visit.began.order)):
+            if self._invalidates(unsafe, stored, made_of, visit):
                 said.append(f"{unsafe.number} ({unsafe.method}) invalidated {made_of.number}")
         return said
 
-    def _invalidates(self, unsafe: Exchange, stored: Stored, made_of: Exchange, until: int) -> bool:
+    def _invalidates(self, unsafe: Exchange, stored: Stored, made_of: Exchange, visit: Visit) -> bool:
+        """Whether it did before the client asked: whoever sent the unsafe request had the answer by then."""
         if unsafe.method in SAFE or unsafe.status is None or not 200 <= unsafe.status < 400 or unsafe is made_of:
             return False
         since = unsafe.answered.order
-        if since > until or any(each.asked.order > since for each in (made_of, *stored.updates)):
+        if self.history.visits[unsafe.visit].headed.order > visit.began.order:
+            return False
+        if any(each.asked.order > since for each in (made_of, *stored.updates)):
             return False
         targets = {unsafe.target}
         for name in ("location", "content-location"):
@@ -413,9 +418,7 @@ def _selects(before: Stored, update: Exchange) -> bool:
     ours, theirs = tag(combined(before.lines, "etag")), tag(combined(update.answer, "etag"))
     if theirs is not None:
         return is_strongly_equal(ours, theirs) if not theirs.is_weak else is_weakly_equal(ours, theirs)
-    if has(update.answer, "last-modified"):
-        return combined(before.lines, "last-modified") == combined(update.answer, "last-modified")
-    return False
+    return combined(before.lines, "last-modified") == combined(update.answer, "last-modified")
 
 
 def _names_alone(before: Stored, update: Exchange) -> bool:

@@ -6,8 +6,9 @@ import asyncio
 import re
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 from cdn.edge.clocks import Clocks
 from cdn.edge.counters import NodeCounters
@@ -41,6 +42,9 @@ from cdn.purge.floors import Floors
 from tests.model.history import NEVER, Exchange, History, Moment, Purge, Visit, octets
 from tests.model.plain_message import Lines, combined, has
 from tests.model.script import Answering, Asking, Passing, Purging, Restarting, Step, Sweeping, Told
+
+T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
 
 SITE = "s1"
 HOST = "blog.cdn.localhost"
@@ -232,8 +236,7 @@ class Simulation:
         if self._overlaps:
             for _ in range(3):
                 await self._disk.flush()
-                for _ in range(15):
-                    await asyncio.sleep(0)
+                await _quiet_threads()
             return
         while background := [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]:
             working = [task for task in background if not task.get_name().startswith("disk ")]
@@ -379,6 +382,33 @@ def _span(asked: str | None, size_bytes: int) -> tuple[int, int] | None:
     if spec is None or int(spec[1]) >= size_bytes:
         return None
     return int(spec[1]), min(size_bytes - 1, int(spec[2])) if spec[2] else size_bytes - 1
+
+
+class WatchedLoop(asyncio.SelectorEventLoop):
+    """Knows how much its threads have to do."""
+
+    busy = 0
+
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[Unpack[Arguments]], T], *args: *Arguments
+    ) -> asyncio.Future[T]:
+        """See AbstractEventLoop."""
+        self.busy += 1
+        future = super().run_in_executor(executor, func, *args)
+        future.add_done_callback(self._note_done)
+        return future
+
+    def _note_done(self, future: asyncio.Future[Any]) -> None:
+        self.busy -= 1
+
+
+async def _quiet_threads() -> None:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, WatchedLoop), "requests that overlap are played in a WatchedLoop"
+    for _ in range(15):
+        await asyncio.sleep(0)
+        while loop.busy:
+            await asyncio.sleep(0.0001)
 
 
 async def played(folder: Path, steps: Sequence[Step], *, overlaps: bool = False) -> History:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from tests.model.plain_message import Lines
 from tests.model.script import Answering, Asking, Passing, Purging, Restarting, Step, Sweeping, Told
 
-TARGETS = ("/a", "/a", "/a", "/a", "/a", "/a", "/a?x=1", "/a?x=1", "/a?x=2", "/b")
+TARGETS = (*("/a",) * 8, "/a?x=1", "/a?x=2", "/b")
+SEARCHES = ("/a?x=1", "/a?x=2", "/a?x=1&y=1", "/a?y=1&x=2")
 TAGS = ('"a"', '"a"', '"a"', '"b"', 'W/"a"', 'W/"b"', "a")
 LIFETIMES = (
     *("max-age=10", "max-age=10", "max-age=100", "max-age=100", "s-maxage=10", "s-maxage=60", "max-age=0"),
@@ -93,14 +94,19 @@ Choices = tuple[tuple[str, tuple[str, ...]], ...]
 
 @dataclass(frozen=True)
 class Theme:
-    """What one script is about: few fields of many, so that those it has meet each other often."""
+    """What one script is about: few fields of many, so that those it has meet each other often.
 
+    `is_odd`: answers may be errors, late or broken. `is_restless`: purges come while the upstream is asked.
+    """
+
+    targets: tuple[str, ...]
     lifetimes: tuple[str, ...]
     told: Choices
     asked: Choices
     conditional: Choices
     methods: tuple[str, ...]
     is_odd: bool
+    is_restless: bool
 
 
 EVERYDAY = ("max-age=10", "max-age=100", "max-age=100")
@@ -108,25 +114,47 @@ SOON_STALE = (
     *("max-age=5, stale-while-revalidate=20", "max-age=5, stale-if-error=20", "max-age=5, must-revalidate"),
     *("max-age=5", "s-maxage=5", "max-age=0, stale-while-revalidate=100"),
 )
-WISHED = (("cache-control", WISHES),)
-IN_PARTS = (("range", RANGES), ("if-range", ('"a"', 'W/"a"', '"b"', "@-1000")))
+IN_PART_PRIVATE = ('max-age=100, private="x-secret"', 'max-age=100, no-cache="x-secret"', "max-age=100, no-cache")
+SELECTED = (("vary", ("x-kind", "accept-language", "x-kind, accept-language", "X-Kind")),)
+SELECTING = (("x-kind", ("1", "2")), ("accept-language", ("de, en", "en,DE", "fr")))
+IN_PARTS = (("range", RANGES), ("range", RANGES[:4]), ("if-range", ('"a"', 'W/"a"', '"b"', "@-1000")))
+GROUPED = (
+    ("cache-groups", ('"g"', '"g", "h"')),
+    ("cache-group-invalidation", ('"g"', '"h"')),
+    ("cache-tag", ("t", "g")),
+)
+SEARCHED = (("no-vary-search", ("params", 'params=("x")', 'params, except=("x")', "key-order", "?1")),)
+
+PLOTS: tuple[tuple[tuple[str, ...], Choices, Choices, Choices], ...] = (
+    (EVERYDAY, (), (), ()),
+    (SOON_STALE, (), (("cache-control", WISHES),), ()),
+    (EVERYDAY, SELECTED, SELECTING, ()),
+    (EVERYDAY, (), (), IN_PARTS),
+    (IN_PART_PRIVATE, (("x-secret", ("yes",)),), (), ()),
+    (EVERYDAY, GROUPED, (), ()),
+    (EVERYDAY, SEARCHED, (), ()),
+    (LIFETIMES, (), (), ()),
+    (LIFETIMES, (), (), ()),
+)
+"""Lifetimes, and fields of answers, requests and conditional requests, that a script has at least."""
+
 METHODS = ("GET", "GET", "GET", "GET", "HEAD", "POST", "PUT", "MEND", "OPTIONS")
 
 
 @st.composite
 def themes(draw: st.DrawFn) -> Theme:
-    lifetimes, asked, conditional = draw(
-        st.sampled_from(((EVERYDAY, (), ()), (SOON_STALE, WISHED, ()), (EVERYDAY, (), IN_PARTS), (LIFETIMES, (), ())))
-    )
+    lifetimes, told, asked, conditional = draw(st.sampled_from(PLOTS))
     if lifetimes is LIFETIMES:
         lifetimes = tuple(draw(st.lists(st.sampled_from(LIFETIMES), min_size=1, max_size=3)))
     return Theme(
+        targets=SEARCHES if told is SEARCHED else TARGETS,
         lifetimes=lifetimes,
-        told=_few(draw, TOLD, 3),
-        asked=asked + _few(draw, ASKED, 2),
+        told=told + _few(draw, TOLD, 2),
+        asked=asked + _few(draw, ASKED, 1),
         conditional=conditional + _few(draw, CONDITIONAL, 1),
-        methods=METHODS if draw(st.integers(0, 2)) == 2 else ("GET",),
-        is_odd=draw(st.integers(0, 2)) == 2,
+        methods=METHODS if told is GROUPED or draw(st.integers(0, 3)) == 3 else ("GET",),
+        is_odd=draw(st.integers(0, 3)) == 3,
+        is_restless=draw(st.integers(0, 3)) == 3,
     )
 
 
@@ -166,23 +194,23 @@ def _told(draw: st.DrawFn, theme: Theme) -> Told:
         cuts=draw(st.booleans()),
         breaks=draw(st.sampled_from(("", "", "head", "content"))) if is_odd else "",
         delay_s=draw(st.sampled_from((0, 0, 2, 15))) if is_odd else 0,
-        meanwhile=tuple(draw(st.lists(purging(), max_size=1))) if is_odd else (),
+        meanwhile=(draw(purging()),) if theme.is_restless and draw(st.booleans()) else (),
         is_dated=draw(st.integers(0, 5)) < 5,
     )
 
 
 def _asking(draw: st.DrawFn, theme: Theme) -> Asking:
     return Asking(
-        target=draw(st.sampled_from(TARGETS)),
+        target=draw(st.sampled_from(theme.targets)),
         lines=_some(draw, theme.asked, 2) + _some(draw, theme.conditional, 2),
-        told=tuple(_told(draw, theme) for _ in range(draw(st.sampled_from((1, 1, 2, 0))))),
+        told=tuple(_told(draw, theme) for _ in range(draw(st.sampled_from((1, 1, 1, 2, 2, 0))))),
         method=draw(st.sampled_from(theme.methods)),
         scheme=draw(st.sampled_from(("http", "http", "http", "https"))) if theme.is_odd else "http",
     )
 
 
 SCOPES = (
-    *(("everything", ""), ("url", "/a"), ("url", "/a?x=1"), ("prefix", "/a"), ("prefix", "/b")),
+    *(("everything", ""), ("everything", ""), ("url", "/a"), ("url", "/a?x=1"), ("prefix", "/a"), ("prefix", "/b")),
     *(("tag", "t"), ("tag", "g")),
 )
 
@@ -199,12 +227,12 @@ def steps(draw: st.DrawFn) -> list[Step]:
     theme = draw(themes())
     script: list[Step] = []
     for _ in range(draw(st.integers(4, 14))):
-        match draw(st.integers(0, 11)):
+        match draw(st.integers(0, 12)):
             case 7 | 8 | 9:
                 script.append(Passing(draw(st.sampled_from(SECONDS))))
-            case 10:
+            case 10 | 11:
                 script.append(draw(purging()))
-            case 11:
+            case 12:
                 script.append(Restarting() if draw(st.booleans()) else Sweeping())
             case _:
                 script.append(_asking(draw, theme))

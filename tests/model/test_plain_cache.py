@@ -58,8 +58,9 @@ def reuse(
     return visit
 
 
-def said(visit: Visit, *exchanges: Exchange, purges: tuple[Purge, ...] = ()) -> str:
-    history = History({each.number: each for each in exchanges}, {visit.number: visit}, list(purges))
+def said(visit: Visit, *exchanges: Exchange, purges: tuple[Purge, ...] = (), visits: tuple[Visit, ...] = ()) -> str:
+    visited = {each.number: each for each in (visit, *visits)}
+    history = History({each.number: each for each in exchanges}, visited, list(purges))
     return "; ".join(PlainCache(history).objections(visit))
 
 
@@ -261,6 +262,7 @@ def test_a_soft_floor_makes_stale_and_a_304_fresh_again() -> None:
 
 def test_an_unsafe_method_invalidates() -> None:
     stored = exchange(("cache-control", "max-age=10"), ("cache-groups", '"g"'))
+    sent = Visit(1, "PUT", "http", "/", (), Moment(5, START, 1), Moment(8, START, 1))
     for answer, target, is_invalid in (
         ((), "/a", True),
         ((("location", "/a"),), "/b", True),
@@ -268,10 +270,11 @@ def test_an_unsafe_method_invalidates() -> None:
         ((), "/b", False),
     ):
         unsafe = exchange(*answer, number=2, method="PUT", target=target)
+        unsafe.visit = sent.number
         unsafe.asked, unsafe.answered = Moment(6, START, 1), Moment(7, START, 1)
-        assert ("invalidated" in said(reuse(stored), stored, unsafe)) == is_invalid
+        assert ("invalidated" in said(reuse(stored), stored, unsafe, visits=(sent,))) == is_invalid
         unsafe.status = 500
-        assert said(reuse(stored), stored, unsafe) == ""
+        assert said(reuse(stored), stored, unsafe, visits=(sent,)) == ""
 
 
 def test_a_304_about_another_representation_updates_nothing() -> None:

@@ -19,15 +19,15 @@ from tests.model.history import History, Visit
 from tests.model.plain_cache import PlainCache
 from tests.model.plain_collapse import objections_to_collapse
 from tests.model.plain_message import Lines
-from tests.model.script import Asking, Passing, Step, Told
-from tests.model.simulation import played
+from tests.model.script import Answering, Asking, Passing, Purging, Step, Told
+from tests.model.simulation import WatchedLoop, played
 from tests.model.stories import overlapping_steps, steps
 
 IN_MEMORY = Path("/dev/shm")
 """Where there is such a folder the disk tier is quick; nothing here is about its durability."""
 
 QUICK = settings(
-    max_examples=150,
+    max_examples=250,
     deadline=None,
     derandomize=True,
     database=None,
@@ -71,13 +71,14 @@ class Tally:
 
 
 def _is_stale(visit: Visit) -> bool:
-    return any(name == "cache-status" and "; ttl=-" in value for name, value in visit.answer)
+    return any(name == "cache-status" and "detail=" in value for name, value in visit.answer)
 
 
 def history_of(script: Sequence[Step], *, overlaps: bool = False) -> History:
     folder = Path(tempfile.mkdtemp(dir=IN_MEMORY if IN_MEMORY.is_dir() else None))
     try:
-        return asyncio.run(played(folder, script, overlaps=overlaps))
+        with asyncio.Runner(loop_factory=WatchedLoop) as runner:
+            return runner.run(played(folder, script, overlaps=overlaps))
     finally:
         shutil.rmtree(folder)
 
@@ -129,6 +130,20 @@ A_304_WITHOUT_A_DATE: list[Step] = [
 """It was received when it was received: the response is young again."""
 
 
+A_304_TO_WHAT_WAS_REPLACED: list[Step] = [
+    Asking(told=told(("last-modified", "@-1000"))),
+    Answering(0),
+    Answering(0),
+    Purging("everything", is_soft=True),
+    Asking(told=told(("cache-control", "max-age=100"), ("etag", 'W/"a"'))),
+    Asking(lines=(("cache-control", "no-cache"),), told=(*told(confirms=True), *told(FRESH))),
+    Answering(0),
+    Answering(0),
+    Answering(0),
+]
+"""The answer to the first request took the place of what the second asked about: the 304 says nothing of it."""
+
+
 def run_alone(tally: Tally, how: settings) -> None:
     @how
     @given(script=steps())
@@ -148,6 +163,7 @@ def run_alone(tally: Tally, how: settings) -> None:
 def run_together(tally: Tally, how: settings) -> None:
     @how
     @given(script=overlapping_steps())
+    @example(script=A_304_TO_WHAT_WAS_REPLACED)
     def holds(script: list[Step]) -> None:
         history = history_of(script, overlaps=True)
         tally.count(history)
@@ -162,7 +178,6 @@ def test_nothing_stored_is_used_that_the_rfc_forbids() -> None:
     tally = Tally()
     run_alone(tally, QUICK)
     assert tally.hits > 80
-    print(tally)
     assert min(tally.prepared, tally.validated, tally.stale, tally.parts) > 0
 
 
