@@ -5,6 +5,7 @@ missing=""
 for name in "$@"; do
   case "$name" in
     nginx) package=nginx-light ;;
+    systemd-analyze) package=systemd ;;
     *) package=$name ;;
   esac
   PATH="$PATH:/usr/sbin" command -v "$name" >/dev/null 2>&1 || missing="$missing $package"

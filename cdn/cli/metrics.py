@@ -1,4 +1,4 @@
-"""Metrics as Prometheus reads them: its text format, version 0.0.4 (docs/decisions/012)."""
+"""Metrics as Prometheus reads them: its text format, version 0.0.4 (docs/decisions/013)."""
 
 from __future__ import annotations
 
