@@ -76,6 +76,21 @@ async def delete_streams(layout: NatsLayout, prefix: str) -> None:
 _LAYOUT_OF = {"nats": "nats_single", "nats-cluster": "nats_cluster", "nats-leaf": "nats_leaf"}
 
 
+QUICK_SEEDS = 3
+"""Random runs of the suite over NATS outside the long form."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The suite's further random runs over NATS belong to the long form."""
+    for item in items:
+        call = getattr(item, "callspec", None)
+        if call is None or item.path.parent != Path(__file__).parent:
+            continue
+        if call.params.get("open_journal", "sqlite") != "sqlite" and call.params.get("seed", 0) >= QUICK_SEEDS:
+            item.add_marker(pytest.mark.soak)
+
+
 @pytest.fixture(params=["sqlite", "nats", "nats-cluster", pytest.param("nats-leaf", marks=pytest.mark.soak)])
 async def open_journal(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OpenJournal]:
     opened: list[Journal] = []

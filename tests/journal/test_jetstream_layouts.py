@@ -275,6 +275,7 @@ async def _delete_mirror(settings: JetStreamSettings, stream: str) -> None:
     await journal.aclose()
 
 
+@pytest.mark.soak
 async def test_with_the_hub_gone_the_leaf_reads_on_and_heals(tmp_path: Path) -> None:
     layout = start_hub_and_leaf(tmp_path / "nats")
     hub = layout.nodes[0]
@@ -295,7 +296,7 @@ async def test_with_the_hub_gone_the_leaf_reads_on_and_heals(tmp_path: Path) -> 
             await near.position()
         hub = start_again(hub)
         end = await _until_appended(near, "/back")
-        await asyncio.wait_for(late.wait_beyond(end - 1), 30)
+        await asyncio.wait_for(late.wait_beyond(end - 1), 60)  # servers look for a lost origin every 10 s or so
         assert told((await late.read(end - 1, limit=1))[0]) == "purged /back"  # type: ignore[index]
         for journal in (near, late):
             await journal.aclose()
