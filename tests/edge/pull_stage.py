@@ -97,6 +97,10 @@ class Gate:
         self.on_open: Callable[[], object] = lambda: None
         self._open = asyncio.Event()
 
+    async def come(self) -> None:
+        """Return when somebody waits here."""
+        await soon(self.reached.wait())
+
     async def pass_through(self) -> None:
         self.reached.set()
         await self._open.wait()

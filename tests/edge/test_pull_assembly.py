@@ -201,11 +201,11 @@ async def test_what_becomes_unusable_while_parts_are_put_together(
     gate = hold_reading(monkeypatch)
     await answer_part(stage, 50, 100)
     await soon(client)
-    await gate.reached.wait()
+    await gate.come()
     if where == "entering":
         commit = hold_commit(stage, monkeypatch)
         gate.open()
-        await commit.reached.wait()
+        await commit.come()
         gate = commit
     match how:
         case "purge":
@@ -250,7 +250,7 @@ async def test_a_tier_without_room_leaves_the_parts_as_they_are(stage: Stage, mo
     gate = hold_reading(monkeypatch)
     await answer_part(stage, 50, 100)
     await soon(client)
-    await gate.reached.wait()
+    await gate.come()
     monkeypatch.setattr(stage.disk._writing, "_max_bytes", 0)
     gate.open()
     await stage.idle()
@@ -285,7 +285,7 @@ async def test_a_variant_that_became_unusable_meanwhile_is_not_copied(
     exchange = await stage.upstream.next()
     gate = hold_reading(monkeypatch)
     exchange.answer(304, FRESH, ETAG, vary)
-    await gate.reached.wait()
+    await gate.come()
     match how:
         case "purge":
             stage.purge()

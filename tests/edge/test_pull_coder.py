@@ -67,7 +67,7 @@ async def test_many_want_it_and_it_is_made_once(stage: Stage, encodings: Encodin
     await fetch(stage)
     encodings.gate = Gate()
     clients = [stage.begin(accept_encoding="gzip") for _ in range(5)]
-    await encodings.gate.reached.wait()
+    await encodings.gate.come()
     clients += [stage.begin(accept_encoding="gzip") for _ in range(5)]
     encodings.gate.open()
     for client in clients:
@@ -94,7 +94,7 @@ async def test_a_client_that_leaves_leaves_the_others_their_coded_form(stage: St
     await fetch(stage)
     encodings.gate = Gate()
     first, second = stage.begin(accept_encoding="gzip"), stage.begin(accept_encoding="gzip")
-    await encodings.gate.reached.wait()
+    await encodings.gate.come()
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
     encodings.gate.open()
@@ -196,7 +196,7 @@ async def test_what_is_replaced_while_it_is_encoded_leaves_no_coded_form(stage: 
     await fetch(stage)
     old_gate = encodings.gate = Gate()
     slow = stage.begin(accept_encoding="gzip")
-    await old_gate.reached.wait()
+    await old_gate.come()
     encodings.gate = None
     await replaced(stage, TEXT[1:])
     assert decoded(await stage.get(accept_encoding="gzip")) == TEXT[1:]
@@ -218,7 +218,7 @@ async def test_what_becomes_unusable_while_it_is_encoded_is_sent_to_nobody_who_a
     await fetch(stage, TEXT, *LINES, ("cache-groups", '"g"'))
     gate = encodings.gate = Gate()
     slow = stage.begin(accept_encoding="gzip")
-    await gate.reached.wait()
+    await gate.come()
     match how:
         case "purge":
             stage.purge("url", "/a")
@@ -285,7 +285,7 @@ async def test_closing_the_node_ends_what_is_encoded(stage: Stage, encodings: En
     await fetch(stage, LARGE)
     encodings.gate = Gate()
     await stage.get(accept_encoding="zstd")
-    await encodings.gate.reached.wait()
+    await encodings.gate.come()
     await stage.pull.aclose()
     assert not stage.coder._behind
     assert stage.disk.facts().writing_bytes == 0

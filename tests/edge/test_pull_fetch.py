@@ -160,7 +160,7 @@ async def test_content_that_the_index_refuses_is_read_to_its_end_and_leaves_noth
     exchange = await stage.upstream.next()
     exchange.answer(200, FRESH, content=whole)
     response = await soon(slow_task)
-    await gate.reached.wait()
+    await gate.come()
 
     async def refuse(self: object, *args: object) -> StoreOutcome:
         return outcome

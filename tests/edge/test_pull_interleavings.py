@@ -103,7 +103,7 @@ class Fetch:
             gate = hold(stage, self._monkeypatch)
             content.send(OLD)
             content.end()
-            await gate.reached.wait()
+            await gate.come()
             if point == "entered":  # committed for all who look at the disk
                 await until(lambda: stage.disk.facts().responses)
             self._finish = gate.open

@@ -114,7 +114,7 @@ async def test_what_is_invalidated_during_a_sweep_leaves_the_disk_too(
 
     monkeypatch.setattr(DiskTier, "sweep", held)
     await stage.unsafe("/c", ("cache-group-invalidation", '"g"'))
-    await gate.reached.wait()
+    await gate.come()
     assert stage.disk.facts().responses == 1
     await stage.unsafe("/c", ("cache-group-invalidation", '"h"'))
     gate.open()
@@ -145,6 +145,6 @@ async def test_closing_the_node_ends_a_sweep(stage: Stage, monkeypatch: pytest.M
 
     monkeypatch.setattr(DiskTier, "sweep", held)
     await stage.unsafe("/c", ("cache-group-invalidation", '"g"'))
-    await gate.reached.wait()
+    await gate.come()
     await stage.pull.aclose()
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("sweep")]

@@ -214,7 +214,7 @@ async def test_what_becomes_unusable_while_its_head_is_updated_is_asked_for_anew
     exchange = await conditional(stage)
     gate = hold_update(monkeypatch)
     exchange.answer(304, FRESH, ETAG)
-    await gate.reached.wait()
+    await gate.come()
     if how == "hard":
         stage.purge("url", "/a")
     else:
@@ -235,7 +235,7 @@ async def test_clients_that_leave_do_not_stop_a_validation_others_may_use(
     gate = hold_update(monkeypatch)
     if point == "updating":
         exchange.answer(304, FRESH, ETAG)
-        await gate.reached.wait()
+        await gate.come()
     client.cancel()
     await asyncio.gather(client, return_exceptions=True)
     if point == "sent":

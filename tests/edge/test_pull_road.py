@@ -405,7 +405,7 @@ async def test_a_client_that_leaves_while_it_is_given_something_stale_holds_noth
     gate = hold_chunks(stage, monkeypatch)
     content = exchange.head(503)
     content.send(b"sorry")
-    await gate.reached.wait()
+    await gate.come()
     client.cancel()
     await asyncio.gather(client, return_exceptions=True)
     content.end()
@@ -422,7 +422,7 @@ async def test_what_is_forgotten_while_it_is_prepared_is_not_prepared(
     await stage.fetch("/a", FRESH)
     gate = hold_chunks(stage, monkeypatch)
     slow = stage.begin()
-    await gate.reached.wait()
+    await gate.come()
     await stage.unsafe("/a")
     gate.open()
     assert (await soon(slow)).content == b"one"
@@ -438,7 +438,7 @@ async def test_what_is_replaced_while_it_is_prepared_is_not_prepared(
     await stage.fetch("/a", FRESH, ETAG)
     gate = hold_chunks(stage, monkeypatch)
     slow = stage.begin()
-    await gate.reached.wait()
+    await gate.come()
     if by == "reload":
         client = stage.begin(cache_control="no-cache")
         (await stage.upstream.next()).answer(200, FRESH, content=b"two")
