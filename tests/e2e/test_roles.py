@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -187,3 +188,37 @@ async def test_a_node_with_the_token_of_another_gets_nothing(folder_fleet: RoleF
             await asyncio.sleep(0.05)
     assert edge.ask("/readyz").status == 503
     assert folder_fleet.call("GET", "/v1/status")["nodes"] == []
+
+
+async def test_systemd_hears_when_it_serves_that_it_lives_and_that_it_stops(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(20)
+
+        def hear(wanted: bytes) -> list[bytes]:
+            """Everything up to `wanted`."""
+            heard = [manager.recv(100)]
+            while heard[-1] != wanted:
+                heard.append(manager.recv(100))
+            return heard
+
+        environ = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "300000"}
+        fleet = RoleFleet(tmp_path, 'url = "store"', environ)
+        try:
+            control = fleet.start_control()
+            assert set(hear(b"READY=1")) <= {b"READY=1", b"WATCHDOG=1"}
+            assert control.ask("/readyz").status == 200
+            hear(b"WATCHDOG=1")
+            hear(b"WATCHDOG=1")
+            control.send(signal.SIGSTOP)
+            manager.settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                hear(b"nothing more")
+            control.send(signal.SIGCONT)
+            manager.settimeout(20)
+            hear(b"WATCHDOG=1")
+            control.send(signal.SIGTERM)
+            assert set(hear(b"STOPPING=1")) <= {b"STOPPING=1", b"WATCHDOG=1"}
+            assert control.wait() == 0
+        finally:
+            fleet.close()
