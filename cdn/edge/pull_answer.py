@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from cdn.edge.pull_visit import PullVisit
 from cdn.edge.stored import PulledHead, StoredResponse
 from cdn.http.connection_fields import without_connection_fields
+from cdn.http.content_coding import varied_head
 from cdn.http.date import format_date
 from cdn.http.fields import Fields
 from cdn.http.range import parse_content_range
@@ -62,7 +63,8 @@ class Answer:
 def answer_of(visit: PullVisit, response: UpstreamResponse, requested_at: float, received_at: float) -> Answer:
     """Without what concerns only the connection, and with a Date (RFC 9110 sections 6.6.1 and 7.6.1).
 
-    What names a place on the upstream names it as a place of the site.
+    What names a place on the upstream names it as a place of the site. A coded response varies with Accept-Encoding,
+    which went upstream as the client sent it, whether or not the upstream says so: many servers leave that out.
     """
     lines = without_connection_fields(response.head.fields.lines)
     origin = visit.site.settings.origin
@@ -73,7 +75,13 @@ def answer_of(visit: PullVisit, response: UpstreamResponse, requested_at: float,
         )
     if "date" not in response.head.fields:
         lines = (*lines, ("date", format_date(received_at)))
-    return Answer(ResponseHead(response.head.status, Fields(lines)), requested_at, received_at)
+    head = ResponseHead(response.head.status, Fields(lines))
+    return Answer(varied_if_coded(head), requested_at, received_at)
+
+
+def varied_if_coded(head: ResponseHead) -> ResponseHead:
+    """The head, naming Accept-Encoding in Vary when its content is coded."""
+    return varied_head(head) if "content-encoding" in head.fields else head
 
 
 def selecting_names(pulled: PulledHead) -> tuple[str, ...]:

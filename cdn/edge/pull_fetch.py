@@ -39,7 +39,7 @@ from cdn.http.fields import FieldLines, Fields
 from cdn.http.forwarded_request import forwarded_fields
 from cdn.http.response_head import ResponseHead
 from cdn.http.reuse_terms import RETRYABLE_STATUSES, ReuseTerms
-from cdn.http.storability import NotStored, storability
+from cdn.http.storability import NEVER_STORED_STATUSES, NotStored, storability
 from cdn.origin.upstream import (
     Upstream,
     UpstreamBroken,
@@ -63,6 +63,21 @@ PRIVATE_REASONS = frozenset(
 )
 """Answers that are meant for one client: not even the failure they tell of is given to another."""
 
+KEEPING_REASONS = frozenset(
+    (
+        NotStored.AUTHORIZATION,
+        NotStored.REQUEST_NO_STORE,
+        NotStored.METHOD,
+        NotStored.REQUEST_CONTENT,
+        NotStored.PARTIAL,
+    )
+)
+"""Answers that are not stored because of the request: they say nothing about what others get."""
+
+_OF_ONE_REQUEST = frozenset((400, 408, 413, 415, 417, 421, 425, 426))
+KEEPING_STATUSES = NEVER_STORED_STATUSES | _OF_ONE_REQUEST | frozenset(range(500, 600))
+"""Statuses that say something about one request, or that the upstream fails, and nothing about the target."""
+
 log = logging.getLogger(__name__)
 
 
@@ -79,6 +94,7 @@ class Asking:
     `validating` are the stored responses whose validators are sent. `is_joinable`: others may wait for the answer.
     `is_whole`: the client's conditions and range are left out, because the whole is wanted. `content` is the request's.
     `has_stand_in`: something stored may be served instead of a failure, which then must not take its place.
+    `stale` is what an answer takes the place of, also one that is not stored itself.
     """
 
     visit: PullVisit
@@ -87,6 +103,7 @@ class Asking:
     is_whole: bool = True
     content: RequestContent | None = None
     has_stand_in: bool = False
+    stale: StoredResponse | None = None
 
 
 class PullFetcher:
@@ -288,6 +305,10 @@ class PullFetcher:
     ) -> None:
         """Pass the answer on without storing it: to the one who asked, or, when it is a failure, to all who wait."""
         self.not_stored[reason.value] = self.not_stored.get(reason.value, 0) + 1
+        if asking.stale is not None and head.status not in KEEPING_STATUSES and reason not in KEEPING_REASONS:
+            # Upstream has another answer now: the stale one is wrong, also when upstream fails later.
+            self._disk.drop(asking.stale)
+            self._memory.forget(flight.key)
         arriving = ArrivingContent(
             response.content.size_bytes, None, 0, on_unwanted=flight.on_content_unwanted, budget=self.budget
         )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from cdn.edge.disk_tier import DiskTier
-from cdn.edge.pull_answer import Answer, could_answer
+from cdn.edge.pull_answer import Answer, could_answer, varied_if_coded
 from cdn.edge.pull_assembly import PullAssembly
 from cdn.edge.pull_flight import Flight
 from cdn.edge.pull_memory import PullMemory
@@ -109,7 +109,7 @@ class PullRenewal:
     async def _update(self, flight: Flight, stored: StoredResponse, answer: Answer) -> StoredResponse | None:
         assert stored.pulled is not None, "only pulled responses are updated"
         site = self._view.catalog.site(stored.key.site_id)
-        newer = updated_head(stored.pulled.head, answer.head)
+        newer = varied_if_coded(updated_head(stored.pulled.head, answer.head))
         names = vary_names(newer.fields)
         terms = self._terms(flight, newer, answer)
         if terms is NotStored.AUTHORIZATION or terms is NotStored.REQUEST_NO_STORE:

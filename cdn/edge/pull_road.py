@@ -212,9 +212,11 @@ class PullRoad:
         self, visit: PullVisit, on_shelf: OnShelf, decision: Decision, forward: Forward, tried: set[Flight]
     ) -> Response | None:
         """Ask, or wait for what another asked; None: look again."""
-        flight = self._joinable(visit, on_shelf, decision, tried)
+        # Who waited for an answer that was for another alone waits for nobody again, and nobody for it (DESIGN I6).
+        is_alone = any(isinstance(each.outcome_so_far, Alone) for each in tried)
+        flight = None if is_alone else self._joinable(visit, on_shelf, decision, tried)
         is_own = flight is None
-        asking = self._asking(visit, on_shelf, decision)
+        asking = self._asking(visit, on_shelf, decision, is_alone=is_alone)
         if flight is None:
             try:
                 flight = self._fetcher.begin(asking)
@@ -252,8 +254,11 @@ class PullRoad:
             case _:
                 assert_never(outcome)
 
-    def _asking(self, visit: PullVisit, on_shelf: OnShelf, decision: Decision) -> Asking:
-        """How to ask: with the validators of what is stored, else for the whole, else as the client asked."""
+    def _asking(self, visit: PullVisit, on_shelf: OnShelf, decision: Decision, *, is_alone: bool) -> Asking:
+        """How to ask: with the validators of what is stored, else for the whole, else as the client asked.
+
+        `is_alone`: nobody is to wait for the answer.
+        """
         is_read = visit.request.method == "GET"
         is_passed = self._flights.is_passed(visit.key, self._clocks.monotonic())
         is_for_all = not visit.directives.no_store and "authorization" not in visit.request.fields
@@ -263,10 +268,17 @@ class PullRoad:
         elif is_read and not is_passed and not visit.has_range:
             validating = self._shelf.other_variants(visit.key, on_shelf)
         has_stand_in = isinstance(decision, Validate) and decision.may_serve_stale_on_error
-        if validating:
-            return Asking(visit, validating, is_joinable=is_read and is_for_all, has_stand_in=has_stand_in)
-        is_whole = is_read and not is_passed and not visit.has_range
-        return Asking(visit, is_joinable=is_whole and is_for_all, is_whole=is_whole, has_stand_in=has_stand_in)
+        is_stale = isinstance(decision, Validate) and decision.reason is not StaleReason.REQUESTED
+        stale = on_shelf.whole.stored if on_shelf.whole is not None and is_stale else None
+        is_whole = bool(validating) or (is_read and not is_passed and not visit.has_range)
+        return Asking(
+            visit,
+            validating,
+            is_joinable=is_read and is_whole and is_for_all and not is_alone,
+            is_whole=is_whole,
+            has_stand_in=has_stand_in,
+            stale=stale,
+        )
 
     def _joinable(self, visit: PullVisit, on_shelf: OnShelf, decision: Decision, tried: set[Flight]) -> Flight | None:
         """A fetch under way whose answer would be the one for this request, as far as can be known."""
@@ -426,7 +438,7 @@ class PullRoad:
         # Others may join it, and what it brings is to be stored: it is a GET also behind a HEAD.
         visit = replace(visit, request=replace(visit.request, method="GET"))
         try:
-            flight = self._fetcher.begin(Asking(visit, validating, is_joinable=True, has_stand_in=True))
+            flight = self._fetcher.begin(Asking(visit, validating, is_joinable=True, has_stand_in=True, stale=held.stored))
         except TooManyFetches:
             return
         task = asyncio.create_task(self._watch(visit, flight), name=f"validate {visit.site.id}")

@@ -56,15 +56,17 @@ def reuse_terms(head: ResponseHead, requested_at: float, received_at: float, pol
         or directives.proxy_revalidate
         or directives.s_maxage_s is not None
     )
+    # A site's own windows keep good pages alive: an error that is over helps nobody.
+    is_good = head.status < 400
     return ReuseTerms(
         lifetime=lifetime_of(head, directives, received_at, policy),
         initial_age_s=corrected_initial_age_s(head.fields, requested_at, received_at),
         must_validate=directives.no_cache,
         may_serve_stale=may_serve_stale,
         stale_while_revalidate_s=_window_s(
-            may_serve_stale, directives.stale_while_revalidate_s, policy.stale_while_revalidate_s or 0.0
+            may_serve_stale, directives.stale_while_revalidate_s, is_good * (policy.stale_while_revalidate_s or 0.0)
         ),
-        stale_if_error_s=_window_s(may_serve_stale, directives.stale_if_error_s, policy.stale_if_error_s),
+        stale_if_error_s=_window_s(may_serve_stale, directives.stale_if_error_s, is_good * policy.stale_if_error_s),
         withheld_fields=directives.no_cache_fields | directives.private_fields,
     )
 

@@ -163,7 +163,6 @@ async def test_where_there_is_no_room_to_encode_the_identity_form_is_sent(
     "lines",
     [
         (FRESH, ("content-type", "image/png")),
-        (FRESH, ("content-type", "text/plain"), ("content-encoding", "br")),
         (("cache-control", "max-age=60, no-transform"), ("content-type", "text/plain")),
     ],
 )
@@ -171,6 +170,16 @@ async def test_what_may_not_be_coded_is_not(
     stage: Stage, encodings: Encodings, lines: tuple[tuple[str, str], ...]
 ) -> None:
     await fetch(stage, TEXT, *lines)
+    assert (await stage.get(accept_encoding="gzip")).content == TEXT
+    assert encodings.made == []
+
+
+async def test_what_is_coded_is_not_coded_again(stage: Stage, encodings: Encodings) -> None:
+    client = stage.begin(accept_encoding="gzip")
+    coded = ("content-type", "text/plain"), ("content-encoding", "br")
+    (await stage.upstream.next()).answer(200, FRESH, *coded, content=TEXT)
+    await soon(client)
+    await stage.idle()
     assert (await stage.get(accept_encoding="gzip")).content == TEXT
     assert encodings.made == []
 
