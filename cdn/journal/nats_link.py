@@ -55,7 +55,7 @@ class NatsLink:
         self._connection: _Connection | None = None
         self._connected = asyncio.Event()
         self._keeping: asyncio.Task[None] | None = None
-        self._last_error = "no server has answered yet"
+        self._last_error = ""
         self._is_closed = False
         self.connections = 0
         """Connections made so far."""
@@ -64,9 +64,10 @@ class NatsLink:
     async def open(cls, settings: NatsSettings, *, name: str) -> NatsLink:
         """A link that is connected. `name` is shown in the servers' monitoring.
 
-        Raises JournalUnavailable when no server lets us in within `patience_s`, InvalidInput for unusable TLS files.
+        Raises JournalUnavailable when no server lets us in within `patience_s`, InvalidInput for files that cannot be
+        used.
         """
-        settings.tls_context()
+        settings.check_files()
         link = cls(settings, name)
         link._keeping = asyncio.create_task(link._keep_connected(), name="nats-link")
         try:
@@ -164,7 +165,8 @@ class NatsLink:
             async with asyncio.timeout(settings.connect_timeout_s * (len(settings.servers) + 1)):
                 await client.connect(**self._options(), closed_cb=lost)
         except (nats.errors.Error, OSError, TimeoutError, ValueError, ImportError) as exc:
-            self._note(f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__, overwrites=False)
+            # a server that refuses a login may end the connection before its reason has been read
+            self._note(_told(exc), overwrites=not isinstance(exc, OSError))
             return None
         _log.info("connected to NATS at %s", client.connected_url.netloc if client.connected_url else "?")
         self._last_error = ""
@@ -198,7 +200,7 @@ class NatsLink:
         settings = self.settings
 
         async def on_error(exc: Exception) -> None:
-            self._note(f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__)
+            self._note(_told(exc), overwrites=not isinstance(exc, OSError))
 
         options: dict[str, Any] = {
             "servers": list(settings.servers),
@@ -227,7 +229,7 @@ class NatsLink:
 
     def _note(self, error: str, *, overwrites: bool = True) -> None:
         """Remember why NATS cannot be used, for the errors to come; say it once in the log."""
-        if error != self._last_error and (overwrites or not self._last_error or self.connections == 0):
+        if error != self._last_error and (overwrites or not self._last_error):
             _log.warning("NATS at %s: %s", ", ".join(self.settings.servers), error)
             self._last_error = error
 
@@ -251,6 +253,10 @@ async def end_task(task: asyncio.Task[None]) -> None:
         task.result()
 
 
+def _told(exc: Exception) -> str:
+    return f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+
+
 def _cancellations() -> int:
     task = asyncio.current_task()
     return 0 if task is None else task.cancelling()
@@ -258,11 +264,15 @@ def _cancellations() -> int:
 
 async def _discard(client: Client) -> None:
     """Close it; if its peer takes nothing more, cut it: its unsent bytes must not keep anything waiting."""
+    transport = getattr(client, "_transport", None)
+    if transport is None:
+        return  # it never got as far as a server
     try:
         async with asyncio.timeout(CLOSE_TIMEOUT_S):
             await client.close()
     except (nats.errors.Error, OSError, TimeoutError) as exc:
         _log.info("a connection to NATS was cut: %r", exc)
-    writer = getattr(getattr(client, "_transport", None), "_io_writer", None)
-    if writer is not None:
-        writer.transport.abort()
+    finally:
+        writer = getattr(transport, "_io_writer", None)
+        if writer is not None:
+            writer.transport.abort()

@@ -72,6 +72,16 @@ class NatsSettings:
         tls_files = (self.tls_ca_file, self.tls_certificate_file)
         return any(tls_files) or any(server.startswith("tls://") for server in self.servers)
 
+    def check_files(self) -> None:
+        """Raises InvalidInput for a file that is named and cannot be used."""
+        self.tls_context()
+        for file in (self.credentials_file, self.nkey_seed_file):
+            try:
+                if file is not None:
+                    file.read_bytes()
+            except OSError as exc:
+                raise InvalidInput(f"a login for NATS cannot be read: {exc}") from exc
+
     def tls_context(self) -> ssl.SSLContext | None:
         """What `uses_tls` connects with; None without TLS. Raises InvalidInput for a file that cannot be used."""
         if not self.uses_tls:
