@@ -61,10 +61,14 @@ class KnownFamilies:
         """A lookup failed."""
         self._looking.pop(family, None)
 
-    def forget(self, family: Family) -> None:
-        """Something has changed: it has to be looked up again."""
+    def look_again(self, family: Family) -> None:
+        """What a running lookup has read may be from before a change."""
         if family in self._looking:
             self._looking[family] = False
+
+    def forget(self, family: Family) -> None:
+        """Something has changed: it has to be looked up again."""
+        self.look_again(family)
         dropped = self._known.pop(family, None)
         if dropped is not None:
             self._bytes -= _weight(family, dropped)

@@ -125,14 +125,17 @@ class PulledResponses:
         if len(self._unwritten) > MAX_UNWRITTEN:
             self._unwritten.popitem(last=False)
         done = self._index.hand_over(write)
-        done.add_done_callback(lambda each: self._written(incarnation, now, each))
+        done.add_done_callback(lambda each: self._written(stored, now, each))
         return done
 
-    def _written(self, incarnation: int, now: StoredResponse | None, done: asyncio.Future[StoreOutcome]) -> None:
+    def _written(self, stored: StoredResponse, now: StoredResponse | None, done: asyncio.Future[StoreOutcome]) -> None:
+        incarnation = stored.incarnation
         # What the index could not take goes on counting here, for as long as this process remembers it.
         is_written = not done.cancelled() and done.result() is StoreOutcome.STORED
         if is_written and incarnation in self._unwritten and self._unwritten[incarnation] is now:
             del self._unwritten[incarnation]
+            # A lookup that read before it was written would not find it here any more.
+            self._families.look_again((stored.key.site_id, stored.key.path))
 
     def _dropped(self, stored: StoredResponse, done: asyncio.Future[StoreOutcome]) -> None:
         if done.cancelled() or done.result() is StoreOutcome.STORED or self._is_closed:

@@ -366,6 +366,41 @@ async def test_a_lookup_that_raced_a_change_does_not_answer_with_what_was_before
     assert await tier.find_all("s1", PATH) == expected
 
 
+async def test_a_lookup_that_read_before_a_change_was_written_answers_with_the_change(open_tier: OpenTier) -> None:
+    """The change was made before the lookup began, and is written and told before the lookup's answer comes."""
+    tier = await open_tier()
+    stored = await keep(tier, make_response(), b"x")
+    await tier.flush()
+    assert await tier.find_all("s1", PATH) == (stored,)
+    hand_over, read = tier._index.hand_over, tier._index.read
+    waiting: list[Any] = []
+    is_read, may_return = asyncio.Event(), asyncio.Event()
+
+    def held_write(write: Any) -> asyncio.Future[StoreOutcome]:
+        done: asyncio.Future[StoreOutcome] = asyncio.get_running_loop().create_future()
+        waiting.append((write, done))
+        return done
+
+    async def held_read(query: Callable[[sqlite3.Connection], Any]) -> Any:
+        result = await read(query)
+        is_read.set()
+        await may_return.wait()
+        return result
+
+    tier._index.hand_over = held_write  # type: ignore[method-assign]
+    tier._index.read = held_read  # type: ignore[method-assign]
+    again = await update(tier, stored, make_pulled("2", received_at=1100.0))
+    tier._pulled._families.clear()
+    finding = asyncio.create_task(tier.find_all("s1", PATH))
+    await is_read.wait()
+    ((write, done),) = waiting
+    done.set_result(await hand_over(write))
+    await asyncio.sleep(0)
+    may_return.set()
+    assert await finding == (again,)
+    assert await tier.find_all("s1", PATH) == (again,)
+
+
 # What is known without asking
 
 
