@@ -28,6 +28,12 @@ class PullKey:
     name: str
 
     @property
+    def query(self) -> str | None:
+        """The query in the name, None without one."""
+        _, mark, query = self.name.partition("?")
+        return query if mark else None
+
+    @property
     def place(self) -> tuple[str, str]:
         """Site and path, where the path itself need not be known again: of a long one a digest."""
         if len(self.path) <= MAX_PLACE_LENGTH:

@@ -127,6 +127,7 @@ class PullRenewal:
         # It keeps the tags it had: a floor under one of them may have risen since upstream was asked (DESIGN I1).
         tags = joined_tags((*pull_tags(newer.fields, stored.names[0].partition("?")[0], site.settings), *stored.tags))
         hard = self._view.floors.of(site.id).required(stored.names, tags).hard
+        self._shelf.note_stored(flight.key, pulled)
         return await self._disk.update_head(
             stored, pulled, stored.names, tags, flight.admitted, self._residence_wall(flight.received_at), hard
         )

@@ -51,7 +51,7 @@ class Searches:
         if rule is None:
             return
         self._by_path.setdefault(place, stored)
-        stored[key.name] = (rule, _counting(_query_of(key.name), rule))
+        stored[key.name] = (rule, _counting(key.query, rule))
         self._bytes += _weight(key.name, rule)
         while len(stored) > MAX_SEARCHES or len({each for each, _ in stored.values()}) > MAX_RULES:
             self._forget(place, stored, next(iter(stored)))
@@ -66,7 +66,7 @@ class Searches:
         stored = self._by_path.get(_place(key)) if self._by_path else None
         if stored is None:
             return []
-        query = _query_of(key.name)
+        query = key.query
         wanted = {rule: _counting(query, rule) for rule in {each for each, _ in stored.values()}}
         return [
             name for name, (rule, counting) in reversed(stored.items()) if name != key.name and counting == wanted[rule]
@@ -94,8 +94,3 @@ def _counting(query: str | None, rule: NoVarySearch) -> bytes:
 
 def _place(key: PullKey) -> tuple[str, str]:
     return (key.site_id, key.path.removesuffix(key.name) + key.name.partition("?")[0])
-
-
-def _query_of(name: str) -> str | None:
-    _, mark, query = name.partition("?")
-    return query if mark else None

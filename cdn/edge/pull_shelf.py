@@ -15,7 +15,7 @@ from cdn.http.decide import Required, StoredFacts
 from cdn.http.entity_tag import parse_entity_tag
 from cdn.http.fields import Fields
 from cdn.http.head_update import most_recent
-from cdn.http.no_vary_search import parse_no_vary_search
+from cdn.http.no_vary_search import are_equivalent, parse_no_vary_search
 from cdn.http.reuse_terms import ReuseTerms, reuse_terms
 from cdn.http.storability import CachePolicy
 from cdn.http.vary import Selecting
@@ -65,7 +65,7 @@ class PullShelf:
             return found
         for key in self.equivalent_keys(visit.key):
             other = await self._look_under(visit, key)
-            if other.whole is not None:
+            if other.whole is not None and _allows(other.whole, visit.key):
                 return other
         return found
 
@@ -86,7 +86,7 @@ class PullShelf:
         return None
 
     def note_stored(self, key: PullKey, pulled: PulledHead) -> None:
-        """A response is being stored under `key`: remember what its No-Vary-Search allows."""
+        """A response is being stored, or updated, under `key`: remember what its No-Vary-Search allows."""
         self._searches.note(key, parse_no_vary_search(pulled.head.fields))
 
     def required(self, key: PullKey, stored: StoredResponse) -> Required:
@@ -162,6 +162,12 @@ class PullShelf:
         # Newest first from the tier, and of equal dates the last given wins: so the newest is given last.
         chosen = whole[::-1][most_recent([each.pulled.head for each in whole[::-1]])]
         return OnShelf(chosen, parts, tuple(sorted(vary)), tuple(others))
+
+
+def _allows(held: Held, key: PullKey) -> bool:
+    """Whether its own No-Vary-Search lets a response answer another query: variants and updates say other things."""
+    rule = parse_no_vary_search(held.pulled.head.fields)
+    return rule is not None and are_equivalent(held.key.query, key.query, rule)
 
 
 def is_whole(stored: StoredResponse) -> bool:

@@ -144,6 +144,20 @@ A_304_TO_WHAT_WAS_REPLACED: list[Step] = [
 """The answer to the first request took the place of what the second asked about: the 304 says nothing of it."""
 
 
+A_304_THAT_NARROWS_NO_VARY_SEARCH: list[Step] = [
+    Asking("/a?x=1", told=told(("cache-control", "max-age=0"), ("etag", '"a"'), ("no-vary-search", "params"))),
+    Asking("/a?x=1", told=told(FRESH, ("no-vary-search", 'params, except=("x")'), confirms=True)),
+    Asking("/a?x=2", told=told()),
+]
+
+VARIANTS_WITH_OTHER_NO_VARY_SEARCH: list[Step] = [
+    Asking("/a?x=1", (("x-kind", "1"),), told(FRESH, ("vary", "x-kind"))),
+    Asking("/a?x=1", (("x-kind", "2"),), told(FRESH, ("vary", "x-kind"), ("no-vary-search", "params"))),
+    Asking("/a?x=2", (("x-kind", "1"),), told()),
+]
+"""What one variant says of queries does not hold for the other."""
+
+
 def run_alone(tally: Tally, how: settings) -> None:
     @how
     @given(script=steps())
@@ -152,6 +166,8 @@ def run_alone(tally: Tally, how: settings) -> None:
     @example(script=A_304_THAT_IS_PRIVATE)
     @example(script=A_304_WITH_A_FIELD_FOR_ONE)
     @example(script=A_304_WITHOUT_A_DATE)
+    @example(script=A_304_THAT_NARROWS_NO_VARY_SEARCH)
+    @example(script=VARIANTS_WITH_OTHER_NO_VARY_SEARCH)
     def holds(script: list[Step]) -> None:
         history = history_of(script)
         tally.count(history)
