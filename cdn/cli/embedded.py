@@ -86,7 +86,7 @@ class Embedded:
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(folder.locked())
             choice = folder.settle_store(settings.store_url, settings.s3_endpoint)
-            of_control = _control_settings(settings, folder, limits)
+            of_control = control_settings(settings, folder, limits, choice)
             control = await ControlPart.start(stack, folder, choice, of_control, settings.control, option="--control")
             note = f"made by cdn up on {settings.node_id}"
             admin_token = await token_kept(control.plane, folder, "admin", note)
@@ -140,8 +140,16 @@ async def _caught_up(edge: EdgeNode) -> None:
         ) from exc
 
 
-def _control_settings(settings: EmbeddedSettings, folder: DataFolder, limits: SettingsFile) -> ControlSettings:
-    control = ControlSettings(zone=settings.zone, data_dir=folder.control, public_port=settings.http.port or None)
+def control_settings(
+    settings: EmbeddedSettings, folder: DataFolder, limits: SettingsFile, choice: StoreChoice
+) -> ControlSettings:
+    """What the options and the file tell control."""
+    control = ControlSettings(
+        zone=settings.zone,
+        data_dir=folder.control,
+        public_port=settings.http.port or None,
+        own_bucket=choice.bucket,
+    )
     bundle = limits.applied("control.bundle", control.bundle)
     return replace(limits.applied("control", control), bundle=bundle)
 

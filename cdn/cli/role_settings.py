@@ -53,7 +53,7 @@ class EdgeProcess:
 
 
 CONTROL_FILE: Mapping[str, Section] = {
-    "control": section_of(ControlSettings, ControlProcess, without=frozenset({"bundle"})),
+    "control": section_of(ControlSettings, ControlProcess, without=frozenset({"bundle", "own_bucket"})),
     "control.bundle": LIMITS["control.bundle"],
     "store": section_of(StoreRole),
 }
@@ -94,12 +94,13 @@ def read_control_role(path: Path) -> ControlRole:
     """Raises InvalidInput that names every fault with its line."""
     file = SettingsFile.read(path, CONTROL_FILE)
     bundle = file.applied("control.bundle", BundleLimits())
-    control = file.made("control", ControlSettings, bundle=bundle)
+    store = _store(file, path)
+    control = file.made("control", ControlSettings, bundle=bundle, own_bucket=store.bucket)
     folder = DataFolder(control.data_dir, option="data_dir in [control]", store_option="url in [store]")
     return ControlRole(
         replace(control, data_dir=folder.control),
         file.made("control", ControlProcess),
-        _store(file, path),
+        store,
         folder,
     )
 

@@ -11,21 +11,13 @@ import typer
 from cdn.cli.duration import in_duration
 from cdn.cli.run import DurationParser
 from cdn.cli.text import safe
+from cdn.sites.settings import BUNDLE_ONLY, PULL_ONLY
 
 BUNDLE = "bundle"
 """The origin of sites that are deployed to, as control writes it."""
 
 MAX_DURATION = "365d"
 """The longest lifetime that a site may have; control says so too."""
-
-BUNDLE_ONLY = frozenset({"browser_ttl_s", "retention_s", "keep", "prepare_timeout_s"})
-"""Settings that say nothing of a site with an upstream."""
-
-PULL_ONLY = frozenset(
-    {"edge_ttl_overrides", "query", "upstream_host", "negative_ttl_s", "pass_s", "connect_timeout_s", "read_timeout_s"}
-    | {"upstream_retries", "stores_set_cookie", "compresses", "obeys_client_directives"}
-)
-"""Settings that say nothing of a site of bundles."""
 
 OriginOption = Annotated[
     str | None,

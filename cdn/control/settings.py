@@ -26,6 +26,8 @@ class ControlSettings:
     public_scheme: str = "http"
     """Scheme and port of the URLs that answers mention: where visitors reach an edge."""
     public_port: int | None = None
+    own_bucket: str | None = None
+    """The bucket of the CDN's own store, which no site is answered from: everything of every site is in it."""
 
     max_request_bytes: int = 1024 * 1024
     """Content of an ordinary request: none needs more than a purge of 1,000 long URLs."""
@@ -97,10 +99,15 @@ class ControlSettings:
 
     snapshot_every_records: int = 10_000
     """A start replays at most about this many records."""
+    snapshot_every_parts: int = 1_000
+    """A restore reads at most about this many archived objects; where records come singly, each is one."""
     keep_records: int = 10_000
     """Records kept behind a snapshot, so that nodes that were away for a while resume without one."""
     keep_snapshots: int = 2
     """The newest and one to fall back on."""
+    archive_interval_s: float = 0.5
+    """Pause between two objects of archived records: half of the second that a restore from the store alone may lose,
+    the other half is for the store's answer."""
 
     @property
     def patience(self) -> Patience:

@@ -17,7 +17,8 @@ from cdn.control.views import site_view
 from cdn.errors import Conflict, NotFound
 from cdn.journal.record import Change, SiteChanged, SiteCreated, SiteRemoved
 from cdn.sites.name import check_site_name
-from cdn.sites.settings import recorded_settings, settings_from, settings_to
+from cdn.sites.origin import BucketOrigin
+from cdn.sites.settings import SiteSettings, recorded_settings, settings_from, settings_to
 from cdn.sites.settings_change import check_change, is_stored_unfit
 from cdn.sites.site import Site
 
@@ -35,7 +36,9 @@ class SitesApi:
         services = self._services
         wanted = await read_json(call.request, CreateSite, services.settings.max_request_bytes)
         name = check_site_name(wanted.name)
-        settings = recorded_settings(settings_from(wanted.settings))
+        settings = settings_from(wanted.settings, given=wanted.settings)
+        self._refuse_own_bucket(settings)
+        recorded = recorded_settings(settings)
         site_id = secrets.token_hex(8)
 
         def decide() -> Change:
@@ -43,7 +46,7 @@ class SitesApi:
                 raise Conflict(f"There is a site {name!r} already: choose another name or remove it first.")
             if len(services.catalog.sites()) >= services.settings.max_sites:
                 raise Conflict(f"There are {services.settings.max_sites} sites, the limit: remove one first.")
-            return SiteCreated(site_id, name, settings)
+            return SiteCreated(site_id, name, recorded)
 
         await services.state.append(f"site/{name}", decide, call.caller.actor)
         return json_response(self._view(services.site_named(name)), 201)
@@ -69,8 +72,10 @@ class SitesApi:
             present = services.catalog.site(site_id)
             if present is None:
                 raise _gone(call)
-            settings = settings_from({**settings_to(present.settings), **wanted.settings})
+            settings = settings_from({**settings_to(present.settings), **wanted.settings}, given=wanted.settings)
             check_change(present.name, present.settings, settings)
+            if settings.origin != present.settings.origin:
+                self._refuse_own_bucket(settings)
             purges = is_stored_unfit(present.settings, settings)
             return SiteChanged(site_id, recorded_settings(settings), purges)
 
@@ -98,6 +103,15 @@ class SitesApi:
         services.sessions.close_site(site.id)
         services.proofs.forget_site(site.id)
         return json_response(SiteRemovedView(await services.receipt(record, wait_s), domains, tokens))
+
+    def _refuse_own_bucket(self, settings: SiteSettings) -> None:
+        """Every edge refuses it too, at the first visit. Raises Conflict."""
+        match settings.origin:
+            case BucketOrigin(bucket) if bucket == self._services.settings.own_bucket:
+                raise Conflict(
+                    f"The bucket {bucket} holds the store of this CDN, with the files of every site, and no site may "
+                    "be answered from it: name another bucket."
+                )
 
     def _view(self, site: Site) -> Any:
         return site_view(self._services.settings, self._services.catalog, site)

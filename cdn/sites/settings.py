@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any
@@ -136,10 +136,22 @@ class SiteSettings:
 DEFAULT_SETTINGS = SiteSettings()
 
 
-def settings_from(mapping: Mapping[str, Any]) -> SiteSettings:
+BUNDLE_ONLY = frozenset({"browser_ttl_s", "retention_s", "keep", "prepare_timeout_s"})
+"""Settings that do nothing on a site with an upstream."""
+
+PULL_ONLY = frozenset(
+    {"edge_ttl_overrides", "query", "upstream_host", "negative_ttl_s", "pass_s", "connect_timeout_s", "read_timeout_s"}
+    | {"upstream_retries", "stores_set_cookie", "compresses", "obeys_client_directives"}
+)
+"""Settings that do nothing on a site of bundles."""
+
+
+def settings_from(mapping: Mapping[str, Any], *, given: Collection[str] = ()) -> SiteSettings:
     """The settings in `mapping` (JSON builtins), defaults for what is absent.
 
-    Raises InvalidInput that lists every fault; its `field` is the path of the first one (`header_rules[2].path`).
+    `given`: those of them that somebody asks for now, refused where they do nothing on a site of this origin. What was
+    recorded before is read whatever it is. Raises InvalidInput that lists every fault; its `field` is the path of the
+    first one (`header_rules[2].path`).
     """
     faults = Faults()
     values: dict[str, Any] = {}
@@ -151,6 +163,8 @@ def settings_from(mapping: Mapping[str, Any]) -> SiteSettings:
             values[name] = read(faults, name, value)
     faults.raise_any()
     settings = SiteSettings(**values)
+    _check_fit(faults, settings, given)
+    faults.raise_any()  # alone: that they do not go together either would lead nowhere
     _check_together(faults, settings)
     faults.raise_any()
     return settings
@@ -175,6 +189,23 @@ def recorded_settings(settings: SiteSettings) -> dict[str, Any]:
     a setting it does not know, and at no other. So a default that was released once is never changed.
     """
     return {name: value for name, value in settings_to(settings).items() if value != _DEFAULTS[name]}
+
+
+def _check_fit(faults: Faults, settings: SiteSettings, given: Collection[str]) -> None:
+    """Faults of settings that are `given` and do nothing on a site of this origin."""
+    if settings.is_pull:
+        idle, fault = BUNDLE_ONLY, f"it does nothing on a site that is answered from {settings.origin}: leave it out"
+    else:
+        idle, fault = (
+            PULL_ONLY,
+            (
+                "it does nothing on a site of bundles: leave it out, or create a site with an origin like https://HOST or "
+                "s3://BUCKET"
+            ),
+        )
+    for name in given:
+        if name in idle:
+            faults.add(name, fault)
 
 
 def _check_together(faults: Faults, settings: SiteSettings) -> None:

@@ -101,10 +101,12 @@ async def test_a_site_with_an_upstream(cdn: Cdn, bundle: Path) -> None:
         (("--origin", "https://user:geheim@host"), "names a user or a password"),
         (("--origin", "s3://Bucket"), "is no bucket"),
         (("--origin", "https://h", "--query", "some"), '"keep", "sort", "drop"'),
-        (("--upstream-host", "www.example.com"), "goes to an http or https origin only"),
+        (("--origin", "s3://bucket", "--upstream-host", "www.example.com"), "goes to an http or https origin only"),
         (("--origin", "https://h", "--edge-ttl-overrides"), "nothing to override with"),
         (("--origin", "https://h", "--upstream-retries", "9"), "whole number from 0 to 5"),
         (("--origin", "https://h", "--connect-timeout", "5m"), "up to 60"),
+        (("--query", "sort"), "query: it does nothing on a site of bundles"),
+        (("--origin", "https://h", "--keep", "/a"), "keep: it does nothing on a site that is answered from https://h"),
     ],
 )
 async def test_an_upstream_that_cannot_be_is_refused_in_words(cdn: Cdn, words: tuple[str, ...], said: str) -> None:

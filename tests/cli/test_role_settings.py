@@ -106,7 +106,16 @@ def test_paths_begin_at_the_files_folder(tmp_path: Path) -> None:
     assert role.folder.path == tmp_path / "data"
     assert role.control.data_dir == tmp_path / "data" / "control"
     assert role.store.url == str(tmp_path / "bytes")
+    assert role.control.own_bucket is None
     assert role.process == ControlProcess()
+
+
+def test_control_knows_the_bucket_that_no_site_may_read(tmp_path: Path) -> None:
+    file = tmp_path / "control.toml"
+    file.write_text(CONTROL.replace('"bytes"', '"s3://own/prefix"'))
+    assert read_control_role(file).control.own_bucket == "own"
+    file.write_text(CONTROL.replace("[store]", "own_bucket = 'other'\n[store]"))
+    assert "control.own_bucket: there is no such setting" in refusal(lambda: read_control_role(file))
 
 
 def test_an_edge_is_told_everything(tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from cdn.journal.record import SiteChanged
-from tests.control.control_room import Api, Control, deploy
+import pytest
+
+from cdn.journal.record import SiteChanged, SiteCreated
+from tests.control.control_room import Api, Control, ControlMaker, deploy
 
 
 async def test_a_created_site_is_listed_and_shown(api: Api) -> None:
@@ -79,6 +81,80 @@ async def test_bundles_and_upstreams_do_not_take_each_others_place(api: Api) -> 
     bad = await api.post("/v1/sites", {"name": "other", "settings": {"origin": "https://user:geheim@h"}})
     assert (bad.status, bad.document["field"]) == (400, "origin"), bad
     assert "geheim" not in str(bad.document)
+
+
+PULL = {"origin": "https://upstream.example"}
+
+BUNDLE_VALUES = {"browser_ttl_s": 5, "retention_s": 5, "keep": ["/a"], "prepare_timeout_s": 5}
+PULL_VALUES = {
+    "query": "sort",
+    "edge_ttl_overrides": True,
+    "negative_ttl_s": 5,
+    "pass_s": 5,
+    "upstream_host": "visitor",
+    "connect_timeout_s": 5,
+    "read_timeout_s": 5,
+    "upstream_retries": 0,
+    "stores_set_cookie": False,
+    "compresses": True,
+    "obeys_client_directives": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("origin", "idle", "way_out"),
+    [
+        ({}, PULL_VALUES, "create a site with an origin like https://HOST or s3://BUCKET"),
+        ({"origin": "bundle"}, PULL_VALUES, "it does nothing on a site of bundles: leave it out"),
+        (PULL, BUNDLE_VALUES, "it does nothing on a site that is answered from https://upstream.example: leave it out"),
+    ],
+)
+async def test_settings_that_would_do_nothing_are_refused(
+    control: Control, api: Api, origin: dict[str, Any], idle: dict[str, Any], way_out: str
+) -> None:
+    await api.post("/v1/sites", {"name": "there", "settings": origin})
+    before = control.plane.state.position
+    for name, value in idle.items():
+        for refused in (
+            await api.post("/v1/sites", {"name": "new", "settings": {**origin, name: value}}),
+            await api.patch("/v1/sites/there", {"settings": {name: value, "edge_ttl_s": 5}}),
+        ):
+            assert (refused.status, refused.document["field"]) == (400, name), refused
+            assert way_out in refused.document["detail"]
+    every = await api.patch("/v1/sites/there", {"settings": idle})
+    assert [line.partition(":")[0] for line in every.document["details"]] == list(idle)
+    assert control.plane.state.position == before
+
+
+async def test_a_site_that_holds_settings_of_the_other_kind_is_read_and_changed(control: Control, api: Api) -> None:
+    pull = {**PULL, "browser_ttl_s": 60, "keep": ["/a"]}
+    await control.plane.state.append("t", lambda: SiteCreated("01", "shop", pull), "t")
+    await control.plane.state.append("t", lambda: SiteCreated("02", "blog", {"query": "sort", "pass_s": 5}), "t")
+    await control.reopen()
+    for name, kept in (("shop", ("browser_ttl_s", 60)), ("blog", ("query", "sort"))):
+        changed = await control.api.patch(f"/v1/sites/{name}", {"settings": {"edge_ttl_s": 7}})
+        assert changed.status == 200, changed
+        assert changed.document["settings"]["edge_ttl_s"] == 7
+        assert kept in changed.document["settings"].items()
+
+
+async def test_the_bucket_of_the_store_is_no_origin(make_control: ControlMaker) -> None:
+    control = await make_control(own_bucket="cdn-bytes")
+    api = control.api
+    await api.post("/v1/sites", {"name": "media", "settings": {"origin": "s3://other"}})
+    for refused in (
+        await api.post("/v1/sites", {"name": "new", "settings": {"origin": "s3://cdn-bytes"}}),
+        await api.post("/v1/sites", {"name": "new", "settings": {"origin": "s3://cdn-bytes/some/where/"}}),
+        await api.patch("/v1/sites/media", {"settings": {"origin": "s3://cdn-bytes/x"}}),
+    ):
+        assert refused.status == 409, refused
+        assert "The bucket cdn-bytes holds the store of this CDN" in refused.document["detail"]
+        assert "name another bucket" in refused.document["detail"]
+    assert (await api.patch("/v1/sites/media", {"settings": {"origin": "s3://cdn-bytes-2"}})).status == 200
+    # One made while the store was elsewhere can still be changed, and led away.
+    await control.plane.state.append("t", lambda: SiteCreated("01", "old", {"origin": "s3://cdn-bytes"}), "t")
+    assert (await api.patch("/v1/sites/old", {"settings": {"edge_ttl_s": 7}})).status == 200
+    assert (await api.patch("/v1/sites/old", {"settings": {"origin": "s3://other"}})).status == 200
 
 
 async def test_removal_releases_domains_and_revokes_tokens(api: Api) -> None:

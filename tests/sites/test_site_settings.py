@@ -15,10 +15,12 @@ from cdn.sites.origin import BUNDLE, BucketOrigin, HttpOrigin
 from cdn.sites.query_policy import AllowQuery, DropQuery, KeepQuery, QueryPolicy, SortQuery
 from cdn.sites.query_setting import MAX_QUERY_NAME_LENGTH, MAX_QUERY_NAMES, query_policy_to
 from cdn.sites.settings import (
+    BUNDLE_ONLY,
     DEFAULT_SETTINGS,
     MAX_KEEP,
     MAX_REGIONS,
     ONE_YEAR_S,
+    PULL_ONLY,
     OnDetach,
     SiteSettings,
     recorded_settings,
@@ -293,3 +295,19 @@ def test_records_name_only_what_is_set() -> None:
     assert recorded_settings(SiteSettings()) == {}
     settings = SiteSettings(origin=HttpOrigin("http", "h", 80), retention_s=7, query=DropQuery())
     assert recorded_settings(settings) == {"origin": "http://h", "retention_s": 7, "query": "drop"}
+
+
+def test_what_was_recorded_is_read_though_it_does_nothing() -> None:
+    for origin, idle in (("bundle", PULL_ONLY), ("https://a.example", BUNDLE_ONLY)):
+        recorded = {"origin": origin, **{name: settings_to(DEFAULT_SETTINGS)[name] for name in idle}}
+        settings = settings_from(recorded)
+        assert settings == settings_from({"origin": origin})
+        with pytest.raises(InvalidInput) as caught:
+            settings_from(recorded, given=sorted(idle))
+        assert [detail.partition(":")[0] for detail in caught.value.details] == sorted(idle)
+        settings_from(recorded, given=sorted(set(settings_to(DEFAULT_SETTINGS)) - idle))
+
+
+def test_what_does_nothing_is_said_before_what_does_not_go_together() -> None:
+    with pytest.raises(InvalidInput, match="edge_ttl_overrides: it does nothing on a site of bundles"):
+        settings_from({"edge_ttl_overrides": True}, given=("edge_ttl_overrides",))
