@@ -7,7 +7,6 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from cachetools import LRUCache
 
@@ -28,12 +27,6 @@ from cdn.journal.record import RECORD_VERSION, Draft, Record, encode_record
 REMEMBERED_SUBJECTS = 10_000
 """Subjects whose last sequence is remembered: the others cost one more question."""
 
-TURN = 16
-"""After so many appends to one subject without a pause, other writers are given the time to have theirs."""
-
-MAX_TURN_PAUSE_S = 0.25
-"""That time at most: after a change of leader an append may have taken seconds."""
-
 FIRST_PAUSE_S = 0.001
 """The first pause after an attempt that may succeed a moment later; each one doubles, up to RETRY_PAUSE_S."""
 
@@ -44,16 +37,6 @@ class _Lane:
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
         self.users = 0
-
-
-@dataclass(slots=True)
-class _Subject:
-    """What is known of a subject: its last sequence, and how this writer's last appends to it went."""
-
-    sequence: int = 0
-    in_a_row: int = 0
-    ended_at: float = 0.0
-    took_s: float = 0.0
 
 
 class _Attempts:
@@ -86,48 +69,27 @@ class Appender:
         self._epoch = epoch
         self._clock = clock
         self._lanes: dict[str, _Lane] = {}
-        self._known: LRUCache[str, _Subject] = LRUCache(REMEMBERED_SUBJECTS)
+        self._last_of: LRUCache[str, int] = LRUCache(REMEMBERED_SUBJECTS)
 
     def saw(self, subject: str, sequence: int) -> None:
         """A record of the subject (on NATS) was seen in the stream."""
-        known = self._known.get(subject)
-        if known is None:
-            known = self._known[subject] = _Subject()
-        known.sequence = max(known.sequence, sequence)
+        self._last_of[subject] = max(self._last_of.get(subject, 0), sequence)
 
     async def append(self, draft: Draft, *, expected_sequence: int | None) -> Record | Conflicted:
         """Store the draft. Raises JournalUnavailable when it was not, AppendUncertain when that is not known."""
         subject = self._history.subject(self._epoch, subject_token(draft.subject))
         async with self._lane(subject):
-            began = await self._take_turn(subject)
             record = Record(
                 RECORD_VERSION, self._epoch, 0, draft.subject, self._clock(), draft.actor, draft.audience, draft.change
             )
-            known = self._known.get(subject)
-            compare = expected_sequence if expected_sequence is not None else None if known is None else known.sequence
+            compare = self._last_of.get(subject) if expected_sequence is None else expected_sequence
             deadline = time.monotonic() + self._history.settings.nats.patience_s
             attempts = _Attempts(subject, encode_record(record), compare, deadline)
             outcome = await self._settle(attempts, expected_sequence)
             if isinstance(outcome, Conflicted):
                 return outcome
             self.saw(subject, outcome)
-            self._end_turn(subject, began)
             return with_sequence(record, outcome)
-
-    async def _take_turn(self, subject: str) -> float:
-        """Wait if others must be let in: who appends without a pause always knows the last sequence first, and whoever
-        has to ask for it would never come to append. When the append begins, in monotonic seconds.
-        """
-        known = self._known.get(subject)
-        if known is not None and known.in_a_row >= TURN:
-            known.in_a_row = 0
-            await asyncio.sleep(min(2 * known.took_s, MAX_TURN_PAUSE_S))  # one to ask, one to append
-        return time.monotonic()
-
-    def _end_turn(self, subject: str, began: float) -> None:
-        known, now = self._known[subject], time.monotonic()
-        known.in_a_row = known.in_a_row + 1 if began - known.ended_at <= known.took_s else 1
-        known.took_s, known.ended_at = now - began, now
 
     @asynccontextmanager
     async def _lane(self, subject: str) -> AsyncIterator[None]:
@@ -200,7 +162,7 @@ class Appender:
         return None
 
     def _given_up(self, attempts: _Attempts, failure: JournalUnavailable) -> JournalUnavailable:
-        self._known.pop(attempts.subject, None)
+        self._last_of.pop(attempts.subject, None)
         if not attempts.is_doubtful:
             return JournalUnavailable(f"nothing was appended to {self._stream}: {failure}")
         return AppendUncertain(

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from nats.aio.msg import Msg
 
 from cdn.fleet.position import Position
 from cdn.journal import jetstream
@@ -17,6 +18,7 @@ from cdn.journal.jetstream import JetStreamJournal
 from cdn.journal.jetstream_api import MESSAGE_ID, JetStreamApi, Stored
 from cdn.journal.jetstream_history import EpochEnded
 from cdn.journal.jetstream_settings import JetStreamSettings
+from cdn.journal.jetstream_tail import _Consumer
 from cdn.journal.journal import AppendUncertain, Conflicted, JournalUnavailable, Trimmed
 from cdn.journal.nats_link import NatsLink, NatsSilent
 from cdn.journal.nats_settings import NatsSettings
@@ -258,7 +260,35 @@ async def test_two_writers_on_one_subject_lose_nothing(settings: JetStreamSettin
         await writer.aclose()
 
 
-async def test_a_writer_without_pause_lets_others_in(nats_cluster: NatsLayout) -> None:
+@pytest.mark.parametrize("lost", [2, 5])
+async def test_a_message_lost_on_its_way_to_the_tail_is_noticed(
+    settings: JetStreamSettings, monkeypatch: pytest.MonkeyPatch, lost: int
+) -> None:
+    """In the middle the next message shows it, at the end the server's next heartbeat."""
+    real, seen = _Consumer.take, 0
+
+    async def take(consumer: _Consumer, message: Msg) -> None:
+        nonlocal seen
+        is_record = consumer._tail is reader._tail and message.data != b""
+        seen += is_record
+        if not is_record or seen != lost:
+            await real(consumer, message)
+
+    monkeypatch.setattr(_Consumer, "take", take)
+    reader = await JetStreamJournal.open(settings)
+    writer = await JetStreamJournal.open(settings)
+    for n in range(1, 6):
+        await appended(writer, f"/{n}")
+    async with asyncio.timeout(10):
+        while reader._tail.last < 5:
+            await reader._moved.wait()
+    assert reader._tail.consumers == 2
+    assert [told(record) for record in reader._recent.after(0, 10)] == [f"purged /{n}" for n in range(1, 6)]
+    for journal in (reader, writer):
+        await journal.aclose()
+
+
+async def test_writers_without_pause_on_one_subject_all_come_to_append(nats_cluster: NatsLayout) -> None:
     settings = settings_for(nats_cluster, f"t{secrets.token_hex(4)}")
     writers = [await JetStreamJournal.open(settings) for _ in range(3)]
     counts = [0, 0, 0]
