@@ -20,34 +20,29 @@ from cdn.edge.prepared import Prepared
 from cdn.edge.pull_content import ArrivingContent
 from cdn.edge.pull_fetch import Asking, PullFetcher
 from cdn.edge.pull_flight import Alone, Failed, Flight, Flights, Outcome, Renewed, Shared
+from cdn.edge.pull_joining import PullJoining
 from cdn.edge.pull_key import pull_key
 from cdn.edge.pull_memory import PullMemory
 from cdn.edge.pull_response import DEBUG_FIELD, PullResponder
 from cdn.edge.pull_shelf import Held, OnShelf, PullShelf, has_validator
+from cdn.edge.pull_status import PullStatus, forward_reason
 from cdn.edge.pull_visit import PullVisit, visit_of
 from cdn.edge.request_content import RequestContent
 from cdn.edge.response import Response
 from cdn.edge.site_view import SiteView
-from cdn.edge.stored import StoredResponse
 from cdn.edge.visitor import Visitor
-from cdn.fleet.position import Position
 from cdn.http.cache_control import NO_DIRECTIVES, request_directives
 from cdn.http.cache_status import CacheStatus, Forward
 from cdn.http.cdn_loop import has_loop
 from cdn.http.decide import (
-    NOTHING_REQUIRED,
     Decision,
     Forwarded,
     Serve,
     ServeStale,
-    StaleReason,
-    StoredFacts,
     Validate,
     decide,
 )
 from cdn.http.request import Request
-from cdn.http.response_head import ResponseHead
-from cdn.http.reuse_terms import ReuseTerms
 from cdn.origin.upstream import UpstreamBroken, UpstreamFault
 from cdn.sites.site import Site
 
@@ -102,6 +97,8 @@ class PullRoad:
         self._counters = counters
         self._clocks = clocks
         self._is_attached = is_attached
+        self._joining = PullJoining(shelf, flights, fetcher, clocks)
+        self._status = PullStatus(cache_name, is_attached)
         self._faults = FaultLog(clocks.monotonic)
         self._behind: dict[asyncio.Task[None], str] = {}
 
@@ -151,7 +148,7 @@ class PullRoad:
             looked_at = self._memory.mark()
             on_shelf = await self._shelf.look(visit)
             decision = self._decide(visit, on_shelf.whole)
-            forward = _reason(decision, on_shelf)
+            forward = forward_reason(decision, on_shelf)
             stored = await self._from_shelf(visit, on_shelf, decision, forward, looked_at)
             if stored is not None:
                 return stored
@@ -184,7 +181,7 @@ class PullRoad:
         match decision:
             case Serve(age_s) if held is not None:
                 ttl_s = int(held.terms.lifetime.seconds - age_s)
-                response = await self._responder.held(visit, held, self._hit(ttl_s), looked_at)
+                response = await self._responder.held(visit, held, self._status.hit(ttl_s), looked_at)
                 self._counters.hits += response is not None
                 return response
             case ServeStale(age_s, reason, validates_behind) if held is not None:
@@ -192,7 +189,7 @@ class PullRoad:
                     self._validate_behind(visit, held)
                 self._counters.stale_served += 1
                 ttl_s = int(held.terms.lifetime.seconds - age_s)
-                return await self._responder.held(visit, held, self._hit(ttl_s, reason.value))
+                return await self._responder.held(visit, held, self._status.hit(ttl_s, reason.value))
             case _ if visit.has_range and forward is Forward.PARTIAL:
                 return await self._from_parts(visit, on_shelf)
         return None
@@ -202,7 +199,7 @@ class PullRoad:
             decision = self._decide(visit, part)
             if isinstance(decision, Serve):
                 ttl_s = int(part.terms.lifetime.seconds - decision.age_s)
-                response = await self._responder.part(visit, part, self._hit(ttl_s))
+                response = await self._responder.part(visit, part, self._status.hit(ttl_s))
                 if response is not None:
                     self._counters.hits += 1
                     return response
@@ -214,9 +211,9 @@ class PullRoad:
         """Ask, or wait for what another asked; None: look again."""
         # Who waited for an answer that was for another alone waits for nobody again, and nobody for it (DESIGN I6).
         is_alone = any(isinstance(each.outcome_so_far, Alone) for each in tried)
-        flight = None if is_alone else self._joinable(visit, on_shelf, decision, tried)
+        flight = None if is_alone else self._joining.joinable(visit, on_shelf, decision, tried)
         is_own = flight is None
-        asking = self._asking(visit, on_shelf, decision, is_alone=is_alone)
+        asking = self._joining.asking(visit, on_shelf, decision, is_alone=is_alone)
         if flight is None:
             try:
                 flight = self._fetcher.begin(asking)
@@ -244,87 +241,17 @@ class PullRoad:
                     content.let_go()
                     return None
                 self._counters.misses += 1
-                status = self._forwarded(forward, head, is_stored=False, detail=_value(outcome))
+                status = self._status.forwarded(forward, head, is_stored=False, detail=_value(outcome))
                 return self._responder.arriving(visit, head, content, status, evaluates=asking.is_whole)
             case Shared(_, content, terms):
-                if not is_own and not self._is_usable(visit, flight, terms, joined_at):
+                if not is_own and not self._joining.is_usable(
+                    visit, flight, terms, joined_at, must_validate=self._must_validate(visit)
+                ):
                     content.let_go()
                     return None
                 return self._shared(visit, flight, outcome, forward, is_own=is_own, is_whole=asking.is_whole)
             case _:
                 assert_never(outcome)
-
-    def _asking(self, visit: PullVisit, on_shelf: OnShelf, decision: Decision, *, is_alone: bool) -> Asking:
-        """How to ask: with the validators of what is stored, else for the whole, else as the client asked.
-
-        `is_alone`: nobody is to wait for the answer.
-        """
-        is_read = visit.request.method == "GET"
-        is_passed = self._flights.is_passed(visit.key, self._clocks.monotonic())
-        is_for_all = not visit.directives.no_store and "authorization" not in visit.request.fields
-        validating: tuple[StoredResponse, ...] = ()
-        if on_shelf.whole is not None and isinstance(decision, Validate):
-            validating = (on_shelf.whole.stored,) if has_validator(on_shelf.whole.stored) else ()
-        elif is_read and not is_passed and not visit.has_range:
-            validating = self._shelf.other_variants(visit.key, on_shelf)
-        has_stand_in = isinstance(decision, Validate) and decision.may_serve_stale_on_error
-        is_stale = isinstance(decision, Validate) and decision.reason is not StaleReason.REQUESTED
-        stale = on_shelf.whole.stored if on_shelf.whole is not None and is_stale else None
-        is_whole = bool(validating) or (is_read and not is_passed and not visit.has_range)
-        return Asking(
-            visit,
-            validating,
-            is_joinable=is_read and is_whole and is_for_all and not is_alone,
-            is_whole=is_whole,
-            has_stand_in=has_stand_in,
-            stale=stale,
-        )
-
-    def _joinable(self, visit: PullVisit, on_shelf: OnShelf, decision: Decision, tried: set[Flight]) -> Flight | None:
-        """A fetch under way whose answer would be the one for this request, as far as can be known."""
-        if visit.request.method != "GET" or visit.directives.no_store:
-            return None
-        if self._flights.is_passed(visit.key, self._clocks.monotonic()):
-            return None
-        is_requested = isinstance(decision, Validate) and decision.reason is StaleReason.REQUESTED
-        wants_newer = is_requested or visit.directives.no_cache
-        for flight in self._flights.of(visit.key):
-            if flight in tried or (wants_newer and flight.number < visit.number):
-                continue
-            vary = on_shelf.vary if flight.vary is None else flight.vary
-            if not flight.has_beginning:
-                continue
-            if self._fetcher.may_be_joined(flight) and visit.selecting(vary) == flight.visit.selecting(vary):
-                return flight
-        return None
-
-    def _is_usable(self, visit: PullVisit, flight: Flight, terms: ReuseTerms | None, joined_at: Position) -> bool:
-        """Whether an answer that another asked for may be given to this request too.
-
-        A failure is given to all who waited for it. What has to be validated each time was, for a request that came
-        before it was asked for (RFC 9111 section 4: collapsed requests). `joined_at` is where the node stood when this
-        request began to wait.
-        """
-        if terms is None:
-            return True
-        vary = flight.vary or ()
-        if visit.selecting(vary) != flight.visit.selecting(vary):
-            return False
-        if flight.number > visit.number:
-            return True
-        if not self._fetcher.was_rightly_joined(flight, joined_at):
-            return False
-        facts = StoredFacts(
-            admitted_sequence=flight.admitted.sequence,
-            is_same_epoch=True,
-            validated_at=flight.received_at - terms.initial_age_s,
-            freshness_lifetime_s=terms.lifetime.seconds,
-            stale_if_error_s=0.0,
-            stale_while_revalidate_s=0.0,
-            must_validate=terms.must_validate or self._must_validate(visit),
-        )
-        # Floors that rose since it was joined do not take it from those who were waiting (DESIGN I6).
-        return isinstance(decide(facts, NOTHING_REQUIRED, self._clocks.monotonic(), visit.directives), Serve)
 
     def _shared(
         self, visit: PullVisit, flight: Flight, shared: Shared, forward: Forward, *, is_own: bool, is_whole: bool
@@ -334,7 +261,9 @@ class PullRoad:
         head = shared.whole_head if is_own else shared.head
         age_s: int | None = None
         self._counters.misses += is_own
-        status = self._forwarded(forward, head, is_stored=content.is_storing, is_collapsed=not is_own, terms=terms)
+        status = self._status.forwarded(
+            forward, head, is_stored=content.is_storing, is_collapsed=not is_own, terms=terms
+        )
         if not is_own and terms is not None:
             age_s = max(0, int(self._clocks.monotonic() - flight.received_at + terms.initial_age_s))
         return self._responder.arriving(visit, head, content, status, evaluates=is_whole or not is_own, age_s=age_s)
@@ -351,14 +280,7 @@ class PullRoad:
         ):
             return None
         self._counters.validated += not is_collapsed
-        status = CacheStatus(
-            self._cache_name,
-            fwd=forward,
-            fwd_status=304,
-            stored=True,
-            collapsed=is_collapsed,
-            detail=self._detached(),
-        )
+        status = self._status.renewed(forward, is_collapsed=is_collapsed)
         return await self._responder.held(visit, held, status)
 
     # Failures
@@ -426,7 +348,7 @@ class PullRoad:
                 raise AssertionError("nothing was validated")
             case Alone(head, content) | Shared(_, content, _, head):
                 self._counters.misses += 1
-                status = self._forwarded(forward, head, is_stored=content.is_storing, detail=_value(outcome))
+                status = self._status.forwarded(forward, head, is_stored=content.is_storing, detail=_value(outcome))
                 return self._responder.arriving(visit, head, content, status, evaluates=asking.is_whole)
             case _:
                 assert_never(outcome)
@@ -438,7 +360,9 @@ class PullRoad:
         # Others may join it, and what it brings is to be stored: it is a GET also behind a HEAD.
         visit = replace(visit, request=replace(visit.request, method="GET"))
         try:
-            flight = self._fetcher.begin(Asking(visit, validating, is_joinable=True, has_stand_in=True, stale=held.stored))
+            flight = self._fetcher.begin(
+                Asking(visit, validating, is_joinable=True, has_stand_in=True, stale=held.stored)
+            )
         except TooManyFetches:
             return
         task = asyncio.create_task(self._watch(visit, flight), name=f"validate {visit.site.id}")
@@ -457,54 +381,6 @@ class PullRoad:
                 self._tell(visit, error)
             case Renewed():
                 self._counters.validated += 1
-
-    # Cache-Status
-
-    def _hit(self, ttl_s: int | None = None, detail: str | None = None) -> CacheStatus:
-        return CacheStatus(self._cache_name, hit=True, ttl_s=ttl_s, detail=self._detached() or detail)
-
-    def _forwarded(
-        self,
-        forward: Forward,
-        head: ResponseHead,
-        *,
-        is_stored: bool,
-        is_collapsed: bool = False,
-        detail: str | None = None,
-        terms: ReuseTerms | None = None,
-    ) -> CacheStatus:
-        ttl_s = None if terms is None else int(terms.lifetime.seconds - terms.initial_age_s)
-        return CacheStatus(
-            self._cache_name,
-            fwd=forward,
-            fwd_status=head.status,
-            ttl_s=ttl_s if is_stored else None,
-            stored=is_stored,
-            collapsed=is_collapsed,
-            detail=self._detached() or detail,
-        )
-
-    def _detached(self) -> str | None:
-        return None if self._is_attached() else "detached"
-
-
-def _reason(decision: Decision, on_shelf: OnShelf) -> Forward:
-    """Why the request goes upstream, if it does (RFC 9211 section 2.2)."""
-    match decision:
-        case Forwarded(Forward.URI_MISS):
-            if on_shelf.parts:
-                return Forward.PARTIAL
-            return Forward.VARY_MISS if on_shelf.others else Forward.URI_MISS
-        case Forwarded(reason):
-            return reason
-        case Validate(reason=StaleReason.REQUESTED):
-            return Forward.REQUEST
-        case Validate():
-            return Forward.STALE
-        case Serve() | ServeStale():
-            return Forward.MISS  # its content has gone
-        case _:
-            assert_never(decision)
 
 
 def _value(outcome: Outcome) -> str | None:
