@@ -110,7 +110,12 @@ class Pull:
         )
 
         self.explainer = PullExplainer(
-            shelf=self.shelf, disk=disk, flights=self.flights, clocks=clocks, cdn_id=settings.zone
+            shelf=self.shelf,
+            disk=disk,
+            flights=self.flights,
+            clocks=clocks,
+            cdn_id=settings.zone,
+            last_faults=self.road.last_faults,
         )
 
     def counted(self) -> dict[str, int]:
@@ -126,6 +131,7 @@ class Pull:
     def drop_site(self, site_id: str) -> None:
         """The site is gone."""
         self._memory.drop_site(site_id)
+        self.road.last_faults.pop(site_id, None)
         self._marks.drop_site(site_id)
 
     async def aclose(self) -> None:

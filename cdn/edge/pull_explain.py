@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from cdn.edge.clocks import Clocks
@@ -15,6 +16,7 @@ from cdn.http.decide import Decision, Forwarded, Serve, ServeStale, Validate, de
 from cdn.http.fields import Fields
 from cdn.http.request import Request
 from cdn.http.target import Target
+from cdn.origin.upstream import UpstreamFault
 from cdn.sites.cache_policy import cache_policy
 from cdn.sites.site import Site
 
@@ -25,7 +27,17 @@ MAX_SHOWN = 20
 class PullExplainer:
     """Describes what lies under a key, and what would be done with it for a plain GET."""
 
-    def __init__(self, *, shelf: PullShelf, disk: DiskTier, flights: Flights, clocks: Clocks, cdn_id: str) -> None:
+    def __init__(
+        self,
+        *,
+        shelf: PullShelf,
+        disk: DiskTier,
+        flights: Flights,
+        clocks: Clocks,
+        cdn_id: str,
+        last_faults: Mapping[str, tuple[float, UpstreamFault, str]],
+    ) -> None:
+        self._last_faults = last_faults
         self._shelf = shelf
         self._disk = disk
         self._flights = flights
@@ -55,9 +67,17 @@ class PullExplainer:
             "floors": floors,
             "fetches": len(self._flights.of(visit.key)),
             "collapsing": "not now" if self._flights.is_passed(visit.key, now) else "yes",
+            "last_failure": self._last_failure(site.id),
             "decision": said,
             "answer": said,
         }
+
+    def _last_failure(self, site_id: str) -> str | None:
+        found = self._last_faults.get(site_id)
+        if found is None:
+            return None
+        at, fault, sentence = found
+        return f"{fault.value}, {max(0, int(self._clocks.wall() - at))} s ago: {sentence}"
 
     def _described(self, site: Site, stored: StoredResponse, now: float) -> dict[str, Any]:
         pulled = stored.pulled

@@ -255,7 +255,7 @@ class PullResponder:
         if visit.site.settings.compresses and may_be_coded(head, MIN_CODED_BYTES if size_bytes is None else size_bytes):
             head = varied_head(head)
         selected = self._select(visit, head, content, size_bytes) if evaluates else _everything(head, size_bytes)
-        has_ranges = evaluates and size_bytes is not None and selected.status in _IN_PARTS
+        has_ranges = evaluates and content.is_storing and size_bytes is not None and selected.status in _IN_PARTS
         fields = self._fields(visit, selected.fields, status, age_s=age_s, has_ranges=has_ranges)
         if selected.part is Part.NOTHING:
             content.let_go()
@@ -295,7 +295,10 @@ class PullResponder:
             if line[0] not in FOR_THIS_CACHE and line[0] not in given and (age_s is None or line[0] != "age")
         )
         # Whatever is whole and of known size can be asked for in parts here, whether or not upstream can do that.
-        ranges: FieldLines = (("accept-ranges", "bytes"),) if has_ranges and "accept-ranges" not in Fields(kept) else ()
+        ranges: FieldLines = ()
+        if has_ranges:
+            kept = tuple(line for line in kept if line[0] != "accept-ranges")
+            ranges = (("accept-ranges", "bytes"),)
         rules = tuple((name, value) for name, values in given.items() for value in values)
         age: FieldLines = () if age_s is None else (("age", str(age_s)),)
         return (*kept, *ranges, *rules, *age, ("cache-status", status.serialise()), *self._told(visit))

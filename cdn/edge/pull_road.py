@@ -101,6 +101,8 @@ class PullRoad:
         self._status = PullStatus(cache_name, is_attached)
         self._faults = FaultLog(clocks.monotonic)
         self._behind: dict[asyncio.Task[None], str] = {}
+        self.last_faults: dict[str, tuple[float, UpstreamFault, str]] = {}
+        """Of each site the last failure of its upstream: when (wall), what, and in a sentence. One entry per site."""
 
     def recall(self, request: Request, site: Site, now: float) -> Prepared | None:
         """A prepared hit, when nothing the request says stands against it. Preconditions and Range are not here."""
@@ -334,6 +336,7 @@ class PullRoad:
 
     def _tell(self, visit: PullVisit, error: UpstreamBroken) -> None:
         self._counters.upstream_failed += 1
+        self.last_faults[visit.site.id] = (self._clocks.wall(), error.fault, str(error))
         self._faults.tell(f"{error.fault.value} {visit.site.id}", f"site {visit.site.name}: {error}")
 
     # Alone
