@@ -418,7 +418,10 @@ def _selects(before: Stored, update: Exchange) -> bool:
     ours, theirs = tag(combined(before.lines, "etag")), tag(combined(update.answer, "etag"))
     if theirs is not None:
         return is_strongly_equal(ours, theirs) if not theirs.is_weak else is_weakly_equal(ours, theirs)
-    return combined(before.lines, "last-modified") == combined(update.answer, "last-modified")
+    modified = combined(update.answer, "last-modified")
+    if modified is None:  # without any validator it means what has none either
+        return not has(before.lines, "etag") and not has(before.lines, "last-modified")
+    return combined(before.lines, "last-modified") == modified
 
 
 def _names_alone(before: Stored, update: Exchange) -> bool:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from tests.model.history import History, Visit
 from tests.model.plain_cache import PlainCache
 from tests.model.plain_collapse import objections_to_collapse
 from tests.model.plain_message import Lines
-from tests.model.script import Answering, Asking, Passing, Purging, Step, Told
+from tests.model.scenes import ALONE, FRESH, TOGETHER, told
+from tests.model.script import Asking, Passing, Step
 from tests.model.simulation import WatchedLoop, played
 from tests.model.stories import overlapping_steps, steps
 
@@ -27,7 +28,7 @@ IN_MEMORY = Path("/dev/shm")
 """Where there is such a folder the disk tier is quick; nothing here is about its durability."""
 
 QUICK = settings(
-    max_examples=250,
+    max_examples=300,
     deadline=None,
     derandomize=True,
     database=None,
@@ -90,103 +91,34 @@ def assert_allowed(history: History) -> None:
     assert {number: said for number, visit in history.visits.items() if (said := model.objections(visit))} == {}
 
 
-def told(*lines: tuple[str, str], **more: object) -> tuple[Told, ...]:
-    return (Told(lines, **more),)  # type: ignore[arg-type]
-
-
-FRESH = ("cache-control", "max-age=100")
-
-A_PART_THAT_IS_THE_WHOLE: list[Step] = [
-    Asking(lines=(("range", "bytes=0-"),), told=told(FRESH, cuts=True)),
-    Asking(),
-]
-"""Who asks for no range is not sent a 206."""
-
-A_304_FOR_ONE_WHO_WANTS_NOTHING_STORED: list[Step] = [
-    Asking(told=told(FRESH, ("etag", '"a"'))),
-    Asking(lines=(("cache-control", "no-store"),), told=(*told(confirms=True), *told())),
-    Asking(),
-]
-"""Its head is a part of a response that must not be stored."""
-
-A_304_THAT_IS_PRIVATE: list[Step] = [
-    Asking(told=told(("cache-control", "max-age=0"), ("etag", '"a"'))),
-    Asking(told=told(("cache-control", "max-age=100, private"), confirms=True)),
-    Asking(),
-]
-
-A_304_WITH_A_FIELD_FOR_ONE: list[Step] = [
-    Asking(told=told(("cache-control", "max-age=0"), ("etag", '"a"'))),
-    Asking(told=told(("cache-control", 'max-age=100, private="x-secret"'), ("x-secret", "yes"), confirms=True)),
-    Asking(),
-]
-
-A_304_WITHOUT_A_DATE: list[Step] = [
-    Asking(told=told(("cache-control", "max-age=10"), ("etag", '"a"'))),
-    Passing(seconds=90),
-    Asking(told=told(confirms=True, is_dated=False)),
-    Asking(),
-]
-"""It was received when it was received: the response is young again."""
-
-
-A_304_TO_WHAT_WAS_REPLACED: list[Step] = [
-    Asking(told=told(("last-modified", "@-1000"))),
-    Answering(0),
-    Answering(0),
-    Purging("everything", is_soft=True),
-    Asking(told=told(("cache-control", "max-age=100"), ("etag", 'W/"a"'))),
-    Asking(lines=(("cache-control", "no-cache"),), told=(*told(confirms=True), *told(FRESH))),
-    Answering(0),
-    Answering(0),
-    Answering(0),
-]
-"""The answer to the first request took the place of what the second asked about: the 304 says nothing of it."""
-
-
-A_304_THAT_NARROWS_NO_VARY_SEARCH: list[Step] = [
-    Asking("/a?x=1", told=told(("cache-control", "max-age=0"), ("etag", '"a"'), ("no-vary-search", "params"))),
-    Asking("/a?x=1", told=told(FRESH, ("no-vary-search", 'params, except=("x")'), confirms=True)),
-    Asking("/a?x=2", told=told()),
-]
-
-VARIANTS_WITH_OTHER_NO_VARY_SEARCH: list[Step] = [
-    Asking("/a?x=1", (("x-kind", "1"),), told(FRESH, ("vary", "x-kind"))),
-    Asking("/a?x=1", (("x-kind", "2"),), told(FRESH, ("vary", "x-kind"), ("no-vary-search", "params"))),
-    Asking("/a?x=2", (("x-kind", "1"),), told()),
-]
-"""What one variant says of queries does not hold for the other."""
+def with_scenes(holds: Callable[[], None], scenes: Sequence[list[Step]]) -> Callable[[], None]:
+    """A property that begins with these scripts."""
+    for scene in scenes:
+        holds = example(script=scene)(holds)
+    return holds
 
 
 def run_alone(tally: Tally, how: settings) -> None:
     @how
     @given(script=steps())
-    @example(script=A_PART_THAT_IS_THE_WHOLE)
-    @example(script=A_304_FOR_ONE_WHO_WANTS_NOTHING_STORED)
-    @example(script=A_304_THAT_IS_PRIVATE)
-    @example(script=A_304_WITH_A_FIELD_FOR_ONE)
-    @example(script=A_304_WITHOUT_A_DATE)
-    @example(script=A_304_THAT_NARROWS_NO_VARY_SEARCH)
-    @example(script=VARIANTS_WITH_OTHER_NO_VARY_SEARCH)
     def holds(script: list[Step]) -> None:
         history = history_of(script)
         tally.count(history)
         assert_allowed(history)
 
-    holds()
+    with_scenes(holds, ALONE)()
 
 
 def run_together(tally: Tally, how: settings) -> None:
     @how
     @given(script=overlapping_steps())
-    @example(script=A_304_TO_WHAT_WAS_REPLACED)
     def holds(script: list[Step]) -> None:
         history = history_of(script, overlaps=True)
         tally.count(history)
         assert_allowed(history)
         assert objections_to_collapse(history) == []
 
-    holds()
+    with_scenes(holds, TOGETHER)()
 
 
 def test_nothing_stored_is_used_that_the_rfc_forbids() -> None:
