@@ -282,7 +282,7 @@ async def test_a_message_lost_on_its_way_to_the_tail_is_noticed(
     async with asyncio.timeout(10):
         while reader._tail.last < 5:
             await reader._moved.wait()
-    assert reader._tail.consumers == 2
+    assert seen > 5, "what was lost was asked for again"
     assert [told(record) for record in reader._recent.after(0, 10)] == [f"purged /{n}" for n in range(1, 6)]
     for journal in (reader, writer):
         await journal.aclose()
