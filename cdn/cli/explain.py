@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cdn.cli.result import Document, Result
+from cdn.cli.result import Document, ExitStatus, Result
 from cdn.cli.run import JsonOption, run
 from cdn.cli.text import safe
 
@@ -28,13 +28,17 @@ def explain(
     node: Annotated[str | None, typer.Option("--node", help="Ask this node only.", metavar="NODE")] = None,
     is_json: JsonOption = False,
 ) -> None:
-    """Say why a URL is answered as it is: site, deploy, file, what is stored, what a node decides."""
+    """Say why a URL is answered as it is: site, deploy, file, what is stored, what a node decides.
+
+    Exit status 1 when no site has the URL's host.
+    """
     if url.startswith("/") or not url.strip():
         raise typer.BadParameter("give the whole URL, with the host, like http://blog.cdn.localhost:8080/about")
 
     async def work(client: ControlClient) -> Result:
         answer = await client.explain(url, node=node)
-        return Result(answer, tuple(explanation_lines(answer)))
+        status = ExitStatus.FAILED if answer["site"] is None else ExitStatus.DONE
+        return Result(answer, tuple(explanation_lines(answer)), status)
 
     run(work, is_json=is_json)
 

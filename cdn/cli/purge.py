@@ -52,12 +52,23 @@ def purge(
         raise typer.BadParameter("--all covers everything of the site: leave out --url, --prefix and --tag, or --all")
 
     async def work(client: ControlClient) -> Result:
+        bare = [each for each in url or [] if "?" not in each]
+        # Asked first: after the purge a failure would say of what is done that it is not.
+        has_more = bool(bare) and not is_json and await _stores_queries(client, site)
         receipt = await client.purge(site, request, wait_s=wait_s)
         named = _named(url, prefix, tag) or "everything"
-        line = f"{'soft purge' if is_soft else 'purge'} of site {safe(site)}: {named}"
-        return result_with_receipt(receipt, (line,), receipt)
+        lines = [f"{'soft purge' if is_soft else 'purge'} of site {safe(site)}: {named}"]
+        if has_more:
+            lines.append(f"without a query only; with every query, and whatever begins so: --prefix {safe(bare[0])}")
+        return result_with_receipt(receipt, tuple(lines), receipt)
 
     run(work, is_json=is_json)
+
+
+async def _stores_queries(client: ControlClient, site: str) -> bool:
+    """Whether the site may hold responses to one path with several queries."""
+    settings = (await client.site(site))["settings"]
+    return bool(settings["origin"] != "bundle" and settings["query"] != "drop")
 
 
 def _named(urls: list[str] | None, prefixes: list[str] | None, tags: list[str] | None) -> str:

@@ -192,8 +192,11 @@ def update(
             present = settings.get("header_rules") or (await client.site(name))["settings"]["header_rules"]
             settings["header_rules"] = [*present, *added]
         site = await client.change_site(name, settings)
-        shown = setting_lines(site["settings"], settings)
-        return Result(site, (f"site {safe(site['name'])} is changed", *shown))
+        lines = [f"site {safe(site['name'])} is changed", *setting_lines(site["settings"], settings)]
+        if site["purged"]:
+            sequence = site["position"]["sequence"]
+            lines.append(f"everything stored of it is purged, recorded as {sequence}: cdn receipt {sequence} --wait 1m")
+        return Result(site, tuple(lines))
 
     run(work, is_json=is_json)
 

@@ -19,6 +19,9 @@ BUNDLE = "bundle"
 MAX_DURATION = "365d"
 """The longest lifetime that a site may have; control says so too."""
 
+QUERY_POLICIES = ("keep", "sort", "drop")
+"""What --query takes beside allow:NAME,NAME."""
+
 OriginOption = Annotated[
     str | None,
     typer.Option(
@@ -79,7 +82,9 @@ NoKeepOption = Annotated[bool, typer.Option("--no-keep", help="Remove every patt
 StaleIfErrorOption = Annotated[
     str | None,
     typer.Option(
-        "--stale-if-error", help="How long a stale response may stand in for an error; default 1d.", metavar="DURATION"
+        "--stale-if-error",
+        help="How long a stale response may stand in for an error; none: never; default 1d.",
+        metavar="DURATION",
     ),
 ]
 StaleWhileRevalidateOption = Annotated[
@@ -124,11 +129,11 @@ EdgeTtlOverridesOption = Annotated[
     ),
 ]
 QueryOption = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "--query",
         help="What of a query counts. keep: all of it (default); sort: all, in any order; drop: nothing; "
-        "allow:page,q: these parameters.",
+        "allow:page,q: these parameters (may be repeated).",
         metavar="POLICY",
         rich_help_panel=UPSTREAM,
     ),
@@ -228,7 +233,7 @@ class SettingOptions:
     header: list[str] | None
     stale_if_error: str | None
     stale_while_revalidate: str | None
-    query: str | None
+    query: list[str] | None
     upstream_host: str | None
     negative_ttl: str | None
     pass_time: str | None
@@ -250,8 +255,8 @@ class SettingOptions:
             "retention_s": _seconds(self.retention),
             "keep": self.keep or None,
             "header_rules": header_rules(self.header) if self.header else None,
-            "stale_if_error_s": _seconds(self.stale_if_error),
-            "query": None if self.query is None else _query(self.query),
+            "stale_if_error_s": 0 if self.stale_if_error == "none" else _seconds(self.stale_if_error),
+            "query": _query(self.query) if self.query else None,
             "negative_ttl_s": _seconds(self.negative_ttl),
             "pass_s": _seconds(self.pass_time),
             "connect_timeout_s": _timeout(self.connect_timeout),
@@ -328,12 +333,22 @@ def _value(name: str, value: Any, *, is_pull: bool) -> str:
             return str(value)
 
 
-def _query(text: str) -> str | dict[str, list[str]]:
-    """What control calls the policy; it knows best which words are one."""
-    allow, colon, names = text.partition(":")
-    if allow == "allow" and colon:
-        return {"allow": [name.strip() for name in names.split(",") if name.strip()]}
-    return text
+def _query(texts: list[str]) -> str | dict[str, list[str]]:
+    """What control calls the policy. Raises typer.BadParameter."""
+    names: list[str] = []
+    for text in texts:
+        policy, _, listed = text.partition(":")
+        if text in QUERY_POLICIES and len(texts) == 1:
+            return text
+        if text in QUERY_POLICIES:
+            raise typer.BadParameter(f"--query {text} goes alone: a site has one policy, and only allow:NAME adds up")
+        if policy.strip() != "allow":
+            raise typer.BadParameter(f"{text!r} is no policy for --query: write keep, sort, drop or allow:NAME,NAME")
+        added = [name.strip() for name in listed.split(",") if name.strip()]
+        if not added:
+            raise typer.BadParameter(f"{text!r} names no parameter: write allow:NAME,NAME, or drop when none counts")
+        names += added
+    return {"allow": names}
 
 
 @overload

@@ -156,7 +156,7 @@ def _site_routes(api: SitesApi) -> Sequence[Route]:
         Route("GET", SITE, "showSite", "One site", api.show, Access.READ, {200: schema.SiteView}),
         Route(
             "PATCH", SITE, "changeSite", "Change some of a site's settings", api.change, Access.SITE_ADMIN,
-            {200: schema.SiteView}, takes=schema.ChangeSite,
+            {200: schema.SiteChangedView}, takes=schema.ChangeSite,
         ),
         Route(
             "DELETE", SITE, "removeSite", "Remove a site with its domains, tokens and responses", api.remove,

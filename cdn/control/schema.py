@@ -106,6 +106,14 @@ class PositionView(_Content, frozen=True):
     sequence: Annotated[int, Meta(description="The number of the record within its epoch.")]
 
 
+class SiteChangedView(SiteView, frozen=True):
+    """The site as it is now. `position`: the record of the change, whose receipt can be asked for. `purged`: everything
+    that was stored of the site was purged by the same record, as it does not fit the settings any more."""
+
+    position: PositionView
+    purged: bool
+
+
 class NodeReceiptView(_Content, frozen=True):
     node: str
     outcome: Annotated[

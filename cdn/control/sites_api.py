@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from cdn.control.content import json_response, read_json
 from cdn.control.route import Call
-from cdn.control.schema import ChangeSite, CreateSite, SiteList, SiteRemovedView
+from cdn.control.schema import ChangeSite, CreateSite, SiteChangedView, SiteList, SiteRemovedView, SiteView
 from cdn.control.services import Services
 from cdn.control.token import Verb
-from cdn.control.views import site_view
+from cdn.control.views import position_view, site_view
 from cdn.errors import Conflict, NotFound
 from cdn.journal.record import Change, SiteChanged, SiteCreated, SiteRemoved
 from cdn.sites.name import check_site_name
@@ -79,11 +79,15 @@ class SitesApi:
             purges = is_stored_unfit(present.settings, settings)
             return SiteChanged(site_id, recorded_settings(settings), purges)
 
-        await services.state.append(f"site-id/{site_id}", decide, call.caller.actor)
+        record = await services.state.append(f"site-id/{site_id}", decide, call.caller.actor)
         site = services.catalog.site(site_id)
         if site is None:
             raise _gone(call)
-        return json_response(self._view(site))
+        assert isinstance(record.change, SiteChanged), "it is what was decided"
+        view = msgspec.structs.asdict(self._view(site))
+        return json_response(
+            SiteChangedView(**view, position=position_view(record.position), purged=record.change.purges)
+        )
 
     async def remove(self, call: Call) -> web.Response:
         """One record removes the site: its domains, tokens and stored responses go with it at the same sequence."""
@@ -113,7 +117,7 @@ class SitesApi:
                     "be answered from it: name another bucket."
                 )
 
-    def _view(self, site: Site) -> Any:
+    def _view(self, site: Site) -> SiteView:
         return site_view(self._services.settings, self._services.catalog, site)
 
 

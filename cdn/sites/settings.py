@@ -199,8 +199,8 @@ def _check_fit(faults: Faults, settings: SiteSettings, given: Collection[str]) -
         idle, fault = (
             PULL_ONLY,
             (
-                "it does nothing on a site of bundles: leave it out, or create a site with an origin like https://HOST or "
-                "s3://BUCKET"
+                "it does nothing on a site of bundles: leave it out, or create a site with an origin like https://HOST "
+                "or s3://BUCKET"
             ),
         )
     for name in given:

@@ -13,9 +13,14 @@ def check_change(name: str, before: SiteSettings, after: SiteSettings) -> None:
     belong to the one, and the addresses of what is stored are made differently. A domain moves between two sites.
     """
     if before.is_pull != after.is_pull:
+        is_and_cannot = (
+            f"is answered from {before.origin} and cannot be deployed as bundles"
+            if before.is_pull
+            else f"is deployed as bundles and cannot be answered from {after.origin}"
+        )
         raise Conflict(
-            f"The site {name!r} is answered from {before.origin} and cannot change to {after.origin}: a site of "
-            "bundles stays one, and one with an upstream stays one. Create another site and move the domains to it."
+            f"The site {name!r} {is_and_cannot}: a site of bundles stays one, and one with an upstream stays one. "
+            "Create another site and move the domains to it."
         )
 
 

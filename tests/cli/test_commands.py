@@ -100,7 +100,6 @@ async def test_a_site_with_an_upstream(cdn: Cdn, bundle: Path) -> None:
         (("--origin", "ftp://host"), "is no origin: give bundle, https://HOST"),
         (("--origin", "https://user:geheim@host"), "names a user or a password"),
         (("--origin", "s3://Bucket"), "is no bucket"),
-        (("--origin", "https://h", "--query", "some"), '"keep", "sort", "drop"'),
         (("--origin", "s3://bucket", "--upstream-host", "www.example.com"), "goes to an http or https origin only"),
         (("--origin", "https://h", "--edge-ttl-overrides"), "nothing to override with"),
         (("--origin", "https://h", "--upstream-retries", "9"), "whole number from 0 to 5"),
@@ -181,6 +180,59 @@ async def test_purge_names_what_it_purges(cdn: Cdn) -> None:
     assert record.change.soft
 
 
+async def test_a_purge_of_a_url_says_how_to_purge_it_with_every_query(cdn: Cdn) -> None:
+    hint = "without a query only; with every query, and whatever begins so: --prefix /v\n"
+    await cdn("site", "create", "shop", "--origin", "https://upstream.example")
+    urls = ("purge", "--site", "shop", "--url", "/a?b=1", "--url")
+    assert hint in (await cdn(*urls, "/v")).out
+    assert "--prefix" not in (await cdn(*urls, "/v?b=2")).out
+    assert "--prefix" not in (await cdn("purge", "--site", "shop", "--tag", "news")).out
+    only_purge = (await cdn("token", "create", "--scope", "purge:shop", "--json")).document["token"]
+    assert hint in (await Cdn(cdn.control, {**cdn.environ, "CDN_TOKEN": only_purge})(*urls, "/v")).out
+    await cdn("site", "update", "shop", "--query", "drop")
+    assert "--prefix" not in (await cdn(*urls, "/v")).out
+    await cdn("site", "create", "blog")
+    assert "--prefix" not in (await cdn("purge", "--site", "blog", "--url", "/v")).out
+
+
+async def test_a_change_that_purges_says_so(cdn: Cdn) -> None:
+    await cdn("site", "create", "shop", "--origin", "https://upstream.example")
+    changed = await cdn("site", "update", "shop", "--origin", "s3://bucket")
+    assert cdn.control is not None
+    sequence = cdn.control.plane.state.position.sequence
+    assert f"purged, recorded as {sequence}: cdn receipt {sequence} --wait 1m\n" in changed.out
+    assert (await cdn("receipt", str(sequence))).status == 0
+    assert "purged" not in (await cdn("site", "update", "shop", "--edge-ttl", "5m")).out
+
+
+async def test_allowed_parameters_add_up_and_none_is_no_time(cdn: Cdn) -> None:
+    words = ("--query", "allow:page", "--query", "allow:q, r", "--stale-if-error", "none")
+    made = await cdn("site", "create", "shop", "--origin", "https://h.example", *words, "--json")
+    settings = made.document["settings"]
+    assert (settings["query"], settings["stale_if_error_s"]) == ({"allow": ["page", "q", "r"]}, 0)
+
+
+@pytest.mark.parametrize(
+    ("policies", "said"),
+    [
+        (("bogus",), "write keep, sort, drop or allow:NAME,NAME"),
+        (("allow",), "names no parameter"),
+        (("allow:",), "names no parameter: write allow:NAME,NAME, or drop"),
+        (("allow: , ",), "names no parameter"),
+        (("allow:page", "allow:"), "names no parameter"),
+        (("allow:page", "drop"), "--query drop goes alone"),
+        (("keep", "keep"), "--query keep goes alone"),
+    ],
+)
+async def test_a_query_policy_that_is_none_is_refused(cdn: Cdn, policies: tuple[str, ...], said: str) -> None:
+    words = [word for policy in policies for word in ("--query", policy)]
+    for command in (("create", "shop", "--origin", "https://h.example"), ("update", "shop")):
+        ended = await cdn("site", *command, *words)
+        assert ended.status == 2
+        assert said in " ".join(ended.err.replace("│", " ").split())
+    assert (await cdn("site", "show", "shop")).status == 1
+
+
 async def test_domains(cdn: Cdn) -> None:
     await cdn("site", "create", "blog")
     added = await cdn("domain", "add", "WWW.Example.com", "--site", "blog")
@@ -235,6 +287,7 @@ async def test_explain_says_what_each_node_says(cdn: Cdn) -> None:
     assert ended.status == 0
     assert "site blog, alias production, nothing deployed yet: cdn deploy FOLDER --site blog" in ended.out
     unknown = await cdn("explain", "http://nobody.example/")
+    assert (unknown.status, (await cdn("explain", "http://nobody.example/", "--json")).status) == (1, 1)
     assert "no site has the host nobody.example" in unknown.out
 
 
@@ -293,7 +346,8 @@ async def test_a_site_is_shown_and_lists_are_added_to_and_emptied(cdn: Cdn, bund
     assert "  header                   /b x-robots-tag: none\n" in added.out
     assert "  edge-ttl                 until it is purged\n" in added.out
     pinned = await cdn("site", "update", "blog", "--region", "eu", "--region", "us")
-    assert [line.split() for line in pinned.out.splitlines()[1:]] == [["region", "eu"], ["region", "us"]]
+    assert [line.split() for line in pinned.out.splitlines()[1:3]] == [["region", "eu"], ["region", "us"]]
+    assert "everything stored of it is purged, recorded as " in pinned.out
     cautious = await cdn("site", "update", "blog", "--on-detach", "validate")
     assert [line.split() for line in cautious.out.splitlines()[1:]] == [["on-detach", "validate"]]
     free = await cdn("site", "update", "blog", "--no-regions")

@@ -69,6 +69,8 @@ async def test_a_site_may_have_an_upstream_and_change_it_for_another(control: Co
         (record,) = await control.journal.read(control.plane.state.position.sequence - 1, limit=2)
         assert isinstance(record.change, SiteChanged)
         assert record.change.purges is purges, settings
+        assert changed.document["purged"] is purges
+        assert changed.document["position"] == {"epoch": record.epoch, "sequence": record.sequence}
 
 
 async def test_bundles_and_upstreams_do_not_take_each_others_place(api: Api) -> None:

@@ -22,9 +22,15 @@ def test_an_upstream_takes_the_place_of_another() -> None:
         check_change("blog", before, after)
 
 
-@pytest.mark.parametrize(("before", "after"), [(BUNDLES, SERVER), (BUCKET, BUNDLES)])
-def test_bundles_and_upstreams_stay_apart(before: SiteSettings, after: SiteSettings) -> None:
-    with pytest.raises(Conflict, match=r"'blog' is answered from .* Create another site and move the domains"):
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (BUNDLES, SERVER, "is deployed as bundles and cannot be answered from https://a.example"),
+        (BUCKET, BUNDLES, "is answered from s3://bucket and cannot be deployed as bundles"),
+    ],
+)
+def test_bundles_and_upstreams_stay_apart(before: SiteSettings, after: SiteSettings, said: str) -> None:
+    with pytest.raises(Conflict, match=rf"'blog' {said}: .* Create another site and move the domains"):
         check_change("blog", before, after)
 
 
