@@ -20,9 +20,12 @@ def control_metrics(plane: ControlPlane) -> Sequence[Family]:
     }
     connected = {node.node_id: float(node.is_connected) for node in nodes}
     stopped = {node.node_id: float(node.stopped is not None) for node in nodes}
-    counted = {**services.hub.counters, **services.repair.counters}
+    counted = {**services.hub.counters, **services.repair.counters, **services.archive.counters}
+    lag = services.archive.lag
     return (
         gauge("cdn_control_sequence", "The last record that control has applied.", end.sequence),
+        gauge("cdn_control_archived_sequence", "Up to here the object store has every record.", lag.archived),
+        gauge("cdn_control_archive_lag_seconds", "How long the oldest record waits to be archived.", lag.seconds),
         gauge("cdn_control_sites", "Sites that exist.", len(services.catalog.sites())),
         gauge("cdn_control_tokens", "Tokens that are recorded.", len(services.tokens)),
         gauge("cdn_control_nodes", "Nodes that are known.", len(nodes)),

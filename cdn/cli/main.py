@@ -18,7 +18,7 @@ from cdn.cli.text import safe
 
 COMMANDS = {
     "up": ("cdn.cli.up", "up"),
-    "control": ("cdn.cli.role", "control"),
+    "control": ("cdn.cli.control_command", "app"),
     "edge": ("cdn.cli.role", "edge"),
     "site": ("cdn.cli.site", "app"),
     "deploy": ("cdn.cli.deploy", "deploy"),

@@ -7,10 +7,13 @@ import sqlite3
 import time
 from bisect import bisect_left
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import msgspec
+
+from cdn.control.archive_layout import KeptNode
 from cdn.control.node_conditions import NodeConditions
 from cdn.errors import Conflict, NotFound, Unavailable
 from cdn.fleet.condition import Condition, NodeState
@@ -71,7 +74,7 @@ class _Node:
     acks: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=ACKS_KEPT_PER_NODE))
     untimed_through: int = 0  # when records up to here were applied is not known
     granted_lease_s: float = 0.0
-    kept: tuple[object, ...] | None = None  # the row that is durable
+    kept: KeptNode | None = None  # the row that is durable
     counters: Mapping[str, int] = field(default_factory=dict)
     waits: set[_Wait] = field(default_factory=set)
 
@@ -124,14 +127,30 @@ class NodeDirectory:
         for node_id, program, region, record_version, lease_s in rows:
             facts = NodeFacts(program, region)
             view = NodeView(node_id, facts, None, False, now, lease_s, record_version)
-            directory._nodes[node_id] = _Node(view, kept=(node_id, program, region, record_version, lease_s))
+            directory._nodes[node_id] = _Node(view, kept=KeptNode(node_id, program, region, record_version, lease_s))
             directory._conditions.met(node_id)
             directory._conditions.look(view)
         return directory
 
+    @classmethod
+    async def restore(cls, path: Path | str, nodes: Iterable[KeptNode]) -> None:
+        """Make a directory at `path` that remembers these nodes. Raises DirectoryUnavailable."""
+        directory = await cls.open(path)
+        rows = [msgspec.structs.astuple(node) for node in nodes]
+        try:
+            await directory._database.transact(
+                lambda connection: connection.executemany("INSERT OR REPLACE INTO node VALUES (?, ?, ?, ?, ?)", rows)
+            )
+        finally:
+            await directory.aclose()
+
     async def aclose(self) -> None:
         """Close the file."""
         await self._database.aclose()
+
+    def kept(self) -> tuple[KeptNode, ...]:
+        """The nodes as they are remembered across a restart."""
+        return tuple(node.kept for node in self._nodes.values() if node.kept is not None)
 
     def journal_reached(self, end: Position) -> None:
         """Control has applied the journal up to `end`; nodes that have not begin to lag."""
@@ -152,10 +171,10 @@ class NodeDirectory:
             raise _refused(f"{MAX_NODES} nodes are known already, forget those that are gone")
         # An earlier lease may be longer and still run: until a heartbeat is answered the longer one counts.
         counted_lease_s = lease_s if known is None else max(lease_s, known.view.lease_s)
-        row = (node_id, facts.program, facts.region, record_version, counted_lease_s)
+        row = KeptNode(node_id, facts.program, facts.region, record_version, counted_lease_s)
 
         def remember(connection: sqlite3.Connection) -> None:
-            connection.execute("INSERT OR REPLACE INTO node VALUES (?, ?, ?, ?, ?)", row)
+            connection.execute("INSERT OR REPLACE INTO node VALUES (?, ?, ?, ?, ?)", msgspec.structs.astuple(row))
 
         if known is None or known.kept != row:  # a node that comes back as it was needs no room on a full disk
             await self._database.transact(remember)

@@ -18,6 +18,7 @@ from cdn.control.blob_repair import BlobRepair
 from cdn.control.hub import HEARTBEAT_S, LEASE_S, FollowHub
 from cdn.control.node_directory import NodeDirectory
 from cdn.control.proofs import Proofs
+from cdn.control.record_archive import RecordArchive
 from cdn.control.services import Services
 from cdn.control.settings import ControlSettings
 from cdn.control.snapshot_keeper import SnapshotKeeper
@@ -29,7 +30,7 @@ from cdn.control.upload_session import UploadSessions
 from cdn.errors import Unavailable
 from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.journal import Journal
-from cdn.origin.store import ObjectStore
+from cdn.origin.store import ObjectStore, StoreUnavailable
 from cdn.purge.floors import Floors
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,15 @@ class ControlPlane:
         self._settings = settings
         self.state = ControlState(journal, (catalog_fold, floors, tokens))
         self.snapshots = SnapshotKeeper(settings, self.state, floors, store)
+        self.archive = RecordArchive(
+            settings,
+            self.state,
+            store,
+            lambda: self.snapshots.saved,
+            nodes=directory.kept,
+            clock=clock,
+            monotonic=monotonic,
+        )
         authenticator = Authenticator(tokens, clock)
         proofs, sessions = Proofs(store, settings.max_proven_digests), UploadSessions(settings, clock)
         self._repair = BlobRepair(
@@ -95,6 +105,7 @@ class ControlPlane:
                 refusal="As many large bundles as may wait do so already: try again.",
                 retry_after_s=10,
             ),
+            archive=self.archive,
             clock=clock,
             monotonic=monotonic,
         )
@@ -104,20 +115,33 @@ class ControlPlane:
     async def start(self) -> None:
         """Load the newest snapshot and apply what the journal has after it.
 
-        Raises Unavailable when journal or store do not answer or do not fit together.
+        Raises Unavailable when journal or store do not answer or do not fit together, Conflict when the store is that
+        of another control plane or went on without this one.
         """
         shutil.rmtree(self._settings.staging_dir, ignore_errors=True)
         self._settings.staging_dir.mkdir(parents=True)
-        await self.state.start(await self.snapshots.load())
+        settled, loaded = await asyncio.gather(self._settle_epoch(), self.snapshots.load(), return_exceptions=True)
+        if isinstance(settled, BaseException):
+            raise settled
+        if isinstance(loaded, BaseException):
+            raise loaded
+        await self.state.start(loaded)
         self.services.directory.journal_reached(self.state.position)
         self.state.watch(self.services.directory.journal_reached)
-        self.snapshots.start()
+        self.snapshots.start(self.archive)
+        self.archive.start()
         self._repair.start()
         self._probing = asyncio.create_task(self._probe_store(), name="control-store-probe")
 
     def application(self) -> web.Application:
         """The API, ready to be mounted on a listener. New at every call."""
         return application_of(self.services, self._intake)
+
+    async def _settle_epoch(self) -> None:
+        try:
+            await self.archive.settle()
+        except StoreUnavailable as exc:
+            log.warning("whether this journal is the one that counts is looked at later: %s", exc)
 
     async def _probe_store(self) -> None:
         """See now whether the store takes direct uploads, so that the first deploy does not wait for the answer."""
@@ -136,6 +160,7 @@ class ControlPlane:
         await self.hub.aclose()
         await self._repair.aclose()
         await self.snapshots.aclose()
+        await self.archive.aclose()
         await self.state.aclose()
 
     async def create_token(self, scopes: tuple[str, ...], *, note: str, expires_at: float | None = None) -> str:

@@ -282,14 +282,27 @@ class NodeStatus(_Content, frozen=True):
     counters: dict[str, int]
 
 
+class ArchiveView(_Content, frozen=True):
+    """Records up to `archived` are durable in the object store too; `lag` records are not yet, the oldest for `lag_s`.
+
+    `failure` says why, while the store does not take them.
+    """
+
+    archived: int
+    lag: int
+    lag_s: float
+    failure: str | None = None
+
+
 class Status(_Content, frozen=True):
-    """`counters` are control's own; empty for tokens without the scope admin."""
+    """`counters` are control's own; empty for tokens without the scope admin, which see no `archive` either."""
 
     program: str
     position: PositionView
     sites: int
     nodes: tuple[NodeStatus, ...]
     counters: dict[str, int]
+    archive: ArchiveView | None = None
 
 
 class NodeExplanation(_Content, frozen=True):

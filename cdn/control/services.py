@@ -12,6 +12,7 @@ from cdn.control.blob_repair import BlobRepair
 from cdn.control.hub import FollowHub
 from cdn.control.node_directory import NodeDirectory
 from cdn.control.proofs import Proofs
+from cdn.control.record_archive import RecordArchive
 from cdn.control.route import Call
 from cdn.control.schema import ReceiptView
 from cdn.control.settings import ControlSettings
@@ -44,6 +45,7 @@ class Services:
     repair: BlobRepair
     authenticator: Authenticator
     pointers: ActivationPointers
+    archive: RecordArchive
     manifests: Turns
     """Who may send the names of all files of a large bundle now; see `room_for_manifest`."""
     clock: Callable[[], float]

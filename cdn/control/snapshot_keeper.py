@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Protocol
 
+from cdn.control.archive_layout import sequence_of, snapshot_key, snapshot_prefix
 from cdn.control.settings import ControlSettings
 from cdn.control.state import RETRY_FIRST_S, RETRY_LONGEST_S, ControlState
 from cdn.errors import Unavailable
@@ -21,22 +23,30 @@ from cdn.purge.floors import Floors
 
 log = logging.getLogger(__name__)
 
-PREFIX = "control/snapshots/"
 
+class ArchivedParts(Protocol):
+    """The archive of records, as far as snapshots make it shorter."""
 
-def snapshot_key(position: Position) -> str:
-    """Where a snapshot lives; keys of an epoch sort by sequence."""
-    return f"{PREFIX}{position.epoch}/{position.sequence:020d}"
+    @property
+    def parts(self) -> int:
+        """Objects that a restore would have to read."""
+        ...
+
+    async def trim(self, through: int) -> None:
+        """Remove what a snapshot at `through` makes superfluous. Raises StoreUnavailable."""
+        ...
 
 
 class SnapshotKeeper:
-    """Writes a snapshot every `snapshot_every_records` and trims the journal behind it."""
+    """Writes a snapshot every `snapshot_every_records` or `snapshot_every_parts` and trims behind it."""
 
     def __init__(self, settings: ControlSettings, state: ControlState, floors: Floors, store: ObjectStore) -> None:
         self._settings = settings
         self._state = state
         self._floors = floors
         self._store = store
+        self._archive: ArchivedParts | None = None
+        self._parts_then = 0
         self._saved = 0
         self._due = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -76,8 +86,9 @@ class SnapshotKeeper:
             fold.load(None)  # one that could not be used may have been loaded in part
         return 0
 
-    def start(self) -> None:
-        """Watch the state from now on."""
+    def start(self, archive: ArchivedParts) -> None:
+        """Watch the state and the archive from now on."""
+        self._archive = archive
         self._state.watch(self._note)
         self._note(self._state.position)
         self._task = asyncio.create_task(self._run(), name="control-snapshots")
@@ -104,17 +115,21 @@ class SnapshotKeeper:
         kept = keys[-self._settings.keep_snapshots :]
         for key in keys[: -len(kept)]:
             await self._store.delete(key)
-        oldest_kept = int(kept[0].rsplit("/", 1)[1])
+        oldest_kept = sequence_of(kept[0])
         through = min(oldest_kept, self._saved - self._settings.keep_records)
         if through > 0:
             await self._state.journal.trim(through)
+        if self._archive is not None:
+            await self._archive.trim(oldest_kept)
+            self._parts_then = self._archive.parts
 
     async def _keys(self) -> list[str]:
-        prefix = f"{PREFIX}{self._state.journal.epoch}/"
-        return sorted([facts.key async for facts in self._store.scan(prefix)])
+        return sorted([facts.key async for facts in self._store.scan(snapshot_prefix(self._state.journal.epoch))])
 
     def _note(self, position: Position) -> None:
-        if position.sequence - self._saved >= self._settings.snapshot_every_records:
+        parts = 0 if self._archive is None else self._archive.parts - self._parts_then
+        is_long = position.sequence - self._saved >= self._settings.snapshot_every_records
+        if is_long or parts >= self._settings.snapshot_every_parts:
             self._due.set()
 
     async def _run(self) -> None:

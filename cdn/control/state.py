@@ -122,9 +122,9 @@ class ControlState:
         try:
             records = await self.journal.read(self._applied, limit=READ_BATCH)
         except UnknownRecord as error:
-            raise self._halt(StateStuck(f"The records after {self._applied} cannot be read: {error}")) from error
+            raise self.halt(StateStuck(f"The records after {self._applied} cannot be read: {error}")) from error
         if isinstance(records, Trimmed):
-            raise self._halt(
+            raise self.halt(
                 StateStuck(
                     f"The journal no longer keeps the records after {self._applied} "
                     f"(it begins at {records.first_sequence}) and no snapshot reaches that far."
@@ -142,19 +142,20 @@ class ControlState:
     def _apply(self, records: Sequence[Record]) -> None:
         for record in records:
             if record.sequence != self._applied + 1:
-                raise self._halt(StateStuck(f"Record {self._applied + 1} is missing from the journal."))
+                raise self.halt(StateStuck(f"Record {self._applied + 1} is missing from the journal."))
             try:
                 for fold in self.folds:
                     fold.apply(record)
             except Exception as error:
                 stuck = StateStuck(f"Record {record.sequence} ({record.subject}) cannot be applied: {error}")
-                raise self._halt(stuck) from error
+                raise self.halt(stuck) from error
             self._applied = record.sequence
             self._known[record.subject] = record.sequence
         for watcher in self._watchers if records else ():
             watcher(self.position)
 
-    def _halt(self, error: StateStuck) -> StateStuck:
+    def halt(self, error: StateStuck) -> StateStuck:
+        """Nothing is appended or applied any more; `error` says why. Gives it back."""
         if self._stuck is None:
             log.critical("%s", error)
         self._stuck = error

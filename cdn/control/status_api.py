@@ -11,7 +11,7 @@ from aiohttp import web
 from cdn import __version__
 from cdn.control.content import json_response
 from cdn.control.route import Call
-from cdn.control.schema import Explanation, Health, NodeExplanation, NodeForgotten, NodeStatus, Status
+from cdn.control.schema import ArchiveView, Explanation, Health, NodeExplanation, NodeForgotten, NodeStatus, Status
 from cdn.control.services import Services
 from cdn.control.token import Verb
 from cdn.control.views import position_view
@@ -37,8 +37,13 @@ class StatusApi:
         services = self._services
         nodes = tuple(self._node(node, with_counters=call.caller.is_admin) for node in services.directory.nodes())
         sites = sum(call.caller.may(Verb.READ, site.name) for site in services.catalog.sites())
-        counters = {**services.hub.counters, **services.repair.counters} if call.caller.is_admin else {}
-        return json_response(Status(__version__, position_view(services.state.position), sites, nodes, counters))
+        position = position_view(services.state.position)
+        if not call.caller.is_admin:
+            return json_response(Status(__version__, position, sites, nodes, {}))
+        counters = {**services.hub.counters, **services.repair.counters, **services.archive.counters}
+        lag = services.archive.lag
+        archive = ArchiveView(lag.archived, lag.records, round(lag.seconds, 3), lag.fault)
+        return json_response(Status(__version__, position, sites, nodes, counters, archive))
 
     async def forget_node(self, call: Call) -> web.Response:
         """A node that will not come back leaves status and receipts; one that may still serve stays (409)."""

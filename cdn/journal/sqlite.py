@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import sqlite3
 import time
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from cdn.errors import Conflict
 from cdn.fleet.position import Position
 from cdn.journal.database import BUSY_TIMEOUT_S, Database
 from cdn.journal.journal import Conflicted, JournalUnavailable, Trimmed
@@ -98,6 +100,29 @@ class SqliteJournal:
         journal = cls(writer, database(), epoch, clock)
         journal._last, journal._trimmed_through = last, trimmed_through
         return journal
+
+    @classmethod
+    async def begin_epoch(cls, path: Path, epoch: str, *, after: int) -> None:
+        """Make a journal at `path` in which `epoch` begins: its first record will have the sequence `after + 1`.
+
+        The file appears whole and durable or not at all. Raises Conflict when there is one, JournalUnavailable.
+        """
+        if path.exists():
+            raise Conflict(f"{path} is a journal: it is never written over. Give another folder, or move it away")
+        beginning = path.with_name(path.name + ".new")
+        for suffix in ("", "-wal", "-shm"):
+            beginning.with_name(beginning.name + suffix).unlink(missing_ok=True)
+
+        def settle(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT INTO fact VALUES ('epoch', ?)", (epoch,))
+            connection.execute("UPDATE fact SET value = ? WHERE name = 'trimmed_through'", (after,))
+
+        database = Database(beginning, _SCHEMA, schema_version=_SCHEMA_VERSION, failure=_refused)
+        try:
+            await database.transact(settle)
+        finally:
+            await database.aclose()  # SQLite moves everything into the one file
+        await asyncio.to_thread(_put_in_place, beginning, path)
 
     @property
     def epoch(self) -> str:
@@ -246,6 +271,19 @@ class SqliteJournal:
     def _wake(self) -> None:
         self._moved.set()
         self._moved = asyncio.Event()
+
+
+def _put_in_place(beginning: Path, path: Path) -> None:
+    try:
+        os.link(beginning, path)  # unlike a rename it never replaces what came there meanwhile
+        beginning.unlink()
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as exc:
+        raise JournalUnavailable(f"{path} could not be put in its place: {exc.strerror}") from exc
 
 
 def _refused(reason: str) -> JournalUnavailable:

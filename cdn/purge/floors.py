@@ -75,6 +75,11 @@ class Floors:
             floors.raise_floor(EVERYTHING, sequence, soft=False)
         self._recount()
 
+    def begin_epoch(self, epoch: str, sequence: int) -> None:
+        """Another epoch goes on from `sequence`: what was stored in the former one is unusable (DESIGN I3)."""
+        self._epoch = epoch
+        self.raise_horizon(sequence)
+
     def swept(self, site_id: str, through: Position) -> None:
         """A complete sweep has durably removed from every tier what the site's hard floors up to `through` forbid.
 

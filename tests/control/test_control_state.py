@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cdn.control.snapshot_keeper import PREFIX
+from cdn.control.archive_layout import SNAPSHOTS
 from cdn.control.state import ControlState, StateStuck
 from cdn.control.token import make_token
 from cdn.control.token_fold import TokenFold
@@ -212,7 +212,7 @@ async def test_a_start_without_the_records_it_needs_says_so(journal: SqliteJourn
 
 
 async def snapshots_of(control: Control) -> list[str]:
-    return [facts.key async for facts in control.store.scan(PREFIX)]
+    return [facts.key async for facts in control.store.scan(SNAPSHOTS)]
 
 
 async def purge(control: Control, times: int) -> None:

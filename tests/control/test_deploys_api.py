@@ -264,8 +264,15 @@ class CountingStore:
         self.calls: dict[str, int] = {}
 
     def __getattr__(self, name: str) -> Any:
-        self.calls[name] = self.calls.get(name, 0) + 1
-        return getattr(self._store, name)
+        method = getattr(self._store, name)
+
+        def counted(*words: Any, **more: Any) -> Any:
+            key = words[0] if words else ""
+            if not str(key).startswith("control/"):  # what control keeps of itself, whatever is deployed
+                self.calls[name] = self.calls.get(name, 0) + 1
+            return method(*words, **more)
+
+        return counted
 
 
 async def test_a_redeploy_of_a_large_site_costs_a_handful_of_store_calls(control: Control, blog: Api) -> None:

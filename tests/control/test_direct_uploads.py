@@ -24,7 +24,7 @@ async def store(s3_server: S3Server) -> AsyncIterator[S3Store]:
 
 
 @pytest.fixture
-async def s3_control(make_control: ControlMaker, store: S3Store) -> Control:
+async def s3_control(store: S3Store, make_control: ControlMaker) -> Control:
     control = await make_control(store=store)
     await control.api.post("/v1/sites", {"name": "blog"})
     return control
