@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from cdn import __version__
+from cdn.cli.help import make_plain
 from cdn.cli.result import ExitStatus
 from cdn.cli.text import safe
 
@@ -84,6 +85,7 @@ class CommandGroup(TyperGroup):
         made.name = cmd_name
         for each in (made, *getattr(made, "commands", {}).values()):
             _plain(each.get_params(ctx))
+            make_plain(each)
         return made
 
 
@@ -107,6 +109,7 @@ app = typer.Typer(
     cls=CommandGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     help="A static-site and asset CDN: bundles in, websites out, purges acknowledged.",
     epilog=(
         "CDN_CONTROL_URL and CDN_TOKEN say which control plane to call and as whom; without them it is the one that "

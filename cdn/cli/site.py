@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cdn.cli.help import CommandWithParts
 from cdn.cli.result import Document, Result, result_with_receipt
 from cdn.cli.run import DEFAULT_WAIT_S, JsonOption, NameArgument, WaitOption, run
 from cdn.cli.site_settings import (
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Sites: create, change, list and remove them.")
 
 
-@app.command()
+@app.command(cls=CommandWithParts)
 def create(
     name: NameArgument,
     *,
@@ -115,7 +116,7 @@ def create(
     run(work, is_json=is_json)
 
 
-@app.command()
+@app.command(cls=CommandWithParts)
 def update(
     name: NameArgument,
     *,
