@@ -59,7 +59,8 @@ class Dialer:
             raise UpstreamBroken(
                 UpstreamFault.FORBIDDEN_ADDRESS,
                 f"The upstream {endpoint} has the address {addresses[0]}, which is inside a private network. "
-                "Name one with a public address, or allow its network in the settings of the edge.",
+                "Name one with a public address, or allow its network with allowed_upstream_networks in the settings "
+                "of the edge; for development, `cdn up --allow-private-upstreams` allows all.",
             )
         if endpoint.scheme == "http":
             return await self._connect_to_one(endpoint, allowed[:MAX_ADDRESSES], timeout_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ MAX_REGIONS = 10_000
 """Buckets whose region S3 had to tell."""
 
 DEFAULT_REGION = "us-east-1"
+
+_logger = logging.getLogger(__name__)
 
 _REGION = re.compile(r"[a-z0-9-]{1,40}")
 _SIGNED_FIELDS = ("authorization", "x-amz-date", "x-amz-content-sha256", "x-amz-security-token")
@@ -67,6 +70,7 @@ class S3Access:
         self._loading: asyncio.Task[_Identity] | None = None
         self._identity: _Identity | None = None
         self._identity_until = 0.0
+        self._has_warned = False
 
     async def place(self, bucket: str, timeout_s: float) -> BucketPlace:
         """Where the bucket is, as far as is known. Raises UpstreamBroken (CREDENTIALS)."""
@@ -131,6 +135,13 @@ class S3Access:
             identity = await asyncio.to_thread(self._resolve)
         except (BotoCoreError, ClientError, OSError, ValueError) as exc:  # the last: a program that prints no JSON
             raise UpstreamBroken(UpstreamFault.CREDENTIALS, f"The credentials for S3 cannot be had: {exc}.") from exc
+        if identity.credentials is None and not self._has_warned:
+            self._has_warned = True
+            _logger.warning(
+                "There are no credentials for S3, so buckets are read as anybody may read them, and what is not public "
+                "is answered as missing: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or another source that "
+                "boto3 knows."
+            )
         self._identity = identity
         self._identity_until = asyncio.get_running_loop().time() + IDENTITY_LIFETIME_S
         return identity

@@ -91,6 +91,14 @@ async def test_a_private_upstream_is_refused_when_connected_to(host: str) -> Non
         assert server.accepted == 0
 
 
+async def test_the_refusal_names_what_allows_the_address() -> None:
+    async with upstreams_with(OutboundRule()) as upstreams:
+        with pytest.raises(UpstreamBroken, match=r"10\.1\.2\.3, which is inside a private network") as broken:
+            await ask(upstreams, HttpOrigin("http", "10.1.2.3", 80))
+        assert "allowed_upstream_networks" in broken.value.message
+        assert "`cdn up --allow-private-upstreams`" in broken.value.message
+
+
 async def test_an_allowed_network_is_connected_to() -> None:
     rule = OutboundRule(allowed_networks=parse_networks(("127.0.0.0/8",)))
     async with serving(answering(HELLO)) as server, upstreams_with(rule) as upstreams:

@@ -105,6 +105,22 @@ async def test_without_credentials_nothing_is_signed() -> None:
     assert place.region == "us-east-1"
 
 
+async def test_reading_without_credentials_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    access, session = access_with(lambda: None)
+    for _ in range(3):
+        access.forget_identity()
+        await access.place("photos", 5)
+    assert session.asked == 3
+    (said,) = [record for record in caplog.records if record.name == "cdn.origin.s3_access"]
+    assert said.levelname == "WARNING"
+    assert "as anybody may" in said.message
+    assert "set AWS_ACCESS_KEY_ID" in said.message
+    caplog.clear()
+    signing, _ = access_with(lambda: Credentials("a", "b"))
+    await signing.place("photos", 5)
+    assert not caplog.records
+
+
 async def test_the_chain_is_asked_once_for_all_who_wait_and_again_when_s3_refused() -> None:
     gate = threading.Event()
 
