@@ -39,6 +39,9 @@ MAX_PART_RECORDS = 5_000
 MARK_EVERY_S = 60.0
 """How often it is noted that the archive is complete, also when nothing happens: what a restore can then say."""
 
+LOOK_EVERY_S = 5.0
+"""How often it is looked whether a mark is due when no record comes: nodes that came or went are part of it."""
+
 FLUSH_TIMEOUT_S = 5.0
 """How long a stop waits for the store to take the last records; they are in the journal anyway."""
 
@@ -92,6 +95,7 @@ class RecordArchive:
         self._number: int | None = None
         self._fault: str | None = None
         self._marked_at: float | None = None
+        self._marked_nodes: tuple[KeptNode, ...] = ()
         self._parts = 0
         self._task: asyncio.Task[None] | None = None
         self.counters: dict[str, int] = {"archived_parts": 0, "archived_records": 0, "archive_failures": 0}
@@ -152,8 +156,6 @@ class RecordArchive:
         try:
             async with asyncio.timeout(FLUSH_TIMEOUT_S):
                 await self._find_place()
-                while await self._archive_next():
-                    pass
                 await self._mark()
         except (TimeoutError, Unavailable, Conflict) as error:
             log.warning("records after %s were not archived before the stop: %s", self.archived, error)
@@ -212,15 +214,16 @@ class RecordArchive:
         """Archive and mark for as long as the store takes it."""
         while True:
             began = self._monotonic()
-            if await self._archive_next():
+            has_archived = await self._archive_next()
+            if self._is_mark_due():
+                await self._require_last()
+                await self._mark()
+            if has_archived:
                 await asyncio.sleep(max(0.0, began + self._settings.archive_interval_s - self._monotonic()))
                 continue
             self._fault = None
-            if self._marked_at is None or self._monotonic() - self._marked_at >= MARK_EVERY_S:
-                await self._require_last()
-                await self._mark()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(MARK_EVERY_S):
+                async with asyncio.timeout(LOOK_EVERY_S):
                     await self._state.journal.wait_beyond(self.archived)
 
     async def _archive_next(self) -> bool:
@@ -245,14 +248,18 @@ class RecordArchive:
         self.counters["archived_records"] += len(found)
         return True
 
+    def _is_mark_due(self) -> bool:
+        is_old = self._marked_at is None or self._monotonic() - self._marked_at >= MARK_EVERY_S
+        return is_old or tuple(self._nodes()) != self._marked_nodes
+
     async def _mark(self) -> None:
-        """Note that everything up to now is archived, if it is."""
+        """Archive everything up to now, and note that it is."""
         at, end = self._clock(), await self._state.journal.position()
-        if end.sequence > self.archived:
-            return
+        while self.archived < end.sequence:
+            await self._archive_next()
         mark = Mark(ENTRY_VERSION, end.sequence, at, tuple(self._nodes()))
         await self._store.put(mark_key(end.epoch), encode_entry(mark))
-        self._marked_at = self._monotonic()
+        self._marked_at, self._marked_nodes = self._monotonic(), mark.nodes
 
     async def _require_last(self) -> None:
         """Raises Replaced when a restore began another epoch."""
