@@ -204,7 +204,7 @@ CompressesOption = Annotated[
     bool | None,
     typer.Option(
         "--compresses/--no-compresses",
-        help="What it says is compressed when it is stored (default), or left as it is.",
+        help="What it says is compressed once, when that is first wanted (default), or left as it is.",
         show_default=False,
         rich_help_panel=UPSTREAM,
     ),

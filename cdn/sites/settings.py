@@ -89,7 +89,7 @@ class SiteSettings:
     VISITOR_HOST: the visitor's. `connect_timeout_s`: five seconds take a lost packet and its repetitions.
     `read_timeout_s`: between two pieces of an answer; thirty seconds take a slow page. `upstream_retries`: of
     idempotent requests; one hides a restart. `stores_set_cookie`: whether responses that set cookies are stored where
-    RFC 9111 allows. `compresses`: whether responses are compressed when they are stored. `obeys_client_directives`:
+    RFC 9111 allows. `compresses`: whether stored responses are compressed. `obeys_client_directives`:
     whether Cache-Control of requests counts.
     """
 
