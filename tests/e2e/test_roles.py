@@ -126,8 +126,9 @@ async def test_sigterm_under_load_loses_no_request(folder_fleet: RoleFleet) -> N
     idle[1].close()
     assert await asyncio.to_thread(edge.wait) == 0
     assert "Traceback" not in edge.log.read_text()
-    receipt = folder_fleet.call("POST", "/v1/sites/blog/purges?wait=5", {"everything": True})
-    assert outcomes(receipt)["e1"] == "excused", "it gave its lease back: nobody waits until that is over"
+    # It gave its lease back; where that was not heard, because the line was just being renewed, the lease runs out.
+    receipt = folder_fleet.call("POST", "/v1/sites/blog/purges?wait=30", {"everything": True})
+    assert outcomes(receipt)["e1"] == "excused"
 
 
 async def test_control_says_that_it_goes_and_answers_what_it_was_asked(folder_fleet: RoleFleet) -> None:
