@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ DOMAIN = "www.example.com"
 @pytest.fixture(params=["folder", "s3"])
 def start_over_store(
     request: pytest.FixtureRequest, tmp_path: Path, start_cdn: Callable[..., RunningCdn]
-) -> Iterator[Callable[[], RunningCdn]]:
+) -> Callable[[], RunningCdn]:
     """Starts `cdn up` over a store outside its data folder: a folder, or a bucket of a real S3 server."""
 
     def start() -> RunningCdn:
@@ -40,7 +40,7 @@ def start_over_store(
         options = ("--store", f"s3://{server.new_bucket()}/cdn", "--s3-endpoint", server.endpoint_url)
         return start_cdn(*options, **environ)
 
-    yield start
+    return start
 
 
 def _call(cdn: RunningCdn, method: str, path: str, content: Any = None) -> Any:
