@@ -10,6 +10,7 @@ from cdn.sites.origin import MAX_ORIGIN_OCTETS
 from cdn.sites.query_setting import MAX_QUERY_NAME_LENGTH, MAX_QUERY_NAMES
 from cdn.sites.region import MAX_REGION_OCTETS
 from cdn.sites.settings import (
+    BUNDLE_ONLY,
     DEFAULT_SETTINGS,
     MAX_CONNECT_TIMEOUT_S,
     MAX_KEEP,
@@ -20,6 +21,7 @@ from cdn.sites.settings import (
     MAX_UPSTREAM_RETRIES,
     ONE_DAY_S,
     ONE_YEAR_S,
+    PULL_ONLY,
     OnDetach,
     settings_to,
 )
@@ -174,7 +176,7 @@ _SETTINGS: dict[str, dict[str, Any]] = {
         "type": "boolean",
         "description": "Whether responses that set cookies are stored where the response allows it.",
     },
-    "compresses": {"type": "boolean", "description": "Whether an upstream's responses are compressed when stored."},
+    "compresses": {"type": "boolean", "description": "Whether stored responses of an upstream are compressed."},
     "obeys_client_directives": {
         "type": "boolean",
         "description": "Whether Cache-Control of visitors' requests counts (no-cache, max-age, ...).",
@@ -183,13 +185,24 @@ _SETTINGS: dict[str, dict[str, Any]] = {
 
 _DEFAULTS = settings_to(DEFAULT_SETTINGS)
 
+
+def _described(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """With the default, and with the kind of sites for which requests may give it."""
+    kind = ""
+    if name in BUNDLE_ONLY:
+        kind = " Of sites of bundles only: refused for those with an upstream."
+    elif name in PULL_ONLY:
+        kind = " Of sites with an upstream only: refused for those of bundles."
+    return {**schema, "description": schema["description"] + kind, "default": _DEFAULTS[name]}
+
+
 DOCUMENTS: dict[str, dict[str, Any]] = {
     "SiteSettings": {
         "title": "SiteSettings",
         "description": "A site's settings. In requests any may be left out: at creation its default holds, in a "
-        "change it stays as it is. Answers have them all.",
+        "change it stays as it is. Answers have them all, also those that do nothing on a site of its kind.",
         "type": "object",
-        "properties": {name: {**schema, "default": _DEFAULTS[name]} for name, schema in _SETTINGS.items()},
+        "properties": {name: _described(name, schema) for name, schema in _SETTINGS.items()},
         "additionalProperties": False,
     },
     "Manifest": {

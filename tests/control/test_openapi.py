@@ -169,6 +169,17 @@ async def test_settings_are_described_key_by_key(api: Api) -> None:
     assert _fits(manifest, schemas["Manifest"], schemas)
 
 
+async def test_a_setting_says_of_which_sites_it_is(api: Api) -> None:
+    """What is described is what is refused."""
+    properties = (await api.get("/v1/openapi.json")).document["components"]["schemas"]["SiteSettings"]["properties"]
+    for name, value in settings_to(SiteSettings()).items():
+        for origin, said in (("bundle", "with an upstream only"), ("https://a.example", "of bundles only")):
+            made = await api.post("/v1/sites", {"name": "x", "settings": {name: value, "origin": origin}})
+            is_refused = f"Of sites {said}" in properties[name]["description"]
+            assert made.status == (400 if is_refused else 201), (name, origin)
+            await api.delete("/v1/sites/x")
+
+
 @pytest.mark.parametrize("name", sorted(DOCUMENTS["SiteSettings"]["properties"]))
 def test_bounds_of_settings_are_the_ones_that_hold(name: str) -> None:
     schema = DOCUMENTS["SiteSettings"]["properties"][name]
