@@ -62,7 +62,7 @@ class ControlPlane:
             settings,
             self.state,
             store,
-            lambda: self.snapshots.saved,
+            self.snapshots,
             nodes=directory.kept,
             clock=clock,
             monotonic=monotonic,

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from cdn.control.archive_layout import (
     ENTRY_VERSION,
@@ -64,11 +65,24 @@ class ArchiveLag:
     fault: str | None
 
 
+class KeptSnapshots(Protocol):
+    """The snapshots in the store, by sequence; 0 when there is none."""
+
+    @property
+    def saved(self) -> int:
+        """The newest."""
+        ...
+
+    @property
+    def oldest(self) -> int:
+        """The oldest one that is kept: should the newer ones be damaged, the records after it are needed."""
+        ...
+
+
 class RecordArchive:
     """Writes what the journal holds as parts, in order; one task, one part in memory at a time.
 
-    `snapshot_at` gives the sequence of the newest snapshot in the store: records up to there need no part. `clock` is
-    wall time, `monotonic` what lag is counted with; both in seconds.
+    `clock` is wall time, `monotonic` what lag is counted with; both in seconds.
     """
 
     def __init__(
@@ -76,7 +90,7 @@ class RecordArchive:
         settings: ControlSettings,
         state: ControlState,
         store: ObjectStore,
-        snapshot_at: Callable[[], int],
+        snapshots: KeptSnapshots,
         *,
         nodes: Callable[[], Iterable[KeptNode]] = tuple,
         clock: Callable[[], float] = time.time,
@@ -85,7 +99,7 @@ class RecordArchive:
         self._settings = settings
         self._state = state
         self._store = store
-        self._snapshot_at = snapshot_at
+        self._snapshots = snapshots
         self._nodes = nodes
         self._clock = clock
         self._monotonic = monotonic
@@ -103,7 +117,7 @@ class RecordArchive:
     @property
     def archived(self) -> int:
         """Every record up to this sequence is durable in the object store, in parts or in a snapshot."""
-        return max(self._archived, self._snapshot_at())
+        return max(self._archived, self._snapshots.saved)
 
     @property
     def parts(self) -> int:
@@ -204,7 +218,7 @@ class RecordArchive:
         if self._archived:
             return
         names = await self._names()
-        reached = self._snapshot_at()
+        reached = self._snapshots.oldest
         for name in names:
             if name.first <= reached + 1:
                 reached = max(reached, name.last)
@@ -224,12 +238,13 @@ class RecordArchive:
             self._fault = None
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_EVERY_S):
-                    await self._state.journal.wait_beyond(self.archived)
+                    await self._state.journal.wait_beyond(self._archived)
 
     async def _archive_next(self) -> bool:
         """Write the next part; whether there was anything to write. Raises JournalUnavailable, StoreUnavailable."""
-        began, after = self._monotonic(), self.archived
-        found = await self._state.journal.read(after, limit=MAX_PART_RECORDS)
+        began = self._monotonic()
+        self._archived = max(self._archived, self._snapshots.oldest)
+        found = await self._state.journal.read(self._archived, limit=MAX_PART_RECORDS)
         if isinstance(found, Trimmed):
             # The journal is trimmed behind snapshots only: the one that covers this was written by another control.
             self._archived = found.first_sequence - 1
@@ -255,7 +270,7 @@ class RecordArchive:
     async def _mark(self) -> None:
         """Archive everything up to now, and note that it is."""
         at, end = self._clock(), await self._state.journal.position()
-        while self.archived < end.sequence:
+        while self._archived < end.sequence:
             await self._archive_next()
         mark = Mark(ENTRY_VERSION, end.sequence, at, tuple(self._nodes()))
         await self._store.put(mark_key(end.epoch), encode_entry(mark))

@@ -48,6 +48,7 @@ class SnapshotKeeper:
         self._archive: ArchivedParts | None = None
         self._parts_then = 0
         self._saved = 0
+        self._oldest = 0
         self._due = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -55,6 +56,11 @@ class SnapshotKeeper:
     def saved(self) -> int:
         """The sequence of the newest snapshot in the store, 0 when there is none."""
         return self._saved
+
+    @property
+    def oldest(self) -> int:
+        """The sequence of the oldest snapshot that is kept, 0 when there is none."""
+        return self._oldest
 
     async def load(self) -> int:
         """Put the newest readable snapshot of this epoch into the folds; its sequence, 0 when there is none.
@@ -71,7 +77,10 @@ class SnapshotKeeper:
             return 0
 
     async def _load_newest(self) -> int:
-        for key in reversed(await self._keys()):
+        keys = await self._keys()
+        kept = keys[-self._settings.keep_snapshots :]
+        self._oldest = sequence_of(kept[0]) if kept else 0
+        for key in reversed(keys):
             try:
                 snapshot = await asyncio.to_thread(decode, await self._store.get(key))
                 if snapshot_key(snapshot.position) != key:
@@ -115,12 +124,12 @@ class SnapshotKeeper:
         kept = keys[-self._settings.keep_snapshots :]
         for key in keys[: -len(kept)]:
             await self._store.delete(key)
-        oldest_kept = sequence_of(kept[0])
-        through = min(oldest_kept, self._saved - self._settings.keep_records)
+        self._oldest = sequence_of(kept[0])
+        through = min(self._oldest, self._saved - self._settings.keep_records)
         if through > 0:
             await self._state.journal.trim(through)
         if self._archive is not None:
-            await self._archive.trim(oldest_kept)
+            await self._archive.trim(self._oldest)
             self._parts_then = self._archive.parts
 
     async def _keys(self) -> list[str]:

@@ -249,9 +249,10 @@ async def test_a_restart_replays_a_bounded_number_of_records(make_control: Contr
         asked.append(len(records))
         return records
 
+    await control.close()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SqliteJournal, "read", counted)
-        await control.reopen()
+        await control.open()
     assert sum(asked) < 20
     assert control.plane.snapshots.take(EVERY_AUDIENCE) == everything
     assert (await control.api.get("/v1/sites/blog")).document == before

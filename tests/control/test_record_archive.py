@@ -235,7 +235,7 @@ async def test_records_that_another_control_put_into_a_snapshot_and_trimmed_are_
         await journal.append(Draft("s", EVERYTHING, "a"), expected_sequence=None)
     await journal.trim(4)
     state = ControlState(journal, (Floors(),))
-    archive = RecordArchive(control.plane.services.settings, state, control.store, lambda: 0)
+    archive = RecordArchive(control.plane.services.settings, state, control.store, control.plane.snapshots)
     archive._archived = 1
     await state.start(4)
     archive.start()
