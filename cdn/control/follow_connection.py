@@ -149,6 +149,7 @@ class FollowConnection:
                 record_version=max(hello.record_versions, default=0),
             )
             self._is_let_in = True
+            end = await self._hub.journal.position()  # a receipt that was given without the node is of a record below
             await self._send(
                 Welcome(end, self._hub.heartbeat_s, self._hub.lease_s, hears_blob_faults=self._hub.hears_blob_faults)
             )
@@ -255,6 +256,8 @@ class FollowConnection:
             case Applied(position=position):
                 self._acknowledge(position)
             case Heartbeat():
+                async with asyncio.timeout(PATIENCE_HEARTBEATS * self._hub.heartbeat_s):
+                    await directory.renew(self._node_id)
                 directory.heartbeat_answered(self._node_id, message.counters, is_draining=message.is_draining)
                 await self._send(HeartbeatAnswered(message.number))
             case Prepared():

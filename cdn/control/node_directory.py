@@ -156,6 +156,20 @@ class NodeDirectory:
         """Control has applied the journal up to `end`; nodes that have not begin to lag."""
         self._conditions.journal_reached(end)
 
+    async def settle(self) -> bool:
+        """Know of every node what was known anywhere when this was called; whether that succeeded.
+
+        A receipt is complete only after it did. This directory alone knows everything.
+        """
+        return True
+
+    async def renew(self, node_id: str) -> None:
+        """Called before a heartbeat is answered: when it returns, whoever gives receipts knows that the lease runs on.
+
+        Raises Unavailable: then the heartbeat must not be answered.
+        """
+        self._node(node_id)
+
     # What the hub reports.
 
     async def connected(

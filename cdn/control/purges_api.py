@@ -62,10 +62,11 @@ class PurgesApi:
         if not self._may_see(call.caller, records[0]):
             raise _no_record(sequence)
         validates_from = await services.pointers.validates_from(records[0])
+        is_settled = await services.directory.settle()
         receipt = await services.directory.wait_complete(
             records[0].position, records[0].at, wait_s, validates_from=validates_from
         )
-        return json_response(receipt_view(receipt))
+        return json_response(receipt_view(receipt, is_settled=is_settled))
 
     def _may_see(self, caller: Caller, record: Record) -> bool:
         """When others deploy and purge is theirs to know (DESIGN I7)."""

@@ -98,13 +98,14 @@ class Services:
         Where too many wait already it does not wait: the record is there, and whoever hears so must not send it again.
         """
         validates_from = await self.pointers.validates_from(record)
+        is_settled = await self.directory.settle()
         try:
             receipt = await self.directory.wait_complete(
                 record.position, record.at, wait_s, validates_from=validates_from
             )
         except Unavailable:
             receipt = self.directory.receipt(record.position, record.at, validates_from=validates_from)
-        return receipt_view(receipt)
+        return receipt_view(receipt, is_settled=is_settled)
 
     def wait_s(self, call: Call) -> float:
         """The call's `?wait=`. Raises InvalidInput."""

@@ -11,7 +11,7 @@ from cachetools import LRUCache
 from cdn.errors import Conflict, Unavailable
 from cdn.fleet.position import Position
 from cdn.journal.fold import Fold
-from cdn.journal.journal import Conflicted, Journal, JournalUnavailable, Trimmed
+from cdn.journal.journal import AppendUncertain, Conflicted, Journal, JournalUnavailable, Trimmed
 from cdn.journal.record import Audience, Change, Draft, Record, TokenCreated, TokenRevoked, UnknownRecord
 
 log = logging.getLogger(__name__)
@@ -22,6 +22,8 @@ MAX_KNOWN_SUBJECTS = 100_000
 """Subjects whose last sequence is remembered; a forgotten one costs an append that is refused and tried again."""
 READ_BATCH = 1000
 """Records applied between two looks at the loop."""
+MAX_UNCERTAIN_APPENDS = 2
+"""Appends of one call whose answer was lost for good before the caller is told; each took the journal a while."""
 RETRY_FIRST_S = 0.05
 RETRY_LONGEST_S = 2.0
 
@@ -88,8 +90,7 @@ class ControlState:
         for _ in range(MAX_APPEND_ATTEMPTS):
             self._require_moving()
             expected = self._known.get(subject, 0)
-            draft = _draft(subject, decide(), actor)
-            outcome = await self.journal.append(draft, expected_sequence=expected)
+            outcome = await self._append_once(_draft(subject, decide(), actor), expected)
             match outcome:
                 case Record():
                     await self._applied_own(outcome)
@@ -102,11 +103,48 @@ class ControlState:
     async def append_always(self, subject: str, change: Change, actor: str) -> Record:
         """Record a change that does not depend on what came before on its subject. Raises JournalUnavailable."""
         self._require_moving()
-        outcome = await self.journal.append(_draft(subject, change, actor), expected_sequence=None)
+        outcome = await self._append_once(_draft(subject, change, actor), None)
         if isinstance(outcome, Conflicted):
             raise JournalUnavailable("The journal compared an append that asked for no comparing.")
         await self._applied_own(outcome)
         return outcome
+
+    async def _append_once(self, draft: Draft, expected_sequence: int | None) -> Record | Conflicted:
+        """Append; where the journal cannot say what became of the record, it is looked for before it is sent again.
+
+        Raises AppendUncertain when the journal cannot be read either: then nobody may repeat it without looking.
+        """
+        attempts = 0
+        while True:
+            before = self._applied
+            try:
+                return await self.journal.append(draft, expected_sequence=expected_sequence)
+            except AppendUncertain as error:
+                attempts += 1
+                log.warning("whether %s was recorded is looked up: %s", draft.subject, error)
+                found = await self._look_for(draft, before, error)
+                if found is not None:
+                    return found
+                if attempts >= MAX_UNCERTAIN_APPENDS:
+                    raise
+
+    async def _look_for(self, draft: Draft, after: int, uncertain: AppendUncertain) -> Record | None:
+        """The first record above `after` that says the same on the same subject. Raises AppendUncertain."""
+        try:
+            end = (await self.journal.position()).sequence
+            while after < end:
+                records = await self.journal.read(after, limit=READ_BATCH)
+                if isinstance(records, Trimmed) or not records:
+                    raise uncertain
+                for record in records:
+                    if (record.subject, record.actor, record.change) == (draft.subject, draft.actor, draft.change):
+                        return record
+                after = records[-1].sequence
+        except AppendUncertain:
+            raise
+        except JournalUnavailable as error:
+            raise uncertain from error
+        return None
 
     async def catch_up(self, sequence: int) -> None:
         """Apply records up to `sequence` at least. Raises JournalUnavailable, StateStuck."""

@@ -19,11 +19,12 @@ def position_view(position: Position) -> PositionView:
     return PositionView(position.epoch, position.sequence)
 
 
-def receipt_view(receipt: Receipt) -> ReceiptView:
+def receipt_view(receipt: Receipt, *, is_settled: bool = True) -> ReceiptView:
+    """`is_settled`: nodes that follow other replicas of control are known as well; else nothing is complete."""
     return ReceiptView(
         position=position_view(receipt.position),
         recorded_at=receipt.recorded_at,
-        complete=receipt.is_complete,
+        complete=receipt.is_complete and is_settled,
         nodes=tuple(NodeReceiptView(each.node_id, each.outcome.value, each.applied_at) for each in receipt.nodes),
     )
 
