@@ -1,0 +1,188 @@
+"""Records, snapshots and archived parts of every earlier program load in this one (DESIGN I14).
+
+The fixtures were written by those programs themselves (`make_fixture`); the folders are numbered in their order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from cdn.control.token_fold import TokenFold
+from cdn.errors import CdnError
+from cdn.fleet.position import Position
+from cdn.journal.archive_part import PART_VERSION, UnreadablePart, decode_part, encode_part, part_of
+from cdn.journal.catalog_fold import CatalogFold
+from cdn.journal.fold import Fold
+from cdn.journal.record import (
+    EDGE_AUDIENCES,
+    EVERY_AUDIENCE,
+    RECORD_VERSION,
+    Change,
+    Record,
+    Withheld,
+    decode_record,
+    encode_record,
+)
+from cdn.journal.snapshot import SNAPSHOT_VERSION, decode, encode, load_into, take
+from cdn.purge.floors import Floors
+from cdn.sites.settings import SiteSettings
+from cdn.sites.site import Site
+from tests.journal.make_fixture import DIGEST, EPOCH
+
+FIXTURES = sorted((Path(__file__).parent / "fixtures").iterdir())
+EVERY = pytest.mark.parametrize("folder", FIXTURES, ids=lambda folder: folder.name)
+NEWEST = FIXTURES[-1]
+
+
+class Folds:
+    """What control keeps, as one of its starts makes it."""
+
+    def __init__(self) -> None:
+        self.catalog, self.floors, self.tokens = CatalogFold("cdn.localhost"), Floors(), TokenFold()
+        self.all: tuple[Fold, ...] = (self.catalog, self.floors, self.tokens)
+
+
+def _records(folder: Path) -> list[Record]:
+    return [decode_record(line) for line in (folder / "records.jsonl").read_bytes().splitlines()]
+
+
+def _of_records(folder: Path) -> Folds:
+    folds = Folds()
+    for record in _records(folder):
+        for fold in folds.all:
+            fold.apply(record)
+    return folds
+
+
+def _of_snapshot(folder: Path) -> Folds:
+    folds = Folds()
+    load_into(decode((folder / "snapshot").read_bytes()), folds.all)
+    return folds
+
+
+@EVERY
+@pytest.mark.parametrize("load", [_of_records, _of_snapshot])
+def test_what_an_earlier_program_wrote_means_what_it_meant(folder: Path, load: object) -> None:
+    assert callable(load)
+    folds: Folds = load(folder)
+    catalog = folds.catalog.catalog
+    site = catalog.site("s1")
+    assert site is not None
+    assert (site.name, site.created_at, str(site.settings.origin)) == ("blog", 1_800_000_001.5, "bundle")
+    assert catalog.site("s2") is None
+    assert dict(catalog.domains()) == {"www.example.com": "s1"}
+    state = catalog.alias("s1", "production")
+    assert state is not None
+    assert state.active is not None
+    assert (state.active.id, state.active.manifest_digest, state.activated_sequence) == ("d2", DIGEST, 9)
+    assert [kept.deploy.id for kept in state.retained] == ["d1"]
+    floors = folds.floors.of("s1")
+    assert floors.required(("/a?b",), ()).hard == 10
+    assert floors.required(("/c/d",), ()).hard == 10
+    assert floors.required(("/other",), ("news",)).hard == 10
+    assert floors.required(("/other",), ()).hard == 0
+    assert floors.required(("/other",), ()).soft == 11
+    assert folds.floors.of("s2").required(("/",), ()).hard == 17
+    assert {token.token_id: token.scopes for token in folds.tokens.tokens()} == {
+        "t1": ("admin",),
+        "t2": ("read:blog",),
+    }
+    if catalog.site("s3") is not None:
+        assert folds.floors.of("s3").required(("/",), ()).hard == 19
+
+
+def _meaning(site: Site) -> SiteSettings:
+    """The first program wrote the default of bundles as a number; it holds as it did."""
+    if site.settings.is_pull:
+        return site.settings
+    return replace(site.settings, stale_while_revalidate_s=site.settings.bundle_stale_while_revalidate_s)
+
+
+@EVERY
+def test_a_snapshot_says_what_its_records_say(folder: Path) -> None:
+    snapshot = decode((folder / "snapshot").read_bytes())
+    assert snapshot.position == Position(EPOCH, len(_records(folder)))
+    loaded, applied = _of_snapshot(folder), _of_records(folder)
+    assert loaded.tokens.tokens() == applied.tokens.tokens()
+    for site in applied.catalog.catalog.sites():
+        found = loaded.catalog.catalog.site(site.id)
+        assert found is not None
+        assert (found.name, _meaning(found)) == (site.name, _meaning(site))
+        assert loaded.catalog.catalog.aliases(site.id) == applied.catalog.catalog.aliases(site.id)
+
+
+@pytest.mark.parametrize("folder", [folder for folder in FIXTURES if (folder / "part").exists()], ids=str)
+def test_an_archived_part_gives_back_its_records(folder: Path) -> None:
+    part = decode_part((folder / "part").read_bytes())
+    assert [part.record(sequence) for sequence in range(part.first, part.last + 1)] == _records(folder)
+
+
+def test_there_is_a_fixture_of_every_version() -> None:
+    """When a version rises, the last program before it has to leave one behind."""
+    records = {record.version for folder in FIXTURES for record in _records(folder)}
+    snapshots = {decode((folder / "snapshot").read_bytes()).version for folder in FIXTURES}
+    parts = {decode_part(path.read_bytes()).version for folder in FIXTURES for path in folder.glob("part")}
+    assert records == set(range(1, RECORD_VERSION + 1))
+    assert snapshots == set(range(1, SNAPSHOT_VERSION + 1))
+    assert parts == set(range(1, PART_VERSION + 1))
+
+
+def test_there_is_a_record_of_every_kind() -> None:
+    kinds = {type(record.change) for record in _records(NEWEST)}
+    assert kinds == set(Change.__args__) - {Withheld}, "a new kind needs a fixture: see make_fixture.py"
+
+
+def test_this_program_writes_what_others_of_its_version_read() -> None:
+    """A form that changed without its version would stop programs that follow, or be misread by them."""
+    records = _records(NEWEST)
+    assert b"".join(encode_record(record) + b"\n" for record in records) == (NEWEST / "records.jsonl").read_bytes()
+    folds = _of_records(NEWEST)
+    snapshot = take(folds.all, records[-1].position, floor_horizon=0, audiences=EVERY_AUDIENCE)
+    assert decode(encode(snapshot)) == decode((NEWEST / "snapshot").read_bytes())
+    part = decode_part((NEWEST / "part").read_bytes())
+    assert decode_part(encode_part(part_of(records, part.written_at))) == part
+
+
+def test_what_nodes_are_given_names_no_token() -> None:
+    folds = _of_records(NEWEST)
+    snapshot = take(folds.all, Position(EPOCH, 1), floor_horizon=0, audiences=EDGE_AUDIENCES)
+    assert set(snapshot.sections) == {"catalog", "floors"}
+    for record in _records(NEWEST):
+        shown = encode_record(record.visible_to(EDGE_AUDIENCES))
+        assert b"secret_sha256" not in shown
+        assert b"token" not in shown
+
+
+@pytest.mark.parametrize("keep", [0, 1, 10, -1])
+def test_a_part_that_is_cut_off_is_refused(keep: int) -> None:
+    with pytest.raises(UnreadablePart):
+        decode_part((NEWEST / "part").read_bytes()[:keep])
+
+
+def test_any_changed_octet_of_a_part_is_noticed() -> None:
+    raw = (NEWEST / "part").read_bytes()
+    whole = decode_part(raw)
+    for index in range(2, len(raw)):
+        damaged = raw[:index] + bytes([raw[index] ^ 0x01]) + raw[index + 1 :]
+        try:
+            found = decode_part(damaged)
+        except CdnError:
+            continue
+        assert found == whole
+
+
+def test_a_part_of_a_newer_program_or_with_records_too_few_is_refused() -> None:
+    part = decode_part((NEWEST / "part").read_bytes())
+    for changed, said in (
+        (msgspec.structs.replace(part, version=PART_VERSION + 1), "upgrade"),
+        (msgspec.structs.replace(part, last=part.last + 1), "records for"),
+    ):
+        with pytest.raises(UnreadablePart, match=said):
+            decode_part(encode_part(changed))
+    moved = msgspec.structs.replace(part, first=part.first + 1, last=part.last + 1)
+    with pytest.raises(UnreadablePart, match="record 2"):
+        decode_part(encode_part(moved)).record(2)
