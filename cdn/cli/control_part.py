@@ -96,6 +96,7 @@ async def _require_kept(journal: SqliteJournal, folder: DataFolder) -> None:
     """A token was saved here, so there was a journal: an empty one must not pass for it. Raises Conflict."""
     if folder.token("admin") is not None and (await journal.position()).sequence == 0:
         raise Conflict(
-            f"{folder.path} was in use, but its journal with all sites is gone: restore {folder.journal}; "
-            f"or remove {folder.path / 'admin-token'} to begin with none"
+            f"{folder.path} was in use, but its journal with all sites is gone: put {folder.journal} back, or rebuild "
+            "it from the object store with `cdn control restore`; or remove "
+            f"{folder.path / 'admin-token'} to begin with none"
         )

@@ -68,20 +68,20 @@ async def _restore(order: RestoreOrder) -> Result:
     url = order.store_url if "://" in order.store_url else str(Path(order.store_url).absolute())
     if "://" not in url and not Path(url).is_dir():
         raise InvalidInput(f"there is no folder {url}: give the one with the bytes", field="store")
-    if folder.journal.exists():
-        raise Conflict(
-            f"{order.data_dir} has a journal, which is never written over: start control with it, or give another "
-            "folder with --data"
-        )
     async with contextlib.AsyncExitStack() as stack:
         try:
             stack.enter_context(folder.locked())
+            if await SqliteJournal.has_records(folder.journal):
+                raise Conflict(
+                    f"{order.data_dir} has a journal, which is never written over: start control with it, or give "
+                    "another folder with --data"
+                )
             object_store = open_store(url, order.s3_endpoint)
             stack.push_async_callback(object_store.aclose)
             chosen = OWN_FOLDER if url == str(order.data_dir / "store") else url
-            folder.settle_store(chosen, order.s3_endpoint)
 
             async def begin(epoch: str, after: int) -> None:
+                folder.settle_store(chosen, order.s3_endpoint)
                 await SqliteJournal.begin_epoch(folder.journal, epoch, after=after)
 
             restored = await restored_from(object_store, begin, epoch=order.epoch, accepts_loss=order.accepts_loss)

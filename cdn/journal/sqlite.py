@@ -102,13 +102,23 @@ class SqliteJournal:
         return journal
 
     @classmethod
+    async def has_records(cls, path: Path) -> bool:
+        """Whether a journal is at `path` in which a record was ever written. Raises JournalUnavailable."""
+        if not path.exists():
+            return False
+        journal = await cls.open(path)
+        await journal.aclose()
+        return journal._last > 0
+
+    @classmethod
     async def begin_epoch(cls, path: Path, epoch: str, *, after: int) -> None:
         """Make a journal at `path` in which `epoch` begins: its first record will have the sequence `after + 1`.
 
-        The file appears whole and durable or not at all. Raises Conflict when there is one, JournalUnavailable.
+        The file appears whole and durable or not at all; one that never had a record is replaced. Nobody else may
+        use it. Raises Conflict when there is a journal with records, JournalUnavailable.
         """
-        if path.exists():
-            raise Conflict(f"{path} is a journal: it is never written over. Give another folder, or move it away")
+        if await cls.has_records(path):
+            raise Conflict(f"{path} is a journal, which is never written over: give another folder, or move it away")
         beginning = path.with_name(path.name + ".new")
         for suffix in ("", "-wal", "-shm"):
             beginning.with_name(beginning.name + suffix).unlink(missing_ok=True)
@@ -275,8 +285,9 @@ class SqliteJournal:
 
 def _put_in_place(beginning: Path, path: Path) -> None:
     try:
-        os.link(beginning, path)  # unlike a rename it never replaces what came there meanwhile
-        beginning.unlink()
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        beginning.replace(path)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)

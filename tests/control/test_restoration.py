@@ -292,6 +292,8 @@ async def test_a_journal_is_never_written_over(control: Control) -> None:
 
 async def test_a_journal_begins_after_what_was_restored(tmp_path: Path) -> None:
     (tmp_path / "j.db.new").write_bytes(b"what a restore that was killed left")
+    empty = await SqliteJournal.open(tmp_path / "j.db")  # what a start that was refused left
+    await empty.aclose()
     await SqliteJournal.begin_epoch(tmp_path / "j.db", "feedfacefeedface", after=7)
     assert [path.name for path in tmp_path.iterdir()] == ["j.db"]
     journal = await SqliteJournal.open(tmp_path / "j.db")
