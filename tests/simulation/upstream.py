@@ -1,0 +1,30 @@
+"""The server behind the pull sites: every path has a version, which grows when its owner changes it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+
+from cdn.errors import Unavailable
+
+
+class SimulatedUpstream:
+    """What an owner publishes, and one node's way to it (`is_away`: none)."""
+
+    def __init__(self) -> None:
+        self.versions: Counter[tuple[str, str]] = Counter()
+        self.is_away: set[str] = set()
+
+    async def ask(self, node_id: str, site_id: str, path: str, rng: random.Random) -> int:
+        """The version at some moment between the asking and the answer. Raises Unavailable."""
+        await asyncio.sleep(_way_s(rng))
+        if node_id in self.is_away:
+            raise Unavailable("the upstream does not answer")
+        version = self.versions[site_id, path]
+        await asyncio.sleep(_way_s(rng))
+        return version
+
+
+def _way_s(rng: random.Random) -> float:
+    return rng.uniform(0.0, 1.5) if rng.random() < 0.1 else rng.uniform(0.001, 0.05)
