@@ -9,11 +9,18 @@ from dataclasses import dataclass
 from cdn.cli.address import Address
 from cdn.cli.data_folder import DataFolder, StoreChoice
 from cdn.cli.listening import naming, reachable
+from cdn.control.follow_connection import PATIENCE_HEARTBEATS
+from cdn.control.hub import HEARTBEAT_S
 from cdn.control.listener import SHUTDOWN_TIMEOUT_S, Withdrawal, listening
 from cdn.control.node_directory import NodeDirectory
 from cdn.control.plane import ControlPlane
 from cdn.control.settings import ControlSettings
+from cdn.control.shared_directory import EXPIRES_AFTER_S, SharedNodeDirectory
 from cdn.errors import Conflict
+from cdn.journal.jetstream import JetStreamJournal
+from cdn.journal.jetstream_node_feed import JetStreamNodeFeed
+from cdn.journal.jetstream_settings import JetStreamSettings
+from cdn.journal.journal import Journal
 from cdn.journal.sqlite import SqliteJournal
 from cdn.origin.opening import open_store
 from cdn.origin.store import ObjectStore
@@ -43,19 +50,19 @@ class ControlPart:
         listen: Address,
         *,
         option: str,
+        shared: JetStreamSettings | None = None,
         shutdown_timeout_s: float = SHUTDOWN_TIMEOUT_S,
     ) -> ControlPart:
         """Open everything in a folder that is locked; `stack` closes it. `option` is how users give `listen`.
+
+        `shared` is the journal of several replicas; None: the journal is in the folder.
 
         Raises CdnError, and OSError for folders that cannot be used.
         """
         store = open_store(folder.store_url(choice), choice.endpoint_url)
         stack.push_async_callback(store.aclose)
-        journal = await SqliteJournal.open(folder.journal)
-        stack.push_async_callback(journal.aclose)
+        journal, directory = await (_own_journal(stack, folder) if shared is None else _shared(stack, folder, shared))
         await _require_kept(journal, folder)
-        directory = await NodeDirectory.open(folder.nodes)
-        stack.push_async_callback(directory.aclose)
         plane = ControlPlane(settings, journal, store, directory)
         stack.push_async_callback(plane.aclose)
         await plane.start()
@@ -63,6 +70,25 @@ class ControlPart:
         with naming(option, listen):
             port = await stack.enter_async_context(_listening(plane, listen, withdrawal, shutdown_timeout_s))
         return cls(plane, store, Address(listen.host, port), withdrawal)
+
+
+async def _own_journal(stack: contextlib.AsyncExitStack, folder: DataFolder) -> tuple[Journal, NodeDirectory]:
+    journal = await SqliteJournal.open(folder.journal)
+    stack.push_async_callback(journal.aclose)
+    directory = await NodeDirectory.open(folder.nodes)
+    stack.push_async_callback(directory.aclose)
+    return journal, directory
+
+
+async def _shared(
+    stack: contextlib.AsyncExitStack, folder: DataFolder, settings: JetStreamSettings
+) -> tuple[Journal, NodeDirectory]:
+    journal = await JetStreamJournal.open(settings, client_name="cdn-control")
+    stack.push_async_callback(journal.aclose)
+    feed = await JetStreamNodeFeed.open(journal.link, settings, expires_after_s=EXPIRES_AFTER_S)
+    directory = await SharedNodeDirectory.over(folder.nodes, feed, patience_s=PATIENCE_HEARTBEATS * HEARTBEAT_S)
+    stack.push_async_callback(directory.aclose)
+    return journal, directory
 
 
 @contextlib.asynccontextmanager
@@ -92,7 +118,7 @@ async def token_kept(plane: ControlPlane, folder: DataFolder, scope: str, note: 
     return token
 
 
-async def _require_kept(journal: SqliteJournal, folder: DataFolder) -> None:
+async def _require_kept(journal: Journal, folder: DataFolder) -> None:
     """A token was saved here, so there was a journal: an empty one must not pass for it. Raises Conflict."""
     if folder.token("admin") is not None and (await journal.position()).sequence == 0:
         raise Conflict(

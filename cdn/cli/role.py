@@ -23,7 +23,7 @@ def control(
     from cdn.cli.service import log_to_stderr, read_settings, serve
 
     log_to_stderr(is_verbose=is_verbose)
-    role = read_settings(lambda: read_control_role(config), is_json=is_json)
+    role = read_settings(lambda: read_control_role(config, os.environ), is_json=is_json)
     if is_check:
         print(f"{config} can be used")
         return

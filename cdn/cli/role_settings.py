@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from cdn.cli.address import Address
 from cdn.cli.data_folder import DataFolder
+from cdn.cli.journal_role import JournalRole, journal_settings
 from cdn.cli.setting_checks import TOKEN_PREFIX
 from cdn.cli.settings_file import LIMITS, Section, SettingsFile, section_of
 from cdn.cli.store_role import StoreRole
@@ -15,6 +17,7 @@ from cdn.control.settings import ControlSettings
 from cdn.edge.limits import HttpLimits
 from cdn.edge.settings import EdgeSettings
 from cdn.errors import InvalidInput
+from cdn.journal.jetstream_settings import JetStreamSettings
 from cdn.origin.dialer import client_tls
 from cdn.sites.manifest import BundleLimits
 
@@ -55,6 +58,7 @@ class EdgeProcess:
 CONTROL_FILE: Mapping[str, Section] = {
     "control": section_of(ControlSettings, ControlProcess, without=frozenset({"bundle", "own_bucket"})),
     "control.bundle": LIMITS["control.bundle"],
+    "journal": section_of(JournalRole),
     "store": section_of(StoreRole),
 }
 """What the file of `cdn control` may have."""
@@ -79,6 +83,8 @@ class ControlRole:
     process: ControlProcess
     store: StoreRole
     folder: DataFolder
+    journal: JetStreamSettings | None = None
+    """Where the journal is that several replicas share; None: in the folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +96,7 @@ class EdgeRole:
     store: StoreRole
 
 
-def read_control_role(path: Path) -> ControlRole:
+def read_control_role(path: Path, environ: Mapping[str, str] = MappingProxyType({})) -> ControlRole:
     """Raises InvalidInput that names every fault with its line."""
     file = SettingsFile.read(path, CONTROL_FILE)
     bundle = file.applied("control.bundle", BundleLimits())
@@ -102,6 +108,7 @@ def read_control_role(path: Path) -> ControlRole:
         file.made("control", ControlProcess),
         store,
         folder,
+        journal_settings(file, environ),
     )
 
 

@@ -55,6 +55,7 @@ class RunningControl:
                 role.control,
                 role.process.listen,
                 option="listen in [control]",
+                shared=role.journal,
                 shutdown_timeout_s=role.process.drain_timeout_s,
             )
             await token_kept(control.plane, folder, "admin", "made by cdn control")
@@ -152,7 +153,7 @@ class RunningEdge:
         if is_json:
             print(json.dumps({"node": settings.node_id, "http_url": http_url, "admin_url": self.admin_url}), flush=True)
             return
-        print(f"node      {settings.node_id}, follows {settings.control_url}")
+        print(f"node      {settings.node_id}, follows {' or '.join(settings.control_urls)}")
         print(f"sites     http://NAME.{settings.zone}:{self.edge.port}/")
         print(f"admin     {self.admin_url}/readyz, /healthz, /metrics")
         print(f"data      {settings.data_dir}", flush=True)

@@ -27,6 +27,11 @@ def http_url(text: str) -> str:
     return text
 
 
+def http_urls(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Raises InvalidInput."""
+    return tuple(map(http_url, texts))
+
+
 def refuse_token(text: str) -> None:
     """Raises InvalidInput when a setting is a token itself, without repeating it."""
     if text.startswith(TOKEN_PREFIX):
@@ -51,6 +56,7 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "node_id": check_node_id,
     "zone": normalise_zone,
     "control_url": http_url,
+    "other_control_urls": http_urls,
     "endpoint_url": http_url,
     "public_scheme": scheme,
     "public_port": port,

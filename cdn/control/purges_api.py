@@ -12,7 +12,6 @@ from cdn.control.route import Call
 from cdn.control.schema import ReceiptView
 from cdn.control.services import Services
 from cdn.control.token import Verb
-from cdn.control.views import receipt_view
 from cdn.errors import InvalidInput, NotFound
 from cdn.journal.journal import Trimmed
 from cdn.journal.record import Purged, Record
@@ -62,11 +61,7 @@ class PurgesApi:
         if not self._may_see(call.caller, records[0]):
             raise _no_record(sequence)
         validates_from = await services.pointers.validates_from(records[0])
-        is_settled = await services.directory.settle()
-        receipt = await services.directory.wait_complete(
-            records[0].position, records[0].at, wait_s, validates_from=validates_from
-        )
-        return json_response(receipt_view(receipt, is_settled=is_settled))
+        return json_response(await services.receipt_of(records[0], wait_s, validates_from))
 
     def _may_see(self, caller: Caller, record: Record) -> bool:
         """When others deploy and purge is theirs to know (DESIGN I7)."""

@@ -22,6 +22,8 @@ from cdn.control.turns import Turns
 from cdn.control.upload_session import UploadSessions
 from cdn.control.views import receipt_view
 from cdn.errors import Conflict, NotFound, Unavailable
+from cdn.fleet.position import Position
+from cdn.fleet.receipt import NodeOutcome
 from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.record import Record
 from cdn.origin.store import ObjectStore
@@ -98,13 +100,21 @@ class Services:
         Where too many wait already it does not wait: the record is there, and whoever hears so must not send it again.
         """
         validates_from = await self.pointers.validates_from(record)
-        is_settled = await self.directory.settle()
         try:
-            receipt = await self.directory.wait_complete(
-                record.position, record.at, wait_s, validates_from=validates_from
-            )
+            return await self.receipt_of(record, wait_s, validates_from)
         except Unavailable:
             receipt = self.directory.receipt(record.position, record.at, validates_from=validates_from)
+            return receipt_view(receipt, is_settled=False)
+
+    async def receipt_of(self, record: Record, wait_s: float, validates_from: Position | None) -> ReceiptView:
+        """What nodes have done with `record` within `wait_s`. Raises Unavailable when too many wait."""
+        directory, position = self.directory, record.position
+        is_settled = await directory.settle()
+        receipt = await directory.wait_complete(position, record.at, wait_s, validates_from=validates_from)
+        if any(line.outcome is not NodeOutcome.APPLIED for line in receipt.nodes):
+            # Others may have heard these nodes while we waited, and the word have not come here.
+            is_settled = await directory.settle()
+            receipt = directory.receipt(position, record.at, validates_from=validates_from)
         return receipt_view(receipt, is_settled=is_settled)
 
     def wait_s(self, call: Call) -> float:

@@ -190,7 +190,7 @@ class EdgeNode:
         folds = (self.view.catalog_fold, self.view.floors)
         position = await self._replica.load(folds)
         self._follower = Follower(
-            self.settings.control_url,
+            self.settings.control_urls,
             self.settings.token,
             self.settings.node_id,
             self._replica,

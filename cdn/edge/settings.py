@@ -14,7 +14,10 @@ from cdn.sites.region import check_region
 
 @dataclass(frozen=True, slots=True)
 class EdgeSettings:
-    """`data_dir` is the node's own; `control_url` and `token` are where and as whom it follows the journal."""
+    """`data_dir` is the node's own; `control_url` and `token` are where and as whom it follows the journal.
+
+    `other_control_urls` are control's other replicas: any of them will do, and they are tried in turn.
+    """
 
     node_id: str
     data_dir: Path
@@ -25,6 +28,8 @@ class EdgeSettings:
     host: str = "127.0.0.1"
     port: int = 8080
 
+    other_control_urls: tuple[str, ...] = ()
+    """Where control's other replicas are: when one goes the next is followed."""
     cache_name: str = "cdn"
     """How the node names itself in Cache-Status."""
     memory_bytes: int = 256 * 1024 * 1024
@@ -77,6 +82,11 @@ class EdgeSettings:
                 'networks of your proxies, like ["10.0.0.0/8"]',
                 field="trusted_proxies",
             )
+
+    @property
+    def control_urls(self) -> tuple[str, ...]:
+        """All replicas of control."""
+        return (self.control_url, *self.other_control_urls)
 
     @property
     def replica_path(self) -> Path:

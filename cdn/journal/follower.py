@@ -71,6 +71,7 @@ Explainer = Callable[[str, str], Awaitable[Mapping[str, Any]]]
 class Follower:
     """Keeps `replica` and `folds` at control's journal for as long as `run` runs.
 
+    `control_urls` are control's replicas, any of which will do: when one ends the connection the next is tried.
     `replica.load(folds)` must have been called; only the first of `folds` may refuse a record as unknown. Records are
     applied in order, each once: durable commit, folds, sink, acknowledgement. A record this program does not know
     stops it there: `stopped` says why, control is told, the lease is no longer renewed, and it tries again now and
@@ -79,7 +80,7 @@ class Follower:
 
     def __init__(  # noqa: PLR0917 - whom to follow, as whom, into what
         self,
-        control_url: str,
+        control_urls: str | Sequence[str],
         token: str,
         node_id: str,
         replica: Replica,
@@ -108,7 +109,9 @@ class Follower:
         """Whether the node is about to leave and wants no new visitors."""
         self.reports: dict[tuple[str, str], str | None] = {}
         self.blob_faults = BlobFaults()
-        self._url = control_url.rstrip("/") + FOLLOW_PATH
+        urls = (control_urls,) if isinstance(control_urls, str) else tuple(control_urls)
+        self._urls = tuple(url.rstrip("/") + FOLLOW_PATH for url in urls)
+        self._turn = 0
         self._token = token
         self._folds = tuple(folds)
         self._sink = sink
@@ -178,11 +181,16 @@ class Follower:
                 except (aiohttp.ClientError, OSError, TimeoutError, CdnError) as exc:
                     self.fault = str(exc) or type(exc).__name__
                     _log.warning("following %s ended: %s", self._url, self.fault)
+                self._turn += 1  # whichever way it ended: another replica may be there
                 session, self._session = self._session, None
                 if session is not None and session.is_caught_up:
                     pause_s = self.settings.first_pause_s
                 await self._pause(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
                 pause_s = min(pause_s * 2, self.settings.longest_pause_s)
+
+    @property
+    def _url(self) -> str:
+        return self._urls[self._turn % len(self._urls)]
 
     async def _pause(self, pause_s: float) -> None:
         with contextlib.suppress(TimeoutError):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from cdn.cli.address import Address
+from cdn.cli.journal_role import JournalRole
 from cdn.cli.role_settings import (
     CONTROL_FILE,
     EDGE_FILE,
@@ -77,19 +78,22 @@ def test_the_example_and_the_limits_name_every_setting_once_with_its_default(
     name: str, sections: Mapping[str, Section], settings: tuple[type[Any], ...]
 ) -> None:
     document = documented(CONFIG / f"{name}.toml")
-    assert document.keys() == {name, "store"}
+    assert document.keys() == sections.keys() - LIMITS.keys() | {name}
     assert document["store"].keys() == sections["store"].keys.keys()
     own = document[name].keys()
     assert own | LIMITS[name].keys.keys() == sections[name].keys.keys()
     assert not own & LIMITS[name].keys.keys(), "these stand in limits.toml"
-    for table, classes in ((name, settings), ("store", (StoreRole,))):
+    shared: dict[str, tuple[type[Any], ...]] = {"store": (StoreRole,), "journal": (JournalRole,)}
+    for table, classes in ((name, settings), *((each, shared[each]) for each in document.keys() - {name})):
+        assert table == name or document[table].keys() == sections[table].keys.keys()
         defaults = defaults_of(*classes)
         for key, value in document[table].items():
             if key in sections[table].required:
                 assert value is not None, key
             else:
                 default = defaults[key]
-                assert value == (str(default) if isinstance(default, Address) else default), key
+                shown = str(default) if isinstance(default, Address) else default
+                assert value == shown or (default == () and not value), key
 
 
 def test_the_limits_can_stand_in_a_roles_file(tmp_path: Path) -> None:

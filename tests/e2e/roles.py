@@ -112,13 +112,27 @@ class RoleFleet:
         self.control.start()
         return self.control
 
-    def start_edge(self, node_id: str, more: str = "", token: str | None = None) -> RoleProcess:
-        """A new edge with a token of its own in a file."""
+    def start_replica(self, name: str, more: str) -> RoleProcess:
+        """Another control; `more` names the journal that it shares with the first."""
+        config = self.root / f"{name}.toml"
+        config.write_text(
+            f'[control]\ndata_dir = "{name}"\nzone = "{ZONE}"\nlisten = "127.0.0.1:0"\nadmin = "127.0.0.1:0"\n'
+            f"withdraw_s = 0.2\n{more}\n[store]\n{self.store}\n"
+        )
+        replica = self._made("control", config)
+        replica.start()
+        return replica
+
+    def start_edge(
+        self, node_id: str, more: str = "", token: str | None = None, *, control: RoleProcess | None = None
+    ) -> RoleProcess:
+        """A new edge with a token of its own in a file. `control`: it follows another replica than the first."""
+        url = self.url if control is None else control.ready["control_url"]
         (self.root / f"{node_id}.token").write_text(token or self.token(f"node:{node_id}"))
         config = self.root / f"{node_id}.toml"
         config.write_text(
             f'[edge]\nnode_id = "{node_id}"\ndata_dir = "{node_id}"\nzone = "{ZONE}"\n'
-            f'control_url = "{self.url}"\ntoken_file = "{node_id}.token"\nlisten = "127.0.0.1:0"\n'
+            f'control_url = "{url}"\ntoken_file = "{node_id}.token"\nlisten = "127.0.0.1:0"\n'
             f'admin = "127.0.0.1:0"\n{more}\n[store]\n{self.store}\n'
         )
         edge = self.edges[node_id] = self._made("edge", config)
@@ -140,14 +154,15 @@ class RoleFleet:
         assert self.control is not None
         return self.control.ready["control_url"]
 
-    def call(self, method: str, path: str, content: Any = None) -> Any:
-        """A call to the API that must succeed; its document."""
+    def call(self, method: str, path: str, content: Any = None, *, control: RoleProcess | None = None) -> Any:
+        """A call to the API that must succeed; its document. `control`: another replica than the first."""
         token = (self.root / "control" / "admin-token").read_text().strip()
         fields = {"Authorization": f"Bearer {token}"}
         raw = content if isinstance(content, bytes) or content is None else json.dumps(content).encode()
         if raw is not None and not isinstance(content, bytes):
             fields["Content-Type"] = "application/json"
-        answer = exchange(self.url, method, path, fields, raw)
+        url = self.url if control is None else control.ready["control_url"]
+        answer = exchange(url, method, path, fields, raw)
         assert answer.status < 400, answer
         return json.loads(answer.content)
 
@@ -155,8 +170,8 @@ class RoleFleet:
         """A new token's text."""
         return str(self.call("POST", "/v1/tokens", {"scopes": [scope]})["token"])
 
-    def deploy(self, site: str, files: Mapping[str, bytes]) -> Any:
-        return self.call("POST", f"/v1/sites/{site}/deploys?wait=20", packed(files))
+    def deploy(self, site: str, files: Mapping[str, bytes], *, control: RoleProcess | None = None) -> Any:
+        return self.call("POST", f"/v1/sites/{site}/deploys?wait=20", packed(files), control=control)
 
     def visit(self, node_id: str, site: str, target: str = "/") -> Answer:
         host = {"Host": f"{site}.{ZONE}"}
