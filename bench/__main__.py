@@ -1,4 +1,4 @@
-"""`python -m bench [hits] [purge] [deploy]`: prints a table and JSON; all of them without a name."""
+"""`python -m bench [hits] [purge] [deploy] [new_edge]`: prints a table and JSON; all of them without a name."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import deploy, hits, purge
+from bench import deploy, hits, new_edge, purge
 from bench.table import Fact, Row, as_table, save_json
 
-BENCHES: dict[str, Callable[[Path], list[Row | Fact]]] = {"hits": hits.run, "purge": purge.run, "deploy": deploy.run}
+BENCHES: dict[str, Callable[[Path], list[Row | Fact]]] = {
+    "hits": hits.run,
+    "purge": purge.run,
+    "deploy": deploy.run,
+    "new_edge": new_edge.run,
+}
 
 
 def main() -> int:
