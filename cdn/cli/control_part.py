@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from cdn.cli.address import Address
@@ -20,10 +21,16 @@ from cdn.errors import Conflict
 from cdn.journal.jetstream import JetStreamJournal
 from cdn.journal.jetstream_node_feed import JetStreamNodeFeed
 from cdn.journal.jetstream_settings import JetStreamSettings
+from cdn.journal.jetstream_tenure import JetStreamOffices
 from cdn.journal.journal import Journal
 from cdn.journal.sqlite import SqliteJournal
 from cdn.origin.opening import open_store
 from cdn.origin.store import ObjectStore
+
+SNAPSHOT_OFFICE_S = 60.0
+"""How long one replica writes the snapshots before another may; it holds on by writing the next one."""
+
+_Parts = tuple[Journal, NodeDirectory, Callable[[], Awaitable[bool]] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +68,11 @@ class ControlPart:
         """
         store = open_store(folder.store_url(choice), choice.endpoint_url)
         stack.push_async_callback(store.aclose)
-        journal, directory = await (_own_journal(stack, folder) if shared is None else _shared(stack, folder, shared))
+        journal, directory, has_turn = await (
+            _own_journal(stack, folder) if shared is None else _shared(stack, folder, shared)
+        )
         await _require_kept(journal, folder)
-        plane = ControlPlane(settings, journal, store, directory)
+        plane = ControlPlane(settings, journal, store, directory, has_snapshot_turn=has_turn)
         stack.push_async_callback(plane.aclose)
         await plane.start()
         withdrawal = Withdrawal()
@@ -72,23 +81,26 @@ class ControlPart:
         return cls(plane, store, Address(listen.host, port), withdrawal)
 
 
-async def _own_journal(stack: contextlib.AsyncExitStack, folder: DataFolder) -> tuple[Journal, NodeDirectory]:
+async def _own_journal(stack: contextlib.AsyncExitStack, folder: DataFolder) -> _Parts:
     journal = await SqliteJournal.open(folder.journal)
     stack.push_async_callback(journal.aclose)
     directory = await NodeDirectory.open(folder.nodes)
     stack.push_async_callback(directory.aclose)
-    return journal, directory
+    return journal, directory, None
 
 
-async def _shared(
-    stack: contextlib.AsyncExitStack, folder: DataFolder, settings: JetStreamSettings
-) -> tuple[Journal, NodeDirectory]:
+async def _shared(stack: contextlib.AsyncExitStack, folder: DataFolder, settings: JetStreamSettings) -> _Parts:
     journal = await JetStreamJournal.open(settings, client_name="cdn-control")
     stack.push_async_callback(journal.aclose)
     feed = await JetStreamNodeFeed.open(journal.link, settings, expires_after_s=EXPIRES_AFTER_S)
     directory = await SharedNodeDirectory.over(folder.nodes, feed, patience_s=PATIENCE_HEARTBEATS * HEARTBEAT_S)
     stack.push_async_callback(directory.aclose)
-    return journal, directory
+    offices = await JetStreamOffices.open(journal.link, settings, duration_s=SNAPSHOT_OFFICE_S)
+
+    async def has_turn() -> bool:
+        return await offices.acquire("snapshots", feed.teller, now=time.monotonic()) is not None
+
+    return journal, directory, has_turn
 
 
 @contextlib.asynccontextmanager

@@ -90,6 +90,8 @@ class Description:
 
 def _dispatcher(route: Route, services: Services) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def dispatch(request: web.Request) -> web.StreamResponse:
+        if route.access is not Access.ANYBODY:
+            await services.state.look()
         caller = _authorise(route, request, services)
         call = Call(request, caller, request.match_info, _query_of(route, request))
         return await route.handler(call)

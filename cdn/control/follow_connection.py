@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from cdn.errors import CdnError, Conflict, Unavailable
+from cdn.control.node_directory import NodeDoubled
+from cdn.errors import CdnError, Unavailable
 from cdn.fleet.position import Position
 from cdn.journal.journal import JournalUnavailable, Trimmed
 from cdn.journal.record import Audience
@@ -92,6 +93,7 @@ class FollowConnection:
             _log.warning("node %s: %s", self._node_id or "(unknown)", exc)
             await self.close(exc.message, WSCloseCode.POLICY_VIOLATION)
         except CdnError as exc:
+            self._hub.counters["doubled_nodes"] += isinstance(exc, NodeDoubled)
             _log.warning("node %s: %s", self._node_id or "(unknown)", exc)
             await self.close(exc.message, WSCloseCode.TRY_AGAIN_LATER)
         except (TimeoutError, ConnectionError) as exc:
@@ -164,13 +166,14 @@ class FollowConnection:
     async def _take_place(self) -> None:
         """Become the node's connection. One that is silent is replaced: its node has gone, or its line is dead.
 
-        Raises Conflict when another node is alive under this id: two of them would speak for each other.
+        Raises NodeDoubled when another node is alive under this id: two of them would speak for each other.
         """
         hub, patience_s = self._hub, PATIENCE_HEARTBEATS * self._hub.heartbeat_s
         while (before := hub.current(self._node_id)) is not None:
             if await before.is_alive(patience_s):
-                hub.counters["doubled_nodes"] += 1
-                raise Conflict(f"another node that is alive is called {self._node_id}: give this one an id of its own")
+                raise NodeDoubled(
+                    f"another node that is alive is called {self._node_id}: give this one an id of its own"
+                )
             if hub.is_current(self._node_id, before):
                 hub.enter(self._node_id, self)
                 await before.close("the node opened another connection")

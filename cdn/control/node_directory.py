@@ -50,6 +50,10 @@ class DirectoryUnavailable(Unavailable):
     """The node directory cannot remember a node now, so the node is not let in."""
 
 
+class NodeDoubled(Conflict):
+    """Another node under the same id is connected and alive."""
+
+
 @dataclass(frozen=True, slots=True)
 class PrepareReport:
     """Who has loaded a deploy's manifest. `failed` gives the node's reason; `late` are serving nodes not heard from."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 class ControlPlane:
     """Control without a listener. It uses journal, store and directory and leaves closing them to whoever opened them.
 
+    `has_snapshot_turn`: among several replicas, whether it is this one's turn to write the next snapshot.
     `clock` is wall time, `monotonic` the clock on which the directory counts leases.
     """
 
@@ -51,13 +52,14 @@ class ControlPlane:
         *,
         heartbeat_s: float = HEARTBEAT_S,
         lease_s: float = LEASE_S,
+        has_snapshot_turn: Callable[[], Awaitable[bool]] | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         catalog_fold, floors, tokens = CatalogFold(settings.zone), Floors(), TokenFold()
         self._settings = settings
         self.state = ControlState(journal, (catalog_fold, floors, tokens))
-        self.snapshots = SnapshotKeeper(settings, self.state, floors, store)
+        self.snapshots = SnapshotKeeper(settings, self.state, floors, store, has_turn=has_snapshot_turn)
         self.archive = RecordArchive(
             settings,
             self.state,

@@ -18,7 +18,7 @@ from typing import Protocol
 import msgspec
 
 from cdn.control.archive_layout import KeptNode
-from cdn.control.node_directory import DirectoryUnavailable, NodeDirectory, _Node
+from cdn.control.node_directory import DirectoryUnavailable, NodeDirectory, NodeDoubled, _Node
 from cdn.errors import Conflict, Unavailable
 from cdn.fleet.lease import surely_over_at
 from cdn.fleet.node import NodeFacts, NodeView, check_node_id, is_surely_detached
@@ -44,10 +44,6 @@ REASON_CHARS = 200
 """What others are told of a reason: a node's entry stays far below the table's 64 KiB."""
 
 _log = logging.getLogger(__name__)
-
-
-class NodeDoubled(Conflict):
-    """A node under this id follows another replica, and is alive."""
 
 
 class NodeFeed(Protocol):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from cdn.control.archive_layout import sequence_of, snapshot_key, snapshot_prefix
@@ -20,6 +21,9 @@ from cdn.journal.record import EVERY_AUDIENCE, Audience
 from cdn.journal.snapshot import Snapshot, UnreadableSnapshot, decode, encode, load_into, take
 from cdn.origin.store import ObjectMissing, ObjectStore, StoreUnavailable
 from cdn.purge.floors import Floors
+
+OTHERS_TURN_S = 2.0
+"""Before it is looked again whether the replica whose turn it is has written a snapshot."""
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +44,21 @@ class ArchivedParts(Protocol):
 class SnapshotKeeper:
     """Writes a snapshot every `snapshot_every_records` or `snapshot_every_parts` and trims behind it."""
 
-    def __init__(self, settings: ControlSettings, state: ControlState, floors: Floors, store: ObjectStore) -> None:
+    def __init__(
+        self,
+        settings: ControlSettings,
+        state: ControlState,
+        floors: Floors,
+        store: ObjectStore,
+        *,
+        has_turn: Callable[[], Awaitable[bool]] | None = None,
+    ) -> None:
+        """`has_turn`: whether it is for this replica to write the next snapshot; None: there is no other replica."""
         self._settings = settings
         self._state = state
         self._floors = floors
         self._store = store
+        self._has_turn = has_turn
         self._archive: ArchivedParts | None = None
         self._parts_then = 0
         self._saved = 0
@@ -135,6 +149,14 @@ class SnapshotKeeper:
     async def _keys(self) -> list[str]:
         return sorted([facts.key async for facts in self._store.scan(snapshot_prefix(self._state.journal.epoch))])
 
+    async def _note_others(self) -> None:
+        """Another replica writes snapshots: what it has written counts here too. Raises StoreUnavailable."""
+        keys = await self._keys()
+        if keys and sequence_of(keys[-1]) > self._saved:
+            self._saved = sequence_of(keys[-1])
+            self._oldest = sequence_of(keys[-self._settings.keep_snapshots :][0])
+            self._parts_then = 0 if self._archive is None else self._archive.parts
+
     def _note(self, position: Position) -> None:
         parts = 0 if self._archive is None else self._archive.parts - self._parts_then
         is_long = position.sequence - self._saved >= self._settings.snapshot_every_records
@@ -146,7 +168,11 @@ class SnapshotKeeper:
         while True:
             await self._due.wait()
             try:
-                await self.save()
+                if self._has_turn is not None and not await self._has_turn():
+                    await self._note_others()
+                    await asyncio.sleep(OTHERS_TURN_S)
+                else:
+                    await self.save()
             except Exception as error:  # whatever it is: without snapshots the journal only grows
                 fault = None if isinstance(error, Unavailable) else error
                 log.warning("no snapshot could be kept, trying again: %s", error, exc_info=fault)

@@ -24,6 +24,8 @@ READ_BATCH = 1000
 """Records applied between two looks at the loop."""
 MAX_UNCERTAIN_APPENDS = 2
 """Appends of one call whose answer was lost for good before the caller is told; each took the journal a while."""
+LOOK_S = 1.0
+"""How long a call waits for the journal to say whether other replicas recorded something."""
 RETRY_FIRST_S = 0.05
 RETRY_LONGEST_S = 2.0
 
@@ -43,6 +45,8 @@ class ControlState:
         self.folds = tuple(folds)
         self._applied = 0
         self._applying = asyncio.Lock()
+        self._looking = asyncio.Lock()
+        self._looks = 0
         self._known: LRUCache[str, int] = LRUCache(MAX_KNOWN_SUBJECTS)
         self._tail: asyncio.Task[None] | None = None
         self._stuck: Exception | None = None
@@ -145,6 +149,21 @@ class ControlState:
         except JournalUnavailable as error:
             raise uncertain from error
         return None
+
+    async def look(self) -> None:
+        """Apply what other replicas recorded before this was called, so that a caller finds what another told it.
+
+        A journal that does not answer within LOOK_S is not waited for: what is known counts. Callers share looks.
+        """
+        begun_before = self._looks
+        try:
+            async with asyncio.timeout(LOOK_S), self._looking:
+                if self._looks > begun_before:
+                    return  # begun, and ended, since this was called
+                self._looks += 1
+                await self.catch_up((await self.journal.position()).sequence)
+        except (TimeoutError, Unavailable) as error:
+            log.info("what other replicas recorded is not known now: %r", error)
 
     async def catch_up(self, sequence: int) -> None:
         """Apply records up to `sequence` at least. Raises JournalUnavailable, StateStuck."""
