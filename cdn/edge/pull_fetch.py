@@ -40,6 +40,7 @@ from cdn.http.forwarded_request import forwarded_fields
 from cdn.http.response_head import ResponseHead
 from cdn.http.reuse_terms import RETRYABLE_STATUSES, ReuseTerms
 from cdn.http.storability import NEVER_STORED_STATUSES, NotStored, storability
+from cdn.http.vary import vary_names
 from cdn.origin.upstream import (
     Upstream,
     UpstreamBroken,
@@ -313,14 +314,16 @@ class PullFetcher:
             response.content.size_bytes, None, 0, on_unwanted=flight.on_content_unwanted, budget=self.budget
         )
         withheld: frozenset[str] = frozenset()
-        if asking.is_joinable and head.status >= 500 and reason not in PRIVATE_REASONS:
+        self._flights.close(flight)  # who comes now has not waited for it
+        names = vary_names(head.fields)
+        if asking.is_joinable and head.status >= 500 and names is not None and reason not in PRIVATE_REASONS:
+            flight.vary = names
             directives = shared_directives(head.fields)
             # Nothing says that cookies are for all who wait.
             withheld = directives.private_fields | directives.no_cache_fields | {"set-cookie"}
             shared = ResponseHead(head.status, Fields(_without(head.fields.lines, withheld)))
             flight.settle(Shared(shared, arriving, None, head))
         else:
-            self._flights.close(flight)
             if asking.is_joinable:
                 self._flights.pass_on(flight.key, self._clocks.monotonic() + asking.visit.site.settings.pass_s)
             flight.settle(Alone(head, arriving, reason))

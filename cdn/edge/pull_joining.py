@@ -77,15 +77,15 @@ class PullJoining:
     ) -> bool:
         """Whether an answer that another asked for may be given to this request too.
 
-        A failure is given to all who waited for it. What has to be validated each time was, for a request that came
-        before it was asked for (RFC 9111 section 4: collapsed requests). `joined_at` is where the node stood when this
-        request began to wait. `must_validate`: nothing is served for now that was not asked for.
+        A failure is given to all who waited for it, if Vary allows it. What has to be validated each time was, for a
+        request that came before it was asked for (RFC 9111 section 4: collapsed requests). `joined_at` is where the
+        node stood when this request began to wait. `must_validate`: nothing is served for now that was not asked for.
         """
-        if terms is None:
-            return True
         vary = flight.vary or ()
         if visit.selecting(vary) != flight.visit.selecting(vary):
             return False
+        if terms is None:
+            return True
         if flight.number > visit.number:
             return True
         if not self._fetcher.was_rightly_joined(flight, joined_at):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from cdn.edge.disk_tier import DiskTier
-from cdn.edge.pull_answer import Answer, could_answer, varied_if_coded
+from cdn.edge.pull_answer import Answer, could_answer, selecting_names, varied_if_coded
 from cdn.edge.pull_assembly import PullAssembly
 from cdn.edge.pull_flight import Flight
 from cdn.edge.pull_memory import PullMemory
@@ -122,7 +122,8 @@ class PullRenewal:
             lines = tuple(line for line in newer.fields if line[0] not in terms.withheld_fields)
             newer = ResponseHead(newer.status, Fields(lines))
         pulled = replace(stored.pulled, head=newer, requested_at=answer.requested_at, received_at=answer.received_at)
-        if could_answer(flight.visit, stored):
+        if could_answer(flight.visit, stored) or names != selecting_names(stored.pulled):
+            # What the former request said in fields that Vary names only now, nobody knows.
             pulled = replace(pulled, selecting=flight.visit.selecting(names))
         # It keeps the tags it had: a floor under one of them may have risen since upstream was asked (DESIGN I1).
         tags = joined_tags((*pull_tags(newer.fields, stored.names[0].partition("?")[0], site.settings), *stored.tags))

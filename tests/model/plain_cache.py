@@ -138,8 +138,6 @@ class PlainCache:
         asked = directives(combined(origin.lines, "cache-control"))
         told, is_targeted = obeyed(origin.answer)
         now_told, _ = obeyed(stored.lines)
-        is_waited_for = origin.answered.order > visit.began.order
-        is_shared_failure = is_waited_for and status in ERRORS and "public" not in told
         if not origin.is_whole and visit.is_whole:
             said.append(f"{origin.number} is incomplete")
         if origin.method not in {"GET", "POST"}:
@@ -170,7 +168,7 @@ class PlainCache:
             or (not is_targeted and has(origin.answer, "expires"))
             or (status in ERRORS and has(origin.answer, "retry-after"))  # the site's settings
         )
-        if not may_be_kept and not is_shared_failure:
+        if not may_be_kept and not _is_shared_failure(visit, stored):
             said.append(f"nothing lets a {status} be kept (section 3)")
         for update in stored.updates:
             if update.visit != visit.number and "no-store" in directives(combined(update.lines, "cache-control")):
@@ -186,7 +184,9 @@ class PlainCache:
             if update.method == "HEAD" and update.status == 200:
                 allowed = self._is_same_by_head(before, update)
             else:
-                allowed = update.status == 304 and (_selects(before, update) or _names_alone(before, update))
+                known = [stored_from(stored.origin, list(stored.updates[:each])) for each in range(count + 1)]
+                is_named = any(_names_alone(each, update) for each in known)
+                allowed = update.status == 304 and (_selects(before, update) or is_named)
             if not allowed:
                 said.append(
                     f"{update.number} ({update.method}, {update.status}) was no update of {stored.origin.number}"
@@ -210,7 +210,7 @@ class PlainCache:
         if not does_vary_allow(stored, visit.lines):
             said.append(f"Vary: {combined(stored.lines, 'vary')} forbids it")
         said += self._objections_to_purged(visit, stored, stored.origin)
-        if self._was_asked_for_it(visit, stored):
+        if self._was_asked_for_it(visit, stored) or _is_shared_failure(visit, stored):
             return said
         now = visit.headed.at
         said += self._objections_to_age_shown(visit, stored, now)
@@ -332,7 +332,7 @@ class PlainCache:
         """What this cache may send for it: the head, and whether octets are those of the representation."""
         is_own = stored.origin.visit == visit.number
         own = {name for each in stored.updates if each.visit == visit.number for name, _ in each.answer}
-        private = (withheld(stored.lines) | withheld(stored.origin.answer)) - own
+        private = withheld(stored.lines) - own
         return Shown(
             status=stored.origin.status or 0,
             lines=stored.lines,
@@ -399,6 +399,11 @@ def complete_length(exchange: Exchange) -> int:
     if exchange.status == 206:
         return int((combined(exchange.answer, "content-range") or "/0").rpartition("/")[2])
     return len(exchange.content)
+
+
+def _is_shared_failure(visit: Visit, stored: Stored) -> bool:
+    """Whether the client waited for it together with the one who asked (docs/decisions/011)."""
+    return stored.origin.answered.order > visit.began.order and stored.origin.status in ERRORS and not stored.updates
 
 
 def _same_conditions(sent: Lines, asked: Lines) -> bool:

@@ -26,7 +26,17 @@ from tests.model.plain_message import (
 
 Objections = list[str]
 
-TOLD = ("etag", "last-modified", "vary", "cache-control", "cdn-cache-control", "expires", "content-type", "set-cookie")
+TOLD = (
+    "etag",
+    "last-modified",
+    "vary",
+    "cache-control",
+    "cdn-cache-control",
+    "expires",
+    "content-type",
+    "set-cookie",
+    "x-secret",
+)
 """Fields that have to be those of the representation, when its content is."""
 
 CODINGS = ("gzip", "br", "zstd")

@@ -132,11 +132,27 @@ INVALIDATED: list[Step] = [
     Asking("/b", told=told()),
 ]
 
+A_304_THAT_CHANGES_VARY: list[Step] = [
+    Asking(told=told(FRESH, ("etag", '"a"'), ("vary", "accept-language"))),
+    Asking(lines=(("accept-language", "de"),), told=told(FRESH, ("vary", "x-kind"), confirms=True)),
+    Asking(lines=(("x-kind", "1"),), told=told()),
+]
+"""What the first request said in the field that Vary names now was not remembered."""
+
+A_FAILURE_THAT_OTHERS_WAIT_FOR: list[Step] = [
+    Asking(lines=(("x-kind", "1"),), told=told(("vary", "x-kind"), status=503)),
+    Asking(lines=(("x-kind", "2"),), told=told(FRESH)),
+    Answering(0),
+    Asking(lines=(("x-kind", "1"),), told=told(FRESH)),
+]
+"""It is for those who waited, and only if Vary allows it."""
+
 ALONE: tuple[list[Step], ...] = (
     A_PART_THAT_IS_THE_WHOLE, A_304_FOR_ONE_WHO_WANTS_NOTHING_STORED, A_304_THAT_IS_PRIVATE, A_304_WITH_A_FIELD_FOR_ONE,
     A_304_WITHOUT_A_DATE, A_304_THAT_NARROWS_NO_VARY_SEARCH, VARIANTS_WITH_OTHER_NO_VARY_SEARCH,
     A_PURGE_AND_A_DEAD_UPSTREAM, A_PURGE_AND_A_304, A_PURGE_BEFORE_A_RESTART, A_PURGE_WHILE_IT_IS_FETCHED,
     STALE_BUT_MUST_BE_VALIDATED, STALE_FOR_TOO_LONG, WISHES_OF_CLIENTS, PARTS_OF_DIFFERENT_REPRESENTATIONS,
-    A_304_ABOUT_ANOTHER, INVALIDATED,
+    A_304_ABOUT_ANOTHER,
+    A_304_THAT_CHANGES_VARY, INVALIDATED,
 )  # fmt: skip
-TOGETHER: tuple[list[Step], ...] = (A_304_TO_WHAT_WAS_REPLACED,)
+TOGETHER: tuple[list[Step], ...] = (A_304_TO_WHAT_WAS_REPLACED, A_FAILURE_THAT_OTHERS_WAIT_FOR)
