@@ -11,7 +11,7 @@ from dataclasses import fields
 from typing import Any, assert_never
 
 from cdn import __version__
-from cdn.edge.clocks import Clocks
+from cdn.edge.clocks import machine_clocks
 from cdn.edge.counters import NodeCounters
 from cdn.edge.detached import DetachedAliases
 from cdn.edge.disk_tier import DiskTier
@@ -52,22 +52,14 @@ FORGET_EVERY_S = 600.0
 PREPARE_RETRY_S = 1.0
 """Between two attempts at a manifest that could not be had; control was told of the first failure."""
 
-BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-"""Linux has it; elsewhere the monotonic clock itself goes on while the machine sleeps."""
-
 _log = logging.getLogger(__name__)
-
-
-def _boot_time() -> float:
-    """Seconds on the clock that goes on while a machine is suspended: a lease must not outlive that (DESIGN I9)."""
-    return time.clock_gettime(BOOT_CLOCK)
 
 
 class EdgeNode:
     """Make it with `start`. It uses the store and leaves closing it to whoever opened it."""
 
     def __init__(self, settings: EdgeSettings, store: ObjectStore, replica: Replica, disk: DiskTier) -> None:
-        clocks = Clocks(time.monotonic, time.time)
+        clocks = self._clocks = machine_clocks()
         self.settings = settings
         self.counters = NodeCounters()
         self.view = SiteView(CatalogFold(settings.zone), Floors())
@@ -197,7 +189,7 @@ class EdgeNode:
             folds,
             self.view,
             facts=self._facts(()),
-            clock=_boot_time,
+            clock=self._clocks.monotonic,
             counters=self.counted,
             explain=self._explainer.explain,
         )
@@ -212,6 +204,7 @@ class EdgeNode:
             cache_name=self.settings.cache_name,
             trusted_proxies=TrustedProxies(self.settings.trusted_proxies),
             proxy_protocol=self.settings.proxy_protocol,
+            monotonic=self._clocks.monotonic,
         )
         self._follower.facts = self._facts((f"{self.settings.host}:{self._listener.port}",))
         self._spawn(self._follower.run(), "follower")

@@ -228,8 +228,8 @@ class Life:
         )
         self.prepared[site.id, path] = prepared, value
 
-    def sweep(self, site_id: str) -> None:
-        """Reclaim what floors forbid, and let go of them."""
+    async def sweep(self, site_id: str) -> None:
+        """Reclaim what floors forbid, and let go of them: it takes a while, and the journal goes on meanwhile."""
         through = self.view.position
         for key, kept in list(self.node.shelf.items()):
             if key[0] == site_id and (
@@ -237,6 +237,7 @@ class Life:
                 or kept.admitted.sequence < self.view.floors.of(site_id).required((key[1],), TAGS[key[1]]).hard
             ):
                 del self.node.shelf[key]
+        await asyncio.sleep(self.node.rng.uniform(0.0, 3.0))
         self.floors.swept(site_id, through)
 
     def _act_on(self, news: News) -> None:

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from enum import Enum
 
-EVENTS_S = 20.0
+EVENTS_S = 16.0
 """For so long things go wrong."""
 
 NODES = ("edge-1", "edge-2", "edge-3")
@@ -46,7 +46,7 @@ class Kind(Enum):
     SNAPSHOT = "control saves a snapshot and trims"
 
 
-WRITES = (Kind.PURGE,) * 6 + (Kind.DEPLOY,) * 4 + (Kind.SOFT_PURGE, Kind.PUBLISH)
+WRITES = (Kind.PURGE,) * 6 + (Kind.DEPLOY,) * 4 + (Kind.SOFT_PURGE, Kind.PUBLISH, Kind.FLIP)
 TO_NODES = (
     *(
         Kind.CRASH,
@@ -65,7 +65,7 @@ TO_NODES = (
 )
 TO_CONTROL = (
     *(Kind.CONTROL_CRASH, Kind.CONTROL_STOP, Kind.CONTROL_SLEEP, Kind.CONTROL_AWAY, Kind.CONTROL_CLOCK),
-    *(Kind.SNAPSHOT, Kind.SNAPSHOT, Kind.FLIP),
+    *(Kind.SNAPSHOT, Kind.SNAPSHOT),
 )
 
 
@@ -107,13 +107,14 @@ def story_of(seed: int) -> Story:
     events = []
     for _ in range(rng.randint(6, 14)):
         kind = rng.choice(WRITES)
-        who = rng.choice(BUNDLES if kind is Kind.DEPLOY else PULLED)
+        sites = {Kind.DEPLOY: BUNDLES, Kind.FLIP: BUNDLES + PULLED}.get(kind, PULLED)
+        who = rng.choice(sites)
         events.append(_event(rng, kind, who, 0.0))
     for _ in range(rng.randint(1, 7)):
         events.append(_event(rng, rng.choice(TO_NODES), rng.choice(nodes), _length(rng)))
     for _ in range(rng.choice((0, 0, 1, 2))):
         kind = rng.choice(TO_CONTROL)
-        events.append(_event(rng, kind, rng.choice(BUNDLES + PULLED) if kind is Kind.FLIP else "control", _length(rng)))
+        events.append(_event(rng, kind, "control", _length(rng)))
     slowest_s = rng.choice((0.005, 0.05, 0.3))
     return Story(seed, nodes, rng.random() < 0.15, slowest_s, tuple(sorted(events, key=lambda event: event.at)))
 
@@ -123,4 +124,4 @@ def _event(rng: random.Random, kind: Kind, who: str, for_s: float) -> Event:
 
 
 def _length(rng: random.Random) -> float:
-    return round(rng.choice((rng.uniform(0.05, 1.0), rng.uniform(1.0, 5.0), rng.uniform(5.0, 12.0))), 2)
+    return round(rng.choice((rng.uniform(0.05, 1.0), rng.uniform(1.0, 5.0), rng.uniform(5.0, 10.0))), 2)

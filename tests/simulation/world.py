@@ -42,7 +42,7 @@ from tests.simulation.virtual_time import Machine, VirtualLoop
 
 HEARTBEAT_S = 1.0
 LEASE_S = 4.0
-HEALING_S = 12.0
+HEALING_S = 10.0
 """From when nothing goes wrong any more until everything has to be well."""
 LOOK_EVERY_S = 1.2
 RECEIPT_ATTEMPTS = 3
@@ -439,9 +439,9 @@ class World:
             case Kind.CLOCK:
                 node.wall_offset_s += rng.choice((-3600.0, 3600.0))
             case Kind.SWEEP:
-                if life is not None and not life.machine.is_stopped:
+                if life is not None:
                     for site_id in PULLED:
-                        life.sweep(site_id)
+                        self.loop.start(life.machine, life.sweep(site_id)).add_done_callback(self._must_work)
             case Kind.LEAVE:
                 if life is not None:
                     self.loop.start(life.machine, life.leave())
@@ -466,7 +466,7 @@ class World:
         before = self.promises
         self._on_control(lambda plane: self._purge(plane, "pull-serve", rng, soft=False))
         self._on_control(lambda plane: self._deploy(plane, "bundle-validate", rng))
-        self.loop.run_until(self.loop.now + 6.0)
+        self.loop.run_until(self.loop.now + 4.0)
         if self.promises == before:
             self.faults.append("nothing can be written after healing")
         end = plane.state.position
