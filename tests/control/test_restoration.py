@@ -89,6 +89,8 @@ async def test_everything_comes_back_under_a_new_epoch(make_control: ControlMake
 async def test_what_nodes_had_stored_is_unusable_in_the_new_epoch(control: Control, make_control: ControlMaker) -> None:
     await lived(control)
     restored, again = await restored_control(control, make_control)
+    stored = decode(await control.store.get(snapshot_key(restored.position)))
+    assert stored.floor_horizon == restored.position.sequence
     snapshot = again.plane.snapshots.take(EVERY_AUDIENCE)
     assert snapshot.floor_horizon == restored.position.sequence
     assert snapshot.sections["floors"]["epoch"] == restored.position.epoch
