@@ -164,7 +164,9 @@ class Node:
 
 
 @asynccontextmanager
-async def node(folder: Path, url: str, *, node_id: str = "edge-1", **options: Any) -> AsyncIterator[Node]:
+async def node(
+    folder: Path, url: str | Sequence[str], *, node_id: str = "edge-1", **options: Any
+) -> AsyncIterator[Node]:
     """A node that follows `url`. The same folder and id give the same copy."""
     folder.mkdir(parents=True, exist_ok=True)
     compact_after = options.pop("compact_after", 10_000)
