@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,41 +79,106 @@ async def test_deploys_and_purges_through_either_are_seen_by_all(fleet: RoleFlee
     assert all(connected for connected, _ in states[0].values())
 
 
-async def test_nothing_is_lost_when_a_control_and_a_nats_server_die(fleet: RoleFleet, nats: NatsLayout) -> None:
+async def test_another_replica_takes_what_was_uploaded_and_says_what_it_does_not_know(
+    fleet: RoleFleet, nats: NatsLayout
+) -> None:
+    first, second = await replicas(fleet, nats)
+    fleet.call("POST", "/v1/sites", {"name": "blog"}, control=first)
+    content = b"uploaded at the first"
+    digest = hashlib.sha256(content).hexdigest()
+    wanted = {"blobs": {digest: len(content)}}
+    upload = fleet.call("POST", "/v1/sites/blog/uploads", wanted, control=second)
+    assert upload["missing"] == [digest]
+    path = f"/v1/sites/blog/uploads/{upload['id']}/blobs/{digest}"
+    with pytest.raises(AssertionError, match=r"There is no open upload .* Open a new one"):
+        fleet.call("PUT", path, content, control=first)
+    fleet.call("PUT", path, content, control=second)
+    assert fleet.call("POST", "/v1/sites/blog/uploads", wanted, control=first)["missing"] == []
+
+
+async def test_a_replica_that_hangs_is_left_and_no_receipt_counts_on_it(fleet: RoleFleet, nats: NatsLayout) -> None:
     first, second = await replicas(fleet, nats)
     fleet.call("POST", "/v1/sites", {"name": "blog"})
-    fleet.deploy("blog", {"/a.txt": b"0"})
-    acknowledged: list[int] = []
-    died = asyncio.Event()
+    fleet.deploy("blog", {"/a.txt": b"old"})
+    assert [fleet.visit(node, "blog", "/a.txt").content for node in BOTH] == [b"old", b"old"]
+    first.send(signal.SIGSTOP)
+    try:
+        deployed = await asyncio.to_thread(fleet.deploy, "blog", {"/a.txt": b"new"}, control=second)
+        before = outcomes(deployed["receipt"])
+        assert before["e2"] == "applied"
+        assert fleet.visit("e2", "blog", "/a.txt").content == b"new"
+        if before["e1"] == "applied":
+            assert fleet.visit("e1", "blog", "/a.txt").content == b"new"
+        path = f"/v1/receipts/{deployed['receipt']['position']['sequence']}?wait=5"
+        async with asyncio.timeout(40):
+            while outcomes(await asyncio.to_thread(fleet.call, "GET", path, control=second)) != BOTH:
+                await asyncio.sleep(0.1)
+        assert fleet.visit("e1", "blog", "/a.txt").content == b"new"
+    finally:
+        first.send(signal.SIGCONT)
+    last = fleet.deploy("blog", {"/a.txt": b"last"}, control=first)["receipt"]
+    assert (last["complete"], outcomes(last)) == (True, BOTH)
+    assert followed(fleet, second) == {"e1", "e2"}
 
-    async def change(number: int, control: RoleProcess) -> bool:
-        """Deploy a number; once it is acknowledged no node may answer with an older one. Whether it was."""
+
+async def test_nothing_is_lost_when_a_control_and_a_nats_server_die(fleet: RoleFleet, nats: NatsLayout) -> None:
+    """While two users deploy and purge without pause, one at each replica, until the first one's dies."""
+    first, second = await replicas(fleet, nats)
+    sites = {"blog": first, "shop": second}
+    for site in sites:
+        fleet.call("POST", "/v1/sites", {"name": site})
+    acknowledged: list[int] = []
+    done: dict[str, int] = dict.fromkeys(sites, 0)
+    killed, stopping = asyncio.Event(), asyncio.Event()
+
+    async def change(site: str, number: int, control: RoleProcess) -> bool:
+        """Deploy a number and purge; once that is acknowledged no node may answer with an older one."""
         content = b"%d" % number
         try:
-            receipt = (await asyncio.to_thread(fleet.deploy, "blog", {"/a.txt": content}, control=control))["receipt"]
+            deployed = await asyncio.to_thread(fleet.deploy, site, {"/a.txt": content}, control=control)
+            purged = await asyncio.to_thread(
+                fleet.call, "POST", f"/v1/sites/{site}/purges?wait=20", {"everything": True}, control=control
+            )
         except (AssertionError, OSError):
-            assert died.is_set(), "refused although everything runs"
+            assert killed.is_set(), "refused although everything runs"
             return False
-        if receipt["complete"] and set(outcomes(receipt).values()) == {"applied"}:
-            for node in BOTH:
-                assert (await asyncio.to_thread(fleet.visit, node, "blog", "/a.txt")).content == content
-        acknowledged.append(receipt["position"]["sequence"])
+        for receipt in (deployed["receipt"], purged):
+            acknowledged.append(receipt["position"]["sequence"])
+            if receipt["complete"] and "excused" not in outcomes(receipt).values():
+                for node in BOTH:
+                    assert (await asyncio.to_thread(fleet.visit, node, site, "/a.txt")).content == content
         return True
 
-    for number in range(1, 5):
-        assert await change(number, (first, second)[number % 2])
-    died.set()
-    first.end(signal.SIGKILL)
-    stop_node(nats.nodes[0].pid)
-    number = 5
-    async with asyncio.timeout(60):
-        while not await change(number, second):
+    async def user(site: str) -> None:
+        number, control = 0, sites[site]
+        while not stopping.is_set():
             number += 1
+            if await change(site, number, control):
+                done[site] += 1
+            else:
+                control = second
+
+    async def until_done(more: int) -> None:
+        goal = {site: count + more for site, count in done.items()}
+        while any(done[site] < goal[site] for site in sites):
+            assert not any(each.done() for each in users), [each.exception() for each in users if each.done()]
+            await asyncio.sleep(0.05)
+
+    users = [asyncio.create_task(user(site)) for site in sites]
+    async with asyncio.timeout(90):
+        await until_done(3)
+        killed.set()
+        first.end(signal.SIGKILL)
+        stop_node(nats.nodes[0].pid)
+        await until_done(3)
         while followed(fleet, second) != {"e1", "e2"}:
             await asyncio.sleep(0.1)
-    last = fleet.deploy("blog", {"/a.txt": b"last"}, control=second)["receipt"]
-    assert (last["complete"], outcomes(last)) == (True, BOTH)
-    assert [fleet.visit(node, "blog", "/a.txt").content for node in BOTH] == [b"last", b"last"]
+        stopping.set()
+        await asyncio.gather(*users)
+    for site in sites:
+        last = fleet.deploy(site, {"/a.txt": b"last"}, control=second)["receipt"]
+        assert (last["complete"], outcomes(last)) == (True, BOTH)
+        assert [fleet.visit(node, site, "/a.txt").content for node in BOTH] == [b"last", b"last"]
     first.start()
     await first.until_ready()
     for sequence in acknowledged:
