@@ -96,6 +96,7 @@ async def test_another_replica_takes_what_was_uploaded_and_says_what_it_does_not
     assert fleet.call("POST", "/v1/sites/blog/uploads", wanted, control=first)["missing"] == []
 
 
+@pytest.mark.soak
 async def test_a_replica_that_hangs_is_left_and_no_receipt_counts_on_it(fleet: RoleFleet, nats: NatsLayout) -> None:
     first, second = await replicas(fleet, nats)
     fleet.call("POST", "/v1/sites", {"name": "blog"})
