@@ -143,6 +143,7 @@ class FollowConnection:
             await self._take_place()
             end = await self._hub.journal.position()
             start = self._starting_sequence(hello.position, end)
+            was_known = any(view.node_id == hello.node_id for view in self._hub.directory.nodes())
             await self._hub.directory.connected(
                 hello.node_id,
                 hello.facts,
@@ -152,10 +153,12 @@ class FollowConnection:
             )
             self._is_let_in = True
             end = await self._hub.journal.position()  # a receipt that was given without the node is of a record below
+            # A node that lost its copy is held to what it acknowledged with it: it never goes back behind that.
+            at_least = end.sequence if was_known else 0
             await self._send(
                 Welcome(end, self._hub.heartbeat_s, self._hub.lease_s, hears_blob_faults=self._hub.hears_blob_faults)
             )
-            feed = asyncio.create_task(self._feed(start), name=f"feed-{hello.node_id}")
+            feed = asyncio.create_task(self._feed(start, at_least), name=f"feed-{hello.node_id}")
             await self._listen(feed)
         finally:
             if feed is not None:
@@ -294,9 +297,9 @@ class FollowConnection:
 
     # Down: what the node gets.
 
-    async def _feed(self, start: int | None) -> None:
+    async def _feed(self, start: int | None, at_least: int) -> None:
         journal = self._hub.journal
-        sequence = await self._send_snapshot() if start is None else start
+        sequence = await self._send_snapshot(at_least) if start is None else start
         while True:
             try:
                 found = await journal.read(sequence, limit=FEED_RECORDS)
@@ -308,15 +311,15 @@ class FollowConnection:
                 await asyncio.sleep(exc.retry_after_s)
                 continue
             if isinstance(found, Trimmed):
-                sequence = await self._send_snapshot()
+                sequence = await self._send_snapshot(sequence)
                 continue
             for last, message in batch_records(record.visible_to(self._audiences) for record in found):
                 self._sent_through = last  # before sending: the answer may be quicker than the send's return
                 await self._send(message)
                 sequence = last
 
-    async def _send_snapshot(self) -> int:
-        sequence, content = await self._hub.encoded_snapshot(self._audiences)
+    async def _send_snapshot(self, at_least: int) -> int:
+        sequence, content = await self._hub.encoded_snapshot(self._audiences, at_least)
         self._hub.counters["snapshots_sent"] += 1
         self._sent_through = sequence
         self._acknowledged = -1

@@ -144,19 +144,21 @@ class FollowHub:
         del self._by_node[node_id]
         return True
 
-    async def encoded_snapshot(self, audiences: frozenset[Audience]) -> tuple[int, bytes]:
-        """A recent snapshot, encoded, and its sequence; the journal keeps every record after it.
+    async def encoded_snapshot(self, audiences: frozenset[Audience], at_least: int) -> tuple[int, bytes]:
+        """A recent snapshot, encoded, and its sequence, `at_least` or above; the journal keeps every record after it.
 
-        Raises Unavailable when control itself lags behind what the journal keeps.
+        Raises Unavailable when control itself lags behind that, or behind what the journal keeps.
         """
         async with self._encoding:
             found = self._encoded.get(audiences)
-            if found is not None and await self._is_recent(found[0]):
+            if found is not None and found[0] >= at_least and await self._is_recent(found[0]):
                 return found
             snapshot = self._take_snapshot(audiences)
             sequence = snapshot.position.sequence
-            if snapshot.position.epoch != self.journal.epoch or isinstance(
-                await self.journal.read(sequence, limit=1), Trimmed
+            if (
+                snapshot.position.epoch != self.journal.epoch
+                or sequence < at_least
+                or isinstance(await self.journal.read(sequence, limit=1), Trimmed)
             ):
                 raise Unavailable("control has not caught up with the journal yet")
             self._encoded[audiences] = (sequence, await asyncio.to_thread(encode, snapshot))

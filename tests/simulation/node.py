@@ -35,7 +35,7 @@ from tests.simulation.virtual_time import Machine, VirtualLoop
 ALIAS = "production"
 TAGS = {"/a": ("news",), "/b": ()}
 LIFETIME_S = 3600.0
-COMPACT_AFTER = 12
+COMPACT_AFTER = 16
 FOLLOWING = FollowerSettings(connect_timeout_s=3.0, silence_s=4.0, first_pause_s=0.2, longest_pause_s=2.0)
 
 

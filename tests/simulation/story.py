@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from enum import Enum
 
-EVENTS_S = 16.0
+EVENTS_S = 12.0
 """For so long things go wrong."""
 
 NODES = ("edge-1", "edge-2", "edge-3")
@@ -120,8 +120,8 @@ def story_of(seed: int) -> Story:
 
 
 def _event(rng: random.Random, kind: Kind, who: str, for_s: float) -> Event:
-    return Event(round(rng.uniform(2.0, EVENTS_S), 2), kind, who, for_s, rng.randrange(1 << 30))
+    return Event(round(rng.uniform(1.5, EVENTS_S), 2), kind, who, for_s, rng.randrange(1 << 30))
 
 
 def _length(rng: random.Random) -> float:
-    return round(rng.choice((rng.uniform(0.05, 1.0), rng.uniform(1.0, 5.0), rng.uniform(5.0, 10.0))), 2)
+    return round(rng.choice((rng.uniform(0.05, 1.0), rng.uniform(1.0, 5.0), rng.uniform(4.5, 8.0))), 2)

@@ -22,7 +22,7 @@ from cdn.control.node_directory import NodeDirectory
 from cdn.control.plane import ControlPlane
 from cdn.control.schema import ReceiptView
 from cdn.control.settings import ControlSettings
-from cdn.errors import CdnError
+from cdn.errors import CdnError, NotFound
 from cdn.fleet.condition import NodeState
 from cdn.fleet.node import is_surely_detached
 from cdn.fleet.position import Position
@@ -40,9 +40,9 @@ from tests.simulation.story import BUNDLES, EVENTS_S, PULLED, Event, Kind, Story
 from tests.simulation.upstream import SimulatedUpstream
 from tests.simulation.virtual_time import Machine, VirtualLoop
 
-HEARTBEAT_S = 1.0
+HEARTBEAT_S = 1.3
 LEASE_S = 4.0
-HEALING_S = 10.0
+HEALING_S = 9.0
 """From when nothing goes wrong any more until everything has to be well."""
 LOOK_EVERY_S = 1.2
 RECEIPT_ATTEMPTS = 3
@@ -86,7 +86,9 @@ class World:
         self.control_disk = Disk(self.loop, random.Random(f"{story.seed} control disk"))
         self.control_store = SimulatedStore(self.objects, random.Random(f"{story.seed} control store"))
         self.control_wall_offset_s = 1_700_000_000.0
-        self.settings = ControlSettings("cdn.localhost", data_dir, keep_records=5, snapshot_every_records=60)
+        self.settings = ControlSettings(
+            "cdn.localhost", data_dir, keep_records=5, snapshot_every_records=60, archive_interval_s=1.0
+        )
         self.plane: ControlPlane | None = None
         self.control: Machine | None = None
         self.nodes = {node_id: self._node(node_id) for node_id in story.nodes}
@@ -246,13 +248,15 @@ class World:
         if life is None or plane is None or not life.has_lease():
             return
         directory = plane.services.directory
-        view = next((view for view in directory.nodes() if view.node_id == node.node_id), None)
-        if view is None:
+        try:
+            view = directory.node(node.node_id)
+        except NotFound:
             self.faults.append(f"{self.loop.now:.3f}: {node.node_id} has a lease and control does not know it")
-        elif is_surely_detached(view, self.control_clock()):
+            return
+        if is_surely_detached(view, self.control_clock()):
             self.faults.append(f"{self.loop.now:.3f}: {node.node_id} has a lease and control calls it surely detached")
-        elif directory.condition(node.node_id).state is NodeState.GONE:
-            self.faults.append(f"{self.loop.now:.3f}: {node.node_id} has a lease and control calls it gone")
+        elif directory.condition(node.node_id).state in {NodeState.DETACHED, NodeState.GONE}:
+            self.faults.append(f"{self.loop.now:.3f}: {node.node_id} has a lease and control calls it cut off")
 
     # What people do
 
@@ -466,7 +470,7 @@ class World:
         before = self.promises
         self._on_control(lambda plane: self._purge(plane, "pull-serve", rng, soft=False))
         self._on_control(lambda plane: self._deploy(plane, "bundle-validate", rng))
-        self.loop.run_until(self.loop.now + 4.0)
+        self.loop.run_until(self.loop.now + 3.0)
         if self.promises == before:
             self.faults.append("nothing can be written after healing")
         end = plane.state.position
