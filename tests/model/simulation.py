@@ -7,6 +7,7 @@ import re
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple, Unpack
 
@@ -297,8 +298,10 @@ class Simulation:
     async def _read(self, visit: Visit, request: Request) -> None:
         visitor = Visitor("192.0.2.1", lambda status, lines: None)
         response = await self.pipeline.answer(request, NoContent(), visitor)
-        visit.headed = self._moment()
         visit.status, visit.answer = response.status, response.fields
+        visit.headed = self._moment()
+        if visit.is_hit and not self._overlaps:  # the time that a validation behind it took is not its own
+            visit.headed = replace(visit.headed, at=visit.began.at)
         content = response.content
         if isinstance(content, bytes | Unsent):
             visit.content = content if isinstance(content, bytes) else b""
