@@ -205,7 +205,7 @@ class PlainCache:
         said: Objections = []
         if visit.method not in {"GET", "HEAD"}:
             said.append(f"{visit.method} was answered from the store")
-        if not is_same_target(stored, visit):
+        if not is_same_target(stored, visit.scheme, visit.target):
             said.append(f"{stored.origin.number} is about {stored.origin.target}")
         if not does_vary_allow(stored, visit.lines):
             said.append(f"Vary: {combined(stored.lines, 'vary')} forbids it")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
-from tests.model.history import Exchange, Purge, Visit
+from tests.model.history import Exchange, Purge
 from tests.model.plain_message import (
     Directives,
     Lines,
@@ -129,13 +129,13 @@ def age(stored: Stored, now: float) -> float:
 # Keys (sections 2 and 4.1)
 
 
-def is_same_target(stored: Stored, visit: Visit) -> bool:
-    if stored.origin.scheme != visit.scheme:
+def is_same_target(stored: Stored, scheme: str, target: str) -> bool:
+    if stored.origin.scheme != scheme:
         return False
-    if stored.origin.target == visit.target:
+    if stored.origin.target == target:
         return True
     path, _, query = stored.origin.target.partition("?")
-    other_path, _, other_query = visit.target.partition("?")
+    other_path, _, other_query = target.partition("?")
     return path == other_path and may_vary_search(stored.lines, query, other_query)
 
 
@@ -177,8 +177,11 @@ def plain(name: str, lines: Lines) -> object:
 
 
 def covers(purge: Purge, stored: Stored, target: str) -> bool:
-    """Whether a purge was about it: by its address, or a tag that it had then."""
-    names = {stored.origin.target, target}
+    """Whether a purge was about it as it then was: by an address that it answered, or a tag that it had."""
+    then = stored_from(stored.origin, [each for each in stored.updates if each.asked.sequence < purge.sequence])
+    names = {stored.origin.target}
+    if is_same_target(then, stored.origin.scheme, target):
+        names.add(target)
     match purge.kind:
         case "everything":
             return True
@@ -187,12 +190,7 @@ def covers(purge: Purge, stored: Stored, target: str) -> bool:
         case "prefix":
             return any(name.startswith(purge.value) for name in names)
         case _:
-            return purge.value in tags_at(stored, purge)
-
-
-def tags_at(stored: Stored, purge: Purge) -> set[str]:
-    asked_before = [each for each in stored.updates if each.asked.sequence < purge.sequence]
-    return cache_tags(stored_from(stored.origin, asked_before).lines)
+            return purge.value in cache_tags(then.lines)
 
 
 def cache_tags(lines: Lines) -> set[str]:
