@@ -45,6 +45,7 @@ async def test_content_comes_back_as_it_was_put(open_tier: OpenTier, make_stored
         assert await tier.find(stored.key) == stored
         read = [await tier.read_chunk(stored, each) for each in range(stored.entry.chunk_count)]
         assert b"".join(each for each in read if each is not None) == content
+    assert await tier.flush()
     assert tier.facts().responses == len(contents)
 
 
