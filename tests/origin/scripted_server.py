@@ -5,14 +5,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+import subprocess
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from cdn.sites.origin import HttpOrigin
 
-AUTHORITY = Path(__file__).parent / "authority" / "authority.pem"
-CERTIFICATE = Path(__file__).parent / "authority" / "server.pem"  # for localhost
+_FOLDER = tempfile.TemporaryDirectory(prefix="authority-")
+AUTHORITY = Path(_FOLDER.name) / "authority.pem"
+CERTIFICATE = Path(_FOLDER.name) / "server.pem"  # for localhost, with its key
+
+
+def _make(name: str, *options: str) -> None:
+    """`NAME.pem` and `NAME.key`, for as long as this process runs."""
+    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    words += ["-days", "3", "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.pem", *options]
+    subprocess.run(words, cwd=_FOLDER.name, check=True, capture_output=True)
+
+
+_make("authority", "-addext", "basicConstraints=critical,CA:TRUE")
+_make(
+    *("server", "-CA", "authority.pem", "-CAkey", "authority.key"),
+    *("-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=CA:FALSE"),
+)
+CERTIFICATE.write_text(CERTIFICATE.read_text() + (CERTIFICATE.parent / "server.key").read_text())
 
 
 class Peer:
