@@ -1,7 +1,7 @@
 """Frames between a node and its workers: a message, or bytes of content, each with its length before it.
 
-Both ends are the same program on the same machine, started together, so the frames carry no version (DESIGN I14 is about
-what leaves the machine). A frame that cannot be read ends the connection, and its worker.
+Both ends are the same program on the same machine, started together, so the frames carry no version (DESIGN I14 is
+about what leaves the machine). A frame that cannot be read ends the connection, and its worker.
 """
 
 from __future__ import annotations
