@@ -110,7 +110,7 @@ class H1Connection(asyncio.Protocol):
             prepared = service.memo.get(data)
             if prepared is not None:
                 self._active_at = now = service.monotonic()
-                if prepared.is_usable(now) and not self._says_close:
+                if prepared.is_usable(now) and now < service.serves_until and not self._says_close:
                     service.counters.memo_hits += 1
                     if data[0] == _H:
                         self._transport.write(prepared.wire_head(now))
@@ -364,7 +364,7 @@ class H1Connection(asyncio.Protocol):
         memo = self._service.memo
         prepared = memo.get(head)
         if prepared is not None:
-            if prepared.is_usable(now) and not self._says_close:
+            if prepared.is_usable(now) and now < self._service.serves_until and not self._says_close:
                 self._service.counters.memo_hits += 1
                 self._batch.add(prepared, head[0] == _H, now)
                 return
@@ -394,6 +394,8 @@ class H1Connection(asyncio.Protocol):
         self.close()
 
     def _recall(self, message: MessageHead, now: float) -> Prepared | None:
+        if now >= self._service.serves_until:
+            return None
         try:
             prepared = self._service.application.recall(message.request, now)
         except Exception:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from cdn.edge.application import Application
@@ -57,24 +58,48 @@ class Listener:
         `cache_name` stands in the Cache-Status of answers that the engine makes by itself. `trusted_proxies` say for
         whom they ask in X-Forwarded-For; with `proxy_protocol` at the start of their connections, and only there.
         """
-        proxies = trusted_proxies or TrustedProxies()
-        service = Service(
-            application=application,
-            limits=limits,
-            parser=HeadParser(limits),
-            memo=HeadMemo(limits.max_memo_entries, limits.max_memo_bytes, limits.max_memo_head_bytes),
+        service, connection = _service(
+            application,
+            limits,
             cache_name=cache_name,
             scheme=scheme,
+            trusted_proxies=trusted_proxies or TrustedProxies(),
+            proxy_protocol=proxy_protocol,
             monotonic=monotonic,
             wall=wall,
-            counters=ListenerCounters(),
-            forwarders=TrustedProxies() if proxy_protocol else proxies,
         )
-        loop = asyncio.get_running_loop()
-        connection: Callable[[], asyncio.Protocol] = partial(H1Connection, service)
-        if proxy_protocol:
-            connection = partial(ProxiedConnection, service, proxies)
-        server = await loop.create_server(connection, host, port, backlog=BACKLOG)
+        server = await asyncio.get_running_loop().create_server(connection, host, port, backlog=BACKLOG)
+        return cls(server, service)
+
+    @classmethod
+    async def adopt(
+        cls,
+        listening: socket.socket,
+        application: Application,
+        limits: HttpLimits,
+        *,
+        cache_name: str = "cdn",
+        scheme: str = "http",
+        trusted_proxies: TrustedProxies | None = None,
+        proxy_protocol: bool = False,
+        monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> Listener:
+        """Like `start`, on a socket that listens already and that somebody else keeps open beyond this listener.
+
+        Nothing that waits in it is lost when this listener ends: the next one takes it.
+        """
+        service, connection = _service(
+            application,
+            limits,
+            cache_name=cache_name,
+            scheme=scheme,
+            trusted_proxies=trusted_proxies or TrustedProxies(),
+            proxy_protocol=proxy_protocol,
+            monotonic=monotonic,
+            wall=wall,
+        )
+        server = await asyncio.get_running_loop().create_server(connection, sock=listening, backlog=BACKLOG)
         return cls(server, service)
 
     @property
@@ -92,6 +117,19 @@ class Listener:
     def open_connections(self) -> int:
         """How many connections are open now."""
         return len(self._service.connections)
+
+    @property
+    def serves_until(self) -> float:
+        """Until when (monotonic) what was prepared may be sent without asking the application."""
+        return self._service.serves_until
+
+    @serves_until.setter
+    def serves_until(self, until: float) -> None:
+        self._service.serves_until = until
+
+    def counted(self) -> Mapping[str, int]:
+        """Nothing that is not among `counters`."""
+        return {}
 
     def withdraw(self) -> None:
         """Go on serving, and say with every answer that its connection closes: clients then go elsewhere in peace."""
@@ -139,3 +177,32 @@ class Listener:
                 except Exception:
                     log.exception("a connection could not be checked for timeouts; it is reset")
                     connection.abort()
+
+
+def _service(
+    application: Application,
+    limits: HttpLimits,
+    *,
+    cache_name: str,
+    scheme: str,
+    trusted_proxies: TrustedProxies,
+    proxy_protocol: bool,
+    monotonic: Callable[[], float],
+    wall: Callable[[], float],
+) -> tuple[Service, Callable[[], asyncio.Protocol]]:
+    """What the connections of a listener share, and how one is made."""
+    service = Service(
+        application=application,
+        limits=limits,
+        parser=HeadParser(limits),
+        memo=HeadMemo(limits.max_memo_entries, limits.max_memo_bytes, limits.max_memo_head_bytes),
+        cache_name=cache_name,
+        scheme=scheme,
+        monotonic=monotonic,
+        wall=wall,
+        counters=ListenerCounters(),
+        forwarders=TrustedProxies() if proxy_protocol else trusted_proxies,
+    )
+    if proxy_protocol:
+        return service, partial(ProxiedConnection, service, trusted_proxies)
+    return service, partial(H1Connection, service)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from typing import Protocol
 
 from cdn.edge.application import Application
@@ -66,3 +67,5 @@ class Service:
     forwarders: TrustedProxies = field(default_factory=TrustedProxies)
     is_withdrawn: bool = False
     """Whether connections that come now are to close after their first answer."""
+    serves_until: float = inf
+    """Until when (monotonic) what was prepared may be sent without asking; a worker's lease from its node."""

@@ -1,0 +1,132 @@
+"""One worker: takes visitors' connections, answers from its memory what it may, and asks the node for the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Mapping
+from ipaddress import ip_network
+from math import inf
+from pathlib import Path
+
+from cdn.edge.clocks import machine_clocks
+from cdn.edge.listener import Listener
+from cdn.edge.memory_tier import MemoryTier
+from cdn.edge.prepared import Prepared
+from cdn.edge.site_view import News, SiteGone, SiteView
+from cdn.edge.trusted_proxies import TrustedProxies
+from cdn.edge.worker_application import WorkerApplication
+from cdn.edge.worker_link import WorkerLink
+from cdn.edge.worker_settings import WorkerSettings
+from cdn.journal.catalog_fold import CatalogFold
+from cdn.purge.floors import Floors
+
+_log = logging.getLogger(__name__)
+
+
+class Worker:
+    """Serves from the moment it has the node's state until the node says to drain, or is gone."""
+
+    def __init__(self, settings: WorkerSettings, link: WorkerLink) -> None:
+        clocks = machine_clocks()
+        self._settings = settings
+        self._link = link
+        self._clocks = clocks
+        self._serves_until = -inf
+        self._listener: Listener | None = None
+        self._prepared: MemoryTier[Prepared] = MemoryTier(settings.memory_bytes)
+        # Floors are the node's: here a generation that rose is enough, what it forbids is asked for again.
+        self._view = SiteView(CatalogFold(settings.zone), Floors())
+        self._view.listen(self._act_on)
+        self.application = WorkerApplication(
+            Path(settings.exchange_path),
+            self._view,
+            self._prepared,
+            cache_name=settings.cache_name,
+            clocks=clocks,
+            on_use=link.used,
+            serves_until=lambda: self._serves_until,
+        )
+
+    @classmethod
+    async def run(cls, listening: socket.socket, relay: socket.socket) -> None:
+        """Until the node says to drain or is gone. Raises FrameFault and OSError when it cannot work."""
+        reader, writer = await asyncio.open_connection(sock=relay)
+        link = WorkerLink(reader, writer, clock=machine_clocks().monotonic)
+        worker = cls(await link.setup(), link)
+        await worker._serve(listening)
+
+    async def _serve(self, listening: socket.socket) -> None:
+        following = asyncio.create_task(self._link.run(self._view, self), name="relay")
+        opening = asyncio.create_task(self._open(listening), name="listen")
+        drain_s = 0.0
+        try:
+            await asyncio.wait((following, opening), return_when=asyncio.FIRST_EXCEPTION)
+            if opening.done():
+                opening.result()
+            drain_s = await following
+        except asyncio.IncompleteReadError:
+            _log.warning("worker %d ends: its node is gone", self._settings.number)
+        finally:
+            following.cancel()
+            opening.cancel()
+            await asyncio.gather(following, opening, return_exceptions=True)
+            if self._listener is not None:
+                await self._listener.drain(drain_s)
+            await self.application.aclose()
+            self._link.close()
+
+    async def _open(self, listening: socket.socket) -> None:
+        await self._link.has_state.wait()
+        settings = self._settings
+        self._listener = await Listener.adopt(
+            listening,
+            self.application,
+            settings.limits,
+            cache_name=settings.cache_name,
+            trusted_proxies=TrustedProxies(tuple(ip_network(each) for each in settings.trusted_proxies)),
+            proxy_protocol=settings.proxy_protocol,
+            monotonic=self._clocks.monotonic,
+            wall=self._clocks.wall,
+        )
+        self._listener.serves_until = self._serves_until
+        self._link.listening()
+
+    # What the link tells
+
+    def forget(self, site_id: str, key: str, count: int) -> None:
+        """What was prepared under a key of a pull site is not to be used."""
+        self.application.forget(site_id, key, count)
+
+    def may_serve_until(self, until: float) -> None:
+        """From the memory, in monotonic seconds."""
+        self._serves_until = until
+        if self._listener is not None:
+            self._listener.serves_until = until
+
+    def counted(self) -> tuple[Mapping[str, int], Mapping[str, int]]:
+        """What was counted since the start, and refusals by reason."""
+        if self._listener is None:
+            return {}, {}
+        counters = self._listener.counters
+        numbers = {
+            "connections": counters.connections,
+            "memo_hits": counters.memo_hits,
+            "recalled": counters.recalled,
+            "answered": counters.answered,
+            "timed_out": counters.timed_out,
+            "open_connections": self._listener.open_connections,
+            "memory_bytes": self._prepared.cost_bytes,
+        }
+        return numbers, counters.refused
+
+    def withdraw(self) -> None:
+        """Say with every answer that its connection closes."""
+        if self._listener is not None:
+            self._listener.withdraw()
+
+    def _act_on(self, news: News) -> None:
+        if isinstance(news, SiteGone):
+            self._prepared.drop_site(news.site_id)
+            self.application.drop_site(news.site_id)

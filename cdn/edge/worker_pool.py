@@ -1,0 +1,293 @@
+"""The supervisor of a node's workers: it owns their sockets, starts them, and replaces those that die or hang."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from cdn.edge.service import ListenerCounters
+from cdn.edge.worker_line import WorkerLine
+from cdn.edge.worker_messages import Drain, Withdraw
+from cdn.edge.worker_relay import WorkerRelay
+from cdn.edge.worker_settings import HANG_S, START_S, WorkerSettings
+from cdn.errors import Unavailable
+
+FIRST_PAUSE_S = 0.05
+"""Before a worker that died is replaced; doubles while its successors die young."""
+
+LONGEST_PAUSE_S = 5.0
+"""Never longer: its socket has visitors waiting."""
+
+YOUNG_S = 10.0
+"""One that dies before that has found something that its successor will find as well."""
+
+CHECK_S = 0.5
+"""How often workers are looked at for signs of life."""
+
+EXIT_S = 2.0
+"""Beyond the time to drain, for a process to end."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class _Place:
+    """One worker after another on one socket (or more: those left from when there were more workers)."""
+
+    number: int
+    listening: socket.socket
+    line: WorkerLine | None = None
+    process: asyncio.subprocess.Process | None = None
+    is_up: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class WorkerPool:
+    """The front of a node with several workers. `command` starts a worker; two descriptors' numbers are added to it."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        sockets: Sequence[socket.socket],
+        relay: WorkerRelay,
+        *,
+        command: Sequence[str],
+        clock: Callable[[], float],
+        on_used: Callable[[int], None],
+    ) -> None:
+        self._settings = settings
+        self._relay = relay
+        self._command = tuple(command)
+        self._clock = clock
+        self._on_used = on_used
+        self._places = [_Place(number, listening) for number, listening in enumerate(sockets, start=1)]
+        self._past: Counter[str] = Counter()
+        self._past_refused: Counter[str] = Counter()
+        self._is_ending = False
+        self._drain_s: float | None = None
+        self._is_withdrawn = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self.died = 0
+        self.hung = 0
+
+    @classmethod
+    async def start(
+        cls,
+        settings: WorkerSettings,
+        sockets: Sequence[socket.socket],
+        relay: WorkerRelay,
+        *,
+        command: Sequence[str],
+        clock: Callable[[], float],
+        on_used: Callable[[int], None],
+    ) -> WorkerPool:
+        """One worker for each of `sockets`, all listening when this returns. Raises Unavailable."""
+        pool = cls(settings, sockets, relay, command=command, clock=clock, on_used=on_used)
+        pool._tasks = [asyncio.create_task(pool._keep(place), name=f"worker {place.number}") for place in pool._places]
+        pool._tasks.append(asyncio.create_task(pool._watch(), name="watch workers"))
+        try:
+            async with asyncio.timeout(START_S):
+                for place in pool._places:
+                    await place.is_up.wait()
+        except TimeoutError as exc:
+            await pool.aclose()
+            raise Unavailable(f"the workers did not listen within {START_S:g} s: the log says why") from exc
+        except BaseException:
+            await pool.aclose()
+            raise
+        return pool
+
+    # Front
+
+    @property
+    def port(self) -> int:
+        """Where visitors connect."""
+        port: int = self._places[0].listening.getsockname()[1]
+        return port
+
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        """What the workers accept from; they stay open as long as the pool."""
+        return tuple(place.listening for place in self._places)
+
+    @property
+    def process_ids(self) -> tuple[int, ...]:
+        """Of the workers that run now."""
+        return tuple(place.process.pid for place in self._places if place.process is not None)
+
+    @property
+    def counters(self) -> ListenerCounters:
+        """What happened on every connection so far; what a worker counted after its last beat died with it."""
+        total = self._past + self._now()
+        refused = self._past_refused.copy()
+        for line in self._lines():
+            refused.update(line.refused)
+        return ListenerCounters(
+            connections=total["connections"],
+            memo_hits=total["memo_hits"],
+            recalled=total["recalled"],
+            answered=total["answered"],
+            timed_out=total["timed_out"],
+            refused=dict(refused),
+        )
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections are open now."""
+        return self._now()["open_connections"]
+
+    def counted(self) -> Mapping[str, int]:
+        """Workers, those that were replaced, and what all of them hold in memory."""
+        now = self._now()
+        return {
+            "workers": sum(place.is_up.is_set() for place in self._places),
+            "workers_died": self.died,
+            "workers_hung": self.hung,
+            "worker_memory_bytes": now["memory_bytes"],
+            "worker_recalled": (self._past + now)["recalled"],
+        }
+
+    def withdraw(self) -> None:
+        """Go on serving, and say with every answer that its connection closes."""
+        self._is_withdrawn = True
+        for line in self._lines():
+            line.send(Withdraw())
+
+    async def drain(self, timeout_s: float) -> None:
+        """Accept nothing more, answer what was asked for, close; after `timeout_s` reset what is left."""
+        self._is_ending = True
+        self._drain_s = timeout_s
+        for line in self._lines():
+            line.send(Drain(timeout_s))
+        processes = [place.process for place in self._places if place.process is not None]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s + EXIT_S):
+                await asyncio.gather(*(process.wait() for process in processes))
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End every worker at once, and close the sockets."""
+        self._is_ending = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for place in self._places:
+            place.listening.close()
+
+    # One worker after another
+
+    async def _keep(self, place: _Place) -> None:
+        pause_s = FIRST_PAUSE_S
+        while True:
+            began = self._clock()
+            try:
+                await self._run(place)
+            except OSError as exc:
+                _log.error("worker %d cannot be started: %s", place.number, exc)
+            if self._is_ending:
+                return
+            self.died += 1
+            pause_s = FIRST_PAUSE_S if self._clock() - began > YOUNG_S else min(pause_s * 2, LONGEST_PAUSE_S)
+            await asyncio.sleep(pause_s)
+
+    async def _run(self, place: _Place) -> None:
+        """From the start of a process to its end."""
+        here, there = socket.socketpair()
+        try:
+            with there:
+                process = await asyncio.create_subprocess_exec(
+                    *self._command,
+                    str(place.listening.fileno()),
+                    str(there.fileno()),
+                    pass_fds=(place.listening.fileno(), there.fileno()),
+                )
+        except BaseException:
+            here.close()
+            raise
+        place.process = process
+        try:
+            reader, writer = await asyncio.open_connection(sock=here)
+            await self._follow(place, reader, writer)
+        finally:
+            place.is_up.clear()
+            if process.returncode is None and not self._was_asked_to_drain:
+                with contextlib.suppress(ProcessLookupError):  # it was faster
+                    process.kill()
+            code = await process.wait()
+            place.process = None
+            if not self._is_ending:
+                _log.warning("worker %d (process %d) ended with %d and is replaced", place.number, process.pid, code)
+
+    async def _follow(self, place: _Place, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        line = WorkerLine(
+            place.number,
+            reader,
+            writer,
+            clock=self._clock,
+            on_change=self._relay.note_change,
+            on_used=self._on_used,
+        )
+        place.line = line
+        upping = asyncio.create_task(self._note_up(place, line), name=f"worker {place.number} listens")
+        try:
+            self._relay.attach(line, replace(self._settings, number=place.number))
+            if self._is_withdrawn:
+                line.send(Withdraw())
+            if self._drain_s is not None:
+                line.send(Drain(self._drain_s))
+            await line.run()
+        finally:
+            upping.cancel()
+            place.line = None
+            counted = {name: value for name, value in line.counted.items() if name not in _LEVELS}
+            self._past.update(counted)
+            self._past_refused.update(line.refused)
+            if not self._was_asked_to_drain and place.process is not None:
+                with contextlib.suppress(ProcessLookupError):  # it was faster
+                    place.process.kill()
+            if place.process is not None:
+                await place.process.wait()
+            # Only now: a process that was cut off may serve until its lease is over, or it is dead.
+            self._relay.detach(line)
+
+    async def _note_up(self, place: _Place, line: WorkerLine) -> None:
+        await line.listening.wait()
+        place.is_up.set()
+
+    @property
+    def _was_asked_to_drain(self) -> bool:
+        return self._drain_s is not None
+
+    async def _watch(self) -> None:
+        """Kill workers that show no life: their sockets have visitors waiting."""
+        while True:
+            await asyncio.sleep(CHECK_S)
+            now = self._clock()
+            for place in self._places:
+                line, process = place.line, place.process
+                if line is None or process is None or process.returncode is not None:
+                    continue
+                allowed_s = HANG_S if line.listening.is_set() else START_S
+                if now > line.heard_at + allowed_s:
+                    _log.warning("worker %d shows no life for %g s: it is replaced", place.number, allowed_s)
+                    self.hung += 1
+                    line.heard_at = now
+                    with contextlib.suppress(ProcessLookupError):  # it was faster
+                        process.kill()
+
+    def _lines(self) -> list[WorkerLine]:
+        return [place.line for place in self._places if place.line is not None]
+
+    def _now(self) -> Counter[str]:
+        total: Counter[str] = Counter()
+        for line in self._lines():
+            total.update(line.counted)
+        return total
+
+
+_LEVELS = frozenset({"open_connections", "memory_bytes"})
+"""What goes with the worker; everything else it counted did happen."""

@@ -1,0 +1,106 @@
+"""What the node applies, passed on to its workers; and the certainty that all of them have it (DESIGN I8).
+
+The node applies a record, then relays it, then waits here before it acknowledges: until every worker has applied it, or
+surely serves nothing from its memory (its lease is over, or it has gone).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+
+from cdn.edge.site_view import SiteView
+from cdn.edge.worker_frames import encode_message_frame
+from cdn.edge.worker_line import WorkerLine
+from cdn.edge.worker_messages import Forget, FromNode, RecordsApplied, Renew, Setup, State, encode
+from cdn.edge.worker_settings import WorkerSettings
+from cdn.fleet.position import Position
+from cdn.journal.record import Record, encode_record
+
+
+class WorkerRelay:
+    """The sink of the node's follower: tells `view` first, then the workers. Nothing here waits but `everywhere`."""
+
+    def __init__(self, view: SiteView, clock: Callable[[], float]) -> None:
+        self._view = view
+        self._clock = clock
+        self._lines: set[WorkerLine] = set()
+        self._number = 0
+        self._changed = asyncio.Event()
+
+    @property
+    def lines(self) -> frozenset[WorkerLine]:
+        """The workers that are told, and those that were cut off while their lease may run."""
+        return frozenset(self._lines)
+
+    # FollowerSink
+
+    def on_records(self, records: Sequence[Record], position: Position) -> None:
+        """The folds have taken `records`, which are durable."""
+        self._view.on_records(records, position)
+        if self._lines:
+            self._tell(RecordsApplied(self._next(), position, tuple(encode_record(record) for record in records)))
+
+    def on_snapshot(self, position: Position, epoch_changed: bool) -> None:
+        """The folds were replaced."""
+        self._view.on_snapshot(position, epoch_changed)
+        if self._lines:
+            self._tell(self._state(position, epoch_changed=epoch_changed))
+
+    # What happens on the node without a record
+
+    def renew(self) -> None:
+        """What was prepared anywhere is to be looked at again."""
+        self._view.renew_all()
+        self._tell(Renew(self._next()))
+
+    def forget(self, site_id: str, key: str, count: int) -> None:
+        """What was prepared under a key of a pull site is not to be used any more."""
+        if self._lines:
+            self._tell(Forget(self._next(), site_id, key, count))
+
+    # Workers
+
+    def attach(self, line: WorkerLine, settings: WorkerSettings) -> None:
+        """A worker has come: it is set up, given the state, and told everything from here on."""
+        line.send(Setup(settings))
+        line.send(self._state(self._view.position, epoch_changed=False))
+        self._lines.add(line)
+
+    def detach(self, line: WorkerLine) -> None:
+        """The worker's process has ended."""
+        self._lines.discard(line)
+        self.note_change()
+
+    def note_change(self) -> None:
+        """Somebody who waits may go on."""
+        self._changed.set()
+
+    async def everywhere(self) -> None:
+        """Return when all that was told so far holds in every answer of this node. Takes a worker's lease at most."""
+        await self._reached(self._number)
+
+    async def _reached(self, number: int) -> None:
+        while True:
+            now = self._clock()
+            waits_until = max((line.lease_over_at for line in self._lines if line.reached < number), default=now)
+            if waits_until <= now:
+                return
+            self._changed.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(waits_until - now):
+                    await self._changed.wait()
+
+    def _state(self, position: Position, *, epoch_changed: bool) -> State:
+        return State(self._next(), position, epoch_changed, self._view.catalog_fold.dump())
+
+    def _next(self) -> int:
+        self._number += 1
+        return self._number
+
+    def _tell(self, message: FromNode) -> None:
+        if self._lines:
+            frame = encode_message_frame(encode(message))
+            for line in self._lines:
+                line.send_frame(frame)

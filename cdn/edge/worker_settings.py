@@ -1,0 +1,39 @@
+"""What a worker is told by its node: nothing in it is secret, and nothing is said twice in a settings file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cdn.edge.limits import HttpLimits
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """`exchange_path` is the node's Unix socket, where the worker asks for what it does not have itself."""
+
+    number: int
+    zone: str
+    cache_name: str
+    exchange_path: str
+    memory_bytes: int
+    limits: HttpLimits
+    trusted_proxies: tuple[str, ...] = ()
+    proxy_protocol: bool = False
+
+
+BEAT_S = 0.5
+"""How often a worker shows life."""
+
+LEASE_S = 2.0
+"""A worker serves from its memory for so long after it sent the last beat that was answered: how late a receipt may be
+because a worker hangs."""
+
+FENCE_MARGIN_S = 0.1
+"""The node waits this much longer than a lease before it calls it over: one clock, but two processes look at it."""
+
+HANG_S = 8.0
+"""A worker that has shown no life for so long is killed and replaced. It has served nothing stale meanwhile: its lease
+was over long before."""
+
+START_S = 60.0
+"""From a worker's start to its listening; a machine that needs longer does not get anywhere."""
