@@ -1,0 +1,80 @@
+"""`cdn control` for the benches of a fleet: a process of its own with a settings file."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.servers.nats import NatsLayout
+
+ZONE = "cdn.localhost"
+
+
+@dataclass(frozen=True, slots=True)
+class RunningControl:
+    """A control that answers."""
+
+    pid: int
+    url: str
+    folder: Path
+    admin_token: str
+
+    def call(self, method: str, path: str, content: Any = None) -> Any:
+        """A call to the API; its document. Raises urllib's errors."""
+        fields = {"Authorization": f"Bearer {self.admin_token}", "Content-Type": "application/json"}
+        raw = None if content is None else json.dumps(content).encode()
+        asked = urllib.request.Request(self.url.rstrip("/") + path, raw, fields, method=method)
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            return json.load(answer)
+
+    def node_token(self) -> str:
+        """A token for any node."""
+        return str(self.call("POST", "/v1/tokens", {"scopes": ["node"]})["token"])
+
+
+@contextmanager
+def running_control(folder: Path, *, nats: NatsLayout | None = None) -> Iterator[RunningControl]:
+    """Control over a folder as its store; its journal is on `nats`, else an SQLite file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    journal = ""
+    if nats is not None:
+        journal = f"[journal]\nservers = {json.dumps(list(nats.urls))}\nreplicas = {nats.replicas}\n"
+        journal += "max_bytes = 1_000_000_000\n"
+    config = folder / "control.toml"
+    config.write_text(
+        f'[control]\ndata_dir = "control"\nzone = "{ZONE}"\nlisten = "127.0.0.1:0"\nadmin = "127.0.0.1:0"\n'
+        f'withdraw_s = 0.1\n{journal}[store]\nurl = "store"\n'
+    )
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("CDN_")}
+    with (folder / "control.log").open("a") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cdn", "control", "--config", str(config), "--json"],
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        if "control_url" not in line:
+            raise RuntimeError(f"cdn control ended: {(folder / 'control.log').read_text()[-2000:]}")
+        token = (folder / "control" / "admin-token").read_text().strip()
+        yield RunningControl(process.pid, json.loads(line)["control_url"], folder, token)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdout.close()
