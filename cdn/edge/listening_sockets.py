@@ -13,16 +13,18 @@ from cdn.edge.listener import BACKLOG
 
 
 def listening_sockets(host: str, port: int, count: int, adopted: Sequence[socket.socket] = ()) -> list[socket.socket]:
-    """`count` sockets or more on one port; 0 is a free one. Raises OSError when the address cannot be listened on.
+    """`count` sockets on one port; 0 is a free one. Raises OSError when the address cannot be listened on.
 
-    `adopted` come from a service manager that kept them over a restart. Those on another address are closed; all others
-    are kept, also more than `count`: connections may wait in each.
+    `adopted` come from a service manager that kept them over a restart. Those on another address are closed, and those
+    that are more than `count`: what waits in these is reset, because somebody wanted fewer workers.
     """
-    kept = [each for each in adopted if _is_at(each, host, port)]
+    kept = [each for each in adopted if _is_at(each, host, port)][:count]
     for each in adopted:
         if each not in kept:
             each.close()
     try:
+        if not kept:
+            _refuse_taken(host, port)
         while len(kept) < count:
             at = kept[0].getsockname()[1] if kept else port
             kept.append(_listening(host, at))
@@ -31,6 +33,16 @@ def listening_sockets(host: str, port: int, count: int, adopted: Sequence[socket
             each.close()
         raise
     return kept
+
+
+def _refuse_taken(host: str, port: int) -> None:
+    """Raises OSError when somebody else listens there: with SO_REUSEPORT the kernel would share visitors with them."""
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        probe.bind(address)
 
 
 def _listening(host: str, port: int) -> socket.socket:
