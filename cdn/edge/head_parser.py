@@ -37,9 +37,11 @@ _ASTERISK = Target("*", None, "*")
 _USUAL_METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"))
 _REFUSED_METHODS = {b"CONNECT": Refusal.UNKNOWN_METHOD, b"TRACE": Refusal.METHOD_NOT_ALLOWED}
 _PLAIN_METHODS = frozenset((b"GET", b"HEAD"))
-_CONDITIONS = frozenset(
+CONDITIONS = frozenset(
     ("range", "if-range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since"),
 )
+"""Fields that keep a request from being answered by what was prepared."""
+
 _FRAMING_FIELDS = frozenset(("content-length", "transfer-encoding", "expect"))
 _JUDGED_TOGETHER = _FRAMING_FIELDS | {"upgrade"}
 _NEVER_THE_SAME = frozenset(("cookie", "authorization", "referer", "if-none-match", "if-modified-since"))
@@ -241,7 +243,7 @@ class HeadParser:
         if name in _JUDGED_TOGETHER:
             return None
         value = _text_of(found[2])
-        kind = _HOST if name == "host" else _CONDITION if name in _CONDITIONS else 0
+        kind = _HOST if name == "host" else _CONDITION if name in CONDITIONS else 0
         if name == "connection" and _has_token(value, "close"):
             kind = _CLOSE
         known = ((name, value), kind)
@@ -310,7 +312,7 @@ def _read_section(raw: bytes) -> _Section | Refused:
         fields,
         _judge_host(fields.get_all("host")),
         connection is not None and _has_token(connection, "close"),
-        not _CONDITIONS.isdisjoint(names),
+        not CONDITIONS.isdisjoint(names),
         not _FRAMING_FIELDS.isdisjoint(names),
     )
 

@@ -22,6 +22,7 @@ from cdn.edge.manifest_cache import ManifestCache, ManifestUnavailable
 from cdn.edge.memory_tier import MemoryTier
 from cdn.edge.prepared import Prepared
 from cdn.edge.pull_road import PullRoad
+from cdn.edge.recall import DEBUG_FIELD, SERVED_METHODS, Recall
 from cdn.edge.request_content import RequestContent
 from cdn.edge.response import ContentStream, Response
 from cdn.edge.retained import RetainedFiles
@@ -41,13 +42,8 @@ from cdn.sites.representation import Representation, representation_of
 from cdn.sites.route import AbsentRoute, FileRoute, RedirectRoute, Route, may_be_retained, resolve
 from cdn.sites.site import Site
 
-DEBUG_FIELD = "cdn-debug"
-"""A request with this field is told deploy, position and node (DESIGN I13)."""
-
 RETAINED_RECALL_S = 60.0
 """How long a prepared response of a retained file is used without asking whether its retention is over."""
-
-SERVED_METHODS = frozenset({"GET", "HEAD"})
 
 KNOWN_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE", "PURGE"})
 """Methods that a bundle does not allow (405); others are not implemented (501, RFC 9110 section 9.1)."""
@@ -100,24 +96,16 @@ class Pipeline:
         self._manifests = manifests
         self._retained = retained
         self._prepared = prepared
+        self.hints = Recall(view, prepared, pull.memory)
         self._storeroom = storeroom
         self._counters = counters
         self._clocks = clocks
         self._is_attached = is_attached
 
     def recall(self, request: Request, now: float) -> Prepared | None:
-        binding = self._view.catalog.bind(request.host)
-        if binding is None or request.method not in SERVED_METHODS or DEBUG_FIELD in request.fields:
-            return None
-        prepared = self._prepared.get((binding.site_id, binding.alias, request.target.path))
-        if prepared is None:
-            site = self._view.catalog.site(binding.site_id)
-            if site is None or not site.settings.is_pull or binding.alias != PRODUCTION:
-                return None
-            prepared = self._pull.recall(request, site, now)
-        if prepared is None or not prepared.is_usable(now):
-            return None
-        self._counters.hits += 1
+        prepared = self.hints.find(request, now)
+        if prepared is not None:
+            self._counters.hits += 1
         return prepared
 
     async def answer(self, request: Request, content: RequestContent, visitor: Visitor) -> Response:

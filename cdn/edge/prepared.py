@@ -29,6 +29,21 @@ class SiteRuntime:
     generation: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class EncodedHit:
+    """What a Prepared is beside its content, site and generation: from it another process of this machine, which has
+    the same monotonic clock, makes one that says the same. Fields as in Prepared, encoded."""
+
+    status: int
+    start: bytes
+    max_age_split: tuple[bytes, int, bytes] | None
+    has_date: bool
+    hit: bytes | None
+    base_age_at: float
+    fresh_until: float
+    usable_until: float
+
+
 class Prepared:
     """A stored response encoded once; `Age` and `Date` are renewed at most once a second, when it is asked for.
 
@@ -81,24 +96,85 @@ class Prepared:
         wall_clock: Callable[[], float] = time.time,
         on_use: Callable[[], None] | None = None,
     ) -> None:
-        self.status = status
+        start, max_age_split = _encode(status, fields, len(content), extends_max_age)
+        encoded = EncodedHit(
+            status=status,
+            start=start,
+            max_age_split=max_age_split,
+            has_date=any(name == "date" for name, _ in fields),
+            hit=None if hit is None else f"cache-status: {hit}; ttl=".encode("latin-1"),
+            base_age_at=base_age_at,
+            fresh_until=fresh_until,
+            usable_until=min(fresh_until, usable_until),
+        )
+        self._begin(encoded, content, site, generation, wall_clock, on_use)
+
+    @classmethod
+    def of(
+        cls,
+        encoded: EncodedHit,
+        content: bytes,
+        *,
+        site: SiteRuntime,
+        generation: int,
+        wall_clock: Callable[[], float] = time.time,
+        on_use: Callable[[], None] | None = None,
+    ) -> Prepared:
+        """The one that `encoded` and `content` were taken from."""
+        made = cls.__new__(cls)
+        made._begin(encoded, content, site, generation, wall_clock, on_use)
+        return made
+
+    def _begin(  # noqa: PLR0917 - all that there is to it
+        self,
+        encoded: EncodedHit,
+        content: bytes,
+        site: SiteRuntime,
+        generation: int,
+        wall_clock: Callable[[], float],
+        on_use: Callable[[], None] | None,
+    ) -> None:
+        self.status = encoded.status
         self._on_use = on_use
         self._told_at = -math.inf
         self.site = site
         self.generation = generation
-        self.fresh_until = fresh_until
-        self.usable_until = min(fresh_until, usable_until)
+        self.fresh_until = encoded.fresh_until
+        self.usable_until = encoded.usable_until
         self.size_bytes = len(content)
         self.is_joined = len(content) <= JOINED_BYTES
-        self._base_age_at = base_age_at
+        self._base_age_at = encoded.base_age_at
         self._wall_clock = wall_clock
-        self._start, self._max_age_split = _encode(status, fields, len(content), extends_max_age)
-        self._has_date = any(name == "date" for name, _ in fields)
-        self._hit = None if hit is None else f"cache-status: {hit}; ttl=".encode("latin-1")
+        self._start, self._max_age_split = encoded.start, encoded.max_age_split
+        self._has_date = encoded.has_date
+        self._hit = encoded.hit
         self._content = content
         self._wire = b""
         self._head_length = 0
         self._renew_at = -math.inf
+
+    def encoded(self) -> EncodedHit:
+        """What another process needs beside `content`."""
+        return EncodedHit(
+            self.status,
+            self._start,
+            self._max_age_split,
+            self._has_date,
+            self._hit,
+            self._base_age_at,
+            self.fresh_until,
+            self.usable_until,
+        )
+
+    @property
+    def content(self) -> bytes:
+        """The content, empty when it was retired. Copies what is kept with its head."""
+        return self._wire[self._head_length :] if self.is_joined and self._head_length else self._content
+
+    def note_use(self) -> None:
+        """It was sent elsewhere: tell whoever is to know."""
+        if self._on_use is not None:
+            self._on_use()
 
     @property
     def cost_bytes(self) -> int:

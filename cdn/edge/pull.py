@@ -54,15 +54,15 @@ class Pull:
         )
         self.flights = Flights()
         self._marks = GroupMarks()
-        self._memory = PullMemory(prepared)
+        self.memory = PullMemory(prepared)
         self.shelf = PullShelf(disk, view, self._marks, residence)
-        self._invalidation = PullInvalidation(disk, self.flights, self._marks, self._memory, view)
+        self._invalidation = PullInvalidation(disk, self.flights, self._marks, self.memory, view)
         assembly = PullAssembly(disk, self.shelf)
         renewal = PullRenewal(
             disk=disk,
             shelf=self.shelf,
             assembly=assembly,
-            memory=self._memory,
+            memory=self.memory,
             view=view,
             residence_wall=residence.wall,
         )
@@ -73,7 +73,7 @@ class Pull:
             shelf=self.shelf,
             flights=self.flights,
             marks=self._marks,
-            memory=self._memory,
+            memory=self.memory,
             invalidation=self._invalidation,
             renewal=renewal,
             assembly=assembly,
@@ -88,7 +88,7 @@ class Pull:
             disk=disk,
             shelf=self.shelf,
             coder=self._coder,
-            memory=self._memory,
+            memory=self.memory,
             view=view,
             clocks=clocks,
             is_attached=is_attached,
@@ -103,7 +103,7 @@ class Pull:
             flights=self.flights,
             fetcher=self.fetcher,
             responder=responder,
-            memory=self._memory,
+            memory=self.memory,
             counters=counters,
             clocks=clocks,
             is_attached=is_attached,
@@ -130,7 +130,7 @@ class Pull:
 
     def drop_site(self, site_id: str) -> None:
         """The site is gone."""
-        self._memory.drop_site(site_id)
+        self.memory.drop_site(site_id)
         self.road.last_faults.pop(site_id, None)
         self._marks.drop_site(site_id)
 

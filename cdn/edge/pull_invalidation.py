@@ -68,6 +68,7 @@ class PullInvalidation:
         mark = Mark(self._disk.incarnation_now(), self._flights.next_number())
         self._marks.raise_to(site_id, groups, mark)
         self._view.runtime(site_id).generation += 1  # nothing prepared is used without a look at its groups
+        self._memory.forget_site(site_id)
         self._unswept.add(site_id)
         running = self._sweeps.get(site_id)
         if running is None or running.done():

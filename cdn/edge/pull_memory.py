@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cdn.edge.memory_tier import MemoryTier
@@ -26,6 +27,9 @@ MAX_SELECTIONS = 64
 MAX_FORGOTTEN = 4096
 """Keys remembered as forgotten lately; what takes longer to be prepared than so many others to be forgotten, is not."""
 
+WHOLE_SITE = ""
+"""Stands for every key of a site where one is told to be forgotten: no key is empty."""
+
 MAX_SELECTION_LENGTH = 128
 """Characters of what selecting fields say; of more a digest is kept."""
 
@@ -40,7 +44,12 @@ class _Way:
 
 
 class PullMemory:
-    """The part of the memory tier that pull sites use."""
+    """The part of the memory tier that pull sites use.
+
+    Whatever makes prepared responses unusable here without a record of the journal is numbered and told to `on_forget`
+    (site, path of the key's place or WHOLE_SITE, number), also when nothing was kept: other processes that were given
+    such responses forget them too.
+    """
 
     def __init__(self, tier: MemoryTier[Prepared], max_keys: int = MAX_KEYS) -> None:
         self._tier = tier
@@ -49,6 +58,7 @@ class PullMemory:
         self._forgets = 0
         self._forgotten: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._forgotten_before = 0
+        self.on_forget: Callable[[str, str, int], None] = lambda site_id, path, number: None
 
     def get(self, key: PullKey, fields: Fields) -> Prepared | None:
         """The prepared response for a request; ask it whether it may still be used."""
@@ -57,6 +67,11 @@ class PullMemory:
         if way is None:
             return None
         return self._tier.get((place[0], _selection(way.names, way.is_coded, fields), place[1]))
+
+    def way(self, key: PullKey) -> tuple[tuple[str, ...], bool] | None:
+        """How requests for a key are told apart: what Vary names, and whether the content coding counts as well."""
+        way = self._ways.get(key.place)
+        return None if way is None else (way.names, way.is_coded)
 
     def mark(self) -> int:
         """A moment, for `put`."""
@@ -88,9 +103,19 @@ class PullMemory:
     def forget(self, key: PullKey) -> None:
         """Nothing that was prepared under this key is sent any more."""
         place = key.place
-        self._forget_place(place)
+        self.forget_at(place, self._forgets + 1)
+        self.on_forget(*place, self._forgets)
+
+    def forget_site(self, site_id: str) -> None:
+        """The site was given a new generation without a record: nothing prepared is left, and others are to know."""
         self._forgets += 1
-        self._forgotten[place] = self._forgets
+        self.on_forget(site_id, WHOLE_SITE, self._forgets)
+
+    def forget_at(self, place: tuple[str, str], number: int) -> None:
+        """Like `forget` for a place (`PullKey.place`), as another process numbered it. Numbers only rise."""
+        self._forget_place(place)
+        self._forgets = number
+        self._forgotten[place] = number
         self._forgotten.move_to_end(place)
         if len(self._forgotten) > MAX_FORGOTTEN:
             _, self._forgotten_before = self._forgotten.popitem(last=False)

@@ -20,6 +20,7 @@ from cdn.edge.pull_content import ArrivingContent, ContentLost
 from cdn.edge.pull_memory import PullMemory
 from cdn.edge.pull_shelf import Held, PullShelf
 from cdn.edge.pull_visit import PullVisit
+from cdn.edge.recall import DEBUG_FIELD
 from cdn.edge.response import ContentStream, Response, Unsent
 from cdn.edge.selection import Part, Selected, select_from
 from cdn.edge.site_view import SiteView
@@ -33,9 +34,6 @@ from cdn.http.response_head import ResponseHead
 from cdn.http.vary import selecting
 from cdn.sites.manifest import CHUNK_BYTES
 from cdn.sites.representation import given_fields
-
-DEBUG_FIELD = "cdn-debug"
-"""A request with this field is told position and node (DESIGN I13)."""
 
 FOR_THIS_CACHE = frozenset(("surrogate-control", "surrogate-key", "cache-tag", "content-length"))
 """Fields that the upstream sends to its caches, and Content-Length, which the engine says. CDN-Cache-Control is for

@@ -21,17 +21,16 @@ from cdn.edge.pull_content import ArrivingContent
 from cdn.edge.pull_fetch import Asking, PullFetcher
 from cdn.edge.pull_flight import Alone, Failed, Flight, Flights, Outcome, Renewed, Shared
 from cdn.edge.pull_joining import PullJoining
-from cdn.edge.pull_key import pull_key
 from cdn.edge.pull_memory import PullMemory
-from cdn.edge.pull_response import DEBUG_FIELD, PullResponder
+from cdn.edge.pull_response import PullResponder
 from cdn.edge.pull_shelf import Held, OnShelf, PullShelf, has_validator
 from cdn.edge.pull_status import PullStatus, forward_reason
 from cdn.edge.pull_visit import PullVisit, visit_of
+from cdn.edge.recall import recall_pulled
 from cdn.edge.request_content import RequestContent
 from cdn.edge.response import Response
 from cdn.edge.site_view import SiteView
 from cdn.edge.visitor import Visitor
-from cdn.http.cache_control import NO_DIRECTIVES, request_directives
 from cdn.http.cache_status import CacheStatus, Forward
 from cdn.http.cdn_loop import has_loop
 from cdn.http.decide import (
@@ -93,7 +92,7 @@ class PullRoad:
         self._flights = flights
         self._fetcher = fetcher
         self._responder = responder
-        self._memory = memory
+        self.memory = memory
         self._counters = counters
         self._clocks = clocks
         self._is_attached = is_attached
@@ -106,14 +105,7 @@ class PullRoad:
 
     def recall(self, request: Request, site: Site, now: float) -> Prepared | None:
         """A prepared hit, when nothing the request says stands against it. Preconditions and Range are not here."""
-        fields = request.fields
-        if DEBUG_FIELD in fields:
-            return None
-        prepared = self._memory.get(pull_key(site, request), fields)
-        if prepared is None or not prepared.is_usable(now):
-            return None
-        has_directives = ("cache-control" in fields or "pragma" in fields) and site.settings.obeys_client_directives
-        return None if has_directives and request_directives(fields) != NO_DIRECTIVES else prepared
+        return recall_pulled(self.memory, request, site, now)
 
     async def answer(self, request: Request, content: RequestContent, visitor: Visitor, site: Site) -> Response:
         """The response to a request that was not recalled."""
@@ -147,7 +139,7 @@ class PullRoad:
         for _ in range(MAX_ROUNDS):
             for key in (visit.key, *self._shelf.equivalent_keys(visit.key)):
                 await self._flights.entered(key)
-            looked_at = self._memory.mark()
+            looked_at = self.memory.mark()
             on_shelf = await self._shelf.look(visit)
             decision = self._decide(visit, on_shelf.whole)
             forward = forward_reason(decision, on_shelf)

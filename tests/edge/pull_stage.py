@@ -145,7 +145,7 @@ class Stage:
         self.upstream = ScriptedUpstream()
         self.pull.fetcher._upstreams = self.upstream
         self.road, self.fetcher, self.flights = self.pull.road, self.pull.fetcher, self.pull.flights
-        self.shelf, self.memory, self.marks = self.pull.shelf, self.pull._memory, self.pull._marks
+        self.shelf, self.memory, self.marks = self.pull.shelf, self.pull.memory, self.pull._marks
         self.coder = self.pull._coder
         self.arriving: list[ArrivingContent] = []
         self._tasks: list[asyncio.Task[Any]] = []

@@ -1,0 +1,133 @@
+"""Prepared hits from memory: found by a request, kept where the next request like it finds them.
+
+What is done here needs the catalog, the generations and the memory, and nothing else of a node: so the node itself and
+each of its workers do it alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from cdn.edge.memory_tier import MemoryTier
+from cdn.edge.prepared import Prepared, SiteRuntime
+from cdn.edge.pull_key import pull_key
+from cdn.edge.pull_memory import PullMemory
+from cdn.edge.site_view import SiteView
+from cdn.http.cache_control import NO_DIRECTIVES, request_directives
+from cdn.http.request import Request
+from cdn.sites.name import PRODUCTION
+from cdn.sites.site import Site
+
+DEBUG_FIELD = "cdn-debug"
+"""A request with this field is told deploy, position and node (DESIGN I13)."""
+
+SERVED_METHODS = frozenset({"GET", "HEAD"})
+
+
+@dataclass(frozen=True, slots=True)
+class BundlePlace:
+    """Where a hit of a site of bundles is kept: its key in the memory tier."""
+
+    site_id: str
+    alias: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class PullPlace:
+    """Where a hit of a pull site is kept: under `PullKey.place`, for requests told apart as PullMemory says."""
+
+    site_id: str
+    path: str
+    names: tuple[str, ...]
+    is_coded: bool
+
+
+Place = BundlePlace | PullPlace
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """What was known of a request's site before the node was asked: `generation` is that of then."""
+
+    site: Site
+    alias: str
+    runtime: SiteRuntime
+    generation: int
+
+
+class Recall:
+    """The memory of one process. Asked only for requests without content, preconditions and Range."""
+
+    def __init__(self, view: SiteView, prepared: MemoryTier[Prepared], memory: PullMemory) -> None:
+        self._view = view
+        self._prepared = prepared
+        self._memory = memory
+
+    def find(self, request: Request, now: float) -> Prepared | None:
+        """A usable hit; `now` is monotonic."""
+        binding = self._view.catalog.bind(request.host)
+        if binding is None or request.method not in SERVED_METHODS or DEBUG_FIELD in request.fields:
+            return None
+        prepared = self._prepared.get((binding.site_id, binding.alias, request.target.path))
+        if prepared is None:
+            site = self._view.catalog.site(binding.site_id)
+            if site is None or not site.settings.is_pull or binding.alias != PRODUCTION:
+                return None
+            return recall_pulled(self._memory, request, site, now)
+        return prepared if prepared.is_usable(now) else None
+
+    def mark(self) -> int:
+        """The number of the last time that something was forgotten."""
+        return self._memory.mark()
+
+    def place(self, request: Request) -> Place | None:
+        """Where the hit is kept that `find` has just found for this request."""
+        binding = self._view.catalog.bind(request.host)
+        site = None if binding is None else self._view.catalog.site(binding.site_id)
+        if binding is None or site is None:
+            return None
+        if not site.settings.is_pull:
+            return BundlePlace(site.id, binding.alias, request.target.path)
+        key = pull_key(site, request)
+        way = self._memory.way(key)
+        return None if way is None else PullPlace(*key.place, *way)
+
+    def note(self, request: Request) -> Noted | None:
+        """What is known of the request's site now, before the node is asked."""
+        binding = self._view.catalog.bind(request.host)
+        site = None if binding is None else self._view.catalog.site(binding.site_id)
+        if binding is None or site is None:
+            return None
+        runtime = self._view.runtime(site.id)
+        return Noted(site, binding.alias, runtime, runtime.generation)
+
+    def keep(self, request: Request, noted: Noted, place: Place, prepared: Prepared, number: int) -> None:
+        """Keep a hit that the node gave for `request`, under the generation of `noted`.
+
+        `number` is the node's mark of when it took the hit from its memory: what was forgotten since is not kept. Nor
+        is what the node found in another place than this process would look in: one of the two is ahead by a record.
+        """
+        match place:
+            case BundlePlace(site_id, alias, path):
+                if site_id == noted.site.id and alias == noted.alias and path == request.target.path:
+                    self._prepared.put((site_id, alias, path), prepared)
+            case PullPlace(site_id, path, names, is_coded):
+                key = pull_key(noted.site, request)
+                if (site_id, path) == key.place and noted.alias == PRODUCTION:
+                    self._memory.put(key, names, is_coded, request.fields, prepared, number)
+            case _:
+                assert_never(place)
+
+
+def recall_pulled(memory: PullMemory, request: Request, site: Site, now: float) -> Prepared | None:
+    """A prepared hit of a pull site, when nothing the request says stands against it."""
+    fields = request.fields
+    if DEBUG_FIELD in fields:
+        return None
+    prepared = memory.get(pull_key(site, request), fields)
+    if prepared is None or not prepared.is_usable(now):
+        return None
+    has_directives = ("cache-control" in fields or "pragma" in fields) and site.settings.obeys_client_directives
+    return None if has_directives and request_directives(fields) != NO_DIRECTIVES else prepared
