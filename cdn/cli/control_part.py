@@ -11,7 +11,6 @@ from cdn.cli.address import Address
 from cdn.cli.data_folder import DataFolder, StoreChoice
 from cdn.cli.listening import naming, reachable
 from cdn.control.follow_connection import PATIENCE_HEARTBEATS
-from cdn.control.hub import HEARTBEAT_S
 from cdn.control.listener import SHUTDOWN_TIMEOUT_S, Withdrawal, listening
 from cdn.control.node_directory import NodeDirectory
 from cdn.control.plane import ControlPlane
@@ -69,7 +68,9 @@ class ControlPart:
         store = open_store(folder.store_url(choice), choice.endpoint_url)
         stack.push_async_callback(store.aclose)
         journal, directory, has_turn = await (
-            _own_journal(stack, folder) if shared is None else _shared(stack, folder, shared)
+            _own_journal(stack, folder)
+            if shared is None
+            else _shared(stack, folder, shared, PATIENCE_HEARTBEATS * settings.heartbeat_s)
         )
         await _require_kept(journal, folder)
         plane = ControlPlane(settings, journal, store, directory, has_snapshot_turn=has_turn)
@@ -89,11 +90,13 @@ async def _own_journal(stack: contextlib.AsyncExitStack, folder: DataFolder) -> 
     return journal, directory, None
 
 
-async def _shared(stack: contextlib.AsyncExitStack, folder: DataFolder, settings: JetStreamSettings) -> _Parts:
+async def _shared(
+    stack: contextlib.AsyncExitStack, folder: DataFolder, settings: JetStreamSettings, patience_s: float
+) -> _Parts:
     journal = await JetStreamJournal.open(settings, client_name="cdn-control")
     stack.push_async_callback(journal.aclose)
     feed = await JetStreamNodeFeed.open(journal.link, settings, expires_after_s=EXPIRES_AFTER_S)
-    directory = await SharedNodeDirectory.over(folder.nodes, feed, patience_s=PATIENCE_HEARTBEATS * HEARTBEAT_S)
+    directory = await SharedNodeDirectory.over(folder.nodes, feed, patience_s=patience_s)
     stack.push_async_callback(directory.aclose)
     offices = await JetStreamOffices.open(journal.link, settings, duration_s=SNAPSHOT_OFFICE_S)
 

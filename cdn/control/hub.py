@@ -17,12 +17,6 @@ from cdn.journal.record import EDGE_AUDIENCES, Audience
 from cdn.journal.snapshot import Snapshot, encode
 from cdn.journal.wire import MAX_NODE_MESSAGE_BYTES, BlobFault
 
-HEARTBEAT_S = 2.0
-"""How often a node says that it is there: several times within a lease, so that one lost answer costs nothing."""
-
-LEASE_S = 10.0
-"""How long a node serves without hearing from control; also the silence after which a connection counts as dead."""
-
 MAX_CONNECTIONS = 2048
 """Open WebSockets, those included that have not said hello yet."""
 
@@ -51,8 +45,8 @@ class FollowHub:
         directory: NodeDirectory,
         verify_node_token: Callable[[str, str | None], bool],
         *,
-        heartbeat_s: float = HEARTBEAT_S,
-        lease_s: float = LEASE_S,
+        heartbeat_s: float,
+        lease_s: float,
         suspect: Suspect | None = None,
     ) -> None:
         self.journal = journal

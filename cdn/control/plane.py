@@ -15,7 +15,7 @@ from cdn.control.app import application_of
 from cdn.control.archive_intake import ArchiveIntake
 from cdn.control.auth import Authenticator
 from cdn.control.blob_repair import BlobRepair
-from cdn.control.hub import HEARTBEAT_S, LEASE_S, FollowHub
+from cdn.control.hub import FollowHub
 from cdn.control.node_directory import NodeDirectory
 from cdn.control.proofs import Proofs
 from cdn.control.record_archive import RecordArchive
@@ -50,8 +50,6 @@ class ControlPlane:
         store: ObjectStore,
         directory: NodeDirectory,
         *,
-        heartbeat_s: float = HEARTBEAT_S,
-        lease_s: float = LEASE_S,
         has_snapshot_turn: Callable[[], Awaitable[bool]] | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -83,8 +81,8 @@ class ControlPlane:
             self.snapshots.take,
             directory,
             authenticator.is_node,
-            heartbeat_s=heartbeat_s,
-            lease_s=lease_s,
+            heartbeat_s=settings.heartbeat_s,
+            lease_s=settings.detach_after_s,
             suspect=self._repair.suspect,
         )
         self.services = Services(

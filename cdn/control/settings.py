@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cdn.errors import InvalidInput
 from cdn.sites.manifest import BundleLimits
+
+MIN_HEARTBEATS = 3
+"""Heartbeats within a lease: a lost one, and one that is late, cost no node its lease."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,11 @@ class ControlSettings:
     own_bucket: str | None = None
     """The bucket of the CDN's own store, which no site is answered from: everything of every site is in it."""
 
+    heartbeat_s: float = 2.0
+    """How often a node says that it is there, and finds out that its token was revoked."""
+    detach_after_s: float = 10.0
+    """How long a node serves without hearing from control: its lease. A receipt waits so long for a node that was cut
+    off. At least three heartbeats; the same at every replica."""
     max_request_bytes: int = 1024 * 1024
     """Content of an ordinary request: none needs more than a purge of 1,000 long URLs."""
     max_manifest_bytes: int = 64 * 1024 * 1024
@@ -108,6 +117,14 @@ class ControlSettings:
     archive_interval_s: float = 0.5
     """Pause between two objects of archived records: half of the second that a restore from the store alone may lose,
     the other half is for the store's answer."""
+
+    def __post_init__(self) -> None:
+        if self.detach_after_s < MIN_HEARTBEATS * self.heartbeat_s:
+            raise InvalidInput(
+                f"detach_after_s is {self.detach_after_s:g} and heartbeat_s {self.heartbeat_s:g}: give it at least "
+                f"{MIN_HEARTBEATS} heartbeats, or a single late one takes a node out",
+                field="detach_after_s",
+            )
 
     @property
     def patience(self) -> Patience:

@@ -103,6 +103,14 @@ def test_the_limits_can_stand_in_a_roles_file(tmp_path: Path) -> None:
     assert (role.control.max_sites, role.control.bundle.max_files) == (3, 4)
 
 
+def test_a_lease_lasts_several_heartbeats(tmp_path: Path) -> None:
+    file = tmp_path / "control.toml"
+    file.write_text(CONTROL.replace("[store]", "heartbeat_s = 4\n[store]"))
+    assert "control.detach_after_s: detach_after_s is 10 and heartbeat_s 4: give it at least 3 heartbeats" in refusal(
+        lambda: read_control_role(file)
+    )
+
+
 def test_paths_begin_at_the_files_folder(tmp_path: Path) -> None:
     file = tmp_path / "control.toml"
     file.write_text(CONTROL)

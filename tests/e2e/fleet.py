@@ -87,10 +87,10 @@ class Fleet:
             stack.push_async_callback(journal.aclose)
             directory = await NodeDirectory.open(self.root / "nodes.db")
             stack.push_async_callback(directory.aclose)
-            settings = ControlSettings(zone=ZONE, data_dir=self.root / "control")
-            self.plane = ControlPlane(
-                settings, journal, self.store, directory, heartbeat_s=HEARTBEAT_S, lease_s=self.lease_s
+            settings = ControlSettings(
+                zone=ZONE, data_dir=self.root / "control", heartbeat_s=HEARTBEAT_S, detach_after_s=self.lease_s
             )
+            self.plane = ControlPlane(settings, journal, self.store, directory)
             stack.push_async_callback(self.plane.aclose)
             await self.plane.start()
             runner = web.AppRunner(self.plane.application(), access_log=None, shutdown_timeout=1.0)

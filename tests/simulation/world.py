@@ -87,7 +87,13 @@ class World:
         self.control_store = SimulatedStore(self.objects, random.Random(f"{story.seed} control store"))
         self.control_wall_offset_s = 1_700_000_000.0
         self.settings = ControlSettings(
-            "cdn.localhost", data_dir, keep_records=5, snapshot_every_records=60, archive_interval_s=1.0
+            "cdn.localhost",
+            data_dir,
+            heartbeat_s=HEARTBEAT_S,
+            detach_after_s=LEASE_S,
+            keep_records=5,
+            snapshot_every_records=60,
+            archive_interval_s=1.0,
         )
         self.plane: ControlPlane | None = None
         self.control: Machine | None = None
@@ -155,8 +161,6 @@ class World:
                     journal,
                     self.control_store,
                     directory,
-                    heartbeat_s=HEARTBEAT_S,
-                    lease_s=LEASE_S,
                     clock=wall,
                     monotonic=self.control_clock,
                 )
