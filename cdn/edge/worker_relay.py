@@ -27,6 +27,8 @@ class WorkerRelay:
         self._clock = clock
         self._lines: set[WorkerLine] = set()
         self._number = 0
+        self._count = 0
+        self._settled = 0
         self._changed = asyncio.Event()
 
     @property
@@ -57,6 +59,7 @@ class WorkerRelay:
 
     def forget(self, site_id: str, key: str, count: int) -> None:
         """What was prepared under a key of a pull site is not to be used any more."""
+        self._count = count
         if self._lines:
             self._tell(Forget(self._next(), site_id, key, count))
 
@@ -80,6 +83,13 @@ class WorkerRelay:
     async def everywhere(self) -> None:
         """Return when all that was told so far holds in every answer of this node. Takes a worker's lease at most."""
         await self._reached(self._number)
+
+    async def settled(self, number: int) -> None:
+        """Return when no worker serves what was forgotten at this count or before."""
+        if number > self._settled:
+            reached = self._count
+            await self.everywhere()
+            self._settled = max(self._settled, reached)
 
     async def _reached(self, number: int) -> None:
         while True:
