@@ -73,7 +73,9 @@ class ControlPart:
             else _shared(stack, folder, shared, PATIENCE_HEARTBEATS * settings.heartbeat_s)
         )
         await _require_kept(journal, folder)
-        plane = ControlPlane(settings, journal, store, directory, has_snapshot_turn=has_turn)
+        plane = ControlPlane(
+            settings, journal, store, directory, has_snapshot_turn=has_turn, is_shared=shared is not None
+        )
         stack.push_async_callback(plane.aclose)
         await plane.start()
         withdrawal = Withdrawal()

@@ -141,7 +141,7 @@ class ArchiveIntake:
     async def _upload(self, site_id: str, files: Sequence[SourceFile], entries: dict[str, FileEntry]) -> Taken:
         services = self._services
         blobs = {entry.digest: entry.size_bytes for entry in entries.values()}
-        session = services.sessions.open(site_id, blobs)
+        session = await services.uploads.open(site_id, blobs)
         try:
             session.proven.update(await services.proofs.sizes(site_id, blobs))
             missing = blobs.keys() - session.proven.keys()
@@ -158,7 +158,7 @@ class ArchiveIntake:
             await _all([put(digest) for digest in sorted(missing)])
             manifest = await asyncio.to_thread(Manifest(entries).prepare)  # a second for the largest bundle
         except BaseException:
-            services.sessions.close(session.id)
+            services.uploads.close(site_id, session.id)
             raise
         uploaded = Uploaded(len(missing), sum(blobs[digest] for digest in missing))
         return Taken(manifest, session, uploaded)

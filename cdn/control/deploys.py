@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +12,8 @@ from dataclasses import dataclass
 from cdn.control.schema import Unprepared
 from cdn.control.services import Services
 from cdn.control.upload_session import UploadSession
-from cdn.errors import NotFound, Unprocessable
+from cdn.errors import Conflict, NotFound, Unprocessable
+from cdn.journal.journal import Trimmed
 from cdn.journal.record import Change, DeployActivated, DeployPrepared, Record
 from cdn.origin.layout import manifest_key
 from cdn.origin.store import ObjectMissing
@@ -21,7 +24,11 @@ from cdn.sites.site import Site
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A bundle on its way to become a deploy. `session` pins what was proved for it."""
+    """A bundle on its way to become a deploy. `session` pins what was proved for it.
+
+    `upload` names the session, which may be open at another replica only: who sends the same proposal for the same
+    upload again, as it heard no answer, gets the deploy that there is.
+    """
 
     site: Site
     alias: str
@@ -29,6 +36,11 @@ class Proposal:
     author: str
     message: str
     session: UploadSession | None = None
+    upload: str | None = None
+
+
+class _Recorded(Exception):
+    """The deploy is in the journal already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +62,17 @@ class Deploys:
     async def create(self, proposal: Proposal, actor: str) -> Activation:
         """Record the proposal as a deploy and activate it.
 
-        When it returns, blobs, manifest and both records are durable. Two proposals that race are both recorded; the
+        When it returns, blobs, manifest and both records are durable. A proposal of an upload that comes again finds
+        what it did. Two proposals that race are both recorded; the
         one whose activation comes later in the journal is what the alias answers from.
         Raises Unprocessable listing digests that the site has not proved; NotFound when the site is removed
-        meanwhile; StoreUnavailable, JournalUnavailable.
+        meanwhile; Conflict when it comes again after another took its place; StoreUnavailable, JournalUnavailable.
         """
         services, site = self._services, proposal.site
         await self._require_proven(site.id, dict(iterate_blobs(proposal.manifest)), proposal.session)
         content, digest = await asyncio.to_thread(_encode, proposal.manifest)
         await services.store.put(manifest_key(site.id, digest), content, if_absent=True)
-        deploy_id = secrets.token_hex(8)
+        deploy_id = _deploy_id(proposal, digest)
         prepared = DeployPrepared(
             site_id=site.id,
             deploy_id=deploy_id,
@@ -70,12 +83,15 @@ class Deploys:
             author=proposal.author,
             message=proposal.message,
         )
-        await services.state.append(f"deploy/{site.id}/{deploy_id}", lambda: self._if_site(site, prepared), actor)
+        with contextlib.suppress(_Recorded):
+            await services.state.append(
+                f"deploy/{site.id}/{deploy_id}", lambda: self._if_new(site, deploy_id, prepared), actor
+            )
         deploy = self.find(site, deploy_id)
         unprepared = await self._wait_prepared(site, deploy)
-        record = await self._activate(site, proposal.alias, deploy, actor)
-        if proposal.session is not None:
-            services.sessions.close(proposal.session.id)
+        record = await self._activate_once(site, proposal.alias, deploy, actor)
+        if proposal.upload is not None:
+            services.uploads.close(site.id, proposal.upload)
         return Activation(deploy, proposal.alias, record, unprepared)
 
     async def activate(self, site: Site, alias: str, deploy: Deploy, actor: str) -> Activation:
@@ -137,10 +153,40 @@ class Deploys:
             raise NotFound(f"The site {site.name!r} or its deploy {deploy.id} was removed meanwhile.")
         return record
 
+    async def _activate_once(self, site: Site, alias: str, deploy: Deploy, actor: str) -> Record:
+        """Activate a deploy that is new; one whose sender asks again may be active already.
+
+        Raises Conflict when it was, and another took its place since.
+        """
+        state = self._services.catalog.alias(site.id, alias)
+        if state is not None and state.active is not None and deploy.id in state.former:
+            raise Conflict(
+                f"Deploy {deploy.id} was activated on {alias!r}, and deploy {state.active.id} has replaced it since."
+            )
+        if state is None or state.active is None or state.active.id != deploy.id:
+            return await self._activate(site, alias, deploy, actor)
+        found = await self._services.state.journal.read(state.activated_sequence - 1, limit=1)
+        if isinstance(found, Trimmed) or not found:
+            return await self._activate(site, alias, deploy, actor)
+        return found[0]
+
+    def _if_new(self, site: Site, deploy_id: str, change: Change) -> Change:
+        if self._services.catalog.deploy(site.id, deploy_id) is not None:
+            raise _Recorded
+        return self._if_site(site, change)
+
     def _if_site(self, site: Site, change: Change) -> Change:
         if self._services.catalog.site(site.id) is None:
             raise NotFound(f"The site {site.name!r} was removed meanwhile.")
         return change
+
+
+def _deploy_id(proposal: Proposal, manifest_digest: str) -> str:
+    """The same for the same proposal of the same upload, so that repeating it makes no second deploy."""
+    if proposal.upload is None:
+        return secrets.token_hex(8)
+    named = (proposal.site.id, proposal.upload, proposal.alias, manifest_digest)
+    return hashlib.sha256("\0".join(named).encode()).hexdigest()[:16]
 
 
 def _encode(manifest: Manifest) -> tuple[bytes, str]:

@@ -99,7 +99,7 @@ class DeploysApi:
         finally:
             # Its sender never learns the session's id: whatever becomes of the deploy, nobody else can end it.
             if proposal.session is not None:
-                self._services.sessions.close(proposal.session.id)
+                self._services.uploads.close(site.id, proposal.session.id)
 
     async def _proposal_of_json(self, call: Call, site: Site, begun: bytes) -> Proposal:
         services = self._services
@@ -110,7 +110,7 @@ class DeploysApi:
             )
         wanted = await read_manifest_json(call.request, CreateDeploy, services.settings, begun)
         manifest = await asyncio.to_thread(self._parse, bytes(wanted.manifest))
-        session = None if wanted.upload is None else services.sessions.find(site.id, wanted.upload)
+        session = None if wanted.upload is None else services.uploads.find(site.id, wanted.upload)
         return Proposal(
             site,
             _alias_of(wanted.alias, site, PRODUCTION),
@@ -118,6 +118,7 @@ class DeploysApi:
             author=_text(wanted.author or call.caller.actor, "author", MAX_AUTHOR_BYTES),
             message=_text(wanted.message, "message", MAX_MESSAGE_BYTES),
             session=session,
+            upload=wanted.upload,
         )
 
     async def _proposal_of_archive(self, call: Call, site: Site, begun: bytes) -> tuple[Proposal, Uploaded]:

@@ -27,6 +27,7 @@ from cdn.control.token import make_token
 from cdn.control.token_fold import TokenFold
 from cdn.control.turns import Turns
 from cdn.control.upload_session import UploadSessions
+from cdn.control.uploads import Uploads
 from cdn.errors import Unavailable
 from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.journal import Journal
@@ -39,6 +40,7 @@ log = logging.getLogger(__name__)
 class ControlPlane:
     """Control without a listener. It uses journal, store and directory and leaves closing them to whoever opened them.
 
+    `is_shared`: there may be other replicas over the same journal and store, and calls go to any of them.
     `has_snapshot_turn`: among several replicas, whether it is this one's turn to write the next snapshot.
     `clock` is wall time, `monotonic` the clock on which the directory counts leases.
     """
@@ -51,6 +53,7 @@ class ControlPlane:
         directory: NodeDirectory,
         *,
         has_snapshot_turn: Callable[[], Awaitable[bool]] | None = None,
+        is_shared: bool = False,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -69,6 +72,7 @@ class ControlPlane:
         )
         authenticator = Authenticator(tokens, clock)
         proofs, sessions = Proofs(store, settings.max_proven_digests), UploadSessions(settings, clock)
+        self._uploads = Uploads(sessions, store, clock, shared=is_shared)
         self._repair = BlobRepair(
             store,
             proofs,
@@ -94,7 +98,7 @@ class ControlPlane:
             directory=directory,
             hub=self.hub,
             proofs=proofs,
-            sessions=sessions,
+            uploads=self._uploads,
             repair=self._repair,
             authenticator=authenticator,
             pointers=ActivationPointers(store, lambda: catalog_fold.catalog),
@@ -131,6 +135,7 @@ class ControlPlane:
         self.snapshots.start(self.archive)
         self.archive.start()
         self._repair.start()
+        self._uploads.start()
         self._probing = asyncio.create_task(self._probe_store(), name="control-store-probe")
 
     def application(self) -> web.Application:
@@ -159,6 +164,7 @@ class ControlPlane:
             await asyncio.gather(self._probing, return_exceptions=True)
         await self.hub.aclose()
         await self._repair.aclose()
+        await self._uploads.aclose()
         await self.snapshots.aclose()
         await self.archive.aclose()
         await self.state.aclose()

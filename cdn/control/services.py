@@ -19,7 +19,7 @@ from cdn.control.settings import ControlSettings
 from cdn.control.state import ControlState
 from cdn.control.token_fold import TokenFold
 from cdn.control.turns import Turns
-from cdn.control.upload_session import UploadSessions
+from cdn.control.uploads import Uploads
 from cdn.control.views import receipt_view
 from cdn.errors import Conflict, NotFound, Unavailable
 from cdn.fleet.position import Position
@@ -43,7 +43,7 @@ class Services:
     directory: NodeDirectory
     hub: FollowHub
     proofs: Proofs
-    sessions: UploadSessions
+    uploads: Uploads
     repair: BlobRepair
     authenticator: Authenticator
     pointers: ActivationPointers

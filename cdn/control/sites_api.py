@@ -104,7 +104,7 @@ class SitesApi:
             return SiteRemoved(site.id)
 
         record = await services.state.append(f"site/{site.name}", decide, call.caller.actor)
-        services.sessions.close_site(site.id)
+        services.uploads.close_site(site.id)
         services.proofs.forget_site(site.id)
         return json_response(SiteRemovedView(await services.receipt(record, wait_s), domains, tokens))
 

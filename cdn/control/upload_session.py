@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-import secrets
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from cdn.control.kept_upload import new_upload_id
 from cdn.control.settings import ControlSettings
 from cdn.errors import InvalidInput, NotFound, TooLarge, Unavailable
 
@@ -15,13 +16,17 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(slots=True)
 class UploadSession:
-    """Pins its digests until `expires_at`: what `proven` holds is not looked up again. Times are wall times."""
+    """Pins its digests until `expires_at`: what `proven` holds is not looked up again. Times are wall times.
+
+    `is_kept`: it lies in the object store too, where other replicas of control find it.
+    """
 
     id: str
     site_id: str
     blobs: Mapping[str, int]
     expires_at: float
     proven: dict[str, int] = field(default_factory=dict)
+    is_kept: bool = False
 
     def size_of(self, digest: str) -> int:
         """The announced size. Raises NotFound."""
@@ -32,13 +37,18 @@ class UploadSession:
 
 
 class UploadSessions:
-    """All open sessions, bounded in number and in digests."""
+    """All open sessions of this replica, bounded in number and in digests.
+
+    Those adopted from another replica take as much again at most; the one used longest ago is forgotten first.
+    """
 
     def __init__(self, settings: ControlSettings, clock: Callable[[], float]) -> None:
         self._settings = settings
         self._clock = clock
         self._sessions: dict[str, UploadSession] = {}
         self._digests = 0
+        self._adopted: OrderedDict[str, UploadSession] = OrderedDict()
+        self._adopted_digests = 0
 
     def open(self, site_id: str, blobs: Mapping[str, int]) -> UploadSession:
         """A new session.
@@ -48,7 +58,7 @@ class UploadSessions:
         limits = self._settings
         self._check(blobs)
         self._expire()
-        of_site = [each for each in self._sessions.values() if each.site_id == site_id]
+        of_site = self.of_site(site_id)
         if len(of_site) >= limits.max_sessions_per_site:
             raise self._full(f"This site has {len(of_site)} open uploads, the limit", of_site)
         pinned = sum(len(each.blobs) for each in of_site)
@@ -56,40 +66,62 @@ class UploadSessions:
             raise self._full(f"This site has pinned {pinned} digests, near its limit", of_site)
         if len(self._sessions) >= limits.max_sessions or self._digests + len(blobs) > limits.max_session_digests:
             raise self._full("Too many uploads are open", list(self._sessions.values()))
-        session = UploadSession(secrets.token_hex(16), site_id, blobs, self._clock() + limits.upload_session_s)
+        expires_at = self._clock() + limits.upload_session_s
+        session = UploadSession(new_upload_id(expires_at), site_id, blobs, expires_at)
         self._sessions[session.id] = session
         self._digests += len(blobs)
+        return session
+
+    def adopt(self, session: UploadSession) -> UploadSession:
+        """Remember a session that another replica opened; the one that is remembered."""
+        known = self.find(session.site_id, session.id)
+        if known is not None:
+            return known
+        self._adopted[session.id] = session
+        self._adopted_digests += len(session.blobs)
+        limits = self._settings
+        while len(self._adopted) > 1 and (
+            len(self._adopted) > limits.max_sessions or self._adopted_digests > limits.max_session_digests
+        ):
+            self._leave(next(iter(self._adopted)))
         return session
 
     def find(self, site_id: str, session_id: str) -> UploadSession | None:
         """The session of this site, None when it is over (or another's)."""
         self._expire()
         session = self._sessions.get(session_id)
+        if session is None and session_id in self._adopted:
+            self._adopted.move_to_end(session_id)
+            session = self._adopted[session_id]
         return session if session is not None and session.site_id == site_id else None
 
-    def get(self, site_id: str, session_id: str) -> UploadSession:
-        """The session of this site. Raises NotFound."""
-        session = self.find(site_id, session_id)
-        if session is None:
-            raise NotFound(f"There is no open upload {session_id}: it expired or never was. Open a new one.")
-        return session
+    def of_site(self, site_id: str) -> list[UploadSession]:
+        """What this replica opened for the site."""
+        return [each for each in self._sessions.values() if each.site_id == site_id]
 
     def close(self, session_id: str) -> None:
         """The session's deploy is recorded: its pins are no longer needed."""
         session = self._sessions.pop(session_id, None)
         if session is not None:
             self._digests -= len(session.blobs)
+        self._leave(session_id)
 
     def forget(self, site_id: str, digest: str) -> None:
         """The object is gone: no session of the site counts it as proven any more."""
-        for session in self._sessions.values():
+        for session in (*self._sessions.values(), *self._adopted.values()):
             if session.site_id == site_id:
                 session.proven.pop(digest, None)
 
     def close_site(self, site_id: str) -> None:
         """The site is gone."""
-        for session in [each for each in self._sessions.values() if each.site_id == site_id]:
-            self.close(session.id)
+        for session in [*self._sessions.values(), *self._adopted.values()]:
+            if session.site_id == site_id:
+                self.close(session.id)
+
+    def _leave(self, session_id: str) -> None:
+        session = self._adopted.pop(session_id, None)
+        if session is not None:
+            self._adopted_digests -= len(session.blobs)
 
     def _check(self, blobs: Mapping[str, int]) -> None:
         bundle = self._settings.bundle
@@ -113,8 +145,9 @@ class UploadSessions:
 
     def _expire(self) -> None:
         now = self._clock()
-        for session in [each for each in self._sessions.values() if each.expires_at <= now]:
-            self.close(session.id)
+        for session in [*self._sessions.values(), *self._adopted.values()]:
+            if session.expires_at <= now:
+                self.close(session.id)
 
     def _full(self, sentence: str, sessions: list[UploadSession]) -> Unavailable:
         first = min((each.expires_at for each in sessions), default=self._clock() + 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from aiohttp import web
 
 from cdn.control.content import json_response, pieces, read_json, read_manifest_json
@@ -33,28 +35,22 @@ class UploadsApi:
     async def _open(self, call: Call, site: Site) -> web.Response:
         services = self._services
         wanted = await read_manifest_json(call.request, OpenUpload, services.settings)
-        session = services.sessions.open(site.id, wanted.blobs)
+        session = await services.uploads.open(site.id, wanted.blobs)
         try:
             sizes = await services.proofs.sizes(site.id, wanted.blobs)
             is_direct = await services.store.takes_direct_uploads()
+            _require_same(sizes, wanted.blobs)
+            session.proven.update(sizes)
+            await services.uploads.keep(session)
         except BaseException:
-            services.sessions.close(session.id)
+            services.uploads.close(site.id, session.id)
             raise
-        wrong = [digest for digest, size_bytes in sizes.items() if size_bytes != wanted.blobs[digest]]
-        if wrong:
-            services.sessions.close(session.id)
-            raise Unprocessable(
-                "The announced size of some digests is not the size that this site uploaded under them.",
-                field="blobs",
-                details=tuple(f"{each}: has {sizes[each]} bytes, not {wanted.blobs[each]}" for each in sorted(wrong)),
-            )
-        session.proven.update(sizes)
         missing = tuple(digest for digest in wanted.blobs if digest not in sizes)
         return json_response(UploadView(session.id, session.expires_at, missing, is_direct), 201)
 
     async def urls(self, call: Call) -> web.Response:
         services = self._services
-        session = self._session(call)
+        session = await self._session(call)
         wanted = await read_json(call.request, AskUploadUrls, services.settings.max_request_bytes)
         digests = tuple(dict.fromkeys(wanted.digests))
         if not 1 <= len(digests) <= services.settings.max_urls_per_request:
@@ -81,7 +77,7 @@ class UploadsApi:
     async def put_blob(self, call: Call) -> web.Response:
         """The content streams into the store; nothing is visible there until all of it was verified."""
         services = self._services
-        session = self._session(call)
+        session = await self._session(call)
         target = _target(session, call.path["digest"])
         announced = call.request.content_length
         if announced is not None and announced != target.size_bytes:
@@ -100,9 +96,20 @@ class UploadsApi:
         services.proofs.add(session.site_id, target.digest, target.size_bytes)
         return json_response(BlobStored(target.digest, target.size_bytes), 201)
 
-    def _session(self, call: Call) -> UploadSession:
+    async def _session(self, call: Call) -> UploadSession:
         site = self._services.site_of(call)
-        return self._services.sessions.get(site.id, call.path["upload_id"])
+        return await self._services.uploads.get(site.id, call.path["upload_id"])
+
+
+def _require_same(sizes: Mapping[str, int], announced: Mapping[str, int]) -> None:
+    """Raises Unprocessable listing digests whose announced size is another than that of the proved content."""
+    wrong = [digest for digest, size_bytes in sizes.items() if size_bytes != announced[digest]]
+    if wrong:
+        raise Unprocessable(
+            "The announced size of some digests is not the size that this site uploaded under them.",
+            field="blobs",
+            details=tuple(f"{each}: has {sizes[each]} bytes, not {announced[each]}" for each in sorted(wrong)),
+        )
 
 
 def _target(session: UploadSession, digest: str) -> UploadTarget:

@@ -121,8 +121,11 @@ class ControlClient:
         return URL(self.endpoint.locate(_site(site, "uploads", upload_id, "blobs", digest)), encoded=True)
 
     async def create_deploy(self, site: str, content: bytes, *, wait_s: float) -> Document:
-        """Prepares and activates a deploy of everything uploaded; `content` is the JSON of the request."""
-        return await self._call("POST", _site(site, "deploys"), content=content, wait_s=wait_s)
+        """Prepares and activates a deploy of everything uploaded; `content` is the JSON of the request.
+
+        It names its upload, so that control knows it again when it comes twice.
+        """
+        return await self._call("POST", _site(site, "deploys"), content=content, wait_s=wait_s, is_repeatable=True)
 
     async def deploys(self, site: str) -> Document:
         """The site's deploys, newest first."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from cdn.errors import InvalidInput
+from cdn.errors import InvalidInput, NotFound
 from cdn.origin.bundle.folder import SourceFile, hash_folder, scan_folder
 from cdn.publish.backoff import Backoff
 from cdn.publish.blob import Blob
@@ -26,6 +26,9 @@ from cdn.sites.manifest import BundleLimits, FileEntry, Manifest
 
 MANY_FILES = 1000
 """From here on hashing and comparing take time enough to be told as steps."""
+
+MAX_SESSIONS = 5
+"""Uploads opened for one deploy, the first included: more is no accident."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +118,7 @@ async def publish(
             )
             missing = _missing_of(session, sources)
         async with timings.step("upload_s"):
-            if missing:
-                await _upload(Uploader(client, publication.site, session, missing, progress=progress, backoff=patience))
+            session = await _upload(client, publication.site, session, sources, progress, patience)
         async with timings.step("activate_s"):
             progress.step("activating")
             answer, _ = await asyncio.gather(
@@ -216,9 +218,35 @@ def _missing_of(session: UploadSession, sources: Mapping[str, _Source]) -> dict[
     return {digest: Blob(digest, size_bytes, file.file, file.path) for digest, size_bytes, file in found}
 
 
-async def _upload(uploader: Uploader) -> None:
-    async with store_connections() as http:
-        await uploader.run(http)
+async def _upload(  # noqa: PLR0917 - what goes where
+    client: ControlClient,
+    site: str,
+    session: UploadSession,
+    sources: Mapping[str, _Source],
+    progress: Progress,
+    backoff: Backoff,
+) -> UploadSession:
+    """Returns when everything is there, with the session that says so.
+
+    One that control does not know any more, since it ran out or its control is gone, is opened anew: what has arrived
+    is not missing then.
+    """
+    opened = 1
+    while missing := _missing_of(session, sources):
+        uploader = Uploader(client, site, session, missing, progress=progress, backoff=backoff)
+        try:
+            async with store_connections() as http:
+                await uploader.run(http)
+        except NotFound:
+            if opened >= MAX_SESSIONS:
+                raise
+            opened += 1
+            progress.step("control does not know this upload any more: opening it again")
+            sizes = {digest: size_bytes for digest, (size_bytes, _) in sources.items()}
+            session = await client.open_upload(site, sizes)
+        else:
+            break
+    return session
 
 
 def _request(publication: Publication, session: UploadSession, manifest: bytes) -> bytes:

@@ -1,0 +1,179 @@
+"""Open uploads of one replica of control, or of several that take each other's over (DESIGN I7, I10)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from cdn.control.kept_upload import (
+    KEPT_UPLOADS,
+    KeptUpload,
+    UnreadableUpload,
+    decode_kept,
+    encode_kept,
+    is_over,
+    is_upload_id,
+    kept_upload_key,
+    kept_upload_prefix,
+    upload_id_of,
+)
+from cdn.control.upload_session import UploadSession, UploadSessions
+from cdn.errors import NotFound, Unavailable
+from cdn.origin.store import ObjectMissing, ObjectStore
+
+SWEEP_EVERY_S = 600.0
+"""How often sessions that are over are removed from the store: some that nobody ended lie there until then."""
+
+CLOCKS_APART_S = 60.0
+"""Replicas' clocks may differ by this much: a session is removed only so long after its end."""
+
+CONCURRENT_DELETES = 8
+
+log = logging.getLogger(__name__)
+
+
+class Uploads:
+    """The sessions of this replica; where they are `shared`, those that another opened as well.
+
+    A shared session lies in the object store before its opener hears of it, so it outlives the replica that opened it.
+    What was proved for it is proved by the blobs themselves, whichever replica took them.
+    """
+
+    def __init__(
+        self, sessions: UploadSessions, store: ObjectStore, clock: Callable[[], float], *, shared: bool
+    ) -> None:
+        """`clock` is wall time."""
+        self._sessions = sessions
+        self._store = store
+        self._clock = clock
+        self._shared = shared
+        self._fetching: dict[tuple[str, str], asyncio.Task[UploadSession | None]] = {}
+        self._background: set[asyncio.Task[None]] = set()
+        self._sweeping: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Remove now and then what is over."""
+        if self._shared:
+            self._sweeping = asyncio.create_task(self._sweep_always(), name="control-uploads")
+
+    async def aclose(self) -> None:
+        """Finish what was begun in the store."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.gather(self._sweeping, return_exceptions=True)
+        await asyncio.gather(*self._background, *self._fetching.values(), return_exceptions=True)
+
+    async def open(self, site_id: str, blobs: Mapping[str, int]) -> UploadSession:
+        """A new session. Raises as `UploadSessions.open`, and StoreUnavailable."""
+        try:
+            return self._sessions.open(site_id, blobs)
+        except Unavailable:
+            if not self._shared:
+                raise
+        await self._forget_ended(site_id)
+        return self._sessions.open(site_id, blobs)
+
+    async def keep(self, session: UploadSession) -> None:
+        """From now on every replica knows it. Raises StoreUnavailable."""
+        if not self._shared:
+            return
+        content = await asyncio.to_thread(encode_kept, KeptUpload(session.blobs, session.expires_at))
+        await self._store.put(kept_upload_key(session.site_id, session.id), content)
+        session.is_kept = True
+
+    async def get(self, site_id: str, upload_id: str) -> UploadSession:
+        """The session of this site, whoever opened it. Raises NotFound, StoreUnavailable."""
+        session = self.find(site_id, upload_id)
+        if session is None and self._shared and is_upload_id(upload_id):
+            session = await self._adopted(site_id, upload_id)
+        if session is None:
+            raise NotFound(f"There is no open upload {upload_id}: it expired or never was. Open a new one.")
+        return session
+
+    def find(self, site_id: str, upload_id: str) -> UploadSession | None:
+        """The session of this site if this replica has it in memory."""
+        return self._sessions.find(site_id, upload_id)
+
+    def close(self, site_id: str, upload_id: str) -> None:
+        """Its deploy is recorded, or it will have none. What lies in the store is removed in the background."""
+        session = self.find(site_id, upload_id)
+        if session is not None:
+            self._sessions.close(upload_id)
+        was_kept = session.is_kept if session is not None else True
+        if self._shared and was_kept and is_upload_id(upload_id):
+            self._in_background(self._remove(kept_upload_key(site_id, upload_id)))
+
+    def close_site(self, site_id: str) -> None:
+        """The site is gone."""
+        self._sessions.close_site(site_id)
+        if self._shared:
+            self._in_background(self._remove_all(kept_upload_prefix(site_id), is_gone=lambda key: True))
+
+    async def sweep(self) -> None:
+        """Remove every session from the store that is over. Raises StoreUnavailable."""
+        before = self._clock() - CLOCKS_APART_S
+        await self._remove_all(KEPT_UPLOADS, is_gone=lambda key: is_over(key, before))
+
+    async def _adopted(self, site_id: str, upload_id: str) -> UploadSession | None:
+        """The session as another replica kept it; those who ask at one time share one look. Raises StoreUnavailable."""
+        key = (site_id, upload_id)
+        fetching = self._fetching.get(key)
+        if fetching is None:
+            fetching = self._fetching[key] = asyncio.create_task(self._fetch(site_id, upload_id))
+            fetching.add_done_callback(lambda done: self._fetching.pop(key, None))
+        return await asyncio.shield(fetching)
+
+    async def _fetch(self, site_id: str, upload_id: str) -> UploadSession | None:
+        try:
+            raw = await self._store.get(kept_upload_key(site_id, upload_id))
+            kept = await asyncio.to_thread(decode_kept, raw)
+        except ObjectMissing:
+            return None
+        except UnreadableUpload as exc:
+            log.warning("upload %s of site %s, which another replica opened, is opened anew: %s",
+                        upload_id, site_id, exc)  # fmt: skip
+            return None
+        if kept.expires_at <= self._clock():
+            return None
+        return self._sessions.adopt(UploadSession(upload_id, site_id, kept.blobs, kept.expires_at, is_kept=True))
+
+    async def _forget_ended(self, site_id: str) -> None:
+        """Sessions opened here whose deploy another replica recorded count no longer. Raises StoreUnavailable."""
+        kept = {upload_id_of(facts.key) async for facts in self._store.scan(kept_upload_prefix(site_id))}
+        for session in self._sessions.of_site(site_id):
+            if session.is_kept and session.id not in kept:
+                self._sessions.close(session.id)
+
+    async def _remove_all(self, prefix: str, *, is_gone: Callable[[str], bool]) -> None:
+        keys = [facts.key async for facts in self._store.scan(prefix) if is_gone(facts.key)]
+        turn = asyncio.Semaphore(CONCURRENT_DELETES)
+
+        async def remove(key: str) -> None:
+            async with turn:
+                await self._store.delete(key)
+
+        await asyncio.gather(*(remove(key) for key in keys))
+
+    async def _remove(self, key: str) -> None:
+        await self._store.delete(key)
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        async def run() -> None:
+            try:
+                await work
+            except Unavailable as exc:
+                log.info("what is over is removed from the store later: %s", exc)
+
+        task = asyncio.create_task(run())
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _sweep_always(self) -> None:
+        while True:
+            try:
+                await self.sweep()
+            except Unavailable as exc:
+                log.info("uploads that are over are removed later: %s", exc)
+            await asyncio.sleep(SWEEP_EVERY_S)
