@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cdn.edge.response_head import encode_head
 from cdn.http.date import format_date
@@ -29,8 +30,7 @@ class SiteRuntime:
     generation: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedHit:
+class EncodedHit(NamedTuple):
     """What a Prepared is beside its content, site and generation: from it another process of this machine, which has
     the same monotonic clock, makes one that says the same. Fields as in Prepared, encoded."""
 
@@ -171,10 +171,10 @@ class Prepared:
         """The content, empty when it was retired. Copies what is kept with its head."""
         return self._wire[self._head_length :] if self.is_joined and self._head_length else self._content
 
-    def note_use(self) -> None:
-        """It was sent elsewhere: tell whoever is to know."""
-        if self._on_use is not None:
-            self._on_use()
+    @property
+    def on_use(self) -> Callable[[], None] | None:
+        """Whom to tell when another process sends it."""
+        return self._on_use
 
     @property
     def cost_bytes(self) -> int:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import assert_never
 
+import msgspec
+
 from cdn.edge.memory_tier import MemoryTier
 from cdn.edge.prepared import Prepared, SiteRuntime
 from cdn.edge.pull_key import pull_key
@@ -25,8 +27,7 @@ DEBUG_FIELD = "cdn-debug"
 SERVED_METHODS = frozenset({"GET", "HEAD"})
 
 
-@dataclass(frozen=True, slots=True)
-class BundlePlace:
+class BundlePlace(msgspec.Struct, frozen=True, array_like=True, tag="bundle"):
     """Where a hit of a site of bundles is kept: its key in the memory tier."""
 
     site_id: str
@@ -34,8 +35,7 @@ class BundlePlace:
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class PullPlace:
+class PullPlace(msgspec.Struct, frozen=True, array_like=True, tag="pull"):
     """Where a hit of a pull site is kept: under `PullKey.place`, for requests told apart as PullMemory says."""
 
     site_id: str
