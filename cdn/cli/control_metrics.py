@@ -26,6 +26,7 @@ def control_metrics(plane: ControlPlane) -> Sequence[Family]:
         gauge("cdn_control_sequence", "The last record that control has applied.", end.sequence),
         gauge("cdn_control_archived_sequence", "Up to here the object store has every record.", lag.archived),
         gauge("cdn_control_archive_lag_seconds", "How long the oldest record waits to be archived.", lag.seconds),
+        gauge("cdn_control_archives", "1 where this replica is the one that archives.", services.archive.is_ours),
         gauge("cdn_control_sites", "Sites that exist.", len(services.catalog.sites())),
         gauge("cdn_control_tokens", "Tokens that are recorded.", len(services.tokens)),
         gauge("cdn_control_nodes", "Nodes that are known.", len(nodes)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from cdn.cli.address import Address
@@ -13,11 +13,14 @@ from cdn.cli.listening import naming, reachable
 from cdn.control.follow_connection import PATIENCE_HEARTBEATS
 from cdn.control.listener import SHUTDOWN_TIMEOUT_S, Withdrawal, listening
 from cdn.control.node_directory import NodeDirectory
+from cdn.control.office_turn import OfficeTurn
 from cdn.control.plane import ControlPlane
+from cdn.control.replicas import Replicas
 from cdn.control.settings import ControlSettings
 from cdn.control.shared_directory import EXPIRES_AFTER_S, SharedNodeDirectory
 from cdn.errors import Conflict
 from cdn.journal.jetstream import JetStreamJournal
+from cdn.journal.jetstream_blob_losses import JetStreamBlobLosses
 from cdn.journal.jetstream_node_feed import JetStreamNodeFeed
 from cdn.journal.jetstream_settings import JetStreamSettings
 from cdn.journal.jetstream_tenure import JetStreamOffices
@@ -29,7 +32,14 @@ from cdn.origin.store import ObjectStore
 SNAPSHOT_OFFICE_S = 60.0
 """How long one replica writes the snapshots before another may; it holds on by writing the next one."""
 
-_Parts = tuple[Journal, NodeDirectory, Callable[[], Awaitable[bool]] | None]
+ARCHIVE_OFFICE_S = 0.6
+"""How long after its last word another replica may archive in the place of one: with it, a record that is written when
+the archiving replica dies is in the store after about a second too."""
+
+ARCHIVE_RENEWALS = 4
+"""How often within that time it says so, and the others ask."""
+
+_Parts = tuple[Journal, NodeDirectory, Replicas | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +77,13 @@ class ControlPart:
         """
         store = open_store(folder.store_url(choice), choice.endpoint_url)
         stack.push_async_callback(store.aclose)
-        journal, directory, has_turn = await (
+        journal, directory, replicas = await (
             _own_journal(stack, folder)
             if shared is None
             else _shared(stack, folder, shared, PATIENCE_HEARTBEATS * settings.heartbeat_s)
         )
         await _require_kept(journal, folder)
-        plane = ControlPlane(
-            settings, journal, store, directory, has_snapshot_turn=has_turn, is_shared=shared is not None
-        )
+        plane = ControlPlane(settings, journal, store, directory, replicas=replicas)
         stack.push_async_callback(plane.aclose)
         await plane.start()
         withdrawal = Withdrawal()
@@ -105,7 +113,13 @@ async def _shared(
     async def has_turn() -> bool:
         return await offices.acquire("snapshots", feed.teller, now=time.monotonic()) is not None
 
-    return journal, directory, has_turn
+    quick = await JetStreamOffices.open(
+        journal.link, settings, duration_s=ARCHIVE_OFFICE_S, bucket_name="quick-offices"
+    )
+    losses = await JetStreamBlobLosses.open(journal.link, settings)
+    stack.push_async_callback(losses.aclose)
+    archiving = OfficeTurn(quick, "archive", feed.teller, renew_every_s=ARCHIVE_OFFICE_S / ARCHIVE_RENEWALS)
+    return journal, directory, Replicas(has_turn, archiving, losses)
 
 
 @contextlib.asynccontextmanager

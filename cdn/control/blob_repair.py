@@ -12,10 +12,11 @@ import re
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from enum import Enum
+from typing import Protocol
 
 from cdn.control.proofs import Proofs
 from cdn.control.upload_session import UploadSessions
-from cdn.errors import CdnError
+from cdn.errors import CdnError, Unavailable
 from cdn.origin.layout import blob_key
 from cdn.origin.store import ObjectMissing, ObjectStore
 
@@ -40,6 +41,9 @@ SOUND_FOR_S = 60.0
 MAX_SOUND = 4096
 """Blobs remembered as sound."""
 
+RETELL_S = 1.0
+"""Before a loss that the other replicas could not be told of is looked at, and told, again."""
+
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 _log = logging.getLogger(__name__)
@@ -55,10 +59,23 @@ class Verdict(Enum):
     UNCHECKED = "blobs_unchecked"  # the store did not let control look
 
 
+class BlobLosses(Protocol):
+    """What replicas of control tell each other of blobs. Its methods may raise Unavailable."""
+
+    def start(self, take: Callable[[str, str], None]) -> None:
+        """Call `take` with site and digest whenever some replica told of a loss."""
+        ...
+
+    async def tell(self, site_id: str, digest: str) -> None:
+        """Have every replica hear of it."""
+        ...
+
+
 class BlobRepair:
     """Looks at one suspected blob at a time; `counters` say what became of them.
 
-    What is not sound has no proof any more: neither memory nor an open upload session says that it need not be sent.
+    What is not sound has no proof any more: neither memory nor an open upload session says that it need not be sent, at
+    no replica of control.
     """
 
     def __init__(
@@ -69,7 +86,10 @@ class BlobRepair:
         has_site: Callable[[str], bool],
         *,
         monotonic: Callable[[], float],
+        losses: BlobLosses | None = None,
     ) -> None:
+        """`losses` reaches the other replicas; None: there are none."""
+        self._losses = losses
         self._store = store
         self._proofs = proofs
         self._sessions = sessions
@@ -99,7 +119,9 @@ class BlobRepair:
         self._has_waiting.set()
 
     def start(self) -> None:
-        """Begin to look."""
+        """Begin to look, and to listen to other replicas."""
+        if self._losses is not None:
+            self._losses.start(self._forget)
         self._task = asyncio.create_task(self._run(), name="control-blob-repair")
 
     async def aclose(self) -> None:
@@ -122,8 +144,7 @@ class BlobRepair:
                 self._remember_sound((site_id, digest))
                 _log.info("node %s took blob %s of site %s for damaged; it is sound", node_id, digest, site_id)
             case Verdict.MISSING | Verdict.DAMAGED:
-                self._proofs.forget(site_id, digest)
-                self._sessions.forget(site_id, digest)
+                self._forget(site_id, digest)
                 found = "is missing from the store" if verdict is Verdict.MISSING else "was damaged and is removed"
                 _log.warning("blob %s of site %s %s (told by node %s): the next deploy that has it uploads it again",
                              digest, site_id, found, node_id)  # fmt: skip
@@ -135,12 +156,31 @@ class BlobRepair:
         while True:
             await self._has_waiting.wait()
             (site_id, digest), node_id = next(iter(self._waiting.items()))
+            is_untold = False
             try:
-                await self.check(site_id, digest, node_id)
+                if await self.check(site_id, digest, node_id) in {Verdict.MISSING, Verdict.DAMAGED}:
+                    is_untold = not await self._tell(site_id, digest)
             except Exception:  # noqa: BLE001 - a fault of this program with one blob; the others are looked at all the same
                 _log.exception("looking at blob %s of site %s failed", digest, site_id)
             self._done((site_id, digest), node_id)
-            await asyncio.sleep(PAUSE_S)
+            if is_untold:
+                self.suspect(node_id, site_id, digest)
+            await asyncio.sleep(RETELL_S if is_untold else PAUSE_S)
+
+    def _forget(self, site_id: str, digest: str) -> None:
+        self._proofs.forget(site_id, digest)
+        self._sessions.forget(site_id, digest)
+
+    async def _tell(self, site_id: str, digest: str) -> bool:
+        """Whether the other replicas hear of the loss."""
+        if self._losses is None:
+            return True
+        try:
+            await self._losses.tell(site_id, digest)
+        except Unavailable as exc:
+            _log.warning("other replicas are told later that blob %s of site %s is lost: %s", digest, site_id, exc)
+            return False
+        return True
 
     def _done(self, blob: tuple[str, str], node_id: str) -> None:
         del self._waiting[blob]

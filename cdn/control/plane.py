@@ -6,7 +6,7 @@ import asyncio
 import logging
 import shutil
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from aiohttp import web
 
@@ -19,6 +19,7 @@ from cdn.control.hub import FollowHub
 from cdn.control.node_directory import NodeDirectory
 from cdn.control.proofs import Proofs
 from cdn.control.record_archive import RecordArchive
+from cdn.control.replicas import Replicas
 from cdn.control.services import Services
 from cdn.control.settings import ControlSettings
 from cdn.control.snapshot_keeper import SnapshotKeeper
@@ -40,8 +41,7 @@ log = logging.getLogger(__name__)
 class ControlPlane:
     """Control without a listener. It uses journal, store and directory and leaves closing them to whoever opened them.
 
-    `is_shared`: there may be other replicas over the same journal and store, and calls go to any of them.
-    `has_snapshot_turn`: among several replicas, whether it is this one's turn to write the next snapshot.
+    `replicas`: there may be others over the same journal and store, and calls go to any of them; None: there are none.
     `clock` is wall time, `monotonic` the clock on which the directory counts leases.
     """
 
@@ -52,33 +52,35 @@ class ControlPlane:
         store: ObjectStore,
         directory: NodeDirectory,
         *,
-        has_snapshot_turn: Callable[[], Awaitable[bool]] | None = None,
-        is_shared: bool = False,
+        replicas: Replicas | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         catalog_fold, floors, tokens = CatalogFold(settings.zone), Floors(), TokenFold()
+        others = replicas or Replicas()
         self._settings = settings
         self.state = ControlState(journal, (catalog_fold, floors, tokens))
-        self.snapshots = SnapshotKeeper(settings, self.state, floors, store, has_turn=has_snapshot_turn)
+        self.snapshots = SnapshotKeeper(settings, self.state, floors, store, has_turn=others.has_snapshot_turn)
         self.archive = RecordArchive(
             settings,
             self.state,
             store,
             self.snapshots,
             nodes=directory.kept,
+            turn=others.archiving,
             clock=clock,
             monotonic=monotonic,
         )
         authenticator = Authenticator(tokens, clock)
         proofs, sessions = Proofs(store, settings.max_proven_digests), UploadSessions(settings, clock)
-        self._uploads = Uploads(sessions, store, clock, shared=is_shared)
+        self._uploads = Uploads(sessions, store, clock, shared=replicas is not None)
         self._repair = BlobRepair(
             store,
             proofs,
             sessions,
             lambda site_id: catalog_fold.catalog.site(site_id) is not None,
             monotonic=monotonic,
+            losses=others.losses,
         )
         self.hub = FollowHub(
             journal,

@@ -25,6 +25,7 @@ from cdn.control.archive_layout import (
     part_prefix,
 )
 from cdn.control.epoch_order import enter_epoch, is_followed, last_epoch
+from cdn.control.office_turn import OfficeTurn
 from cdn.control.settings import ControlSettings
 from cdn.control.state import RETRY_FIRST_S, RETRY_LONGEST_S, ControlState, StateStuck
 from cdn.errors import Conflict, Unavailable
@@ -41,10 +42,15 @@ MARK_EVERY_S = 60.0
 """How often it is noted that the archive is complete, also when nothing happens: what a restore can then say."""
 
 LOOK_EVERY_S = 5.0
-"""How often it is looked whether a mark is due when no record comes: nodes that came or went are part of it."""
+"""How often it is looked whether a mark is due when no record comes (nodes that came or went are part of it), and how
+far another replica has come that archives."""
 
 FLUSH_TIMEOUT_S = 5.0
 """How long a stop waits for the store to take the last records; they are in the journal anyway."""
+
+STEP_ASIDE_PAUSE_S = 0.2
+"""A replica whose archive failed until it waits this long before it tries again lets another do it, for a while: its
+own line to the store may be what is broken."""
 
 CONCURRENT_DELETES = 8
 
@@ -78,11 +84,17 @@ class KeptSnapshots(Protocol):
         """The oldest one that is kept: should the newer ones be damaged, the records after it are needed."""
         ...
 
+    async def look(self) -> None:
+        """Know of those that other replicas wrote. Raises StoreUnavailable."""
+        ...
+
 
 class RecordArchive:
     """Writes what the journal holds as parts, in order; one task, one part in memory at a time.
 
-    `clock` is wall time, `monotonic` what lag is counted with; both in seconds.
+    `turn`: among several replicas, whether it is this one that archives; the others look how far it comes. When it
+    moves, two may write at once: their parts overlap, and say the same. `clock` is wall time, `monotonic` what lag is
+    counted with; both in seconds.
     """
 
     def __init__(
@@ -93,6 +105,7 @@ class RecordArchive:
         snapshots: KeptSnapshots,
         *,
         nodes: Callable[[], Iterable[KeptNode]] = tuple,
+        turn: OfficeTurn | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -101,12 +114,16 @@ class RecordArchive:
         self._store = store
         self._snapshots = snapshots
         self._nodes = nodes
+        self._turn = turn
         self._clock = clock
         self._monotonic = monotonic
         self._archived = 0
         self._seen = 0
+        self._seen_then = 0
         self._behind_since: float | None = None
         self._number: int | None = None
+        self._has_place = False
+        self._looked_at = monotonic()
         self._fault: str | None = None
         self._marked_at: float | None = None
         self._marked_nodes: tuple[KeptNode, ...] = ()
@@ -126,11 +143,16 @@ class RecordArchive:
 
     @property
     def lag(self) -> ArchiveLag:
-        """How far the archive is behind what control has applied."""
-        records = max(0, self._seen - self.archived)
+        """How far the archive is behind what control has applied; where another archives, had applied a look ago."""
+        records = max(0, (self._seen if self.is_ours else self._seen_then) - self.archived)
         since = self._behind_since
         seconds = max(0.0, self._monotonic() - since) if records and since is not None else 0.0
         return ArchiveLag(self.archived, records, seconds, self._fault)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is this replica that archives."""
+        return self._turn is None or self._turn.is_ours
 
     async def settle(self) -> None:
         """Enter this journal's epoch in the store's order of epochs, if it is not there yet.
@@ -155,24 +177,26 @@ class RecordArchive:
         raise Replaced(_replaced(epoch, last.entry.epoch))
 
     def start(self) -> None:
-        """Archive from now on."""
+        """Archive from now on, when it is this replica's turn."""
+        if self._turn is not None:
+            self._turn.start()
         self._state.watch(self._note)
         self._note(self._state.position)
         self._task = asyncio.create_task(self._run(), name="control-archive")
 
     async def aclose(self) -> None:
-        """Archive what is left, if the store takes it within FLUSH_TIMEOUT_S, and stop."""
+        """Archive what is left, if the store takes it within FLUSH_TIMEOUT_S, and leave the rest to others."""
         if self._task is None:
             return
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self._task = None
         try:
-            async with asyncio.timeout(FLUSH_TIMEOUT_S):
-                await self._find_place()
-                await self._mark()
-        except (TimeoutError, Unavailable, Conflict) as error:
-            log.warning("records after %s were not archived before the stop: %s", self.archived, error)
+            if self.is_ours:
+                await self._flush()
+        finally:
+            if self._turn is not None:
+                await self._turn.aclose()
 
     async def trim(self, through: int) -> None:
         """Remove parts whose records are all in a snapshot at `through`. Raises StoreUnavailable."""
@@ -192,10 +216,19 @@ class RecordArchive:
         if self._behind_since is None and self._seen > self.archived:
             self._behind_since = self._monotonic()
 
+    async def _flush(self) -> None:
+        try:
+            async with asyncio.timeout(FLUSH_TIMEOUT_S):
+                await self._find_place()
+                await self._mark()
+        except (TimeoutError, Unavailable, Conflict) as error:
+            log.warning("records after %s were not archived before the stop: %s", self.archived, error)
+
     async def _run(self) -> None:
         pause_s = RETRY_FIRST_S
         while True:
             try:
+                await self._watch_other()
                 await self._find_place()
                 await self._keep_up()
                 pause_s = RETRY_FIRST_S
@@ -208,25 +241,57 @@ class RecordArchive:
                 self.counters["archive_failures"] += 1
                 fault = None if isinstance(error, Unavailable) else error
                 log.warning("records after %s are not archived, trying again: %s", self.archived, error, exc_info=fault)
+                if self._turn is not None and self.is_ours and pause_s >= STEP_ASIDE_PAUSE_S:
+                    await self._turn.step_aside(LOOK_EVERY_S)
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, RETRY_LONGEST_S)
 
+    async def _watch_other(self) -> None:
+        """While another replica archives, look how far it comes and whether both still count.
+
+        Raises as `_find_place`, Replaced.
+        """
+        if self._turn is None or self.is_ours:
+            return
+        self._has_place = False
+        required_at = self._monotonic()
+        while not self.is_ours:
+            seen, seen_at = self._seen, self._monotonic()
+            await self._look()
+            is_behind = self._seen_then > self.archived
+            self._behind_since = (self._behind_since or self._looked_at) if is_behind else None
+            if not is_behind:
+                self._fault = None
+            self._seen_then, self._looked_at = seen, seen_at
+            if seen_at - required_at >= MARK_EVERY_S:
+                await self._require_last()
+                required_at = seen_at
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_EVERY_S):
+                    await self._turn.wait_ours()
+
     async def _find_place(self) -> None:
-        """Enter the epoch and look what is archived already, once. Raises Conflict, StoreUnavailable."""
+        """Enter the epoch and look what is archived already, once a turn. Raises Conflict, StoreUnavailable."""
         if self._number is None:
             await self.settle()
-        if self._archived:
-            return
+        if not self._has_place:
+            await self._look()
+            self._has_place = True
+
+    async def _look(self) -> None:
+        """Know how far the store's parts reach. Raises StoreUnavailable."""
+        if self._turn is not None:
+            await self._snapshots.look()
         names = await self._names()
         reached = self._snapshots.oldest
         for name in names:
             if name.first <= reached + 1:
                 reached = max(reached, name.last)
-        self._archived, self._parts = reached, len(names)
+        self._archived, self._parts = max(self._archived, reached), len(names)
 
     async def _keep_up(self) -> None:
-        """Archive and mark for as long as the store takes it."""
-        while True:
+        """Archive and mark for as long as the store takes it, and it is this replica's turn."""
+        while self.is_ours:
             began = self._monotonic()
             has_archived = await self._archive_next()
             if self._is_mark_due():

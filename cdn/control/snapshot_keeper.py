@@ -149,8 +149,8 @@ class SnapshotKeeper:
     async def _keys(self) -> list[str]:
         return sorted([facts.key async for facts in self._store.scan(snapshot_prefix(self._state.journal.epoch))])
 
-    async def _note_others(self) -> None:
-        """Another replica writes snapshots: what it has written counts here too. Raises StoreUnavailable."""
+    async def look(self) -> None:
+        """What other replicas have written counts here too. Raises StoreUnavailable."""
         keys = await self._keys()
         if keys and sequence_of(keys[-1]) > self._saved:
             self._saved = sequence_of(keys[-1])
@@ -169,7 +169,7 @@ class SnapshotKeeper:
             await self._due.wait()
             try:
                 if self._has_turn is not None and not await self._has_turn():
-                    await self._note_others()
+                    await self.look()
                     await asyncio.sleep(OTHERS_TURN_S)
                 else:
                     await self.save()

@@ -43,9 +43,14 @@ class JetStreamOffices:
         self._duration_s = duration_s
 
     @classmethod
-    async def open(cls, link: NatsLink, settings: JetStreamSettings, *, duration_s: float) -> JetStreamOffices:
-        """The offices beside the journal of `settings`. Every process gives the same `duration_s`."""
-        bucket = JetStreamBucket(link, JetStreamApi(link, settings.domain), f"{settings.name}-offices")
+    async def open(
+        cls, link: NatsLink, settings: JetStreamSettings, *, duration_s: float, bucket_name: str = "offices"
+    ) -> JetStreamOffices:
+        """The offices beside the journal of `settings`, those that last as long in a bucket.
+
+        Every process gives the same `duration_s`.
+        """
+        bucket = JetStreamBucket(link, JetStreamApi(link, settings.domain), f"{settings.name}-{bucket_name}")
         await bucket.settle(replicas=settings.replicas, expires_after_s=duration_s)
         return cls(bucket, duration_s)
 
