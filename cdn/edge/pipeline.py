@@ -55,13 +55,18 @@ UNPLACED = NodeFacts("")
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One request, resolved: which site, alias and deploy it is about. `generation` is the site's when it came."""
+    """One request, resolved: which site, alias and deploy it is about.
+
+    `generation` is the site's when it came, and `was_attached` whether the node had its lease then: what is decided by
+    an older state is neither kept for a newer one nor passed off as current.
+    """
 
     request: Request
     site: Site
     alias: str
     deploy: Deploy
     generation: int
+    was_attached: bool
 
 
 class Pipeline:
@@ -124,7 +129,8 @@ class Pipeline:
         if request.method not in SERVED_METHODS:
             return self._answer_method(request.method)
         state = catalog.alias(site.id, binding.alias)
-        if site.settings.validates_on_detach and self._detached is not None and not self._is_attached():
+        generation, was_attached = self._view.runtime(site.id).generation, self._is_attached()
+        if site.settings.validates_on_detach and self._detached is not None and not was_attached:
             try:
                 state = await self._detached.state(site, binding.alias, state)
             except Unavailable as exc:
@@ -134,8 +140,7 @@ class Pipeline:
                 return local_answer.unavailable(self._cache_name, "detached-store-down", text)
         if state is None or state.active is None:
             return local_answer.nothing_deployed(self._cache_name, binding.alias)
-        generation = self._view.runtime(site.id).generation
-        visit = Visit(request, site, binding.alias, state.active, generation)
+        visit = Visit(request, site, binding.alias, state.active, generation, was_attached)
         try:
             manifest = await self._manifests.load(site.id, state.active.manifest_digest)
             route = resolve(manifest, {}, request.target)
@@ -198,7 +203,7 @@ class Pipeline:
         fields = (
             *_with_age(selected.fields, representation, age_s),
             ("age", str(age_s)),
-            ("cache-status", self._cache_status(found).serialise()),
+            ("cache-status", self._cache_status(visit, found).serialise()),
             *self._told(visit),
         )
         return Response(selected.status, fields, content)
@@ -210,7 +215,7 @@ class Pipeline:
         fresh_until = found.fresh_until
         if is_retained:  # its time runs out without a record that says so
             fresh_until = min(fresh_until, self._clocks.monotonic() + RETAINED_RECALL_S)
-        hit = CacheStatus(self._cache_name, hit=True, detail=None if self._is_attached() else "detached")
+        hit = CacheStatus(self._cache_name, hit=True, detail=None if self._has_lease(visit) else "detached")
         self._prepared.put(
             (visit.site.id, visit.alias, visit.request.target.path),
             Prepared(
@@ -232,8 +237,12 @@ class Pipeline:
         """Until when a hit needs no look at the lease."""
         return self._clocks.monotonic() + self._lease_left_s() if site.settings.validates_on_detach else inf
 
-    def _cache_status(self, found: Found) -> CacheStatus:
-        detail = found.detail if self._is_attached() else "detached"
+    def _has_lease(self, visit: Visit) -> bool:
+        """Whether the visit's answer is that of a node with a lease, from its beginning to now."""
+        return visit.was_attached and self._is_attached()
+
+    def _cache_status(self, visit: Visit, found: Found) -> CacheStatus:
+        detail = found.detail if self._has_lease(visit) else "detached"
         return CacheStatus(
             self._cache_name,
             hit=found.fwd is None,

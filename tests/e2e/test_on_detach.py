@@ -114,6 +114,64 @@ async def test_the_pointer_is_read_once_a_second_at_most(fleet: Fleet, monkeypat
     assert sum("/active/" in key for key in reads) == 1
 
 
+async def until_attached(fleet: Fleet) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not fleet.nodes["n2"].edge.follower.has_lease():
+            await asyncio.sleep(0.01)
+
+
+async def test_what_was_decided_without_a_lease_is_not_kept_for_later(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A visitor's question to the store is under way while the node returns and hears of the next deploy."""
+    await fleet.create_site("one", on_detach="validate", prepare_timeout_s=0.2)
+    await fleet.deploy("one", FIRST)
+    await warm(fleet)
+    await cut(fleet)
+    store = fleet.nodes["n2"].store
+    asked, answered = asyncio.Event(), asyncio.Event()
+    get = store.get
+
+    async def slowly(key: str) -> bytes:
+        content = await get(key)
+        if "/active/" in key:
+            asked.set()
+            await answered.wait()
+        return content
+
+    monkeypatch.setattr(store, "get", slowly)
+    visiting = asyncio.create_task(fleet.visit("n2", HOST))
+    await asked.wait()
+    fleet.nodes["n2"].line.mend()
+    receipt = (await fleet.deploy("one", SECOND))["receipt"]
+    await until_attached(fleet)
+    async with asyncio.timeout(PATIENCE_S):
+        while outcomes(await fleet.receipt(receipt))["n2"] != "applied":
+            await asyncio.sleep(0.01)
+    answered.set()
+    before = await visiting
+    assert (before.content, "detached" in before.cache_status) == (b"first", True)
+    for _ in range(3):
+        assert (await fleet.visit("n2", HOST)).content == b"second"
+
+
+async def test_an_answer_that_began_without_a_lease_says_so(fleet: Fleet) -> None:
+    await fleet.create_site("one", prepare_timeout_s=0.2)
+    await fleet.deploy("one", {"/index.html": b"first", "/cold.txt": b"cold"})
+    await warm(fleet)
+    await cut(fleet)
+    store = fleet.nodes["n2"].store
+    assert isinstance(store, WatchedStore)
+    store.close_gate()
+    visiting = asyncio.create_task(fleet.visit("n2", HOST, "/cold.txt"))
+    await store.arrived.wait()
+    fleet.nodes["n2"].line.mend()
+    await until_attached(fleet)
+    store.gate.set()
+    assert "detached" in (await visiting).cache_status
+    assert "detached" not in (await fleet.visit("n2", HOST, "/cold.txt")).cache_status
+
+
 async def test_a_node_that_was_cut_off_before_the_site_chose_is_excused(fleet: Fleet) -> None:
     await fleet.create_site("one", prepare_timeout_s=0.2)
     await fleet.deploy("one", FIRST)
