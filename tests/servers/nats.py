@@ -101,16 +101,20 @@ def start_single(folder: Path, *, extra: str = "", scheme: str = "nats") -> Nats
     return NatsLayout((_launch(folder, "single", port, monitor, settings, scheme=scheme),), replicas=1)
 
 
-def start_cluster(folder: Path, *, size: int = 3) -> NatsLayout:
-    """A cluster that replicates to all its members. Raises NatsMissing, NatsFailed."""
+def start_cluster(folder: Path, *, size: int = 3, advertises: bool = True) -> NatsLayout:
+    """A cluster that replicates to all its members; `advertises`: clients are told where the other members are.
+
+    Raises NatsMissing, NatsFailed.
+    """
     with _free_ports(3 * size) as ports:
         clients, monitors, routes = ports[:size], ports[size : 2 * size], ports[2 * size :]
     peers = ", ".join(f"nats://127.0.0.1:{port}" for port in routes)
+    told = "" if advertises else ", no_advertise: true"
     nodes: list[NatsNode] = []
     try:
         for number in range(size):
             name = f"n{number + 1}"
-            cluster = f'cluster {{ name: "c", listen: "127.0.0.1:{routes[number]}", routes: [{peers}] }}\n'
+            cluster = f'cluster {{ name: "c", listen: "127.0.0.1:{routes[number]}", routes: [{peers}]{told} }}\n'
             settings = _settings(folder, name, clients[number], monitors[number]) + cluster
             nodes.append(_launch(folder, name, clients[number], monitors[number], settings, wait=False))
         for node in nodes:
