@@ -22,6 +22,7 @@ def control_metrics(plane: ControlPlane) -> Sequence[Family]:
     stopped = {node.node_id: float(node.stopped is not None) for node in nodes}
     counted = {**services.hub.counters, **services.repair.counters, **services.archive.counters}
     lag = services.archive.lag
+    refusals = {reason: float(count) for reason, count in services.hub.refusals.counts().items()}
     return (
         gauge("cdn_control_sequence", "The last record that control has applied.", end.sequence),
         gauge("cdn_control_archived_sequence", "Up to here the object store has every record.", lag.archived),
@@ -33,5 +34,6 @@ def control_metrics(plane: ControlPlane) -> Sequence[Family]:
         labelled("cdn_control_node_connected", Kind.GAUGE, "1 while the node follows.", "node", connected),
         labelled("cdn_control_node_sequence", Kind.GAUGE, "Where the node stands, as acknowledged.", "node", applied),
         labelled("cdn_control_node_stopped", Kind.GAUGE, "1 when it met an unknown record.", "node", stopped),
+        labelled("cdn_control_refusals", Kind.COUNTER, "What was refused, by reason.", "reason", refusals),
         *(counter(f"cdn_control_{name}", f"Counted by control as {name}.", value) for name, value in counted.items()),
     )

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cdn.errors import InvalidInput
-from cdn.fleet.node import check_node_id
+from cdn.fleet.node import check_node_id, check_public_addresses, check_weight
 from cdn.sites.domain import normalise_zone
 
 TOKEN_PREFIX = "cdn_"  # noqa: S105 - how the text of a token begins
@@ -60,4 +60,9 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "endpoint_url": http_url,
     "public_scheme": scheme,
     "public_port": port,
+    "public_addresses": check_public_addresses,
+    "weight": check_weight,
 }
+
+MAY_BE_ZERO = frozenset({"weight"})
+"""Numbers that say something at 0; everywhere else 0 is a mistake."""

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import msgspec
 
 from cdn.cli.address import Address, parse_address
-from cdn.cli.setting_checks import CHECKS, refuse_token
+from cdn.cli.setting_checks import CHECKS, MAY_BE_ZERO, refuse_token
 from cdn.cli.toml_lines import Key, line_of, lines_of
 from cdn.control.settings import ControlSettings
 from cdn.edge.limits import HttpLimits
@@ -36,6 +36,9 @@ SECTIONS: Mapping[str, type[ControlSettings | EdgeSettings | HttpLimits | Bundle
 OPTIONS = frozenset({"port", "memory_bytes", "disk_bytes"})
 """What `cdn up` has an option for."""
 
+OF_ONE_NODE = frozenset({"weight"})
+"""Numbers that are no limits: each node of a fleet has its own."""
+
 NETWORKS = tuple[IPv4Network | IPv6Network, ...]
 """The type of settings that are lists of networks."""
 
@@ -54,7 +57,8 @@ def settable(settings: type[Any]) -> dict[str, Any]:
     return {
         field.name: hints[field.name]
         for field in fields(settings)
-        if (isinstance(field.default, int | float) or hints[field.name] == NETWORKS) and field.name not in OPTIONS
+        if (isinstance(field.default, int | float) or hints[field.name] == NETWORKS)
+        and field.name not in OPTIONS | OF_ONE_NODE
     }
 
 
@@ -194,7 +198,7 @@ class _Reader:
             made = self._path(msgspec.convert(value, str))
         else:
             made = msgspec.convert(value, kind)
-        if kinds & {int, float} and not 0 < made < math.inf:
+        if kinds & {int, float} and key not in MAY_BE_ZERO and not 0 < made < math.inf:
             raise ValueError(f"{value} is not above 0" if made <= 0 else f"{value} is no number to count with")
         return CHECKS[key](made) if key in CHECKS else made
 

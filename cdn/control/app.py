@@ -17,13 +17,13 @@ from cdn.control.domains_api import DomainsApi
 from cdn.control.openapi import describe
 from cdn.control.problem import problem_response, router_problem
 from cdn.control.purges_api import PurgesApi
-from cdn.control.route import WAIT, Access, Call, Parameter, Route
+from cdn.control.route import PAGE, WAIT, Access, Call, Parameter, Route
 from cdn.control.services import Services
 from cdn.control.sites_api import SitesApi
 from cdn.control.status_api import StatusApi
 from cdn.control.tokens_api import TokensApi
 from cdn.control.uploads_api import UploadsApi
-from cdn.errors import CdnError, InvalidInput
+from cdn.errors import CdnError, Forbidden, InvalidInput, Unauthorized
 from cdn.journal.wire import FOLLOW_PATH
 from cdn.purge.request import PurgeRequest
 
@@ -92,7 +92,12 @@ def _dispatcher(route: Route, services: Services) -> Callable[[web.Request], Awa
     async def dispatch(request: web.Request) -> web.StreamResponse:
         if route.access is not Access.ANYBODY:
             await services.state.look()
-        caller = _authorise(route, request, services)
+        try:
+            caller = _authorise(route, request, services)
+        except (Unauthorized, Forbidden) as error:
+            if route.access is Access.NODE:
+                services.hub.refuse_stranger(request, error)
+            raise
         call = Call(request, caller, request.match_info, _query_of(route, request))
         return await route.handler(call)
 
@@ -243,7 +248,8 @@ def _purge_routes(api: PurgesApi) -> Sequence[Route]:
         ),
         Route(
             "GET", "/v1/receipts/{sequence}", "showReceipt", "How far a record has come", api.receipt, Access.ANY_TOKEN,
-            {200: schema.ReceiptView}, query=(WAIT,),
+            {200: schema.ReceiptView},
+            query=(WAIT, Parameter("list", "`all` nodes, or the `unapplied`, which is usual"), *PAGE),
         ),
     )  # fmt: skip
 
@@ -272,7 +278,12 @@ def _fleet_routes(api: StatusApi, services: Services) -> Sequence[Route]:
     return (
         Route(
             "GET", "/v1/status", "showStatus", "Nodes and positions", api.status, Access.ANY_TOKEN,
-            {200: schema.Status},
+            {200: schema.Status}, query=PAGE,
+        ),
+        Route(
+            "GET", "/v1/fleet/view", "showFleet", "The fleet as DNS shall see it", api.fleet, Access.ANY_TOKEN,
+            {200: schema.FleetView},
+            query=(Parameter("beyond", "Wait, with `wait`, for a view with a higher number", is_number=True), WAIT),
         ),
         Route(
             "DELETE", "/v1/nodes/{node_id}", "forgetNode", "Forget a node that will not come back", api.forget_node,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import msgspec
 
 from cdn.errors import CdnError
+from cdn.fleet.node import DEFAULT_WEIGHT
 from cdn.fleet.position import Position
 
 SNAPSHOTS = "control/snapshots/"
@@ -39,6 +40,8 @@ class KeptNode(msgspec.Struct, frozen=True):
     region: str
     record_version: int
     lease_s: float
+    weight: int = DEFAULT_WEIGHT
+    public_addresses: tuple[str, ...] = ()
 
 
 class Mark(msgspec.Struct, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -11,7 +12,9 @@ from aiohttp import web
 
 from cdn.control.follow_connection import FollowConnection
 from cdn.control.node_directory import NodeDirectory
-from cdn.errors import Forbidden, NotFound, Unauthorized, Unavailable
+from cdn.control.record_frames import RecordFrames
+from cdn.control.refusals import Refusal, Refusals
+from cdn.errors import CdnError, Forbidden, NotFound, Unauthorized, Unavailable
 from cdn.journal.journal import Journal, Trimmed
 from cdn.journal.record import EDGE_AUDIENCES, Audience
 from cdn.journal.snapshot import Snapshot, encode
@@ -19,6 +22,13 @@ from cdn.journal.wire import MAX_NODE_MESSAGE_BYTES, BlobFault
 
 MAX_CONNECTIONS = 2048
 """Open WebSockets, those included that have not said hello yet."""
+
+APPLIED_PER_S = 4_000
+"""Acknowledgements that control takes in a second from all nodes together, about: a quarter of a core. Beyond that each
+node is asked for fewer, each of which stands for more records."""
+
+SHORTEST_APPLIED_EVERY_S = 0.025
+"""Below that nodes are asked for nothing: a hundred of them may acknowledge every record by itself."""
 
 MAX_SNAPSHOT_LAG = 2_000
 """A snapshot made for one node is sent to others until it is this many records old."""
@@ -48,21 +58,20 @@ class FollowHub:
         heartbeat_s: float,
         lease_s: float,
         suspect: Suspect | None = None,
+        zone: str | None = None,
+        wall: Callable[[], float] = time.time,
     ) -> None:
+        """`zone` is the CDN's own: nodes that were told another one are refused; None: any will do."""
         self.journal = journal
+        self.frames = RecordFrames(journal)
+        self.zone = zone
+        self.wall = wall
+        self.refusals = Refusals()
         self._suspect = suspect
         self.directory = directory
         self.heartbeat_s = heartbeat_s
         self.lease_s = lease_s
-        self.counters: dict[str, int] = {
-            "refused_acks": 0,
-            "refused_messages": 0,
-            "positions_ahead": 0,
-            "foreign_tokens": 0,
-            "doubled_nodes": 0,
-            "slow_nodes": 0,
-            "snapshots_sent": 0,
-        }
+        self.counters: dict[str, int] = {"snapshots_sent": 0}
         self._take_snapshot = take_snapshot
         self._verify_node_token = verify_node_token
         self._open: set[FollowConnection] = set()
@@ -76,10 +85,16 @@ class FollowHub:
 
         Raises Unauthorized without a node's token, Unavailable beyond MAX_CONNECTIONS or while closing.
         """
-        token = _bearer_token(request)
-        self._require_node(token)
+        try:
+            token = _bearer_token(request)
+            self._require_node(token)
+        except Unauthorized as exc:
+            self.refuse_stranger(request, exc)
+            raise
         if self._is_closing or len(self._open) >= MAX_CONNECTIONS:
-            raise Unavailable(f"control takes no more followers now (the limit is {MAX_CONNECTIONS})")
+            sentence = f"control takes no more followers now (the limit is {MAX_CONNECTIONS})"
+            self.refusals.note(Refusal.NO_ROOM, "", request.remote or "", sentence, self.wall())
+            raise Unavailable(sentence)
         socket = web.WebSocketResponse(max_msg_size=MAX_NODE_MESSAGE_BYTES, compress=False, timeout=1.0)
         connection = FollowConnection(self, socket, request, EDGE_AUDIENCES, partial(self._require_node, token))
         self._open.add(connection)
@@ -89,6 +104,21 @@ class FollowHub:
         finally:
             self._open.discard(connection)
         return socket
+
+    def refuse_stranger(self, request: web.Request, error: CdnError) -> None:
+        """Note somebody whose token lets nobody follow."""
+        self.refusals.note(Refusal.UNKNOWN_TOKEN, "", request.remote or "", error.message, self.wall())
+
+    def check_tokens(self) -> None:
+        """Tokens changed: whoever follows with one that works no more is cut off now and gets nothing further."""
+        for connection in tuple(self._open):
+            connection.check_token()
+
+    @property
+    def applied_every_s(self) -> float:
+        """How much time a node leaves between two acknowledgements when they come without pause."""
+        every_s = len(self._by_node) / APPLIED_PER_S
+        return every_s if every_s >= SHORTEST_APPLIED_EVERY_S else 0.0
 
     async def explain(self, node_id: str, host: str, target: str, timeout_s: float) -> dict[str, Any]:
         """How the node would answer `target` on `host` now.
@@ -164,7 +194,6 @@ class FollowHub:
             return
         if node_id is None or not self._verify_node_token(token, None):
             raise Unauthorized("this token does not let a node follow the journal: create one with scope node:ID")
-        self.counters["foreign_tokens"] += 1
         raise Forbidden(f"this token is not for node {node_id}: create one with scope node:{node_id}")
 
     async def _is_recent(self, sequence: int) -> bool:

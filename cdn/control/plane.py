@@ -15,6 +15,7 @@ from cdn.control.app import application_of
 from cdn.control.archive_intake import ArchiveIntake
 from cdn.control.auth import Authenticator
 from cdn.control.blob_repair import BlobRepair
+from cdn.control.fleet_watch import FleetWatch
 from cdn.control.hub import FollowHub
 from cdn.control.node_directory import NodeDirectory
 from cdn.control.proofs import Proofs
@@ -30,6 +31,7 @@ from cdn.control.turns import Turns
 from cdn.control.upload_session import UploadSessions
 from cdn.control.uploads import Uploads
 from cdn.errors import Unavailable
+from cdn.fleet.position import Position
 from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.journal import Journal
 from cdn.origin.store import ObjectStore, StoreUnavailable
@@ -90,7 +92,10 @@ class ControlPlane:
             heartbeat_s=settings.heartbeat_s,
             lease_s=settings.detach_after_s,
             suspect=self._repair.suspect,
+            zone=settings.zone,
+            wall=clock,
         )
+        self._tokens, self._withdrawals = tokens, tokens.withdrawals
         self.services = Services(
             settings=settings,
             state=self.state,
@@ -112,6 +117,7 @@ class ControlPlane:
                 retry_after_s=10,
             ),
             archive=self.archive,
+            fleet=FleetWatch(directory, monotonic),
             clock=clock,
             monotonic=monotonic,
         )
@@ -134,6 +140,9 @@ class ControlPlane:
         await self.state.start(loaded)
         self.services.directory.journal_reached(self.state.position)
         self.state.watch(self.services.directory.journal_reached)
+        self._withdrawals = self._tokens.withdrawals
+        self.state.watch(self._check_tokens)
+        self.services.fleet.start()
         self.snapshots.start(self.archive)
         self.archive.start()
         self._repair.start()
@@ -143,6 +152,11 @@ class ControlPlane:
     def application(self) -> web.Application:
         """The API, ready to be mounted on a listener. New at every call."""
         return application_of(self.services, self._intake)
+
+    def _check_tokens(self, position: Position) -> None:
+        if self._tokens.withdrawals != self._withdrawals:
+            self._withdrawals = self._tokens.withdrawals
+            self.hub.check_tokens()
 
     async def _settle_epoch(self) -> None:
         try:
@@ -165,6 +179,7 @@ class ControlPlane:
             self._probing.cancel()
             await asyncio.gather(self._probing, return_exceptions=True)
         await self.hub.aclose()
+        await self.services.fleet.aclose()
         await self._repair.aclose()
         await self._uploads.aclose()
         await self.snapshots.aclose()

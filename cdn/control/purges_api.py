@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 from aiohttp import web
 
 from cdn.control.auth import Caller
 from cdn.control.content import json_response, read_json
-from cdn.control.route import Call
+from cdn.control.route import Call, page_limit
 from cdn.control.schema import ReceiptView
 from cdn.control.services import Services
 from cdn.control.token import Verb
 from cdn.errors import InvalidInput, NotFound
+from cdn.fleet.receipt import Listed, ReceiptPage
 from cdn.journal.journal import Trimmed
 from cdn.journal.record import Purged, Record
 from cdn.purge.request import PurgeRequest, scopes_of
@@ -49,6 +51,7 @@ class PurgesApi:
     async def receipt(self, call: Call) -> web.Response:
         services = self._services
         wait_s = services.wait_s(call)
+        page = _page(call.query)
         text = call.path["sequence"]
         if not text.isascii() or not text.isdigit() or len(text) > 18:
             raise InvalidInput(f"A receipt is asked for by its sequence, a number, not {text!r}.", field="sequence")
@@ -61,7 +64,7 @@ class PurgesApi:
         if not self._may_see(call.caller, records[0]):
             raise _no_record(sequence)
         validates_from = await services.pointers.validates_from(records[0])
-        return json_response(await services.receipt_of(records[0], wait_s, validates_from))
+        return json_response(await services.receipt_of(records[0], wait_s, validates_from, page))
 
     def _may_see(self, caller: Caller, record: Record) -> bool:
         """When others deploy and purge is theirs to know (DESIGN I7)."""
@@ -74,6 +77,17 @@ class PurgesApi:
         """Whether URLs of this host are the site's: its own hosts with any alias, and its domains."""
         binding = self._services.catalog.bind(host)
         return binding is not None and binding.site_id == site.id
+
+
+def _page(query: Mapping[str, str]) -> ReceiptPage | None:
+    """Which lines are asked for; None: those that everybody gets. Raises InvalidInput."""
+    if not query.keys() & {"list", "after", "limit"}:
+        return None
+    known = [each.value for each in Listed]
+    listed = query.get("list", Listed.UNAPPLIED.value)
+    if listed not in known:
+        raise InvalidInput(f"{listed[:80]!r} cannot be listed; there are {' and '.join(known)}.", field="list")
+    return ReceiptPage(Listed(listed), query.get("after", ""), page_limit(query))
 
 
 def _no_record(sequence: int) -> NotFound:

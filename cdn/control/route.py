@@ -14,6 +14,9 @@ from cdn.control.auth import ANONYMOUS, Caller
 from cdn.control.token import Verb
 from cdn.errors import InvalidInput
 
+MOST_LISTED = 1_000
+"""Nodes in one answer: about half a megabyte."""
+
 _NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{0,9})?(?:e[+-]?[0-9]{1,2})?")
 
 
@@ -73,6 +76,14 @@ class Call:
         return seconds
 
 
+def page_limit(query: Mapping[str, str]) -> int:
+    """The `limit` of the query, MOST_LISTED when absent. Raises InvalidInput."""
+    text = query.get("limit", str(MOST_LISTED))
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MOST_LISTED:
+        raise InvalidInput(f"limit is a number from 1 to {MOST_LISTED}, not {text[:80]!r}.", field="limit")
+    return int(text)
+
+
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 
 
@@ -106,4 +117,9 @@ WAIT = Parameter(
     "Seconds to wait until the receipt is complete; 0, the default, answers as soon as the record is durable. "
     "When they are over the answer comes all the same, with what nodes have done so far",
     is_number=True,
+)
+
+PAGE = (
+    Parameter("after", "List nodes whose id comes after this one"),
+    Parameter("limit", f"List at most so many nodes; {MOST_LISTED} at the most, and by default", is_number=True),
 )

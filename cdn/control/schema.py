@@ -7,7 +7,9 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from cdn.control.refusals import Refusal
 from cdn.fleet.receipt import NodeOutcome
+from cdn.fleet.withdrawal import ShareReason
 
 WallTime = Annotated[float, Meta(description="Seconds since 1970-01-01T00:00:00Z, with fractions.")]
 OptionalWallTime = Annotated[float | None, Meta(description="Seconds since 1970-01-01T00:00:00Z, with fractions.")]
@@ -125,15 +127,41 @@ class NodeReceiptView(_Content, frozen=True):
         ),
     ]
     applied_at: OptionalWallTime
+    applied_by: Annotated[
+        float | None,
+        Meta(
+            description="Where it is not known when it applied the change: by when it had, at the latest, in seconds "
+            "since 1970-01-01. Control or its replica had not listened in between."
+        ),
+    ] = None
+    state: Annotated[str | None, Meta(description="Of a node that has not applied it: see showStatus.")] = None
+    reason: Annotated[str | None, Meta(description="Why it is in that state.")] = None
+    since: OptionalWallTime = None
+
+
+class ReceiptCounts(_Content, frozen=True):
+    """How many nodes there are of each outcome."""
+
+    applied: int
+    pending: int
+    fenced: int
+    excused: int
 
 
 class ReceiptView(_Content, frozen=True):
-    """What every node has done with the record at `position`."""
+    """What nodes have done with the record at `position`.
+
+    In a fleet of up to 100 nodes `nodes` lists all of them; in a larger one the first 100 that have not applied it.
+    """
 
     position: PositionView
     recorded_at: WallTime
     complete: Annotated[bool, Meta(description="No node is pending.")]
     nodes: tuple[NodeReceiptView, ...]
+    counts: ReceiptCounts
+    more_after: Annotated[
+        str | None, Meta(description="There are more: ask the record's receipt with this as `after`. null: all.")
+    ] = None
 
 
 class SiteRemovedView(_Content, frozen=True):
@@ -264,7 +292,8 @@ class NodeStatus(_Content, frozen=True):
     how long it has been behind. `state` is joining, serving, lagging, detached, draining or gone, for a `reason`, and
     has been since `state_since` (seconds since 1970-01-01).
 
-    `stopped` says why it no longer follows; `counters` are empty for tokens without the scope admin.
+    `facts` are what the node says of itself: its release, region, weight, where it listens and which addresses DNS
+    answers with. `stopped` says why it no longer follows; `counters` are empty for tokens without the scope admin.
     """
 
     node: str
@@ -280,6 +309,19 @@ class NodeStatus(_Content, frozen=True):
     stopped: str | None
     facts: dict[str, Any]
     counters: dict[str, int]
+    lease_left_s: Annotated[
+        float | None,
+        Meta(description="For how long it may still serve without validating, if it is not heard; null: it may not."),
+    ] = None
+    clock_offset_s: Annotated[
+        float | None,
+        Meta(description="How far its clock was ahead of control's when it last said; null: it never did."),
+    ] = None
+    share: Annotated[float, Meta(description="The part of its weight that stands in DNS, from 0 to 1.")] = 0.0
+    share_reason: Annotated[
+        str, Meta(description="Why.", extra_json_schema={"enum": [each.value for each in ShareReason]})
+    ] = ShareReason.OUT.value
+    region_part: Annotated[float, Meta(description="What of its region's visitors DNS gives it, from 0 to 1.")] = 0.0
 
 
 class ArchiveView(_Content, frozen=True):
@@ -294,8 +336,28 @@ class ArchiveView(_Content, frozen=True):
     failure: str | None = None
 
 
+class RefusalView(_Content, frozen=True):
+    """Something that control refused. `node` is what the other side called itself, `peer` where it came from."""
+
+    reason: Annotated[str, Meta(extra_json_schema={"enum": [each.value for each in Refusal]})]
+    node: str
+    peer: str
+    detail: str
+    at: WallTime
+
+
+class DetachCounts(_Content, frozen=True):
+    """How many sites are answered by a node that has lost control from what it knows (`serve`), and how many only with
+    what it validates (`validate`)."""
+
+    serve: int
+    validate: int
+
+
 class Status(_Content, frozen=True):
-    """`counters` are control's own; empty for tokens without the scope admin, which see no `archive` either."""
+    """`counters` are control's own; empty for tokens without the scope admin, which see no `archive` and no refusals
+    either. `refusals` counts by reason, `refused` are the last ones, newest first.
+    """
 
     program: str
     position: PositionView
@@ -303,6 +365,39 @@ class Status(_Content, frozen=True):
     nodes: tuple[NodeStatus, ...]
     counters: dict[str, int]
     archive: ArchiveView | None = None
+    node_count: int = 0
+    more_after: Annotated[
+        str | None, Meta(description="There are more nodes: ask again with this as `after`. null: these are all.")
+    ] = None
+    states: Annotated[dict[str, int], Meta(description="How many nodes there are in each state.")] = {}
+    on_detach: DetachCounts | None = None
+    refusals: dict[str, int] = {}
+    refused: tuple[RefusalView, ...] = ()
+
+
+class FleetNodeView(_Content, frozen=True):
+    """A node as DNS shall see it: what `withdrawal` goes by, and what comes of it."""
+
+    node: str
+    region: str
+    addresses: Annotated[tuple[str, ...], Meta(description="What DNS answers with.")]
+    weight: int
+    state: str
+    reason: str
+    lag_s: float
+    share: Annotated[float, Meta(description="The part of its weight that stands in DNS, from 0 to 1.")]
+    share_reason: Annotated[str, Meta(extra_json_schema={"enum": [each.value for each in ShareReason]})]
+    region_part: Annotated[float, Meta(description="What of its region's visitors DNS gives it, from 0 to 1.")]
+
+
+class FleetView(_Content, frozen=True):
+    """`number` rises with every change: give it as `beyond` to wait for the next one. While `frozen` the journal is not
+    heard and nothing that was known of lag changes."""
+
+    number: int
+    seen_at: WallTime
+    frozen: bool
+    nodes: tuple[FleetNodeView, ...]
 
 
 class NodeExplanation(_Content, frozen=True):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from cdn.control.activation_pointers import ActivationPointers
 from cdn.control.auth import Authenticator
 from cdn.control.blob_repair import BlobRepair
+from cdn.control.fleet_watch import FleetWatch
 from cdn.control.hub import FollowHub
 from cdn.control.node_directory import NodeDirectory
 from cdn.control.proofs import Proofs
@@ -23,7 +24,7 @@ from cdn.control.uploads import Uploads
 from cdn.control.views import receipt_view
 from cdn.errors import Conflict, NotFound, Unavailable
 from cdn.fleet.position import Position
-from cdn.fleet.receipt import NodeOutcome
+from cdn.fleet.receipt import ReceiptPage
 from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.record import Record
 from cdn.origin.store import ObjectStore
@@ -48,6 +49,7 @@ class Services:
     authenticator: Authenticator
     pointers: ActivationPointers
     archive: RecordArchive
+    fleet: FleetWatch
     manifests: Turns
     """Who may send the names of all files of a large bundle now; see `room_for_manifest`."""
     clock: Callable[[], float]
@@ -104,18 +106,24 @@ class Services:
             return await self.receipt_of(record, wait_s, validates_from)
         except Unavailable:
             receipt = self.directory.receipt(record.position, record.at, validates_from=validates_from)
-            return receipt_view(receipt, is_settled=False)
+            return receipt_view(receipt, self.wall_of, is_settled=False)
 
-    async def receipt_of(self, record: Record, wait_s: float, validates_from: Position | None) -> ReceiptView:
+    async def receipt_of(
+        self, record: Record, wait_s: float, validates_from: Position | None, page: ReceiptPage | None = None
+    ) -> ReceiptView:
         """What nodes have done with `record` within `wait_s`. Raises Unavailable when too many wait."""
         directory, position = self.directory, record.position
         is_settled = await directory.settle()
-        receipt = await directory.wait_complete(position, record.at, wait_s, validates_from=validates_from)
-        if any(line.outcome is not NodeOutcome.APPLIED for line in receipt.nodes):
+        receipt = await directory.wait_complete(position, record.at, wait_s, validates_from=validates_from, page=page)
+        if receipt.tally.unapplied:
             # Others may have heard these nodes while we waited, and the word have not come here.
             is_settled = await directory.settle()
-            receipt = directory.receipt(position, record.at, validates_from=validates_from)
-        return receipt_view(receipt, is_settled=is_settled)
+            receipt = directory.receipt(position, record.at, validates_from=validates_from, page=page)
+        return receipt_view(receipt, self.wall_of, is_settled=is_settled)
+
+    def wall_of(self, monotonic_s: float) -> float:
+        """A monotonic time of the directory as wall time."""
+        return self.clock() - (self.monotonic() - monotonic_s)
 
     def wait_s(self, call: Call) -> float:
         """The call's `?wait=`. Raises InvalidInput."""

@@ -17,11 +17,12 @@ from typing import Protocol
 
 import msgspec
 
-from cdn.control.archive_layout import KeptNode
-from cdn.control.node_directory import DirectoryUnavailable, NodeDirectory, NodeDoubled, _Node
+from cdn.control.node_directory import NodeDirectory, NodeDoubled, kept_node
+from cdn.control.node_memory import DirectoryUnavailable, without_nodes
+from cdn.control.told_positions import ToldPositions, decode_standings, is_standings
 from cdn.errors import Conflict, Unavailable
 from cdn.fleet.lease import surely_over_at
-from cdn.fleet.node import NodeFacts, NodeView, check_node_id, is_surely_detached
+from cdn.fleet.node import DEFAULT_WEIGHT, NodeFacts, NodeView, check_node_id, is_surely_detached
 from cdn.fleet.position import Position
 from cdn.journal.jetstream_node_feed import Told
 
@@ -64,7 +65,10 @@ class NodeFeed(Protocol):
 
 
 class _Word(msgspec.Struct, frozen=True):
-    """What one replica says of a node that follows it. `beat` changes whenever its lease may have begun anew."""
+    """What one replica says of a node that follows it. `beat` changes whenever its lease may have begun anew.
+
+    `session` is the beat with which its connection began.
+    """
 
     program: str
     region: str
@@ -78,6 +82,10 @@ class _Word(msgspec.Struct, frozen=True):
     has_left: bool
     stopped: str | None
     prepared: tuple[tuple[str, str, str | None], ...]
+    weight: int = DEFAULT_WEIGHT
+    public_addresses: tuple[str, ...] = ()
+    clock_offset_s: float | None = None
+    session: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -86,6 +94,7 @@ class _Own:
 
     revision: int
     beat: int = 0
+    session: int = 0
     is_draining: bool = False
     has_left: bool = False
     has_untold: bool = False
@@ -101,8 +110,12 @@ class SharedNodeDirectory(NodeDirectory):
     _patience_s: float
     _own: dict[str, _Own]
     _beats: dict[str, tuple[str, int]]
+    _sessions: dict[str, int]
+    _told: ToldPositions
+    _telling: asyncio.Task[None]
     _seen: dict[str, int]
-    _moved: asyncio.Event
+    _arrived: asyncio.Event
+    _heard_at: float
     _sweeping: asyncio.Task[None]
 
     @classmethod
@@ -115,19 +128,20 @@ class SharedNodeDirectory(NodeDirectory):
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> SharedNodeDirectory:
-        """The directory over a table; what an earlier process kept at `path` is given up for what the table says.
+        """The directory over a table; nodes that were kept at `path` before are given up for what the table says.
 
         `patience_s`: a node that another replica has not heard of for so long may come here. Raises
         DirectoryUnavailable, JournalUnavailable.
         """
-        for suffix in ("", "-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        await without_nodes(path)
         directory = await cls.open(path, clock=clock, wall=wall)
         assert isinstance(directory, SharedNodeDirectory)
         directory._feed, directory._patience_s = feed, patience_s
-        directory._own, directory._beats, directory._seen = {}, {}, {}
-        directory._moved = asyncio.Event()
+        directory._own, directory._beats, directory._seen, directory._sessions = {}, {}, {}, {}
+        directory._arrived, directory._heard_at = asyncio.Event(), clock()
         feed.start(directory._take)
+        directory._told = ToldPositions(feed, directory._standing)
+        directory._telling = asyncio.create_task(directory._told.run(), name="told-positions")
         directory._sweeping = asyncio.create_task(directory._sweep(), name="shared-nodes-sweep")
         try:
             await feed.barrier()
@@ -141,11 +155,16 @@ class SharedNodeDirectory(NodeDirectory):
         telling = [own.task for own in self._own.values() if own.task is not None]
         if telling:
             await asyncio.wait(telling, timeout=1.0)
-        for task in (*telling, self._sweeping):
+        stopping = (*telling, self._telling, self._sweeping)
+        for task in stopping:
             task.cancel()
-        await asyncio.gather(*telling, self._sweeping, return_exceptions=True)
+        await asyncio.gather(*stopping, return_exceptions=True)
         await self._feed.aclose()
         await super().aclose()
+
+    def heard_at(self) -> float:
+        """See `NodeDirectory.heard_at`."""
+        return self._heard_at
 
     async def settle(self) -> bool:
         """See `NodeDirectory.settle`."""
@@ -155,6 +174,7 @@ class SharedNodeDirectory(NodeDirectory):
         except (TimeoutError, Unavailable) as exc:
             _log.warning("what nodes told other replicas is not known now: %r", exc)
             return False
+        self._heard_at = self._clock()
         return True
 
     # What the hub reports.
@@ -166,7 +186,7 @@ class SharedNodeDirectory(NodeDirectory):
         check_node_id(node_id)
         revision = await self._free_revision(node_id)
         known = self._beats.get(node_id, ("", 0))[1]
-        own = _Own(revision, beat=known + 1)
+        own = _Own(revision, beat=known + 1, session=known + 1)
         word = _Word(
             facts.program,
             facts.region,
@@ -180,6 +200,9 @@ class SharedNodeDirectory(NodeDirectory):
             has_left=False,
             stopped=None,
             prepared=(),
+            weight=facts.weight,
+            public_addresses=facts.public_addresses,
+            session=own.session,
         )
         stored = await self._feed.put(node_id, msgspec.json.encode(word), expected_revision=revision)
         if stored is None:
@@ -199,7 +222,8 @@ class SharedNodeDirectory(NodeDirectory):
     def applied(self, node_id: str, position: Position) -> None:
         """See `NodeDirectory.applied`."""
         super().applied(node_id, position)
-        self._tell_soon(node_id)
+        if node_id in self._own:
+            self._told.moved(node_id)
 
     def heartbeat_answered(self, node_id: str, counters: Mapping[str, int], *, is_draining: bool = False) -> None:
         """See `NodeDirectory.heartbeat_answered`."""
@@ -262,7 +286,7 @@ class SharedNodeDirectory(NodeDirectory):
         try:
             async with asyncio.timeout(self._patience_s):
                 while self._seen.get(node_id, 0) <= revision:
-                    await self._moved.wait()
+                    await self._arrived.wait()
         except TimeoutError:
             return revision
         told, now = await self._feed.get(node_id)
@@ -328,14 +352,27 @@ class SharedNodeDirectory(NodeDirectory):
             has_left=own.has_left,
             stopped=None if view.stopped is None else view.stopped[:REASON_CHARS],
             prepared=tuple((site, deploy, failure) for (site, deploy), failure in own.prepared.items()),
+            weight=view.facts.weight,
+            public_addresses=view.facts.public_addresses,
+            clock_offset_s=self.clock_offset_s(node_id),
+            session=own.session,
         )
+
+    def _standing(self, node_id: str) -> tuple[int, Position] | None:
+        own = self._own.get(node_id)
+        position = None if own is None else self.node(node_id).position
+        return None if own is None or position is None else (own.session, position)
 
     # Hearing the others.
 
     def _take(self, told: Told, revision: int) -> None:
+        if is_standings(told.name):
+            self._take_standings(told)
+            return
         self._seen[told.name] = revision
-        self._moved.set()
-        self._moved = asyncio.Event()
+        self._heard_at = self._clock()
+        self._arrived.set()
+        self._arrived = asyncio.Event()
         if told.teller == self._feed.teller:
             return
         own = self._own.get(told.name)
@@ -353,19 +390,34 @@ class SharedNodeDirectory(NodeDirectory):
             return
         self._believe(told, word)
 
+    def _take_standings(self, told: Told) -> None:
+        """What a replica says of nodes that are no longer its own, or of an earlier connection, counts for nothing."""
+        if told.teller == self._feed.teller:
+            return
+        try:
+            standings = decode_standings(told.facts)
+        except msgspec.MsgspecError as exc:
+            _log.error("what control %s says of where nodes stand is not understood: %s", told.teller, exc)
+            return
+        for node_id, session, sequence in map(msgspec.structs.astuple, standings.nodes):
+            is_tellers = self._beats.get(node_id, ("", 0))[0] == told.teller and node_id not in self._own
+            if is_tellers and self._sessions.get(node_id) == session and node_id in self._nodes:
+                super().applied(node_id, Position(standings.epoch, sequence))
+
     def _believe(self, told: Told, word: _Word) -> None:
         node_id = told.name
-        facts = NodeFacts(word.program, word.region, word.addresses)
+        facts = NodeFacts(word.program, word.region, word.addresses, word.weight, word.public_addresses)
         node = self._nodes.get(node_id)
         if node is None:
-            node = self._nodes[node_id] = _Node(NodeView(node_id, facts, None, False, None, word.lease_s))
-            self._conditions.met(node_id)
+            node, before = self._enter(NodeView(node_id, facts, None, False, None, word.lease_s)), None
         else:
-            self._conditions.look(node.view)
+            before = node.view.facts, self._conditions.look(node.view).state
+        node.clock_offset_s = word.clock_offset_s
         is_renewed = self._beats.get(node_id) != (told.teller, word.beat)
         self._beats[node_id] = (told.teller, word.beat)
+        self._sessions[node_id] = word.session
         answered_at = self._clock() if is_renewed else node.view.answered_at
-        node.kept = KeptNode(node_id, word.program, word.region, word.record_version, word.lease_s)
+        node.kept = kept_node(node_id, facts, word.record_version, word.lease_s)
         node.view = replace(
             node.view,
             facts=facts,
@@ -377,31 +429,19 @@ class SharedNodeDirectory(NodeDirectory):
         )
         self._stand_at(node, word.position)
         for site_id, deploy_id, failure in word.prepared:
-            if node_id not in self._prepared.get((site_id, deploy_id), {}):
+            if node_id not in self._preparations.said((site_id, deploy_id)):
                 super().prepared(node_id, site_id, deploy_id, failure)
-        self._conditions.changed(node.view, has_left=word.has_left, is_draining=word.is_draining)
-        self._changed(node)
-        if not word.is_connected:
-            self._wake(node)
-
-    def _drop(self, node_id: str) -> None:
-        node = self._nodes.pop(node_id, None)
-        if node is None:
-            return
-        self._conditions.forget(node_id)
-        for of_deploy in self._prepared.values():
-            of_deploy.pop(node_id, None)
-        self._wake(node)
+        after = self._conditions.changed(node.view, has_left=word.has_left, is_draining=word.is_draining)
+        self._moved(node, is_another=before != (facts, after.state))
 
     async def _sweep(self) -> None:
         """A replica that died cannot say that its nodes' leases end."""
         while True:
             await asyncio.sleep(SWEEP_S)
             now = self._clock()
-            for node_id, node in self._nodes.items():
+            for node_id, node in tuple(self._nodes.items()):
                 if node_id in self._own or not node.view.is_connected:
                     continue
                 over_at = surely_over_at(node.view.answered_at, node.view.lease_s)
                 if over_at is None or now >= over_at:
                     self._become(node, replace(node.view, is_connected=False))
-                    self._wake(node)

@@ -4,19 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
+from collections.abc import Iterable
 
 import msgspec
 from aiohttp import web
 
 from cdn import __version__
 from cdn.control.content import json_response
-from cdn.control.route import Call
-from cdn.control.schema import ArchiveView, Explanation, Health, NodeExplanation, NodeForgotten, NodeStatus, Status
+from cdn.control.fleet_watch import ShownNode
+from cdn.control.route import Call, page_limit
+from cdn.control.schema import (
+    ArchiveView,
+    DetachCounts,
+    Explanation,
+    FleetNodeView,
+    FleetView,
+    Health,
+    NodeExplanation,
+    NodeForgotten,
+    NodeStatus,
+    RefusalView,
+    Status,
+)
 from cdn.control.services import Services
 from cdn.control.token import Verb
 from cdn.control.views import position_view
 from cdn.errors import CdnError, Forbidden, InvalidInput, NotFound
+from cdn.fleet.lease import surely_over_at
 from cdn.fleet.node import NodeView
+from cdn.fleet.withdrawal import ShareReason
 from cdn.http.target import AbsoluteTarget, Target, TargetFault, parse_host, parse_target
 
 _SCHEME = re.compile("https?://", re.IGNORECASE)
@@ -34,16 +51,70 @@ class StatusApi:
 
     async def status(self, call: Call) -> web.Response:
         """How every node is. What it and they counted is of all sites together, so only the admin sees it (I7)."""
+        services, is_admin = self._services, call.caller.is_admin
+        limit, everyone = page_limit(call.query), services.directory.nodes()
+        page = services.directory.page(call.query.get("after", ""), limit)
+        shown = {each.node.node_id: each for each in services.fleet.look().nodes}
+        sites = [site for site in services.catalog.sites() if call.caller.may(Verb.READ, site.name)]
+        validating = sum(site.settings.validates_on_detach for site in sites)
+        status = Status(
+            program=__version__,
+            position=position_view(services.state.position),
+            sites=len(sites),
+            nodes=tuple(self._node(node, shown.get(node.node_id), with_counters=is_admin) for node in page),
+            counters={},
+            node_count=len(everyone),
+            more_after=page[-1].node_id if page and page[-1].node_id != everyone[-1].node_id else None,
+            states=self._states(everyone),
+            on_detach=DetachCounts(len(sites) - validating, validating),
+        )
+        return json_response(self._with_what_admins_see(status) if is_admin else status)
+
+    def _states(self, nodes: Iterable[NodeView]) -> dict[str, int]:
+        """How many nodes there are in each state that occurs."""
+        return dict(Counter(self._services.directory.condition(node.node_id).state.value for node in nodes))
+
+    def _with_what_admins_see(self, status: Status) -> Status:
         services = self._services
-        nodes = tuple(self._node(node, with_counters=call.caller.is_admin) for node in services.directory.nodes())
-        sites = sum(call.caller.may(Verb.READ, site.name) for site in services.catalog.sites())
-        position = position_view(services.state.position)
-        if not call.caller.is_admin:
-            return json_response(Status(__version__, position, sites, nodes, {}))
-        counters = {**services.hub.counters, **services.repair.counters, **services.archive.counters}
-        lag = services.archive.lag
-        archive = ArchiveView(lag.archived, lag.records, round(lag.seconds, 3), lag.fault)
-        return json_response(Status(__version__, position, sites, nodes, counters, archive))
+        lag, refusals = services.archive.lag, services.hub.refusals
+        return msgspec.structs.replace(
+            status,
+            counters={**services.hub.counters, **services.repair.counters, **services.archive.counters},
+            archive=ArchiveView(lag.archived, lag.records, round(lag.seconds, 3), lag.fault),
+            refusals=dict(refusals.counts()),
+            refused=tuple(
+                RefusalView(each.reason.value, each.node_id, each.peer, each.sentence, each.at)
+                for each in refusals.last()
+            ),
+        )
+
+    async def fleet(self, call: Call) -> web.Response:
+        """The view that DNS goes by; with `beyond` and `wait` the next one."""
+        watch = self._services.fleet
+        wait_s = self._services.wait_s(call)
+        beyond = call.query.get("beyond", "0")
+        if not beyond.isascii() or not beyond.isdigit() or len(beyond) > 18:
+            raise InvalidInput(f"beyond is the number of a view, not {beyond[:80]!r}.", field="beyond")
+        shown = watch.look()
+        if wait_s and shown.number <= int(beyond):
+            shown = await watch.wait_beyond(int(beyond), wait_s)
+        nodes = tuple(
+            FleetNodeView(
+                node=each.node.node_id,
+                region=each.member.region,
+                addresses=each.node.facts.public_addresses,
+                weight=each.node.facts.weight,
+                state=each.member.state.value,
+                reason=each.condition.reason.value,
+                lag_s=each.member.lag_s,
+                share=round(each.share.fraction, 4),
+                share_reason=each.share.reason.value,
+                region_part=round(each.part, 4),
+            )
+            for each in shown.nodes
+        )
+        seen_at = self._services.wall_of(shown.view.seen_at)
+        return json_response(FleetView(shown.number, seen_at, shown.view.is_frozen, nodes))
 
     async def forget_node(self, call: Call) -> web.Response:
         """A node that will not come back leaves status and receipts; one that may still serve stays (409)."""
@@ -94,30 +165,34 @@ class StatusApi:
             return NodeExplanation(node_id, failure=error.message)
         return NodeExplanation(node_id, result=result)
 
-    def _node(self, node: NodeView, *, with_counters: bool) -> NodeStatus:
+    def _node(self, node: NodeView, shown: ShownNode | None, *, with_counters: bool) -> NodeStatus:
         services = self._services
         end = services.state.position
-        condition = services.directory.condition(node.node_id)
+        directory, wall_of = services.directory, services.wall_of
+        condition = directory.condition(node.node_id)
         is_same_epoch = node.position is not None and node.position.epoch == end.epoch
+        over_at = surely_over_at(node.answered_at, node.lease_s)
+        offset_s = directory.clock_offset_s(node.node_id)
         return NodeStatus(
             node=node.node_id,
             program=node.facts.program,
             connected=node.is_connected,
             state=condition.state.value,
             reason=condition.reason.value,
-            state_since=self._wall(condition.since),
+            state_since=wall_of(condition.since),
             position=None if node.position is None else position_view(node.position),
             lag=max(0, end.sequence - node.position.sequence) if node.position and is_same_epoch else None,
-            lag_s=round(services.directory.lag_s(node.node_id), 3),
-            answered_at=None if node.answered_at is None else self._wall(node.answered_at),
+            lag_s=round(directory.lag_s(node.node_id), 3),
+            answered_at=None if node.answered_at is None else wall_of(node.answered_at),
             stopped=node.stopped,
             facts=msgspec.to_builtins(node.facts),
-            counters=dict(services.directory.counters(node.node_id)) if with_counters else {},
+            counters=dict(directory.counters(node.node_id)) if with_counters else {},
+            lease_left_s=None if over_at is None else max(0.0, round(over_at - services.monotonic(), 3)),
+            clock_offset_s=None if offset_s is None else round(offset_s, 3),
+            share=0.0 if shown is None else round(shown.share.fraction, 4),
+            share_reason=ShareReason.OUT.value if shown is None else shown.share.reason.value,
+            region_part=0.0 if shown is None else round(shown.part, 4),
         )
-
-    def _wall(self, monotonic_s: float) -> float:
-        """A monotonic time as wall time."""
-        return self._services.clock() - (self._services.monotonic() - monotonic_s)
 
 
 def _split(url: str) -> tuple[str, str]:

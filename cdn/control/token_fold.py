@@ -43,6 +43,8 @@ class TokenFold(Fold):
     def __init__(self) -> None:
         self._tokens: dict[str, Token] = {}
         self._site_names: dict[str, str] = {}  # by site id; of sites that exist
+        self.withdrawals = 0
+        """How often something was taken away from tokens: whoever goes by one asks again when it has risen."""
 
     def get(self, token_id: str) -> Token | None:
         return self._tokens.get(token_id)
@@ -74,6 +76,7 @@ class TokenFold(Fold):
                 self._create(created, record.at)
             case TokenRevoked(token_id=token_id):
                 self._tokens.pop(token_id, None)
+                self.withdrawals += 1
             case _:
                 return
 
@@ -89,6 +92,7 @@ class TokenFold(Fold):
             )
 
     def _withdraw(self, site: str) -> None:
+        self.withdrawals += 1
         for token in tuple(self._tokens.values()):
             scopes = tuple(scope for scope in token.scopes if not _is_of(scope, site))
             if not scopes:
@@ -105,6 +109,7 @@ class TokenFold(Fold):
     def load(self, section: Any) -> None:
         self._tokens = {}
         self._site_names = {}
+        self.withdrawals += 1
         if section is None:
             return
         self._site_names = dict(section["sites"])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from cdn.control.schema import DeployView, NodeReceiptView, PositionView, ReceiptView, SiteView
+from cdn.control.schema import DeployView, NodeReceiptView, PositionView, ReceiptCounts, ReceiptView, SiteView
 from cdn.control.settings import ControlSettings
 from cdn.fleet.position import Position
-from cdn.fleet.receipt import Receipt
+from cdn.fleet.receipt import NodeReceipt, Receipt
 from cdn.sites.catalog import Catalog
 from cdn.sites.deploy import Deploy
 from cdn.sites.name import PRODUCTION, host_label
@@ -19,13 +19,32 @@ def position_view(position: Position) -> PositionView:
     return PositionView(position.epoch, position.sequence)
 
 
-def receipt_view(receipt: Receipt, *, is_settled: bool = True) -> ReceiptView:
-    """`is_settled`: nodes that follow other replicas of control are known as well; else nothing is complete."""
+def receipt_view(receipt: Receipt, wall_of: Callable[[float], float], *, is_settled: bool = True) -> ReceiptView:
+    """`is_settled`: nodes that follow other replicas of control are known as well; else nothing is complete.
+
+    `wall_of` makes wall time of control's monotonic time.
+    """
+    tally = receipt.tally
     return ReceiptView(
         position=position_view(receipt.position),
         recorded_at=receipt.recorded_at,
         complete=receipt.is_complete and is_settled,
-        nodes=tuple(NodeReceiptView(each.node_id, each.outcome.value, each.applied_at) for each in receipt.nodes),
+        nodes=tuple(_line_view(each, wall_of) for each in receipt.nodes),
+        counts=ReceiptCounts(tally.applied, len(tally.pending), len(tally.fenced), len(tally.excused)),
+        more_after=receipt.more_after,
+    )
+
+
+def _line_view(line: NodeReceipt, wall_of: Callable[[float], float]) -> NodeReceiptView:
+    condition = line.condition
+    return NodeReceiptView(
+        line.node_id,
+        line.outcome.value,
+        line.applied_at,
+        applied_by=line.applied_by if line.applied_at is None else None,
+        state=None if condition is None else condition.state.value,
+        reason=None if condition is None else condition.reason.value,
+        since=None if condition is None else wall_of(condition.since),
     )
 
 

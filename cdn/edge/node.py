@@ -192,6 +192,7 @@ class EdgeNode:
             clock=self._clocks.monotonic,
             counters=self.counted,
             explain=self._explainer.explain,
+            zone=self.settings.zone,
         )
         self.view.listen(self._act_on)
         if position is not None:
@@ -214,7 +215,8 @@ class EdgeNode:
         self._spawn(self._keep_running(self._scrub, "scrub"), "scrub")
 
     def _facts(self, addresses: tuple[str, ...]) -> NodeFacts:
-        return NodeFacts(program=__version__, region=self.settings.region, addresses=addresses)
+        settings = self.settings
+        return NodeFacts(__version__, settings.region, addresses, settings.weight, settings.public_addresses)
 
     def _report_blob_fault(self, site_id: str, digest: str) -> None:
         self.follower.report_blob_fault(site_id, digest)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cdn.edge.limits import HttpLimits
 from cdn.errors import InvalidInput
+from cdn.fleet.node import DEFAULT_WEIGHT, check_public_addresses, check_weight
 from cdn.sites.manifest import CHUNK_BYTES
 from cdn.sites.region import check_region
 
@@ -27,6 +28,10 @@ class EdgeSettings:
     region: str = ""  # none: it may not have sites that name regions
     host: str = "127.0.0.1"
     port: int = 8080
+    public_addresses: tuple[str, ...] = ()
+    """Where visitors reach the node: the IPv4 and IPv6 addresses that DNS answers with, without a port."""
+    weight: int = DEFAULT_WEIGHT
+    """How many visitors DNS sends here beside the other nodes of the region; 0: none."""
 
     other_control_urls: tuple[str, ...] = ()
     """Where control's other replicas are: when one goes the next is followed."""
@@ -70,6 +75,8 @@ class EdgeSettings:
     def __post_init__(self) -> None:
         if self.region:
             check_region(self.region)
+        check_weight(self.weight)
+        check_public_addresses(self.public_addresses)
         if not 0 <= self.max_in_memory_bytes <= CHUNK_BYTES:
             raise InvalidInput(
                 f"max_in_memory_bytes is {self.max_in_memory_bytes}, give 0 to {CHUNK_BYTES}: what is held whole is "

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from cdn.fleet.node import NodeView, outcome_of
 from cdn.fleet.position import Position
-from cdn.fleet.receipt import NodeOutcome
+from cdn.fleet.receipt import NodeOutcome, ReceiptTally
 
 _NOWHERE = Position("", -1)
 """Where a node stands that has acknowledged nothing: no record is covered from there."""
@@ -46,6 +45,11 @@ class Acknowledgements:
         standing = self._of_epoch.get(epoch, [])
         return standing[0][0] if standing and len(standing) == len(self._position_of) else None
 
+    def covers(self, position: Position) -> bool:
+        """Whether nobody is short of `position`; also where there is nobody."""
+        standing = self._of_epoch.get(position.epoch, [])
+        return len(standing) == len(self._position_of) and (not standing or standing[0][0] >= position.sequence)
+
     def short_of(self, position: Position) -> tuple[str, ...]:
         """The nodes that have not applied up to `position`, by id."""
         short: list[str] = []
@@ -53,22 +57,6 @@ class Acknowledgements:
             end = bisect_left(standing, (position.sequence,)) if epoch == position.epoch else len(standing)
             short += [node_id for _, node_id in standing[:end]]
         return tuple(sorted(short))
-
-
-@dataclass(frozen=True, slots=True)
-class ReceiptTally:
-    """A receipt that names only nodes of which something is to be said. Each id stands in one place."""
-
-    position: Position
-    applied: int
-    pending: tuple[str, ...]
-    fenced: tuple[str, ...]
-    excused: tuple[str, ...]
-
-    @property
-    def is_complete(self) -> bool:
-        """As `Receipt.is_complete`."""
-        return not self.pending
 
 
 def tally(

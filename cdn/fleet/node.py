@@ -4,11 +4,28 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from cdn.errors import InvalidInput
 from cdn.fleet.lease import surely_over_at
 from cdn.fleet.position import Position
 from cdn.fleet.receipt import NodeOutcome
+from cdn.sites.region import check_region
+
+DEFAULT_WEIGHT = 100
+"""The weight of a node that says nothing of it: others are given theirs in hundredths of it."""
+
+MAX_WEIGHT = 10_000
+"""A hundred times the usual: the largest machine beside the smallest."""
+
+MAX_PUBLIC_ADDRESSES = 8
+"""Public addresses of one node: a DNS answer over UDP takes no more from each of several nodes."""
+
+MAX_ADDRESSES = 16
+"""Places where a node says that it listens."""
+
+MAX_FACT_CHARS = 255
+"""The longest text among what a node says of itself: a host name and its port."""
 
 _NODE_ID = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
 
@@ -23,13 +40,70 @@ def check_node_id(text: str) -> str:
     return text
 
 
+def check_weight(weight: int) -> int:
+    """`weight` when it can be a node's: 0 takes no visitors from DNS. Raises InvalidInput."""
+    if not 0 <= weight <= MAX_WEIGHT:
+        raise InvalidInput(
+            f"{weight} is no weight: give 0 (no visitors from DNS) to {MAX_WEIGHT}; {DEFAULT_WEIGHT} is usual",
+            field="weight",
+        )
+    return weight
+
+
+def check_public_addresses(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    """The addresses in their shortest form, when DNS can answer with them. Raises InvalidInput."""
+    if len(addresses) > MAX_PUBLIC_ADDRESSES:
+        raise InvalidInput(
+            f"these are {len(addresses)} addresses; a node has at most {MAX_PUBLIC_ADDRESSES}", field="public_addresses"
+        )
+    checked = tuple(map(_check_address, addresses))
+    if len(set(checked)) < len(checked):
+        raise InvalidInput("an address stands twice", field="public_addresses")
+    return checked
+
+
+def _check_address(text: str) -> str:
+    """Raises InvalidInput."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        raise InvalidInput(
+            f"{text[:80]!r} is no IP address: give addresses like 192.0.2.7 or 2001:db8::7, without a port",
+            field="public_addresses",
+        ) from None
+    if "%" in text or address.is_unspecified or address.is_multicast:
+        raise InvalidInput(f"{text[:80]!r} is no address of one machine", field="public_addresses")
+    return str(address)
+
+
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """What a node says about itself. `program` is its release; `addresses` are where it serves."""
+    """What a node says about itself.
+
+    `program` is its release; `addresses` are where it listens, `public_addresses` those that DNS answers with (IPv4
+    and IPv6, without a port). `weight` is its part of a region's visitors beside the others' weights; 0: none.
+    """
 
     program: str
     region: str = ""
     addresses: tuple[str, ...] = ()
+    weight: int = DEFAULT_WEIGHT
+    public_addresses: tuple[str, ...] = ()
+
+
+def check_facts(facts: NodeFacts) -> NodeFacts:
+    """The facts, when a node can be so. Raises InvalidInput."""
+    if len(facts.addresses) > MAX_ADDRESSES:
+        raise InvalidInput(
+            f"a node listens on {MAX_ADDRESSES} addresses at the most, not {len(facts.addresses)}", field="addresses"
+        )
+    if any(len(text) > MAX_FACT_CHARS for text in (facts.program, *facts.addresses)):
+        raise InvalidInput(f"what a node says of itself has at most {MAX_FACT_CHARS} characters", field="facts")
+    if facts.region:
+        check_region(facts.region)
+    check_weight(facts.weight)
+    check_public_addresses(facts.public_addresses)
+    return facts
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 Shares are made region by region, in this order:
 
-1. A node that is down by the observer's own checks, joining, draining or gone has none.
+1. A node without weight, down by the observer's own checks, joining, draining or gone has none.
 2. A region that is below half healthy ignores lag and ramps: whoever is up is needed.
 3. Lagging and detached nodes are taken out, the most stale first, until a third of the healthy weight is out; the node
    at which that third ends keeps the rest of its weight.
@@ -36,7 +36,7 @@ _IN_SERVICE = frozenset({NodeState.SERVING, NodeState.LAGGING, NodeState.DETACHE
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A node as the journal shows it. `weight` is above 0; `lag_s` is how long it has been behind (0: it is not)."""
+    """A node as the journal shows it. `weight` 0: DNS sends it nobody. `lag_s`: how long it has been behind, or 0."""
 
     node_id: str
     region: str
@@ -54,6 +54,7 @@ class ShareReason(Enum):
     RAMPING = "ramping"  # it is back and takes on more and more
     DOWN = "down"  # the observer's own checks fail
     OUT = "out"  # joining, draining or gone
+    UNWEIGHTED = "unweighted"  # its weight is 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ class Share:
 
 
 _FULL = Share(1.0, ShareReason.FULL)
-_IN_NO_ANSWER = frozenset({ShareReason.DOWN, ShareReason.OUT})
+_IN_NO_ANSWER = frozenset({ShareReason.DOWN, ShareReason.OUT, ShareReason.UNWEIGHTED})
 
 
 def dns_shares(
@@ -95,7 +96,9 @@ def dns_shares(
         regions.setdefault(member.region, []).append(member)
     shares: dict[str, Share] = {}
     for region in regions.values():
-        shares.update(_shares_of_region(region, up, previous, now))
+        weighted = [member for member in region if member.weight > 0]
+        shares.update(_shares_of_region(weighted, up, previous, now))
+        shares.update({each.node_id: Share(0.0, ShareReason.UNWEIGHTED) for each in region if each.weight <= 0})
     return shares
 
 

@@ -57,6 +57,9 @@ DRAIN_NOTICE = 0
 DRAIN_NOTICE_TIMEOUT_S = 1.0
 """The node has to drain whether or not a dead line takes the notice."""
 
+LONGEST_APPLIED_EVERY_S = 2.0
+"""Control may ask for fewer acknowledgements, but whoever waits for a receipt waits no longer than this for them."""
+
 MAX_EXPLAINING = 16
 """Explanations this node works on at a time."""
 
@@ -77,6 +80,8 @@ class FollowSession:
         self._welcome = Welcome(Position("", 0), 1.0, 1.0)
         self._is_welcome = False
         self._caught_up = asyncio.Event()
+        self._applied_every_s = 0.0
+        self._owes_applied = asyncio.Event()
         self._unreported: dict[tuple[str, str], None] = dict.fromkeys(follower.reports)
         self._has_reports = asyncio.Event()
         self._has_reports.set()
@@ -120,7 +125,8 @@ class FollowSession:
         follower = self._follower
         position = None if follower.wants_snapshot else follower.position
         versions = tuple(range(1, RECORD_VERSION + 1))
-        await self._send(Hello(follower.node_id, versions, position, follower.facts))
+        hello = Hello(follower.node_id, versions, position, follower.facts, follower.zone, follower.wall())
+        await self._send(hello)
         async with asyncio.timeout(follower.settings.connect_timeout_s):
             first = await self._receive()
         if isinstance(first, Refused):
@@ -131,8 +137,12 @@ class FollowSession:
         self._is_welcome = True
         self._silence_s = first.lease_s
         follower.granted(first.lease_s)
-        self._look_whether_caught_up()
+        if follower.everywhere is None:
+            self._look_whether_caught_up(follower.position)
+        else:
+            self._owes_applied.set()
         roads: list[Coroutine[Any, Any, None]] = [self._listen(), self._apply(), self._beat(), self._report()]
+        roads.append(self._say_applied_now_and_then())
         if first.hears_blob_faults:
             roads.append(self._tell_blob_faults())
         tasks = [asyncio.create_task(road) for road in roads]
@@ -162,7 +172,8 @@ class FollowSession:
                     self._incoming, self._incoming_bytes = bytearray(), size_bytes
                 case bytes():
                     await self._gather(message)
-                case HeartbeatAnswered(number=number):
+                case HeartbeatAnswered(number=number, applied_every_s=applied_every_s):
+                    self._applied_every_s = min(max(applied_every_s, 0.0), LONGEST_APPLIED_EVERY_S)
                     sent_at = self._unanswered.pop(number, None)
                     if sent_at is not None:
                         self._follower.renewed(sent_at, self._welcome.lease_s)
@@ -235,6 +246,8 @@ class FollowSession:
             unknown = await self._follower.take_records(known) or unknown
             await self._acknowledge()
         if unknown is not None:
+            if self._owes_applied.is_set():
+                await self._say_applied()
             self._follower.stopped = unknown.message
             await self._send(Stopped(unknown.message[:1000]))
             raise unknown
@@ -260,13 +273,33 @@ class FollowSession:
         return known, None
 
     async def _acknowledge(self) -> None:
-        position = self._follower.position
+        if self._follower.everywhere is not None:
+            self._owes_applied.set()
+            return
+        if self._applied_every_s:
+            self._owes_applied.set()
+        else:
+            await self._say_applied()
+        self._look_whether_caught_up(self._follower.position)
+
+    async def _say_applied(self) -> None:
+        """One message stands for every record up to the position, in all that serves for this node."""
+        position, everywhere = self._follower.position, self._follower.everywhere
+        if everywhere is not None:
+            await everywhere()
         if position is not None:
             await self._send(Applied(position))
-        self._look_whether_caught_up()
+        self._look_whether_caught_up(position)
 
-    def _look_whether_caught_up(self) -> None:
-        position = self._follower.position
+    async def _say_applied_now_and_then(self) -> None:
+        """The first at once, so that a single purge waits for nobody; what comes soon after it together."""
+        while True:
+            await self._owes_applied.wait()
+            self._owes_applied.clear()
+            await self._say_applied()
+            await asyncio.sleep(self._applied_every_s)
+
+    def _look_whether_caught_up(self, position: Position | None) -> None:
         if position is not None and not self._follower.wants_snapshot and position.covers(self._welcome.position):
             self._caught_up.set()
             self._follower.caught_up()
@@ -295,7 +328,8 @@ class FollowSession:
                 continue
 
     def _heartbeat(self, number: int) -> Heartbeat:
-        return Heartbeat(number, dict(self._follower.counters()), self._follower.is_draining)
+        follower = self._follower
+        return Heartbeat(number, dict(follower.counters()), follower.is_draining, follower.wall())
 
     async def _report(self) -> None:
         while True:

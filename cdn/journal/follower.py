@@ -92,7 +92,14 @@ class Follower:
         counters: Callable[[], Mapping[str, int]] = dict,
         explain: Explainer | None = None,
         settings: FollowerSettings | None = None,
+        zone: str | None = None,
+        wall: Callable[[], float] = time.time,
+        everywhere: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """`zone` is the CDN's own as this node was told it: a control of another one refuses the node. `wall` is said to
+        control, which shows how far it is off; nothing here goes by it. `everywhere` is awaited before each
+        acknowledgement: it returns when all that the sink was told holds in every process that serves for this node.
+        """
         self.node_id = check_node_id(node_id)
         self.facts = facts
         self.replica = replica
@@ -100,6 +107,9 @@ class Follower:
         self.counters = counters
         self.explain = explain
         self.settings = settings or FollowerSettings()
+        self.zone = zone
+        self.wall = wall
+        self.everywhere = everywhere
         self.lease = Lease(None, 0.0)
         self.stopped: str | None = None
         self.fault: str | None = None

@@ -43,12 +43,18 @@ class _Message(msgspec.Struct, frozen=True, tag_field="type"):
 
 
 class Hello(_Message, frozen=True, tag="hello"):
-    """The first message. `position` None asks for a snapshot."""
+    """The first message. `position` None asks for a snapshot.
+
+    `zone` is the CDN's own zone as the node was told it, `wall_at` its wall time in seconds; earlier releases say
+    neither.
+    """
 
     node_id: str
     record_versions: tuple[int, ...]
     position: Position | None
     facts: NodeFacts
+    zone: str | None = None
+    wall_at: float | None = None
 
 
 class Applied(_Message, frozen=True, tag="applied"):
@@ -73,11 +79,12 @@ class PrepareFailed(_Message, frozen=True, tag="prepare_failed"):
 
 
 class Heartbeat(_Message, frozen=True, tag="heartbeat"):
-    """`is_draining`: the node finishes what it was asked and is about to leave."""
+    """`is_draining`: the node finishes what it was asked and is about to leave. `wall_at`: as in `Hello`."""
 
     number: int
     counters: dict[str, int]
     is_draining: bool = False
+    wall_at: float | None = None
 
 
 class Explained(_Message, frozen=True, tag="explained"):
@@ -134,7 +141,10 @@ class Records(_Message, frozen=True, tag="records"):
 
 
 class HeartbeatAnswered(_Message, frozen=True, tag="heartbeat_answered"):
+    """`applied_every_s`: from now on leave so much time between two `Applied`, each of which stands for all before."""
+
     number: int
+    applied_every_s: float = 0.0
 
 
 class Explain(_Message, frozen=True, tag="explain"):

@@ -11,6 +11,7 @@ import aiohttp
 import msgspec
 import pytest
 
+from cdn.control.refusals import Refusal
 from cdn.errors import NotFound, Unavailable
 from cdn.fleet.node import NodeFacts
 from cdn.fleet.position import Position
@@ -95,7 +96,7 @@ async def test_a_follower_with_a_wrong_token_goes_on_trying_and_says_why(tmp_pat
         assert not edge.running.done()
 
 
-@pytest.mark.parametrize("forged", ["ahead of what was sent", "other epoch", "backwards"])
+@pytest.mark.parametrize("forged", ["ahead of what was sent", "other epoch", "backwards", "before the beginning"])
 async def test_acknowledgements_that_cannot_be_true_are_refused_and_counted(tmp_path: Path, forged: str) -> None:
     async with plane(tmp_path) as control, dial(control.url) as socket:
         await control.append(purge("/1"), purge("/2"), purge("/3"))
@@ -104,16 +105,18 @@ async def test_acknowledgements_that_cannot_be_true_are_refused_and_counted(tmp_
         records = await _hear(socket)
         assert isinstance(records, Records)
         await _say(socket, Applied(Position(epoch, 2)))
-        claim = {
-            "ahead of what was sent": Position(epoch, 4),
-            "other epoch": Position("forged", 3),
-            "backwards": Position(epoch, 1),
+        claim, reason_of = {
+            "ahead of what was sent": (Position(epoch, 4), Refusal.FUTURE_ACK),
+            "other epoch": (Position("forged", 3), Refusal.FORGED_ACK),
+            "backwards": (Position(epoch, 1), Refusal.FORGED_ACK),
+            "before the beginning": (Position(epoch, -5), Refusal.FORGED_ACK),
         }[forged]
         await _say(socket, Applied(claim))
         reason, code = await _refusal(socket)
         assert "cannot have been applied" in reason
         assert code == aiohttp.WSCloseCode.POLICY_VIOLATION
-        assert control.hub.counters["refused_acks"] == 1
+        assert control.hub.refusals[reason_of] == 1
+        assert sum(control.hub.refusals.counts().values()) == 1
         assert control.directory.node("edge-1").position == Position(epoch, 2)
 
 
@@ -132,7 +135,7 @@ async def test_a_position_ahead_of_the_journal_is_not_believed_but_answered_with
         await control.append(purge("/1"))
         await _enter(socket, control, Position(control.journal.epoch, 99))
         assert isinstance(await _hear(socket), SnapshotComing)
-        assert control.hub.counters["positions_ahead"] == 1
+        assert control.hub.refusals[Refusal.FUTURE_POSITION] == 1
         assert control.directory.node("edge-1").position is None
         await _say(socket, Applied(Position(control.journal.epoch, 1)))
         assert (await control.complete()).nodes[0].outcome is NodeOutcome.APPLIED
@@ -153,7 +156,7 @@ async def test_messages_that_do_not_belong_close_the_connection_with_the_reason(
                 reason, code = await _refusal(socket)
                 assert said in reason
                 assert code == aiohttp.WSCloseCode.POLICY_VIOLATION
-        assert control.hub.counters["refused_messages"] == 5
+        assert control.hub.refusals[Refusal.BAD_MESSAGE] == 5
         async with dial(control.url) as socket:
             await _say(socket, Heartbeat(1, {}))
             assert "must be a hello" in (await _refusal(socket))[0]
@@ -218,7 +221,7 @@ async def test_a_node_that_takes_nothing_is_cut_off_and_no_queue_grows(tmp_path:
         await _until_disconnected(control)
         talking.cancel()
         await asyncio.gather(talking, return_exceptions=True)
-        assert control.hub.counters["slow_nodes"] >= 1
+        assert control.hub.refusals[Refusal.SLOW_NODE] >= 1
 
 
 async def test_a_node_whose_token_is_revoked_follows_no_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,7 +254,7 @@ async def test_two_nodes_with_one_id_are_not_one_the_later_is_refused_and_counte
             await first.follower.wait_caught_up()
         await _say(second, _hello(None))
         assert "another node that is alive is called edge-1" in (await _refusal(second))[0]
-        assert control.hub.counters["doubled_nodes"] == 1
+        assert control.hub.refusals[Refusal.DOUBLED_NODE] == 1
         await control.append(purge("/1"))
         assert (await control.complete(first)).is_complete
         assert control.directory.node("edge-1").is_connected
@@ -266,7 +269,7 @@ async def test_of_two_that_wait_for_the_place_of_a_silent_one_each_is_heard(tmp_
                     [asyncio.create_task(each.follower.wait_caught_up()) for each in (first, second)],
                     return_when=asyncio.FIRST_COMPLETED,
                 )
-                while not control.hub.counters["doubled_nodes"]:
+                while not control.hub.refusals[Refusal.DOUBLED_NODE]:
                     await asyncio.sleep(0.002)
             assert len(done) == 1
             for task in waiting:
@@ -278,7 +281,7 @@ async def test_the_token_of_another_node_is_refused_and_counted(tmp_path: Path) 
         async with dial(control.url, token=TOKEN_OF_EDGE_1) as socket:
             await _say(socket, _hello(None, node_id="edge-2"))
             assert "this token is not for node edge-2" in (await _refusal(socket))[0]
-        assert control.hub.counters["foreign_tokens"] == 1
+        assert control.hub.refusals[Refusal.FOREIGN_TOKEN] == 1
         assert control.directory.nodes() == ()
         async with dial(control.url, token=TOKEN_OF_EDGE_1) as socket:
             await _enter(socket, control)

@@ -104,5 +104,5 @@ async def test_the_token_of_another_node_is_counted_for_the_admin(make_control: 
     assert isinstance(refused, Refused)
     assert refused.reason == "this token is not for node edge-2: create one with scope node:edge-2"
     status = await control.api.get("/v1/status")
-    assert status.document["counters"]["foreign_tokens"] == 1
+    assert status.document["refusals"]["foreign-token"] == 1
     assert status.document["nodes"] == []

@@ -99,15 +99,21 @@ async def test_a_receipt_is_pending_until_every_node_has_applied(control: Contro
     answer = await blog.post("/v1/sites/blog/purges", {"everything": True})
     assert answer.status == 202
     sequence = answer.document["position"]["sequence"]
-    assert answer.document["nodes"] == [{"node": "edge-1", "outcome": "pending", "applied_at": None}]
+    (line,) = answer.document["nodes"]
+    assert (line["node"], line["outcome"], line["applied_at"], line["applied_by"]) == ("edge-1", "pending", None, None)
+    assert (line["state"], line["reason"]) == ("serving", "current")
+    assert abs(line["since"] - control.clock.now) < 60
+    assert answer.document["counts"] == {"applied": 0, "pending": 1, "fenced": 0, "excused": 0}
     waiting = asyncio.create_task(blog.get(f"/v1/receipts/{sequence}?wait=10"))
     pending = await blog.get(f"/v1/receipts/{sequence}")
-    assert pending.document == answer.document
+    assert pending.document["counts"] == answer.document["counts"]
     control.clock.now += 2
     control.directory.applied(node.node_id, control.plane.state.position)
     complete = (await waiting).document
     assert complete["complete"] is True
-    assert complete["nodes"] == [{"node": "edge-1", "outcome": "applied", "applied_at": control.clock.now}]
+    (line,) = complete["nodes"]
+    assert (line["node"], line["outcome"], line["applied_at"]) == ("edge-1", "applied", control.clock.now)
+    assert (complete["counts"]["applied"], complete["more_after"]) == (1, None)
     assert complete["recorded_at"] == control.clock.now - 2
 
 

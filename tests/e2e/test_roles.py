@@ -173,7 +173,7 @@ async def test_two_processes_do_not_share_a_folder_and_a_second_node_of_one_id_g
     impostor.start()
     try:
         async with asyncio.timeout(20):
-            while not control.metrics()["cdn_control_doubled_nodes_total"]:
+            while not control.metrics()['cdn_control_refusals_total{reason="doubled-node"}']:
                 await asyncio.sleep(0.05)
         assert impostor.ask("/readyz").status == 503
         assert control.metrics()['cdn_control_node_connected{node="e1"}'] == 1
@@ -185,7 +185,7 @@ async def test_a_node_with_the_token_of_another_gets_nothing(folder_fleet: RoleF
     control = folder_fleet.start_control()
     edge = folder_fleet.start_edge("e1", token=folder_fleet.token("node:e2"))
     async with asyncio.timeout(20):
-        while not control.metrics()["cdn_control_foreign_tokens_total"]:
+        while not control.metrics()['cdn_control_refusals_total{reason="foreign-token"}']:
             await asyncio.sleep(0.05)
     assert edge.ask("/readyz").status == 503
     assert folder_fleet.call("GET", "/v1/status")["nodes"] == []

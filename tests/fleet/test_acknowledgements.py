@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdn.fleet.acknowledgements import Acknowledgements, ReceiptTally, tally
+from cdn.fleet.acknowledgements import Acknowledgements, tally
 from cdn.fleet.node import NodeFacts, NodeView, outcome_of
 from cdn.fleet.position import Position
-from cdn.fleet.receipt import NodeOutcome, NodeReceipt, Receipt
+from cdn.fleet.receipt import NodeOutcome, ReceiptTally
 
 _NODES = st.sampled_from(["a", "b", "c", "d"])
 _POSITIONS = st.builds(Position, st.sampled_from(["e", "f"]), st.integers(0, 5))
@@ -33,6 +33,7 @@ def test_what_is_short_of_a_position(steps: list[tuple[str, Position | str | Non
     short = sorted(node_id for node_id, at in plain.items() if at is None or not at.covers(asked))
     assert kept.short_of(asked) == tuple(short)
     assert len(kept) == len(plain)
+    assert kept.covers(asked) is (not short)
 
 
 @given(_STEPS)
@@ -72,5 +73,5 @@ def test_a_tally_says_what_the_receipt_says(
         named(NodeOutcome.FENCED),
         named(NodeOutcome.EXCUSED),
     )
-    receipt = Receipt(asked, 0.0, tuple(NodeReceipt(node_id, outcome, None) for node_id, outcome in lines.items()))
-    assert found.is_complete is receipt.is_complete
+    assert found.is_complete is (NodeOutcome.PENDING not in lines.values())
+    assert found.unapplied == tuple(sorted(each for each, line in lines.items() if line is not NodeOutcome.APPLIED))

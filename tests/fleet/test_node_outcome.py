@@ -8,7 +8,7 @@ from cdn.errors import InvalidInput
 from cdn.fleet.lease import LEASE_MARGIN_S
 from cdn.fleet.node import NodeFacts, NodeView, check_node_id, is_surely_detached, outcome_of
 from cdn.fleet.position import Position
-from cdn.fleet.receipt import NodeOutcome, NodeReceipt, Receipt
+from cdn.fleet.receipt import NodeOutcome, Receipt, ReceiptTally
 
 ASKED = Position("e", 5)
 OVER_AT = 100.0 + 10.0 + LEASE_MARGIN_S
@@ -62,12 +62,11 @@ def test_a_node_validates_only_if_it_heard_that_the_site_wants_it(
 
 
 def test_only_pending_nodes_keep_a_receipt_open() -> None:
-    def receipt(*outcomes: NodeOutcome) -> Receipt:
-        return Receipt(ASKED, 0.0, tuple(NodeReceipt(str(n), each, None) for n, each in enumerate(outcomes)))
-
-    assert receipt().is_complete
-    assert receipt(NodeOutcome.APPLIED, NodeOutcome.FENCED, NodeOutcome.EXCUSED).is_complete
-    assert not receipt(NodeOutcome.APPLIED, NodeOutcome.PENDING).is_complete
+    assert Receipt(ReceiptTally(ASKED, 0, (), (), ()), 0.0, ()).is_complete
+    assert Receipt(ReceiptTally(ASKED, 1, (), ("a",), ("b",)), 0.0, ()).is_complete
+    open_one = Receipt(ReceiptTally(ASKED, 1, ("b",), (), ("a",)), 0.0, ())
+    assert not open_one.is_complete
+    assert (open_one.position, open_one.tally.unapplied) == (ASKED, ("a", "b"))
 
 
 def test_positions_of_different_epochs_do_not_compare() -> None:

@@ -139,6 +139,7 @@ class Request:
 
     def __init__(self, authorization: str, end: End, accept: Callable[[End], None]) -> None:
         self.headers = {"Authorization": authorization}
+        self.remote = "simulated"
         self.transport = SimpleNamespace(abort=end.abort)
         self.end = end
         self.accept = accept

@@ -115,6 +115,7 @@ class Life:
             self.view,
             facts=NodeFacts("simulated"),
             clock=node.boot_time,
+            wall=node.boot_time,
             settings=FOLLOWING,
         )
         self.view.listen(self._act_on)

@@ -507,7 +507,7 @@ def _patched(network: Network) -> Iterator[None]:
     with (
         mock.patch("cdn.journal.sqlite.Database", SimulatedDatabase),
         mock.patch("cdn.journal.replica.Database", SimulatedDatabase),
-        mock.patch("cdn.control.node_directory.Database", SimulatedDatabase),
+        mock.patch("cdn.control.node_memory.Database", SimulatedDatabase),
         mock.patch.object(aiohttp, "ClientSession", side_effect=lambda **_: network.client()),
         mock.patch.object(web, "WebSocketResponse", FarEnd),
     ):

@@ -1,0 +1,170 @@
+"""The fleet as DNS shall see it: states, and the share each node would have, looked at when a node changes (I16)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from cdn.control.node_directory import NodeDirectory
+from cdn.fleet.condition import Condition
+from cdn.fleet.node import NodeView
+from cdn.fleet.view import FREEZE_AFTER_S, FleetView, next_view
+from cdn.fleet.withdrawal import Member, Share, dns_shares
+
+LOOK_EVERY_S = 1.0
+"""What time alone does, a lease that runs out or a share that rises, shows within this."""
+
+NODES_LOOKED_AT_PER_S = 5_000
+"""Larger fleets are looked at less often by the clock, so that it stays at a twentieth of a core."""
+
+GATHER_S = 0.1
+"""Changes that come together are looked at together."""
+
+LISTEN_S = 1.0
+"""How long a replica waits to hear from the others when nothing came by itself."""
+
+MAX_WAITS = 1_024
+"""Callers that wait for the next change at once."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ShownNode:
+    """A node in a view. `part` is what of its region's visitors it would get, from 0 to 1."""
+
+    node: NodeView
+    condition: Condition
+    member: Member
+    share: Share
+    part: float
+
+
+@dataclass(frozen=True, slots=True)
+class ShownFleet:
+    """A view with a number that rises with every change. `view` says when it was seen, and whether it is frozen."""
+
+    number: int
+    view: FleetView
+    nodes: tuple[ShownNode, ...]
+
+
+class FleetWatch:
+    """Keeps the view. Control has no checks of its own: every node counts as up that the journal shows."""
+
+    def __init__(self, directory: NodeDirectory, clock: Callable[[], float]) -> None:
+        """`clock` is the directory's."""
+        self._directory = directory
+        self._clock = clock
+        self._view: FleetView | None = None
+        self._shares: Mapping[str, Share] | None = None
+        self._shown = ShownFleet(0, FleetView((), clock()), ())
+        self._touched = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._waiting = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Look from now on."""
+        self._directory.watch(self._touched.set)
+        self._task = asyncio.create_task(self._run(), name="fleet-watch")
+
+    async def aclose(self) -> None:
+        """Look no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    @property
+    def shown(self) -> ShownFleet:
+        """The fleet as it was seen last."""
+        return self._shown
+
+    async def wait_beyond(self, number: int, timeout_s: float) -> ShownFleet:
+        """The fleet once its number is above `number`, or as it is after `timeout_s`, or when too many wait."""
+        if self._waiting >= MAX_WAITS:
+            return self._shown
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._shown.number <= number:
+                    await self._changed.wait()
+        except TimeoutError:
+            _log.debug("nothing changed after %d", number)
+        finally:
+            self._waiting -= 1
+        return self._shown
+
+    def look(self) -> ShownFleet:
+        """The fleet as it is now."""
+        now = self._clock()
+        nodes = self._directory.nodes()
+        conditions = {node.node_id: self._directory.condition(node.node_id) for node in nodes}
+        observed = [self._member(node, conditions[node.node_id]) for node in nodes]
+        self._view = next_view(self._view, observed, self._directory.heard_at(), now)
+        members = {member.node_id: member for member in self._view.members}
+        self._shares = dns_shares(self._view.members, members.keys(), self._shares, now)
+        parts = _parts(members, self._shares)
+        shown = tuple(
+            ShownNode(
+                node,
+                conditions[node.node_id],
+                members[node.node_id],
+                self._shares[node.node_id],
+                parts[node.node_id],
+            )
+            for node in nodes
+            if node.node_id in members  # of a frozen view: who came since is not in it
+        )
+        before = self._shown
+        is_same = before.view.is_frozen == self._view.is_frozen and _essence(before.nodes) == _essence(shown)
+        self._shown = ShownFleet(before.number + (not is_same), self._view, shown)
+        if not is_same:
+            self._changed.set()
+            self._changed = asyncio.Event()
+        return self._shown
+
+    def _member(self, node: NodeView, condition: Condition) -> Member:
+        lag_s = round(self._directory.lag_s(node.node_id), 1)
+        return Member(node.node_id, node.facts.region, float(node.facts.weight), condition.state, lag_s)
+
+    async def _run(self) -> None:
+        while True:
+            self._touched.clear()
+            self.look()
+            await asyncio.sleep(GATHER_S)
+            every_s = max(LOOK_EVERY_S, len(self._shown.nodes) / NODES_LOOKED_AT_PER_S)
+            try:
+                async with asyncio.timeout(every_s - GATHER_S):
+                    await self._touched.wait()
+            except TimeoutError:
+                await self._listen()
+
+    async def _listen(self) -> None:
+        """Ask whether the others can be heard, where nothing was heard for a while."""
+        if self._clock() - self._directory.heard_at() < FREEZE_AFTER_S / 2:
+            return
+        try:
+            async with asyncio.timeout(LISTEN_S):
+                await self._directory.settle()
+        except TimeoutError:
+            _log.info("other replicas are not heard: the view of the fleet stays as it is")
+
+
+def _parts(members: Mapping[str, Member], shares: Mapping[str, Share]) -> dict[str, float]:
+    """What of its region's visitors each node gets."""
+    weighed = {node_id: member.weight * shares[node_id].fraction for node_id, member in members.items()}
+    totals: dict[str, float] = {}
+    for node_id, member in members.items():
+        totals[member.region] = totals.get(member.region, 0.0) + weighed[node_id]
+    return {
+        node_id: weighed[node_id] / totals[member.region] if totals[member.region] else 0.0
+        for node_id, member in members.items()
+    }
+
+
+def _essence(nodes: tuple[ShownNode, ...]) -> list[object]:
+    """What of nodes makes a view another one."""
+    return [(each.member, each.share, each.condition.reason, each.node.facts) for each in nodes]
