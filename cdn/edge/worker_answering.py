@@ -90,6 +90,7 @@ class Answering:
         self._content: IncomingContent | None = None
         self._granted_bytes = 0
         self._task: asyncio.Task[None] | None = None
+        self._is_closing = False
         self.channel = Channel(self)
         self._may_ask = server.enter(self)
 
@@ -156,7 +157,10 @@ class Answering:
             return
         self._granted_bytes = 0
         self._content = IncomingContent(ask.size_bytes, self._on_wanted)
-        self._task = asyncio.get_running_loop().create_task(self._run(request, self._content, ask.address))
+        task = asyncio.get_running_loop().create_task(self._run(request, self._content, ask.address))
+        self._task = task
+        # One that is cancelled before its first step never comes to its end by itself.
+        task.add_done_callback(lambda done: self._over() if self._task is done else None)
 
     def _recalled(self, request: Request) -> Prepared | None:
         now = self._server.monotonic()
@@ -177,10 +181,15 @@ class Answering:
         try:
             await self._answer(request, content, address)
         finally:
-            self._content = None
-            self._task = None
-            if self.channel.is_gone:
-                self._server.leave(self)
+            self._over()
+
+    def _over(self) -> None:
+        """The request is answered, or given up."""
+        self._content = None
+        self._task = None
+        self._is_closing = False
+        if self.channel.is_gone:
+            self._server.leave(self)
 
     async def _answer(self, request: Request, sent: IncomingContent, address: str) -> None:
         mark = self._server.hints.mark()
@@ -192,6 +201,7 @@ class Answering:
                 self._send_whole(request, response, content)
             elif not _has_content(request, response):
                 size_bytes = content.size_bytes
+                self._is_closing = True
                 await content.aclose()
                 await self._settle(request, mark)
                 self.channel.send_message(encode(NotSent(response.status, response.fields, size_bytes)))
@@ -201,6 +211,7 @@ class Answering:
                     await self._settle(request, mark)
                     end = await self._send_streamed(response, content)
                 finally:
+                    self._is_closing = True
                     await content.aclose()
                 if end is not None:  # behind all that may fail: with it the exchange is over
                     self.channel.send_message(encode(end))
@@ -255,8 +266,8 @@ class Answering:
             self.channel.send_message(encode(Want(room_bytes)))
 
     def _cancel(self, task: asyncio.Task[None]) -> None:
-        """Once: a stream that is being closed already is closed to its end."""
-        if not task.cancelling():
+        """Once, and what is being closed already is closed to its end."""
+        if not task.cancelling() and not self._is_closing:
             task.cancel()
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import shutil
+import socket
+import struct
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -160,6 +162,12 @@ async def talk(port: int, data: bytes) -> bytes:
     writer.close()
     await writer.wait_closed()
     return answer
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Leave without a word."""
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
 
 
 async def ask(port: int, head: str, content: bytes = b"") -> Received:
