@@ -366,11 +366,11 @@ class SharedNodeDirectory(NodeDirectory):
     # Hearing the others.
 
     def _take(self, told: Told, revision: int) -> None:
+        self._heard_at = self._clock()
         if is_standings(told.name):
             self._take_standings(told)
             return
         self._seen[told.name] = revision
-        self._heard_at = self._clock()
         self._arrived.set()
         self._arrived = asyncio.Event()
         if told.teller == self._feed.teller:

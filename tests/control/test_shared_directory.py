@@ -208,6 +208,49 @@ async def test_what_was_said_while_cut_off_is_told_later(pair: tuple[Replica, Re
     await until(lambda: second.outcome(5) is APPLIED)
 
 
+async def test_acknowledgements_are_told_together_and_not_line_by_line(
+    replicas: Replicas, pair: tuple[Replica, Replica]
+) -> None:
+    first, second = pair
+    names = [f"n{number}" for number in range(20)]
+    for name in names:
+        await first.take_in(name)
+    before = replicas.table.revision
+    for sequence in range(2, 52):
+        for name in names:
+            first.directory.applied(name, at(sequence))
+        await asyncio.sleep(0)
+    await until(lambda: all(second.outcome(51, name) is APPLIED for name in names))
+    assert replicas.table.revision - before < 50
+
+
+async def test_what_a_replica_says_of_an_earlier_connection_counts_for_nothing(
+    replicas: Replicas, pair: tuple[Replica, Replica]
+) -> None:
+    first, second = pair
+    third = await replicas.start()
+    await first.take_in()
+    first.directory.applied("n1", at(5))
+    await until(lambda: third.outcome(5) is APPLIED)
+    (name,) = [name for name in replicas.table.values if name.startswith("+")]
+    said, _ = replicas.table.values[name]
+    await second.take_in(sequence=3)  # it lost its copy and has another from before
+    third.directory._take(said, replicas.table.revision + 1)
+    second.directory._take(said, replicas.table.revision + 1)
+    assert (third.outcome(5), second.outcome(5)) == (PENDING, PENDING)
+    await first.take_in(sequence=3)
+    third.directory._take(said, replicas.table.revision + 2)
+    assert third.outcome(5) is PENDING
+
+
+async def test_positions_that_are_not_understood_change_nothing(pair: tuple[Replica, Replica]) -> None:
+    first, second = pair
+    await first.take_in()
+    second.directory._take(Told("+x-0", first.feed.teller, b"{}"), 99)
+    assert [node.node_id for node in second.directory.nodes()] == ["n1"]
+    assert second.outcome(2) is PENDING
+
+
 async def test_a_node_moves_when_its_replica_is_silent_and_the_old_one_no_longer_speaks_for_it(
     pair: tuple[Replica, Replica],
 ) -> None:
