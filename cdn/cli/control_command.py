@@ -1,4 +1,4 @@
-"""`cdn control` runs the role; `cdn control restore` rebuilds one that was lost."""
+"""`cdn control` runs the role; `restore` rebuilds one that was lost, `move` takes its journal to NATS."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
+from cdn.cli.move import move
 from cdn.cli.restore import restore
 from cdn.cli.role import CheckOption, ReadyOption, VerboseOption
 from cdn.cli.role import control as run_control
 
 app = typer.Typer(add_completion=False, invoke_without_command=True)
 app.command("restore")(restore)
+app.command("move")(move)
 
 
 @app.callback()

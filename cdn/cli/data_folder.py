@@ -37,7 +37,7 @@ class DataFolder:
 
     def __init__(self, path: Path, *, option: str = "--data", store_option: str = "--store") -> None:
         self.path = path
-        self._option = option
+        self.option = option
         self._store_option = store_option
         self.journal = path / "journal.db"
         self.nodes = path / "nodes.db"
@@ -53,7 +53,7 @@ class DataFolder:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as exc:
                 raise Conflict(
-                    f"another cdn uses {self.path}: stop it, or give this one another {self._option}"
+                    f"another cdn uses {self.path}: stop it, or give this one another {self.option}"
                 ) from exc
             yield
 
@@ -69,7 +69,7 @@ class DataFolder:
                 there = "its own folder" if remembered.url == OWN_FOLDER else remembered.url
                 raise Conflict(
                     f"{self.path} keeps its bytes in {there}, not in {chosen.url}: leave "
-                    f"{self._store_option} as it was, or give this store a data folder of its own with {self._option}"
+                    f"{self._store_option} as it was, or give this store a data folder of its own with {self.option}"
                 )
             if endpoint_url is None:
                 chosen = remembered

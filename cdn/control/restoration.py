@@ -32,7 +32,8 @@ from cdn.fleet.position import Position
 from cdn.journal.archive_part import Part, UnreadablePart, decode_part
 from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.fold import Fold
-from cdn.journal.record import EVERY_AUDIENCE
+from cdn.journal.journal import Journal, Trimmed
+from cdn.journal.record import EVERY_AUDIENCE, Record
 from cdn.journal.snapshot import UnreadableSnapshot, decode, encode, load_into, take
 from cdn.origin.activation import ActivationPointer, write_pointer
 from cdn.origin.layout import activation_key
@@ -41,6 +42,9 @@ from cdn.purge.floors import Floors
 
 PARTS_AT_ONCE = 8
 """Parts fetched side by side: a fraction of a gigabyte in memory at the worst."""
+
+JOURNAL_BATCH = 1000
+"""Records read at once from a journal that is not lost."""
 
 SITES_AT_ONCE = 16
 """Sites whose activation pointers are looked at side by side."""
@@ -74,6 +78,8 @@ class Restored:
     nodes: tuple[KeptNode, ...]
     missing: str | None
     """What was archived and could not be restored, when that was accepted."""
+    is_whole: bool = False
+    """Whether the journal itself was there, so that nothing is lost."""
 
 
 @dataclass(slots=True)
@@ -97,21 +103,29 @@ async def restore(
     *,
     epoch: str | None = None,
     accepts_loss: bool = False,
+    journal: Journal | None = None,
     clock: Callable[[], float] = time.time,
     new_epoch: Callable[[], str] = lambda: secrets.token_hex(8),
 ) -> Restored:
     """Put together what the store has, keep it there as the first snapshot of a new epoch, and `begin` its journal.
 
     `begin` is given the epoch and the sequence after which it begins, last of all: what failed before can be repeated.
-    `epoch` is the one to restore, needed only where the store does not say which was the last. Raises NotFound when
-    there is nothing to restore, RecordsMissing unless `accepts_loss`, Conflict, StoreUnavailable, UnknownRecord and
-    UnreadableSnapshot where a newer program has to do it.
+    `epoch` is the one to restore, needed only where the store does not say which was the last. `journal` is the one
+    that goes on elsewhere, where it is not lost: what the store does not have yet is taken from it. Raises NotFound
+    when there is nothing to restore, RecordsMissing unless `accepts_loss`, Conflict, StoreUnavailable,
+    JournalUnavailable, UnknownRecord and UnreadableSnapshot where a newer program has to do it.
     """
     last = await last_epoch(store)
-    lost = await _epoch_to_restore(store, last, epoch)
+    if journal is not None and await _counts(journal, last):
+        lost = journal.epoch
+    else:
+        lost = await _epoch_to_restore(store, last, epoch)
     state = _State()
     started_at = await _load_snapshot(store, lost, state)
     missing = await _apply_parts(store, lost, state)
+    if journal is not None and journal.epoch == lost:
+        await _apply_journal(journal, state)
+        missing = None
     if missing is not None and not accepts_loss:
         raise RecordsMissing(f"{missing}. With --accept-loss everything before them is restored")
     mark = await _mark(store, lost)
@@ -120,7 +134,7 @@ async def restore(
         if not accepts_loss:
             raise RecordsMissing(f"{missing}. With --accept-loss everything before them is restored")
     position = Position(new_epoch(), state.reached)
-    complete_until = _complete_until(state, mark)
+    complete_until = _complete_until(state, mark) if journal is None else clock()
     nodes = () if mark is None else mark.nodes
     await _keep(store, state, position, Mark(ENTRY_VERSION, position.sequence, complete_until or 0.0, nodes))
     await enter_epoch(store, position.epoch, after=last, begun_at=clock(), instead_of=Position(lost, state.reached))
@@ -138,7 +152,40 @@ async def restore(
         tokens=len(state.tokens),
         nodes=nodes,
         missing=missing,
+        is_whole=journal is not None,
     )
+
+
+async def _counts(journal: Journal, last: LastEpoch | None) -> bool:
+    """Whether the journal's epoch is the one that counts; False where all of it went on in the one that does.
+
+    Raises Conflict when another epoch took its place.
+    """
+    if last is None or last.entry.epoch == journal.epoch:
+        return True
+    if last.entry.instead_of == await journal.position():
+        return False  # an earlier attempt came so far that the store has it all, and no farther
+    raise Conflict(
+        f"the object store went on with the epoch {last.entry.epoch} in place of {journal.epoch}: this journal no "
+        "longer counts"
+    )
+
+
+async def _apply_journal(journal: Journal, state: _State) -> None:
+    """Apply what the journal has behind the archive. Raises Conflict, JournalUnavailable, UnknownRecord."""
+    end = (await journal.position()).sequence
+    if state.reached > end:
+        raise Conflict(
+            f"the object store has records up to {state.reached}, and this journal ends at {end}: it has lost records"
+        )
+    while state.reached < end:
+        records = await journal.read(state.reached, limit=JOURNAL_BATCH)
+        if isinstance(records, Trimmed) or not records:
+            raise Conflict(
+                f"the records after {state.reached} are neither in the object store nor in the journal any more"
+            )
+        for record in records:
+            _apply_record(record, state)
 
 
 async def _epoch_to_restore(store: ObjectStore, last: LastEpoch | None, asked: str | None) -> str:
@@ -211,10 +258,13 @@ async def _apply_parts(store: ObjectStore, epoch: str, state: _State) -> str | N
 
 def _apply(part: Part, state: _State) -> None:
     for sequence in range(state.reached + 1, part.last + 1):
-        record = part.record(sequence)
-        for fold in state.folds:
-            fold.apply(record)
-        state.reached, state.last_at = sequence, record.at
+        _apply_record(part.record(sequence), state)
+
+
+def _apply_record(record: Record, state: _State) -> None:
+    for fold in state.folds:
+        fold.apply(record)
+    state.reached, state.last_at = record.sequence, record.at
 
 
 async def _part(store: ObjectStore, name: PartName) -> Part | CdnError:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from cdn.fleet.position import Position
 from cdn.journal.jetstream_api import RETRY_PAUSE_S, Message
 from cdn.journal.jetstream_appender import Appender, with_sequence
-from cdn.journal.jetstream_history import EpochEnded, History
+from cdn.journal.jetstream_history import EpochEnded, History, Standing
 from cdn.journal.jetstream_settings import JetStreamSettings
 from cdn.journal.jetstream_tail import Tail
 from cdn.journal.journal import Conflicted, JournalUnavailable, Trimmed
@@ -109,6 +109,15 @@ class JetStreamJournal:
         finally:
             await link.aclose()
         return epoch
+
+    @classmethod
+    async def standing(cls, settings: JetStreamSettings) -> Standing | None:
+        """What NATS has of the journal that `settings` name. Raises JournalUnavailable."""
+        link = await NatsLink.open(settings.nats, name="cdn-restore")
+        try:
+            return await History(link, settings).standing()
+        finally:
+            await link.aclose()
 
     @property
     def epoch(self) -> str:

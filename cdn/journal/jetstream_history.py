@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -27,6 +28,14 @@ _EPOCH = "epoch"
 class _Pointer(msgspec.Struct, frozen=True):
     version: int
     epoch: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The epoch that counts, and the sequence of its last record: 0 when it has none, None when its stream is gone."""
+
+    epoch: str
+    sequence: int | None
 
 
 class EpochEnded(JournalUnavailable):
@@ -94,6 +103,17 @@ class History:
         if await self._facts.put(_EPOCH, _pointer(new_epoch), expected_revision=found.revision) is None:
             await self.origin.delete(self.stream(new_epoch))
             raise Conflict("another began a new epoch of the journal at the same time: look again")
+
+    async def standing(self) -> Standing | None:
+        """What there is of this journal, which is left as it is; None when it never began."""
+        if await self.origin.info(self._facts.stream) is None:
+            return None
+        epoch = await self.epoch()
+        if epoch is None:
+            return None
+        info = await self.origin.info(self.stream(epoch))
+        trimmed = await self.trimmed_through(epoch)
+        return Standing(epoch, None if info is None else max(info.state.last_seq, trimmed))
 
     async def epoch(self) -> str | None:
         """The epoch that counts; None when the journal never began."""
