@@ -21,10 +21,25 @@ HELP: Mapping[str, str] = {
     "memory_bytes": "Prepared responses in memory.",
     "upstream_fetches": "Fetches from upstreams that are under way.",
     "upstream_connections": "Connections to upstreams that are open.",
+    "workers": "Workers that take connections.",
+    "workers_died": "Workers that ended and were replaced.",
+    "workers_hung": "Workers that showed no life and were ended.",
+    "worker_memory_bytes": "Prepared responses in the memory of all workers.",
+    "worker_recalled": "Requests that workers answered from memory, those of the head memo not among them.",
 }
 """What a counter means; the others are named by what they count."""
 
-GAUGES = frozenset({"disk_responses", "disk_bytes", "memory_bytes", "upstream_fetches", "upstream_connections"})
+GAUGES = frozenset(
+    {
+        "disk_responses",
+        "disk_bytes",
+        "memory_bytes",
+        "upstream_fetches",
+        "upstream_connections",
+        "workers",
+        "worker_memory_bytes",
+    }
+)
 """What goes up and down among the things a node counts."""
 
 NOT_STORED = "not_stored_"
@@ -45,9 +60,9 @@ def edge_metrics(node: EdgeNode, *, has_caught_up: bool) -> Sequence[Family]:
 
 
 def _listener(node: EdgeNode) -> Sequence[Family]:
-    counters = node.listener.counters
+    counters = node.front.counters
     return (
-        gauge("cdn_edge_open_connections", "Connections of visitors that are open.", node.listener.open_connections),
+        gauge("cdn_edge_open_connections", "Connections of visitors that are open.", node.front.open_connections),
         counter("cdn_edge_connections", "Connections accepted.", counters.connections),
         counter("cdn_edge_memo_hits", "Requests answered from the head memo.", counters.memo_hits),
         counter("cdn_edge_recalled", "Requests answered from memory without the whole road.", counters.recalled),

@@ -7,7 +7,9 @@ import contextlib
 import json
 import logging
 import os
+import socket
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
@@ -18,6 +20,7 @@ from cdn.cli.control_part import ControlPart, token_kept
 from cdn.cli.data_folder import DataFolder, StoreChoice
 from cdn.cli.listening import naming
 from cdn.cli.settings_file import NO_FILE, SettingsFile
+from cdn.cli.worker_process import worker_command
 from cdn.control.settings import ControlSettings
 from cdn.edge.node import EdgeNode
 from cdn.edge.settings import EdgeSettings
@@ -47,6 +50,7 @@ class EmbeddedSettings:
     node_id: str
     limits_file: Path | None = None
     allows_private_upstreams: bool = False
+    workers: int = 1
 
 
 class Embedded:
@@ -75,10 +79,16 @@ class Embedded:
         """Where visitors connect to."""
         return f"http://{Address(self.settings.http.host, self.edge.port)}"
 
+    @property
+    def sockets(self) -> Sequence[socket.socket]:
+        """Listening sockets that may outlive this process."""
+        return self.edge.sockets
+
     @classmethod
-    async def start(cls, settings: EmbeddedSettings) -> Embedded:
+    async def start(cls, settings: EmbeddedSettings, kept: Sequence[socket.socket] | None = None) -> Embedded:
         """Start every role; when this returns the edge has applied the whole journal.
 
+        `kept` are listening sockets from the process before; None when nobody keeps any.
         Raises CdnError, and OSError for addresses and folders that cannot be used.
         """
         limits = NO_FILE if settings.limits_file is None else SettingsFile.read(settings.limits_file)
@@ -93,7 +103,12 @@ class Embedded:
             node_token = await token_kept(control.plane, folder, "node", note)
             with naming("--http", settings.http):
                 follows = EdgeSettings(settings.node_id, folder.edge, settings.zone, control.url, node_token)
-                edge = await EdgeNode.start(edge_settings(settings, limits, choice, follows), control.store)
+                edge = await EdgeNode.start(
+                    edge_settings(settings, limits, choice, follows),
+                    control.store,
+                    sockets=kept,
+                    worker_command=worker_command(),
+                )
             stack.push_async_callback(edge.stop)
             await _caught_up(edge)
             folder.keep_control_url(control.url)
@@ -165,6 +180,7 @@ def edge_settings(
         port=settings.http.port,
         memory_bytes=settings.memory_bytes,
         disk_bytes=settings.disk_bytes,
+        workers=settings.workers,
         allows_private_upstreams=settings.allows_private_upstreams or edge.allows_private_upstreams,
         s3_endpoint=choice.endpoint_url,
         own_bucket=choice.bucket,

@@ -32,7 +32,7 @@ def control(
         running.announce(is_json=is_json)
 
     way_out = "give another folder with data_dir in [control]"
-    raise typer.Exit(serve(lambda: RunningControl.start(role), announce, way_out=way_out))
+    raise typer.Exit(serve(lambda _: RunningControl.start(role), announce, way_out=way_out))
 
 
 def edge(
@@ -53,4 +53,4 @@ def edge(
         running.announce(is_json=is_json)
 
     way_out = "give another folder with data_dir in [edge]"
-    raise typer.Exit(serve(lambda: RunningEdge.start(role), announce, way_out=way_out))
+    raise typer.Exit(serve(lambda kept: RunningEdge.start(role, kept), announce, way_out=way_out))

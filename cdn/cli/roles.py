@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
+from collections.abc import Sequence
 
 from cdn.cli.address import Address
 from cdn.cli.admin import ADMIN_IDLE_TIMEOUT_S, MAX_ADMIN_CONNECTIONS, Admin
@@ -16,6 +18,7 @@ from cdn.cli.listening import naming, reachable
 from cdn.cli.metrics import Family
 from cdn.cli.process_metrics import process_metrics
 from cdn.cli.role_settings import ControlRole, EdgeRole
+from cdn.cli.worker_process import worker_command
 from cdn.control.listener import listening
 from cdn.edge.node import EdgeNode
 from cdn.errors import Unavailable
@@ -69,6 +72,11 @@ class RunningControl:
         assert self._control is not None, "control has started"
         return self._control
 
+    @property
+    def sockets(self) -> Sequence[socket.socket]:
+        """None: those who call control call again."""
+        return ()
+
     def announce(self, *, is_json: bool) -> None:
         """Say where everything is."""
         if is_json:
@@ -120,9 +128,10 @@ class RunningEdge:
         self._has_caught_up = False
 
     @classmethod
-    async def start(cls, role: EdgeRole) -> RunningEdge:
+    async def start(cls, role: EdgeRole, kept: Sequence[socket.socket] | None = None) -> RunningEdge:
         """Serves at once what it knows from its own disk, also while control is away; ready once it has caught up.
 
+        `kept` are listening sockets from the process before; None when nobody keeps any.
         Raises CdnError, and OSError for folders that cannot be used.
         """
         running = cls(role)
@@ -133,7 +142,9 @@ class RunningEdge:
             store = open_store(role.store.url, role.store.endpoint_url)
             stack.push_async_callback(store.aclose)
             with naming("listen in [edge]", role.process.listen):
-                edge = running._edge = await EdgeNode.start(role.edge, store)
+                edge = running._edge = await EdgeNode.start(
+                    role.edge, store, sockets=kept, worker_command=worker_command()
+                )
             stack.push_async_callback(edge.stop)
             watch = asyncio.create_task(running._watch(edge), name="catching up")
             stack.callback(watch.cancel)
@@ -145,6 +156,11 @@ class RunningEdge:
         """The role itself."""
         assert self._edge is not None, "the edge has started"
         return self._edge
+
+    @property
+    def sockets(self) -> Sequence[socket.socket]:
+        """Listening sockets that may outlive this process."""
+        return self.edge.sockets
 
     def announce(self, *, is_json: bool) -> None:
         """Say where everything is."""

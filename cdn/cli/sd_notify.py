@@ -29,10 +29,14 @@ class ServiceManager:
     """
 
     def __init__(
-        self, notify_socket: str | None = None, watchdog_s: float | None = None, sockets: Sequence[socket.socket] = ()
+        self,
+        notify_socket: str | None = None,
+        watchdog_s: float | None = None,
+        sockets: Sequence[socket.socket] | None = None,
     ) -> None:
-        self.sockets = tuple(sockets)
-        """Handed over by the manager: kept from the process before this one, or opened by the manager itself."""
+        self.sockets = sockets
+        """Handed over by the manager: kept from the process before this one, or opened by the manager itself. None when
+        there is no manager that would keep any."""
         self._address = notify_socket
         self._watchdog_s = watchdog_s
 
@@ -42,16 +46,11 @@ class ServiceManager:
         address, usec, pid = (environ.pop(name, None) for name in _VARIABLES)
         sockets = _handed_over(environ)
         if not address or address[0] not in "/@":
-            return cls(sockets=sockets)
+            return cls(sockets=sockets or None)
         is_meant = pid is None or pid == str(os.getpid())
         has_time = usec is not None and usec.isascii() and usec.isdigit() and int(usec) > 0
         watchdog_s = int(usec) / 1_000_000 if usec is not None and is_meant and has_time else None
         return cls(address, watchdog_s, sockets)
-
-    @property
-    def is_there(self) -> bool:
-        """Whether somebody wants to be told."""
-        return self._address is not None
 
     def ready(self) -> None:
         """The service serves."""

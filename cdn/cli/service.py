@@ -8,8 +8,9 @@ import logging
 import os
 import resource
 import signal
+import socket
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol, TypeVar
 
 import typer
@@ -21,12 +22,20 @@ from cdn.cli.sd_notify import ServiceManager
 from cdn.cli.text import safe
 from cdn.errors import CdnError
 
+KEPT_SOCKETS = "visitors"
+"""The name under which a service manager keeps the listening sockets for the next process."""
+
 USUAL_GARBAGE_THRESHOLDS = (700, 10, 10)
 """Those of Python, which the command raises for short runs."""
 
 
 class Running(Protocol):
     """What has started and can be stopped."""
+
+    @property
+    def sockets(self) -> Sequence[socket.socket]:
+        """Listening sockets that may outlive this process."""
+        ...
 
     async def withdraw(self) -> None:
         """Stop being chosen: say that it goes, while everything is still answered."""
@@ -57,9 +66,15 @@ def read_settings(read: Callable[[], S], *, is_json: bool) -> S:
         raise typer.Exit(ExitStatus.FAILED) from exc
 
 
-def serve(start: Callable[[], Coroutine[Any, Any, R]], announce: Callable[[R], None], *, way_out: str) -> ExitStatus:
+def serve(
+    start: Callable[[Sequence[socket.socket] | None], Coroutine[Any, Any, R]],
+    announce: Callable[[R], None],
+    *,
+    way_out: str,
+) -> ExitStatus:
     """Run until SIGTERM or Ctrl-C. Errors become one sentence and a status.
 
+    `start` is given the sockets that a service manager kept from the process before; None when there is no manager.
     `announce` is called once everything serves. `way_out` says what to change when a folder cannot be used.
     """
     _raise_descriptor_limit()
@@ -76,17 +91,20 @@ def serve(start: Callable[[], Coroutine[Any, Any, R]], announce: Callable[[R], N
     return ExitStatus.DONE
 
 
-async def _serve(start: Callable[[], Coroutine[Any, Any, R]], announce: Callable[[R], None]) -> None:
+async def _serve(
+    start: Callable[[Sequence[socket.socket] | None], Coroutine[Any, Any, R]], announce: Callable[[R], None]
+) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     manager = ServiceManager.from_environ(os.environ)
     async with manager.watching():
-        running = await start()
+        running = await start(manager.sockets)
         gc.freeze()  # what the start made stays: the collector need not walk all of it again and again
         try:
             announce(running)
+            manager.keep(KEPT_SOCKETS, running.sockets)
             manager.ready()
             await stopping.wait()
             manager.stopping()

@@ -69,6 +69,9 @@ def up(  # noqa: PLR0917 - options
     disk: Annotated[
         int, typer.Option("--disk", parser=_typed_size, metavar="SIZE", help="Content the edge keeps on disk.")
     ] = "20G",  # type: ignore[assignment]
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, max=128, metavar="N", help="Processes that answer visitors.")
+    ] = 1,
     allows_private_upstreams: Annotated[
         bool,
         typer.Option(
@@ -98,6 +101,7 @@ def up(  # noqa: PLR0917 - options
         s3_endpoint=s3_endpoint,
         memory_bytes=memory,
         disk_bytes=disk,
+        workers=workers,
         allows_private_upstreams=allows_private_upstreams,
         node_id=node,
         limits_file=config,
@@ -106,4 +110,6 @@ def up(  # noqa: PLR0917 - options
     def announce(running: Embedded) -> None:
         print_ready(running, is_json=is_json)
 
-    raise typer.Exit(serve(lambda: Embedded.start(settings), announce, way_out="give another folder with --data"))
+    raise typer.Exit(
+        serve(lambda kept: Embedded.start(settings, kept), announce, way_out="give another folder with --data")
+    )

@@ -50,6 +50,7 @@ class H1Connection(asyncio.Protocol):
         "_active_at",
         "_batch",
         "_client_address",
+        "_connected_at",
         "_drained",
         "_engine",
         "_exchange",
@@ -76,7 +77,7 @@ class H1Connection(asyncio.Protocol):
         self._held = self._engine.buffer
         self._phase = Phase.READY
         self._exchange: Exchange | None = None
-        self._active_at = 0.0
+        self._active_at = self._connected_at = 0.0
         self._head_since: float | None = None
         self._lingering_since = 0.0
         self._has_eof = False
@@ -96,7 +97,7 @@ class H1Connection(asyncio.Protocol):
         service = self._service
         self._transport = cast("asyncio.Transport", transport)
         self._batch = PreparedBatch(self._transport, service.limits.max_pipelined)
-        self._active_at = service.monotonic()
+        self._active_at = self._connected_at = service.monotonic()
         service.counters.connections += 1
         is_full = len(service.connections) >= service.limits.max_connections
         service.connections.add(self)
@@ -175,14 +176,16 @@ class H1Connection(asyncio.Protocol):
     def drain(self) -> None:
         """Serve what was asked for, then close; an idle connection closes at once.
 
-        One whose last answer could not say so any more has `linger_s` for the request that its client may have sent.
+        One whose last answer could not say so any more, and one that has just come, has `linger_s` for the request
+        that its client may have sent.
         """
         self._is_draining = self._says_close = True
         if self._phase is Phase.READY and self._engine.is_between and not self._may_linger(self._service.monotonic()):
             self.close()
 
     def _may_linger(self, now: float) -> bool:
-        return self._was_unannounced and now < self._active_at + self._service.limits.linger_s
+        is_new = self._active_at == self._connected_at
+        return (self._was_unannounced or is_new) and now < self._active_at + self._service.limits.linger_s
 
     def check(self, now: float) -> None:
         """Enforce the timeouts of HttpLimits at `now`."""

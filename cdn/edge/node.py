@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, assert_never
 
@@ -17,7 +18,9 @@ from cdn.edge.detached import DetachedAliases
 from cdn.edge.disk_tier import DiskTier
 from cdn.edge.explain import Explainer
 from cdn.edge.fetch import ChunkFetcher
+from cdn.edge.front import Front
 from cdn.edge.listener import Listener
+from cdn.edge.listening_sockets import listening_sockets
 from cdn.edge.manifest_cache import ManifestCache, ManifestUnavailable
 from cdn.edge.memory_tier import MemoryTier
 from cdn.edge.pipeline import Pipeline
@@ -30,6 +33,8 @@ from cdn.edge.site_view import FloorsRose, News, SiteGone, SiteView, ToPrepare
 from cdn.edge.stored import ResidenceClock
 from cdn.edge.storeroom import Storeroom
 from cdn.edge.trusted_proxies import TrustedProxies
+from cdn.edge.worker_relay import WorkerRelay
+from cdn.edge.workers import Workers, memory_share
 from cdn.errors import Unavailable
 from cdn.fleet.eligibility import eligible
 from cdn.fleet.node import NodeFacts
@@ -66,7 +71,7 @@ class EdgeNode:
         self.manifests = ManifestCache(store, settings.manifests_dir)
         self.disk = disk
         self.fetcher = ChunkFetcher(store, disk, max_concurrent=settings.max_concurrent_fetches)
-        self.prepared: MemoryTier[Prepared] = MemoryTier(settings.memory_bytes)
+        self.prepared: MemoryTier[Prepared] = MemoryTier(memory_share(settings))
         self.reclaim = Reclaim(disk, self.view.floors, lambda: self.view.position, self.view.tags_of)
         residence = ResidenceClock(clocks.wall(), clocks.monotonic())
         self.pull = Pull(
@@ -124,13 +129,24 @@ class EdgeNode:
         self._turns = asyncio.Semaphore(settings.max_concurrent_preparations)
         self._tasks: set[asyncio.Task[None]] = set()
         self._follower: Follower | None = None
-        self._listener: Listener | None = None
+        self._relay = WorkerRelay(self.view, clocks.monotonic)
+        self._front: Front | None = None
+        self._sockets: Sequence[socket.socket] = ()
 
     @classmethod
-    async def start(cls, settings: EdgeSettings, store: ObjectStore) -> EdgeNode:
+    async def start(
+        cls,
+        settings: EdgeSettings,
+        store: ObjectStore,
+        *,
+        sockets: Sequence[socket.socket] | None = None,
+        worker_command: Sequence[str] = (),
+    ) -> EdgeNode:
         """A node that serves what it knows from its own disk and follows the journal from there.
 
-        Raises CdnError when its folder cannot be used, OSError when the address cannot be listened on.
+        `sockets` listen already: somebody keeps them from one process to the next; None: nobody does.
+        `worker_command` starts a worker, where the settings want several. Raises CdnError when its folder cannot be
+        used, OSError when the address cannot be listened on.
         """
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         async with contextlib.AsyncExitStack() as undo:
@@ -140,14 +156,14 @@ class EdgeNode:
             undo.push_async_callback(disk.aclose)
             node = cls(settings, store, replica, disk)
             undo.push_async_callback(node._end_tasks)
-            await node._begin()
+            await node._begin(sockets, worker_command)
             undo.pop_all()
         return node
 
     @property
     def port(self) -> int:
         """Where it listens."""
-        return self.listener.port
+        return self.front.port
 
     @property
     def follower(self) -> Follower:
@@ -156,29 +172,34 @@ class EdgeNode:
         return self._follower
 
     @property
-    def listener(self) -> Listener:
+    def front(self) -> Front:
         """Who visitors connect to."""
-        assert self._listener is not None, "the node has started"
-        return self._listener
+        assert self._front is not None, "the node has started"
+        return self._front
+
+    @property
+    def sockets(self) -> Sequence[socket.socket]:
+        """Listening sockets that may be kept for the next process; none when the listener opened its own."""
+        return self._sockets
 
     async def withdraw(self) -> None:
         """Stop being chosen: tell control, and say with every answer that its connection closes."""
         await self.follower.drain()
-        self.listener.withdraw()
+        self.front.withdraw()
 
     async def stop(self) -> None:
         """Finish what is under way, give the lease back, close everything."""
         if self._follower is not None:
             await self._follower.drain()
-        if self._listener is not None:
-            await self._listener.drain(self.settings.drain_timeout_s)
+        if self._front is not None:
+            await self._front.drain(self.settings.drain_timeout_s)
         if self._follower is not None:
             await self._follower.leave()
         await self._end_tasks()
         await self.disk.aclose()
         await self._replica.aclose()
 
-    async def _begin(self) -> None:
+    async def _begin(self, sockets: Sequence[socket.socket] | None, worker_command: Sequence[str]) -> None:
         folds = (self.view.catalog_fold, self.view.floors)
         position = await self._replica.load(folds)
         self._follower = Follower(
@@ -187,32 +208,61 @@ class EdgeNode:
             self.settings.node_id,
             self._replica,
             folds,
-            self.view,
+            self._relay,
             facts=self._facts(()),
             clock=self._clocks.monotonic,
             counters=self.counted,
             explain=self._explainer.explain,
             zone=self.settings.zone,
+            everywhere=self._relay.everywhere if self.settings.workers > 1 else None,
         )
         self.view.listen(self._act_on)
         if position is not None:
             self.view.on_snapshot(position, epoch_changed=False)
-        self._listener = await Listener.start(
-            self.settings.host,
-            self.settings.port,
-            self.pipeline,
-            self.settings.limits,
-            cache_name=self.settings.cache_name,
-            trusted_proxies=TrustedProxies(self.settings.trusted_proxies),
-            proxy_protocol=self.settings.proxy_protocol,
-            monotonic=self._clocks.monotonic,
-        )
-        self._follower.facts = self._facts((f"{self.settings.host}:{self._listener.port}",))
+        self._front = await self._open_front(sockets, worker_command)
+        self._follower.facts = self._facts((f"{self.settings.host}:{self._front.port}",))
         self._spawn(self._follower.run(), "follower")
         self._spawn(self._keep_running(self.reclaim.run, "reclaim"), "reclaim")
         self._spawn(self._keep_running(self._watch_lease, "lease"), "lease")
         self._spawn(self._keep_running(self._forget_retained, "retention"), "retention")
         self._spawn(self._keep_running(self._scrub, "scrub"), "scrub")
+
+    async def _open_front(self, kept: Sequence[socket.socket] | None, worker_command: Sequence[str]) -> Front:
+        """One listener here, or several workers."""
+        settings = self.settings
+        proxies = TrustedProxies(settings.trusted_proxies)
+        if settings.workers > 1 or kept is not None:
+            self._sockets = listening_sockets(settings.host, settings.port, settings.workers, kept or ())
+        if settings.workers > 1:
+            return await Workers.start(
+                settings,
+                self.pipeline,
+                self.pull.memory,
+                self._relay,
+                sockets=self._sockets,
+                command=worker_command,
+                clock=self._clocks.monotonic,
+            )
+        if self._sockets:
+            return await Listener.adopt(
+                self._sockets[0],
+                self.pipeline,
+                settings.limits,
+                cache_name=settings.cache_name,
+                trusted_proxies=proxies,
+                proxy_protocol=settings.proxy_protocol,
+                monotonic=self._clocks.monotonic,
+            )
+        return await Listener.start(
+            settings.host,
+            settings.port,
+            self.pipeline,
+            settings.limits,
+            cache_name=settings.cache_name,
+            trusted_proxies=proxies,
+            proxy_protocol=settings.proxy_protocol,
+            monotonic=self._clocks.monotonic,
+        )
 
     def _facts(self, addresses: tuple[str, ...]) -> NodeFacts:
         settings = self.settings
@@ -287,7 +337,7 @@ class EdgeNode:
             is_attached = self._is_attached()
             if is_attached != self._was_attached:
                 self._was_attached = is_attached
-                self.view.renew_all()
+                self._relay.renew()
             await asyncio.sleep(LEASE_CHECK_S)
 
     async def _scrub(self) -> None:
@@ -311,7 +361,7 @@ class EdgeNode:
         """What the node counted since it started, and what it holds."""
         facts = self.disk.facts()
         fetched = self.fetcher.counters
-        remembered = 0 if self._listener is None else self._listener.counters.memo_hits
+        remembered = 0 if self._front is None else self._front.counters.memo_hits
         return {
             **self.counters.as_dict(),
             "hits": self.counters.hits + remembered,
@@ -320,6 +370,7 @@ class EdgeNode:
             "disk_responses": facts.responses,
             "disk_bytes": facts.cost_bytes,
             "memory_bytes": self.prepared.cost_bytes,
+            **({} if self._front is None else self._front.counted()),
         }
 
     def _spawn(self, work: Any, name: str) -> None:

@@ -12,6 +12,9 @@ from cdn.fleet.node import DEFAULT_WEIGHT, check_public_addresses, check_weight
 from cdn.sites.manifest import CHUNK_BYTES
 from cdn.sites.region import check_region
 
+MAX_WORKERS = 128
+"""As many as a large machine has cores; a service manager keeps one socket for each."""
+
 
 @dataclass(frozen=True, slots=True)
 class EdgeSettings:
@@ -37,6 +40,9 @@ class EdgeSettings:
     """Where control's other replicas are: when one goes the next is followed."""
     cache_name: str = "cdn"
     """How the node names itself in Cache-Status."""
+    workers: int = 1
+    """Processes that answer visitors, one for each core; with 1 the node's own process does. With more they share the
+    memory: each has its part, and the node's process one more."""
     memory_bytes: int = 256 * 1024 * 1024
     """Prepared responses in memory."""
     disk_bytes: int = 20 * 1024**3
@@ -75,6 +81,10 @@ class EdgeSettings:
     def __post_init__(self) -> None:
         if self.region:
             check_region(self.region)
+        if not 1 <= self.workers <= MAX_WORKERS:
+            raise InvalidInput(
+                f"workers is {self.workers}, give 1 to {MAX_WORKERS}: one for each core of the machine", field="workers"
+            )
         check_weight(self.weight)
         check_public_addresses(self.public_addresses)
         if not 0 <= self.max_in_memory_bytes <= CHUNK_BYTES:

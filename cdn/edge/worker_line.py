@@ -46,7 +46,10 @@ class WorkerLine:
         on_used: Callable[[int], None],
     ) -> None:
         self.number = number
-        self.reached = -1
+        self.told = 0
+        """The number of the last message that changes what the worker may serve."""
+        self.reached = 0
+        """The number up to which the worker has applied them."""
         self.heard_at = clock()
         self.answered_at: float | None = None
         self.is_gone = False

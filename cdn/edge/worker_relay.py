@@ -69,6 +69,7 @@ class WorkerRelay:
         """A worker has come: it is set up, given the state, and told everything from here on."""
         line.send(Setup(settings))
         line.send(self._state(self._view.position, epoch_changed=False))
+        line.told = self._number
         self._lines.add(line)
 
     def detach(self, line: WorkerLine) -> None:
@@ -94,7 +95,8 @@ class WorkerRelay:
     async def _reached(self, number: int) -> None:
         while True:
             now = self._clock()
-            waits_until = max((line.lease_over_at for line in self._lines if line.reached < number), default=now)
+            late = (line for line in self._lines if line.reached < min(number, line.told))
+            waits_until = max((line.lease_over_at for line in late), default=now)
             if waits_until <= now:
                 return
             self._changed.clear()
@@ -114,3 +116,4 @@ class WorkerRelay:
             frame = encode_message_frame(encode(message))
             for line in self._lines:
                 line.send_frame(frame)
+                line.told = self._number

@@ -627,8 +627,26 @@ async def test_a_client_that_still_takes_a_response_is_not_idle(client: Client) 
 
 
 async def test_drain_closes_idle_connections_at_once(client: Client) -> None:
+    client.pass_time(0.1)
     client.send(get())
     client.connection.drain()
+    assert client.transport.is_closed
+
+
+async def test_drain_waits_for_the_first_request_of_a_connection_that_has_just_come(client: Client) -> None:
+    client.connection.drain()
+    assert not client.transport.is_over
+    client.pass_time(client.service.limits.linger_s - 0.1)
+    assert not client.transport.is_over
+    client.send(get())
+    (response,) = read_responses(client.transport.sent)
+    assert response.closes
+    assert client.transport.is_closed
+
+
+async def test_drain_closes_a_connection_on_which_nothing_comes(client: Client) -> None:
+    client.connection.drain()
+    client.pass_time(client.service.limits.linger_s)
     assert client.transport.is_closed
 
 

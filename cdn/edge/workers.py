@@ -1,0 +1,114 @@
+"""A node's workers and what they stand on: their pool, and the socket where they ask for what they do not have."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from cdn.edge.pipeline import Pipeline
+from cdn.edge.pull_memory import PullMemory
+from cdn.edge.service import ListenerCounters
+from cdn.edge.settings import EdgeSettings
+from cdn.edge.worker_exchange import ExchangeServer
+from cdn.edge.worker_pool import WorkerPool
+from cdn.edge.worker_relay import WorkerRelay
+from cdn.edge.worker_settings import WorkerSettings
+
+EXCHANGE_NAME = "exchange"
+"""The Unix socket, in a folder of its own that only this user may enter: the paths of data folders may be too long."""
+
+
+def memory_share(settings: EdgeSettings) -> int:
+    """What each process of a node may hold in memory: a hit is held once by each that answers it."""
+    return settings.memory_bytes if settings.workers == 1 else settings.memory_bytes // (settings.workers + 1)
+
+
+class Workers:
+    """A Front of several processes."""
+
+    def __init__(self, exchange: ExchangeServer, pool: WorkerPool, stack: contextlib.AsyncExitStack) -> None:
+        self.exchange = exchange
+        self.pool = pool
+        self._stack = stack
+
+    @classmethod
+    async def start(
+        cls,
+        settings: EdgeSettings,
+        pipeline: Pipeline,
+        memory: PullMemory,
+        relay: WorkerRelay,
+        *,
+        sockets: Sequence[socket.socket],
+        command: Sequence[str],
+        clock: Callable[[], float],
+    ) -> Workers:
+        """All listening when this returns. Takes over `sockets`. Raises Unavailable and OSError."""
+        async with contextlib.AsyncExitStack() as stack:
+            for each in sockets:
+                stack.callback(each.close)
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="cdn-", ignore_cleanup_errors=True))
+            path = Path(folder) / EXCHANGE_NAME
+            exchange = ExchangeServer(pipeline, pipeline.hints, settled=relay.settled)
+            await exchange.start(path)
+            stack.push_async_callback(exchange.aclose)
+            memory.on_forget = relay.forget
+            pool = await WorkerPool.start(
+                worker_settings(settings, path), sockets, relay, command=command, clock=clock, on_used=exchange.used
+            )
+            return cls(exchange, pool, stack.pop_all())
+
+    @property
+    def port(self) -> int:
+        """Where visitors connect."""
+        return self.pool.port
+
+    @property
+    def sockets(self) -> Sequence[socket.socket]:
+        """What the workers accept from."""
+        return self.pool.sockets
+
+    @property
+    def counters(self) -> ListenerCounters:
+        """What happened on every connection so far."""
+        return self.pool.counters
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections are open now."""
+        return self.pool.open_connections
+
+    def counted(self) -> Mapping[str, int]:
+        """What there is to count beside the connections, by name."""
+        return self.pool.counted()
+
+    def withdraw(self) -> None:
+        """Go on serving, and say with every answer that its connection closes."""
+        self.pool.withdraw()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Accept nothing more, answer what was asked for, close; after `timeout_s` reset what is left."""
+        await self.pool.drain(timeout_s)
+        await self._stack.aclose()
+
+    async def aclose(self) -> None:
+        """Stop at once."""
+        await self.pool.aclose()
+        await self._stack.aclose()
+
+
+def worker_settings(settings: EdgeSettings, exchange_path: Path) -> WorkerSettings:
+    """What each worker is told."""
+    return WorkerSettings(
+        number=0,
+        zone=settings.zone,
+        cache_name=settings.cache_name,
+        exchange_path=str(exchange_path),
+        memory_bytes=memory_share(settings),
+        limits=settings.limits,
+        trusted_proxies=tuple(str(network) for network in settings.trusted_proxies),
+        proxy_protocol=settings.proxy_protocol,
+    )
