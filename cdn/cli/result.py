@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from cdn.cli.text import columns
+from cdn.cli.text import columns, in_time
 
 Document = dict[str, Any]
 
@@ -37,24 +37,48 @@ def result_with_receipt(document: Document, lines: tuple[str, ...], receipt: Doc
 
 
 def receipt_lines(receipt: Document) -> tuple[str, ...]:
-    """The receipt as a small table: each node, what it did, and how long after the record."""
+    """The receipt as a small table: each node that is listed, what it did, how long after the record, or why not."""
     sequence, recorded_at = receipt["position"]["sequence"], receipt["recorded_at"]
-    nodes = receipt["nodes"]
-    if not nodes:
+    listed, counts = receipt["nodes"], _counts(receipt)
+    total = sum(counts.values())
+    if not total:
         return (f"recorded as {sequence}; no node serves yet",)
-    rows = [(node["node"], node["outcome"], _after(node["applied_at"], recorded_at)) for node in nodes]
-    pending = sum(node["outcome"] == "pending" for node in nodes)
-    done = len(nodes) - pending
-    way_out: tuple[str, ...] = ()
+    rows = [(node["node"], node["outcome"], _after(node, recorded_at), _why(node)) for node in listed]
+    has_reasons = any(row[3] for row in rows)
+    head = ("node", "outcome", "applied after", "why") if has_reasons else ("node", "outcome", "applied after")
+    table = columns(head, [row[: len(head)] for row in rows]) if rows else ()
+    omitted: tuple[str, ...] = ()
+    if len(listed) < total:
+        said = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
+        omitted = (f"{said}; listed are {len(listed)}, all of them: cdn receipt {sequence} --all",)
+    pending = counts["pending"]
     if receipt["complete"]:
-        sentence = f"recorded as {sequence}; complete on {done} of {len(nodes)} nodes"
+        return (*table, *omitted, f"recorded as {sequence}; complete on {total} of {total} nodes")
+    if pending:
+        sentence = f"recorded as {sequence}; NOT complete: {pending} of {total} nodes have not applied it yet"
     else:
-        sentence = f"recorded as {sequence}; NOT complete: {pending} of {len(nodes)} nodes have not applied it yet"
-        way_out = (f"wait for them: cdn receipt {sequence} --wait 1m; their state: cdn status",)
-    return (*columns(("node", "outcome", "applied after"), rows), sentence, *way_out)
+        sentence = f"recorded as {sequence}; NOT complete: what nodes told other replicas of control is not known now"
+    way_out = f"wait for them: cdn receipt {sequence} --wait 1m; their state: cdn status"
+    return (*table, *omitted, sentence, way_out)
 
 
-def _after(applied_at: float | None, recorded_at: float) -> str:
-    if applied_at is None:
-        return "-"
-    return f"{max(0.0, applied_at - recorded_at) * 1000:.1f} ms"
+def _counts(receipt: Document) -> dict[str, int]:
+    """How many nodes there are of each outcome; a control of an earlier release lists them all instead."""
+    if "counts" in receipt:
+        return dict(receipt["counts"])
+    found = [node["outcome"] for node in receipt["nodes"]]
+    return {outcome: found.count(outcome) for outcome in ("applied", "pending", "fenced", "excused")}
+
+
+def _why(node: Document) -> str:
+    """Why a node has not applied it, and since when: `detached (disconnected) since ...`."""
+    state = node.get("state")
+    return "" if state is None else f"{state} ({node['reason']}) since {in_time(node['since'])}"
+
+
+def _after(node: Document, recorded_at: float) -> str:
+    if node["applied_at"] is not None:
+        return f"{max(0.0, node['applied_at'] - recorded_at) * 1000:.1f} ms"
+    if node.get("applied_by") is not None:
+        return f"by {in_time(node['applied_by'])}"
+    return "-"

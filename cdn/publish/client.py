@@ -161,13 +161,19 @@ class ControlClient:
         """The receipt of a purge of everything that `request` names."""
         return await self._call("POST", _site(site, "purges"), content=request, wait_s=wait_s)
 
-    async def receipt(self, sequence: int, *, wait_s: float) -> Document:
-        """The receipt of the record with this sequence, as it stands now or after waiting."""
-        return await self._call("GET", f"/v1/receipts/{sequence}", wait_s=wait_s)
+    async def receipt(
+        self, sequence: int, *, wait_s: float, listed: str | None = None, after: str | None = None
+    ) -> Document:
+        """The receipt of the record with this sequence, as it stands now or after waiting.
 
-    async def status(self) -> Document:
-        """Nodes, sequences, lag."""
-        return await self._call("GET", "/v1/status")
+        `listed` ("all" or "unapplied") and `after` ask for a page of its nodes.
+        """
+        query = {"list": listed, "after": after}
+        return await self._call("GET", f"/v1/receipts/{sequence}", wait_s=wait_s, query=query)
+
+    async def status(self, after: str | None = None) -> Document:
+        """Nodes, sequences, lag; `after` asks for the page of nodes that follows that one."""
+        return await self._call("GET", "/v1/status", query={"after": after})
 
     async def forget_node(self, node_id: str) -> Document:
         """Takes a node that will not come back out of status and receipts."""
