@@ -112,7 +112,7 @@ def _authorise(route: Route, request: web.Request, services: Services) -> Caller
     if route.access is Access.ADMIN:
         caller.require_admin()
     if route.access is Access.NODE:
-        caller.require_node()
+        caller.require_follower()
     verb = route.access.verb
     if verb is not None:
         caller.require(verb, request.match_info["name"])

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from cdn.control.token import (
     ADMIN_SCOPE,
+    DNS_SCOPE,
     NODE_SCOPE,
+    DnsScope,
     NodeScope,
     SiteScope,
     Verb,
@@ -68,10 +70,19 @@ class Caller:
         """Whether the token lets this node follow: its own does, and one that names no node."""
         return self.is_admin or NODE_SCOPE in self.scopes or str(NodeScope(node_id)) in self.scopes
 
-    def require_node(self) -> None:
+    @property
+    def is_dns(self) -> bool:
+        """Whether the token lets a DNS process follow the journal."""
+        return self.is_admin or any(scope.partition(":")[0] == DNS_SCOPE for scope in self.scopes)
+
+    def may_be_dns(self, dns_id: str) -> bool:
+        """Whether the token lets this DNS process follow: its own does, and one that names none."""
+        return self.is_admin or DNS_SCOPE in self.scopes or str(DnsScope(dns_id)) in self.scopes
+
+    def require_follower(self) -> None:
         """Raises Forbidden."""
-        if not self.is_node:
-            raise Forbidden("Only a token with the scope node lets a node follow the journal.")
+        if not self.is_node and not self.is_dns:
+            raise Forbidden("Only a token with the scope node or dns lets anybody follow the journal.")
 
 
 ANONYMOUS = Caller(token_id="", scopes=())
@@ -113,3 +124,10 @@ class Authenticator:
         if caller is None:
             return False
         return caller.is_node if node_id is None else caller.may_be_node(node_id)
+
+    def is_dns(self, text: str, dns_id: str | None = None) -> bool:
+        """Whether this token lets the DNS process follow the journal; without `dns_id`: lets some."""
+        caller = self.verify(text)
+        if caller is None:
+            return False
+        return caller.is_dns if dns_id is None else caller.may_be_dns(dns_id)

@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from cdn.control.dns_followers import Followers
 from cdn.control.node_directory import NodeDoubled, TooManyNodes
 from cdn.control.refusals import CLOCK_TOLERANCE_S, NotBelieved, Refusal
 from cdn.errors import CdnError, Forbidden, InvalidInput, Unauthorized, Unavailable
 from cdn.fleet.node import check_facts, check_node_id
 from cdn.fleet.position import Position
 from cdn.journal.journal import JournalUnavailable, Trimmed
-from cdn.journal.record import Audience
 from cdn.journal.wire import (
     SNAPSHOT_FRAME_BYTES,
     Applied,
     BlobFault,
     Explain,
     Explained,
+    FollowerRole,
     FromControl,
     FromNode,
     Heartbeat,
@@ -63,19 +64,19 @@ class FollowConnection:
         hub: FollowHub,
         socket: web.WebSocketResponse,
         request: web.Request,
-        audiences: frozenset[Audience],
-        require_node: Callable[[str | None], None],
+        require_node: Callable[[str | None, FollowerRole | None], None],
     ) -> None:
         """`require_node` raises Unauthorized once the token works no more, Forbidden when it is not this node's.
 
-        None: of whichever node it is.
+        None: of whichever node it is, and in whichever role.
         """
         self._hub = hub
         self._require_node = require_node
         self._socket = socket
         self._request = request
-        self._audiences = audiences
         self._node_id = ""
+        self._role = FollowerRole.EDGE
+        self._place = ""  # which connection of the hub's it is: ids of edges and of DNS are each for themselves
         self._sent_through = -1  # nothing was sent that could be acknowledged
         self._acknowledged = -1
         self._is_let_in = False
@@ -114,7 +115,7 @@ class FollowConnection:
     def check_token(self) -> None:
         """Cut the node off at once, with nothing further sent, when its token works no more."""
         try:
-            self._require_node(self._node_id or None)
+            self._require_node(self._node_id or None, self._role if self._node_id else None)
         except (Unauthorized, Forbidden) as exc:
             if self._cut_off_by is None and self._serving is not None and not self._has_ended:
                 self._cut_off_by = exc
@@ -180,15 +181,18 @@ class FollowConnection:
             return
         if not isinstance(hello, Hello):
             raise WireFault("the first message must be a hello")
-        self._node_id = hello.node_id
-        self._require_node(hello.node_id)
+        self._node_id, self._role = hello.node_id, hello.role
+        self._place = hello.node_id if hello.role is FollowerRole.EDGE else f"{hello.role.value}:{hello.node_id}"
+        self._require_node(hello.node_id, hello.role)
         self._check_hello(hello)
         try:
             await self._take_place()
             end = await self._hub.journal.position()
             start = self._starting_sequence(hello.position, end)
-            was_known = any(view.node_id == hello.node_id for view in self._hub.directory.nodes())
-            await self._hub.directory.connected(
+            was_known = self._role is FollowerRole.EDGE and any(
+                view.node_id == hello.node_id for view in self._hub.directory.nodes()
+            )
+            await self._followers.connected(
                 hello.node_id,
                 hello.facts,
                 hello.position if start is not None else None,
@@ -261,7 +265,7 @@ class FollowConnection:
         self._is_clock_wrong = abs(offset_s) > CLOCK_TOLERANCE_S
         if self._is_clock_wrong and was_right:
             self._refuse(Refusal.WRONG_CLOCK, f"its clock is {abs(offset_s):.0f} s {_side(offset_s)} control's")
-        self._hub.directory.heard_clock(self._node_id, offset_s)
+        self._followers.heard_clock(self._node_id, offset_s)
 
     async def _take_place(self) -> None:
         """Become the node's connection. One that is silent is replaced: its node has gone, or its line is dead.
@@ -269,16 +273,16 @@ class FollowConnection:
         Raises NodeDoubled when another node is alive under this id: two of them would speak for each other.
         """
         hub, patience_s = self._hub, PATIENCE_HEARTBEATS * self._hub.heartbeat_s
-        while (before := hub.current(self._node_id)) is not None:
+        while (before := hub.current(self._place)) is not None:
             if await before.is_alive(patience_s):
                 raise NodeDoubled(
                     f"another node that is alive is called {self._node_id}: give this one an id of its own"
                 )
-            if hub.is_current(self._node_id, before):
-                hub.enter(self._node_id, self)
+            if hub.is_current(self._place, before):
+                hub.enter(self._place, self)
                 await before.close("the node opened another connection")
                 return
-        hub.enter(self._node_id, self)
+        hub.enter(self._place, self)
 
     async def is_alive(self, patience_s: float) -> bool:
         """Whether the node says something on this connection within `patience_s`, or until it ends."""
@@ -308,14 +312,19 @@ class FollowConnection:
         for answer in self._explaining.values():
             if not answer.done():
                 answer.set_exception(ConnectionError("the node went away"))
-        if not self._hub.leave(self._node_id, self):
+        if not self._hub.leave(self._place, self):
             return
         if not self._is_let_in:
             return
         if self._has_left:
-            self._hub.directory.left(self._node_id)
+            self._followers.left(self._node_id)
         else:
-            self._hub.directory.disconnected(self._node_id)
+            self._followers.disconnected(self._node_id)
+
+    @property
+    def _followers(self) -> Followers:
+        """Who is told of it."""
+        return self._hub.followers(self._role)
 
     # Up: what the node says.
 
@@ -339,15 +348,15 @@ class FollowConnection:
                 raise WireFault("a node sends text frames only")
 
     async def _heed(self, message: FromNode) -> None:
-        if not self._hub.is_current(self._node_id, self):
+        if not self._hub.is_current(self._place, self):
             return  # what an older connection still says is no longer the node's word
-        directory = self._hub.directory
+        directory = self._followers
         match message:
             case Applied(position=position):
                 self._acknowledge(position)
             case Heartbeat():
                 # A node that says nothing for a lease is gone, so a revoked token ends within one.
-                self._require_node(self._node_id)
+                self._require_node(self._node_id, self._role)
                 async with asyncio.timeout(PATIENCE_HEARTBEATS * self._hub.heartbeat_s):
                     await directory.renew(self._node_id)
                 self._look_at_clock(message.wall_at)
@@ -381,7 +390,7 @@ class FollowConnection:
         if position.sequence > self._sent_through:
             raise NotBelieved(Refusal.FUTURE_ACK, sentence)
         self._acknowledged = position.sequence
-        self._hub.directory.applied(self._node_id, position)
+        self._followers.applied(self._node_id, position)
 
     # Down: what the node gets.
 
@@ -390,7 +399,7 @@ class FollowConnection:
         sequence = await self._send_snapshot(at_least) if start is None else start
         while True:
             try:
-                frames = await self._hub.frames.after(sequence, self._audiences)
+                frames = await self._hub.frames.after(sequence, self._hub.audiences(self._role))
                 if not frames:
                     await journal.wait_beyond(sequence)
                     continue
@@ -407,7 +416,7 @@ class FollowConnection:
                 sequence = frame.last
 
     async def _send_snapshot(self, at_least: int) -> int:
-        sequence, content = await self._hub.encoded_snapshot(self._audiences, at_least)
+        sequence, content = await self._hub.encoded_snapshot(self._hub.audiences(self._role), at_least)
         self._hub.counters["snapshots_sent"] += 1
         self._sent_through = sequence
         self._acknowledged = -1

@@ -10,15 +10,16 @@ from typing import Any
 
 from aiohttp import web
 
+from cdn.control.dns_followers import DnsFollowers, Followers
 from cdn.control.follow_connection import FollowConnection
 from cdn.control.node_directory import NodeDirectory
 from cdn.control.record_frames import RecordFrames
 from cdn.control.refusals import Refusal, Refusals
 from cdn.errors import CdnError, Forbidden, NotFound, Unauthorized, Unavailable
 from cdn.journal.journal import Journal, Trimmed
-from cdn.journal.record import EDGE_AUDIENCES, Audience
+from cdn.journal.record import DNS_AUDIENCES, EDGE_AUDIENCES, Audience
 from cdn.journal.snapshot import Snapshot, encode
-from cdn.journal.wire import MAX_NODE_MESSAGE_BYTES, BlobFault
+from cdn.journal.wire import MAX_NODE_MESSAGE_BYTES, BlobFault, FollowerRole
 
 MAX_CONNECTIONS = 2048
 """Open WebSockets, those included that have not said hello yet."""
@@ -41,6 +42,10 @@ Suspect = Callable[[str, str, str], None]
 """Told of node, site and digest when a node says that the store's copy of a blob is damaged or gone. Does not wait."""
 
 
+def _nobody(token: str, dns_id: str | None) -> bool:
+    return False
+
+
 class FollowHub:
     """Gives every node the journal from where it stands and tells the directory what the nodes say.
 
@@ -55,6 +60,7 @@ class FollowHub:
         directory: NodeDirectory,
         verify_node_token: Callable[[str, str | None], bool],
         *,
+        verify_dns_token: Callable[[str, str | None], bool] = _nobody,
         heartbeat_s: float,
         lease_s: float,
         suspect: Suspect | None = None,
@@ -69,11 +75,13 @@ class FollowHub:
         self.refusals = Refusals()
         self._suspect = suspect
         self.directory = directory
+        self.dns = DnsFollowers()
         self.heartbeat_s = heartbeat_s
         self.lease_s = lease_s
         self.counters: dict[str, int] = {"snapshots_sent": 0}
         self._take_snapshot = take_snapshot
         self._verify_node_token = verify_node_token
+        self._verify_dns_token = verify_dns_token
         self._open: set[FollowConnection] = set()
         self._by_node: dict[str, FollowConnection] = {}
         self._encoded: dict[frozenset[Audience], tuple[int, bytes]] = {}
@@ -96,7 +104,7 @@ class FollowHub:
             self.refusals.note(Refusal.NO_ROOM, "", request.remote or "", sentence, self.wall())
             raise Unavailable(sentence)
         socket = web.WebSocketResponse(max_msg_size=MAX_NODE_MESSAGE_BYTES, compress=False, timeout=1.0)
-        connection = FollowConnection(self, socket, request, EDGE_AUDIENCES, partial(self._require_node, token))
+        connection = FollowConnection(self, socket, request, partial(self._require_node, token))
         self._open.add(connection)
         try:
             await socket.prepare(request)
@@ -144,6 +152,14 @@ class FollowHub:
 
     # For its connections.
 
+    def audiences(self, role: FollowerRole) -> frozenset[Audience]:
+        """What a follower in this role may read."""
+        return EDGE_AUDIENCES if role is FollowerRole.EDGE else DNS_AUDIENCES
+
+    def followers(self, role: FollowerRole) -> Followers:
+        """Who is told what a follower in this role says."""
+        return self.directory if role is FollowerRole.EDGE else self.dns
+
     def current(self, node_id: str) -> FollowConnection | None:
         """The node's connection."""
         return self._by_node.get(node_id)
@@ -188,13 +204,22 @@ class FollowHub:
             self._encoded[audiences] = (sequence, await asyncio.to_thread(encode, snapshot))
             return self._encoded[audiences]
 
-    def _require_node(self, token: str, node_id: str | None = None) -> None:
-        """Raises Unauthorized; Forbidden for the token of another node."""
-        if self._verify_node_token(token, node_id):
+    def _require_node(self, token: str, node_id: str | None = None, role: FollowerRole | None = None) -> None:
+        """Raises Unauthorized; Forbidden for the token of another node, or of one in another role.
+
+        `role` None: in whichever.
+        """
+        if self._lets(token, node_id, role):
             return
-        if node_id is None or not self._verify_node_token(token, None):
+        if node_id is None or not self._lets(token, None, None):
             raise Unauthorized("this token does not let a node follow the journal: create one with scope node:ID")
-        raise Forbidden(f"this token is not for node {node_id}: create one with scope node:{node_id}")
+        scope = f"{'node' if role is not FollowerRole.DNS else 'dns'}:{node_id}"
+        raise Forbidden(f"this token is not for {scope.replace(':', ' ')}: create one with scope {scope}")
+
+    def _lets(self, token: str, node_id: str | None, role: FollowerRole | None) -> bool:
+        if role is not FollowerRole.DNS and self._verify_node_token(token, node_id):
+            return True
+        return role is not FollowerRole.EDGE and self._verify_dns_token(token, node_id)
 
     async def _is_recent(self, sequence: int) -> bool:
         end = await self.journal.position()

@@ -89,6 +89,7 @@ class ControlPlane:
             self.snapshots.take,
             directory,
             authenticator.is_node,
+            verify_dns_token=authenticator.is_dns,
             heartbeat_s=settings.heartbeat_s,
             lease_s=settings.detach_after_s,
             suspect=self._repair.suspect,

@@ -35,6 +35,7 @@ class Verb(Enum):
 
 ADMIN_SCOPE = "admin"
 NODE_SCOPE = "node"
+DNS_SCOPE = "dns"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,23 +59,33 @@ class NodeScope:
         return f"{NODE_SCOPE}:{self.node_id}"
 
 
-def parse_scope(text: str) -> SiteScope | NodeScope | str:
-    """`text` as a scope: ADMIN_SCOPE, NODE_SCOPE (for any node), a NodeScope or a SiteScope.
+@dataclass(frozen=True, slots=True)
+class DnsScope:
+    """Following the journal as one DNS process."""
+
+    dns_id: str
+
+    def __str__(self) -> str:
+        return f"{DNS_SCOPE}:{self.dns_id}"
+
+
+def parse_scope(text: str) -> SiteScope | NodeScope | DnsScope | str:
+    """`text` as a scope: ADMIN_SCOPE, NODE_SCOPE or DNS_SCOPE (for any of them), or one with a name.
 
     Raises InvalidInput naming it.
     """
-    if text in (ADMIN_SCOPE, NODE_SCOPE):
+    if text in (ADMIN_SCOPE, NODE_SCOPE, DNS_SCOPE):
         return text
     verb, colon, site = text.partition(":")
-    if colon and verb == NODE_SCOPE:
+    if colon and verb in (NODE_SCOPE, DNS_SCOPE):
         try:
-            return NodeScope(check_node_id(site))
+            return (NodeScope if verb == NODE_SCOPE else DnsScope)(check_node_id(site))
         except InvalidInput as error:
             raise InvalidInput(f"{text!r} is not a scope: {error.message}.", field="scopes") from error
     if not colon or verb not in {each.value for each in Verb}:
         raise InvalidInput(
-            f"{text!r} is not a scope: use admin, node, node with a node's name like node:edge-1, or one of admin, "
-            "deploy, purge and read with a site, like deploy:blog.",
+            f"{text!r} is not a scope: use admin, node or dns, these two with a name like node:edge-1 or dns:ns-1, or "
+            "one of admin, deploy, purge and read with a site, like deploy:blog.",
             field="scopes",
         )
     try:

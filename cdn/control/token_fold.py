@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from cdn.control.token import NODE_SCOPE, SiteScope, parse_scope
+from cdn.control.token import DNS_SCOPE, NODE_SCOPE, SiteScope, parse_scope
 from cdn.errors import InvalidInput
 from cdn.journal.fold import Fold
 from cdn.journal.record import Audience, Record, SiteCreated, SiteRemoved, TokenCreated, TokenRevoked
@@ -120,7 +120,7 @@ class TokenFold(Fold):
 
 def _is_of(scope: str, site: str) -> bool:
     verb, _, name = scope.partition(":")
-    return name == site and verb != NODE_SCOPE
+    return name == site and verb not in {NODE_SCOPE, DNS_SCOPE}
 
 
 def _exists(scope: str, names: set[str]) -> bool:

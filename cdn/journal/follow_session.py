@@ -125,7 +125,9 @@ class FollowSession:
         follower = self._follower
         position = None if follower.wants_snapshot else follower.position
         versions = tuple(range(1, RECORD_VERSION + 1))
-        hello = Hello(follower.node_id, versions, position, follower.facts, follower.zone, follower.wall())
+        hello = Hello(
+            follower.node_id, versions, position, follower.facts, follower.zone, follower.wall(), follower.role
+        )
         await self._send(hello)
         async with asyncio.timeout(follower.settings.connect_timeout_s):
             first = await self._receive()

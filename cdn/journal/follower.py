@@ -23,7 +23,7 @@ from cdn.journal.follow_session import FollowSession
 from cdn.journal.record import Record, UnknownRecord
 from cdn.journal.replica import Replica
 from cdn.journal.snapshot import Snapshot, UnreadableSnapshot, load_into
-from cdn.journal.wire import FOLLOW_PATH, MAX_CONTROL_MESSAGE_BYTES
+from cdn.journal.wire import FOLLOW_PATH, MAX_CONTROL_MESSAGE_BYTES, FollowerRole
 
 MAX_REPORTS = 256
 """Preparations remembered and told again after a reconnect; the oldest goes first."""
@@ -95,9 +95,10 @@ class Follower:
         zone: str | None = None,
         wall: Callable[[], float] = time.time,
         everywhere: Callable[[], Awaitable[None]] | None = None,
+        role: FollowerRole = FollowerRole.EDGE,
     ) -> None:
-        """`zone` is the CDN's own as this node was told it: a control of another one refuses the node. `wall` is said to
-        control, which shows how far it is off; nothing here goes by it. `everywhere` is awaited before each
+        """`zone` is the CDN's own as this node was told it: a control of another one refuses the node. `wall` is said
+        to control, which shows how far it is off; nothing here goes by it. `everywhere` is awaited before each
         acknowledgement: it returns when all that the sink was told holds in every process that serves for this node.
         """
         self.node_id = check_node_id(node_id)
@@ -110,6 +111,7 @@ class Follower:
         self.zone = zone
         self.wall = wall
         self.everywhere = everywhere
+        self.role = role
         self.lease = Lease(None, 0.0)
         self.stopped: str | None = None
         self.fault: str | None = None

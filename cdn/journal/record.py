@@ -36,6 +36,9 @@ EVERY_AUDIENCE = frozenset(Audience)
 EDGE_AUDIENCES = frozenset({Audience.ALL})
 """What an edge may read."""
 
+DNS_AUDIENCES = frozenset({Audience.ALL, Audience.DNS})
+"""What a DNS process may read."""
+
 
 class _Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
     pass

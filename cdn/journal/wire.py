@@ -7,6 +7,7 @@ Unknown fields are ignored, so that a newer side may say more; records keep thei
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import Enum
 from typing import Any
 
 import msgspec
@@ -38,6 +39,13 @@ class WireFault(CdnError):
     """The other side sent something that does not belong on this connection. It is closed."""
 
 
+class FollowerRole(Enum):
+    """As what a node follows: that decides what it may read, and whether receipts and deploys wait for it."""
+
+    EDGE = "edge"
+    DNS = "dns"
+
+
 class _Message(msgspec.Struct, frozen=True, tag_field="type"):
     pass
 
@@ -46,7 +54,7 @@ class Hello(_Message, frozen=True, tag="hello"):
     """The first message. `position` None asks for a snapshot.
 
     `zone` is the CDN's own zone as the node was told it, `wall_at` its wall time in seconds; earlier releases say
-    neither.
+    neither, and no `role` either: those were edges.
     """
 
     node_id: str
@@ -55,6 +63,7 @@ class Hello(_Message, frozen=True, tag="hello"):
     facts: NodeFacts
     zone: str | None = None
     wall_at: float | None = None
+    role: FollowerRole = FollowerRole.EDGE
 
 
 class Applied(_Message, frozen=True, tag="applied"):
