@@ -16,10 +16,12 @@ from cdn.cli.store_role import StoreRole
 from cdn.control.settings import ControlSettings
 from cdn.edge.limits import HttpLimits
 from cdn.edge.settings import EdgeSettings
+from cdn.edge.shield_settings import PeerSettings, ShieldSettings
 from cdn.errors import InvalidInput
 from cdn.journal.jetstream_settings import JetStreamSettings
 from cdn.origin.dialer import client_tls
 from cdn.sites.manifest import BundleLimits
+from cdn.tls.mutual import ClientTls
 
 NODE_TOKEN = "CDN_NODE_TOKEN"  # noqa: S105 - the name of the variable that holds it
 
@@ -55,6 +57,14 @@ class EdgeProcess:
     """How long it goes on answering when it is stopped, while /readyz says no and answers say `Connection: close`."""
 
 
+@dataclass(frozen=True, slots=True)
+class PeersProcess:
+    """Where `cdn edge` is asked by other edges, as their shield."""
+
+    listen: Address | None = None
+    """Where other edges connect; without it this one is nobody's shield."""
+
+
 CONTROL_FILE: Mapping[str, Section] = {
     "control": section_of(ControlSettings, ControlProcess, without=frozenset({"bundle", "own_bucket"})),
     "control.bundle": LIMITS["control.bundle"],
@@ -67,9 +77,14 @@ EDGE_FILE: Mapping[str, Section] = {
     "edge": section_of(
         EdgeSettings,
         EdgeProcess,
-        without=frozenset({"host", "port", "token", "s3_endpoint", "own_bucket", "limits"}),
+        without=frozenset(
+            {"host", "port", "token", "s3_endpoint", "own_bucket", "limits", "shield", "peers", "control_tls"}
+        ),
     ),
     "edge.http": LIMITS["edge.http"],
+    "shield": section_of(ShieldSettings),
+    "peers": section_of(PeersProcess, PeerSettings, without=frozenset({"host", "port"})),
+    "control_tls": section_of(ClientTls),
     "store": section_of(StoreRole),
 }
 """What the file of `cdn edge` may have."""
@@ -126,13 +141,37 @@ def read_edge_role(path: Path, environ: Mapping[str, str]) -> EdgeRole:
         s3_endpoint=store.endpoint_url,
         own_bucket=store.bucket,
         limits=limits,
+        shield=file.made("shield", ShieldSettings),
+        peers=_peers(file),
+        control_tls=file.made("control_tls", ClientTls),
     )
+    _check_files(file, edge)
     if edge.extra_ca_file is not None:
         try:
             client_tls(edge.extra_ca_file)
         except InvalidInput as exc:
             raise file.fault("edge", "extra_ca_file", exc.message) from exc
     return EdgeRole(edge, process, store)
+
+
+def _peers(file: SettingsFile) -> PeerSettings:
+    listen = file.made("peers", PeersProcess).listen
+    return (
+        file.made("peers", PeerSettings)
+        if listen is None
+        else file.made("peers", PeerSettings, host=listen.host, port=listen.port)
+    )
+
+
+def _check_files(file: SettingsFile, edge: EdgeSettings) -> None:
+    """Raises InvalidInput that names the line of a certificate, key or authority that cannot be used."""
+    kinds = {"shield": edge.shield.tls, "peers": edge.peers.tls, "control_tls": edge.control_tls}
+    for table, tls in kinds.items():
+        try:
+            if tls is not None:
+                tls.context()
+        except InvalidInput as exc:
+            raise file.fault(table, exc.field or "", exc.message) from exc
 
 
 def _store(file: SettingsFile, path: Path) -> StoreRole:

@@ -167,12 +167,26 @@ class RunningEdge:
         settings = self._role.edge
         http_url = f"http://{reachable(Address(settings.host, self.edge.port))}"
         if is_json:
-            print(json.dumps({"node": settings.node_id, "http_url": http_url, "admin_url": self.admin_url}), flush=True)
+            document = {"node": settings.node_id, "http_url": http_url, "admin_url": self.admin_url}
+            if self._peers_url:
+                document["peers_url"] = self._peers_url
+            print(json.dumps(document), flush=True)
             return
         print(f"node      {settings.node_id}, follows {' or '.join(settings.control_urls)}")
         print(f"sites     http://NAME.{settings.zone}:{self.edge.port}/")
         print(f"admin     {self.admin_url}/readyz, /healthz, /metrics")
+        if self._peers_url:
+            print(f"shield    {self._peers_url}")
         print(f"data      {settings.data_dir}", flush=True)
+
+    @property
+    def _peers_url(self) -> str:
+        """Where other nodes ask this one; empty: nowhere."""
+        settings, port = self._role.edge.peers, self.edge.shielding.port
+        if port is None:
+            return ""
+        scheme = "http" if settings.tls is None else "https"
+        return f"{scheme}://{reachable(Address(settings.host, port))}"
 
     async def withdraw(self) -> None:
         """Fail readiness, and say with every answer that its connection closes."""

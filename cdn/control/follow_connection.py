@@ -20,6 +20,7 @@ from cdn.journal.journal import JournalUnavailable, Trimmed
 from cdn.journal.wire import (
     SNAPSHOT_FRAME_BYTES,
     Applied,
+    AskPeers,
     BlobFault,
     Explain,
     Explained,
@@ -30,6 +31,7 @@ from cdn.journal.wire import (
     HeartbeatAnswered,
     Hello,
     Leaving,
+    Peers,
     Prepared,
     PrepareFailed,
     Refused,
@@ -88,6 +90,7 @@ class FollowConnection:
         self._is_clock_wrong = False
         self._heard_at = asyncio.get_running_loop().time()
         self._sending_since: float | None = None
+        self._wants_peers = asyncio.Event()
         self._explain_ids = itertools.count(1)
         self._explaining: dict[int, asyncio.Future[Explained]] = {}
 
@@ -207,10 +210,16 @@ class FollowConnection:
             async with asyncio.timeout(self._hub.lease_s):
                 await self._send(
                     Welcome(
-                        end, self._hub.heartbeat_s, self._hub.lease_s, hears_blob_faults=self._hub.hears_blob_faults
+                        end,
+                        self._hub.heartbeat_s,
+                        self._hub.lease_s,
+                        hears_blob_faults=self._hub.hears_blob_faults,
+                        tells_peers=self._hub.peers is not None,
                     )
                 )
-            await self._run_until_one_ends(self._listen(), self._feed(start, at_least), self._watch())
+            await self._run_until_one_ends(
+                self._listen(), self._feed(start, at_least), self._watch(), self._tell_peers()
+            )
         finally:
             self._end()
 
@@ -347,7 +356,7 @@ class FollowConnection:
             case _:
                 raise WireFault("a node sends text frames only")
 
-    async def _heed(self, message: FromNode) -> None:
+    async def _heed(self, message: FromNode) -> None:  # noqa: C901 - one arm per message
         if not self._hub.is_current(self._place, self):
             return  # what an older connection still says is no longer the node's word
         directory = self._followers
@@ -375,6 +384,10 @@ class FollowConnection:
                 directory.stopped(self._node_id, message.reason)
             case BlobFault():
                 self._hub.heed_blob_fault(self._node_id, message)
+            case AskPeers():
+                if self._hub.peers is None:
+                    raise WireFault("this control tells nobody whose tokens work")
+                self._wants_peers.set()
             case Leaving():
                 self._has_left = True
             case Hello():
@@ -414,6 +427,16 @@ class FollowConnection:
                 self._sent_through = frame.last  # before sending: the answer may be quicker than the send's return
                 await self._put(frame.content, WSMsgType.TEXT)
                 sequence = frame.last
+
+    async def _tell_peers(self) -> None:
+        """Once the node wants to know, whose tokens let others ask it."""
+        await self._wants_peers.wait()
+        peers = self._hub.peers
+        assert peers is not None, "what was not offered is not asked for"
+        while True:
+            told = peers.current()
+            await self._send(Peers(told))
+            await peers.differs_from(told)
 
     async def _send_snapshot(self, at_least: int) -> int:
         sequence, content = await self._hub.encoded_snapshot(self._hub.audiences(self._role), at_least)

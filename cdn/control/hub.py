@@ -13,6 +13,7 @@ from aiohttp import web
 from cdn.control.dns_followers import DnsFollowers, Followers
 from cdn.control.follow_connection import FollowConnection
 from cdn.control.node_directory import NodeDirectory
+from cdn.control.peer_tokens import PeerTokens
 from cdn.control.record_frames import RecordFrames
 from cdn.control.refusals import Refusal, Refusals
 from cdn.errors import CdnError, Forbidden, NotFound, Unauthorized, Unavailable
@@ -76,6 +77,8 @@ class FollowHub:
         self._suspect = suspect
         self.directory = directory
         self.dns = DnsFollowers()
+        self.peers: PeerTokens | None = None
+        """Whose tokens let nodes ask each other; None: nobody is told."""
         self.heartbeat_s = heartbeat_s
         self.lease_s = lease_s
         self.counters: dict[str, int] = {"snapshots_sent": 0}

@@ -18,6 +18,7 @@ from cdn.control.blob_repair import BlobRepair
 from cdn.control.fleet_watch import FleetWatch
 from cdn.control.hub import FollowHub
 from cdn.control.node_directory import NodeDirectory
+from cdn.control.peer_tokens import PeerTokens
 from cdn.control.proofs import Proofs
 from cdn.control.record_archive import RecordArchive
 from cdn.control.replicas import Replicas
@@ -97,6 +98,7 @@ class ControlPlane:
             wall=clock,
         )
         self._tokens, self._withdrawals = tokens, tokens.withdrawals
+        self.hub.peers = PeerTokens(tokens)
         self.services = Services(
             settings=settings,
             state=self.state,
@@ -144,6 +146,8 @@ class ControlPlane:
         self._withdrawals = self._tokens.withdrawals
         self.state.watch(self._check_tokens)
         self.services.fleet.start()
+        if self.hub.peers is not None:
+            self.state.watch(self.hub.peers.look)
         self.snapshots.start(self.archive)
         self.archive.start()
         self._repair.start()

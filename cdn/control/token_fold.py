@@ -41,6 +41,8 @@ class TokenFold(Fold):
     audience = Audience.CONTROL
 
     def __init__(self) -> None:
+        self.changes = 0
+        """How many records have changed which tokens there are, or may have."""
         self._tokens: dict[str, Token] = {}
         self._site_names: dict[str, str] = {}  # by site id; of sites that exist
         self.withdrawals = 0
@@ -65,6 +67,7 @@ class TokenFold(Fold):
         return len(self._tokens)
 
     def apply(self, record: Record) -> None:
+        self.changes += isinstance(record.change, TokenCreated | TokenRevoked | SiteRemoved)
         match record.change:
             case SiteCreated(site_id=site_id, name=name):
                 self._site_names[site_id] = name
@@ -107,6 +110,7 @@ class TokenFold(Fold):
         }
 
     def load(self, section: Any) -> None:
+        self.changes += 1
         self._tokens = {}
         self._site_names = {}
         self.withdrawals += 1

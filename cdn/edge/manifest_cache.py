@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from cdn.errors import CdnError, Unavailable
@@ -27,10 +28,15 @@ class ManifestUnavailable(Unavailable):
     """The manifest cannot be had now, so the site that needs it cannot be answered on this node (DESIGN I4)."""
 
 
+NearManifest = Callable[[str, str], Awaitable[bytes | None]]
+"""Somebody who may have a site's manifest, by its digest, and is asked before the store is. None: ask the store."""
+
+
 class ManifestCache:
     """Loads manifests by (site, digest), each at most once at a time."""
 
     def __init__(self, store: ObjectStore, folder: Path) -> None:
+        self.near: NearManifest | None = None
         self._store = store
         self._folder = folder
         self._loaded: OrderedDict[tuple[str, str], Manifest] = OrderedDict()
@@ -80,6 +86,8 @@ class ManifestCache:
         path = self._folder / site_id / digest
         manifest = await asyncio.to_thread(self._read, path, digest)
         if manifest is None:
+            manifest = await self._from_near(path, digest)
+        if manifest is None:
             try:
                 raw = await self._store.get(manifest_key(site_id, digest))
             except (ObjectMissing, Unavailable) as exc:
@@ -89,6 +97,13 @@ class ManifestCache:
                 raise ManifestUnavailable(f"manifest {digest[:12]} of site {site_id} is damaged in the store")
             await asyncio.to_thread(self._write, path, raw)
         self._keep((site_id, digest), manifest)
+        return manifest
+
+    async def _from_near(self, path: Path, digest: str) -> Manifest | None:
+        raw = None if self.near is None else await self.near(path.parent.name, digest)
+        manifest = None if raw is None else await asyncio.to_thread(_checked, raw, digest)
+        if raw is not None and manifest is not None:
+            await asyncio.to_thread(self._write, path, raw)
         return manifest
 
     def _keep(self, key: tuple[str, str], manifest: Manifest) -> None:

@@ -29,6 +29,7 @@ from cdn.edge.pull import Pull
 from cdn.edge.reclaim import Reclaim
 from cdn.edge.retained import RetainedFiles
 from cdn.edge.settings import EdgeSettings
+from cdn.edge.shielding import Shielding
 from cdn.edge.site_view import FloorsRose, News, SiteGone, SiteView, ToPrepare
 from cdn.edge.stored import ResidenceClock
 from cdn.edge.storeroom import Storeroom
@@ -125,6 +126,17 @@ class EdgeNode:
             pull=self.pull.explainer,
             facts=self._facts(()),
         )
+        self.shielding = Shielding(
+            settings,
+            view=self.view,
+            pull=self.pull,
+            fetcher=self.fetcher,
+            manifests=self.manifests,
+            disk=disk,
+            clocks=clocks,
+            residence=residence,
+            facts=self._facts(()),
+        )
         self._was_attached = False
         self._turns = asyncio.Semaphore(settings.max_concurrent_preparations)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -184,6 +196,7 @@ class EdgeNode:
 
     async def withdraw(self) -> None:
         """Stop being chosen: tell control, and say with every answer that its connection closes."""
+        self.shielding.withdraw()
         await self.follower.drain()
         self.front.withdraw()
 
@@ -195,6 +208,7 @@ class EdgeNode:
             await self._front.drain(self.settings.drain_timeout_s)
         if self._follower is not None:
             await self._follower.leave()
+        await self.shielding.drain(self.settings.drain_timeout_s)
         await self._end_tasks()
         await self.disk.aclose()
         await self._replica.aclose()
@@ -216,6 +230,11 @@ class EdgeNode:
             zone=self.settings.zone,
             everywhere=self._relay.everywhere if self.settings.workers > 1 else None,
         )
+        if self.settings.peers.is_on:
+            self._follower.on_peers = self.shielding.kept_roll.take
+        if any(url.startswith("https:") for url in self.settings.control_urls):
+            self._follower.tls = self.settings.control_tls.context()
+        await self.shielding.start()
         self.view.listen(self._act_on)
         if position is not None:
             self.view.on_snapshot(position, epoch_changed=False)
@@ -367,6 +386,7 @@ class EdgeNode:
             "hits": self.counters.hits + remembered,
             **{f"fetch_{field.name}": getattr(fetched, field.name) for field in fields(fetched)},
             **self.pull.counted(),
+            **self.shielding.counted(),
             "disk_responses": facts.responses,
             "disk_bytes": facts.cost_bytes,
             "memory_bytes": self.prepared.cost_bytes,
@@ -383,6 +403,7 @@ class EdgeNode:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.shielding.aclose()
         await self.pull.aclose()
         await self._detached.aclose()
         await self.storeroom.aclose()

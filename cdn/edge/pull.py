@@ -13,7 +13,7 @@ from cdn.edge.prepared import Prepared
 from cdn.edge.pull_assembly import PullAssembly
 from cdn.edge.pull_coder import PullCoder
 from cdn.edge.pull_explain import PullExplainer
-from cdn.edge.pull_fetch import PullFetcher
+from cdn.edge.pull_fetch import PullFetcher, Shielding
 from cdn.edge.pull_flight import Flights
 from cdn.edge.pull_invalidation import PullInvalidation
 from cdn.edge.pull_marks import GroupMarks
@@ -23,6 +23,7 @@ from cdn.edge.pull_response import PullResponder
 from cdn.edge.pull_road import PullRoad
 from cdn.edge.pull_shelf import PullShelf
 from cdn.edge.settings import EdgeSettings
+from cdn.edge.shield_news import ShieldNews
 from cdn.edge.site_view import SiteView
 from cdn.edge.stored import ResidenceClock
 from cdn.origin.outbound import OutboundRule
@@ -52,11 +53,15 @@ class Pull:
             own_bucket=settings.own_bucket,
             extra_ca_file=settings.extra_ca_file,
         )
+        self._clocks = clocks
         self.flights = Flights()
         self._marks = GroupMarks()
         self.memory = PullMemory(prepared)
         self.shelf = PullShelf(disk, view, self._marks, residence)
-        self._invalidation = PullInvalidation(disk, self.flights, self._marks, self.memory, view)
+        self._news: ShieldNews | None = None
+        self._invalidation = PullInvalidation(
+            disk, self.flights, self._marks, self.memory, view, on_obsolete=self._note_obsolete
+        )
         assembly = PullAssembly(disk, self.shelf)
         renewal = PullRenewal(
             disk=disk,
@@ -117,6 +122,19 @@ class Pull:
             cdn_id=settings.zone,
             last_faults=self.road.last_faults,
         )
+
+    def shield_with(self, shielding: Shielding, news: ShieldNews) -> None:
+        """Ask other nodes before upstreams; `news` is told what they may hold that is obsolete."""
+        self.fetcher.shielding = shielding
+        self._news = news
+
+    def _note_obsolete(self, site_id: str, path: str | None) -> None:
+        if self._news is None:
+            return
+        if path is None:
+            self._news.site_changed(site_id, self._clocks.monotonic())
+        else:
+            self._news.key_changed((site_id, path), self._clocks.monotonic())
 
     def counted(self) -> dict[str, int]:
         """What upstreams gave, and why what they gave was not stored."""

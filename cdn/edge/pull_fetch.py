@@ -88,6 +88,24 @@ class Upstreams(Protocol):
     def of(self, origin: HttpOrigin | BucketOrigin, timeouts: UpstreamTimeouts) -> Upstream: ...
 
 
+class Shielding(Protocol):
+    """Other nodes that are asked before upstreams are."""
+
+    def asks_another(self, visit: PullVisit) -> bool:
+        """Whether a request without content goes to another node, as things are now."""
+        ...
+
+    def why_passed(self, visit: PullVisit) -> str | None:
+        """Why one that would does not."""
+        ...
+
+    def before(
+        self, direct: Upstream, visit: PullVisit, required: Position, on_bypass: Callable[[str], None]
+    ) -> Upstream:
+        """`direct` behind a shield, for one request."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Asking:
     """How the upstream is asked for a visit.
@@ -127,6 +145,7 @@ class PullFetcher:
         residence: ResidenceClock,
         max_stored_bytes: int,
     ) -> None:
+        self.shielding: Shielding | None = None
         self._upstreams = upstreams
         self._disk = disk
         self._view = view
@@ -153,6 +172,10 @@ class PullFetcher:
         """Ask the upstream. Raises TooManyFetches."""
         visit = asking.visit
         flight = Flight(visit, self._view.position, self._flights.next_number())
+        flight.begun_at = self._clocks.monotonic()
+        if self.shielding is not None and asking.content is None:
+            flight.is_shielded = self.shielding.asks_another(visit)
+            flight.passed_by = None if flight.is_shielded else self.shielding.why_passed(visit)
         self._flights.enter(flight, is_joinable=asking.is_joinable)
         task = self._spawn(self._fly(flight, asking), f"fetch {visit.site.id}")
         # Not in the task itself: one that is cancelled before its first step never comes to its end.
@@ -248,6 +271,12 @@ class PullFetcher:
         origin = visit.site.settings.origin
         assert not isinstance(origin, BundleOrigin), "only pull sites come here"
         upstream = self._upstreams.of(origin, _timeouts(visit.site.settings))
+        if flight.is_shielded and self.shielding is not None:
+
+            def passed(detail: str) -> None:
+                flight.passed_by = detail
+
+            upstream = self.shielding.before(upstream, visit, flight.admitted, passed)
         async with self._uploads.ready(visit.site.id, self._request(asking, origin)) as request:
             requested_at = self._clocks.wall()
             response = await upstream.send(request, lambda interim: _pass_interim(visit, interim))

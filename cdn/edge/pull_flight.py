@@ -73,7 +73,8 @@ class Flight:
     `admitted` is the position the node held then. `number` orders flights and visits: a visit that came before a
     flight began may use its answer as if it had asked by itself. A detached flight answers those who wait, and
     stores nothing. `tags`, `vary` (names), `variant` (an id) and `received_at` (monotonic) are known once its head is
-    here. `newer` are the variants that later flights have stored meanwhile.
+    here. `newer` are the variants that later flights have stored meanwhile. `begun_at` is monotonic; one that
+    `is_shielded` asks another node, and `passed_by` says why one did not.
     """
 
     __slots__ = (
@@ -81,13 +82,16 @@ class Flight:
         "_over",
         "_waiting",
         "admitted",
+        "begun_at",
         "is_detached",
+        "is_shielded",
         "key",
         "newer",
         "number",
         "on_content_unwanted",
         "on_unwanted",
         "outcome_so_far",
+        "passed_by",
         "received_at",
         "tags",
         "variant",
@@ -104,7 +108,10 @@ class Flight:
         self.vary: tuple[str, ...] | None = None
         self.variant = ""
         self.newer: set[str] = set()
+        self.begun_at = 0.0
         self.received_at = 0.0
+        self.is_shielded = False
+        self.passed_by: str | None = None
         self.is_detached = False
         self.outcome_so_far: Outcome | None = None
         self.on_unwanted: Callable[[], object] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from cdn.edge.disk_index import IndexUnavailable
 from cdn.edge.disk_tier import DiskTier
@@ -27,7 +28,17 @@ SWEEP_PAUSE_S = 0.02
 class PullInvalidation:
     """Acts before the answer is passed on: who has it, and asks again, is not given what it made obsolete."""
 
-    def __init__(self, disk: DiskTier, flights: Flights, marks: GroupMarks, memory: PullMemory, view: SiteView) -> None:
+    def __init__(  # noqa: PLR0917 - everything that holds something
+        self,
+        disk: DiskTier,
+        flights: Flights,
+        marks: GroupMarks,
+        memory: PullMemory,
+        view: SiteView,
+        on_obsolete: Callable[[str, str | None], None] = lambda site_id, path: None,
+    ) -> None:
+        """`on_obsolete` hears of each key's site and path, or of a site alone when some of its keys are meant."""
+        self._on_obsolete = on_obsolete
         self._disk = disk
         self._flights = flights
         self._marks = marks
@@ -52,6 +63,7 @@ class PullInvalidation:
 
     async def _forget(self, key: PullKey, flight: Flight) -> None:
         """Nothing stored under this key is used any more, nor stored if it was asked for before this answer."""
+        self._on_obsolete(key.site_id, key.path)
         self._flights.detach(key, but=flight)
         for stored in await self._disk.find_all(key.site_id, key.path):
             self._disk.drop(stored)
@@ -66,6 +78,7 @@ class PullInvalidation:
 
     def _invalidate_groups(self, site_id: str, groups: tuple[str, ...]) -> None:
         mark = Mark(self._disk.incarnation_now(), self._flights.next_number())
+        self._on_obsolete(site_id, None)
         self._marks.raise_to(site_id, groups, mark)
         self._view.runtime(site_id).generation += 1  # nothing prepared is used without a look at its groups
         self._memory.forget_site(site_id)

@@ -60,7 +60,7 @@ class PullJoining:
             if flight in tried or (wants_newer and flight.number < visit.number):
                 continue
             vary = on_shelf.vary if flight.vary is None else flight.vary
-            if not flight.has_beginning:
+            if not flight.has_beginning or not _may_wait_for(visit, flight):
                 continue
             if self._fetcher.may_be_joined(flight) and visit.selecting(vary) == flight.visit.selecting(vary):
                 return flight
@@ -101,3 +101,11 @@ class PullJoining:
         )
         # Floors that rose since it was joined do not take it from those who were waiting (DESIGN I6).
         return isinstance(decide(facts, NOTHING_REQUIRED, self._clocks.monotonic(), visit.directives), Serve)
+
+
+def _may_wait_for(visit: PullVisit, flight: Flight) -> bool:
+    """Another node's request never waits for one that went to another node: these two could wait for each other."""
+    if visit.peer is None:
+        return True
+    newer_than = visit.peer.newer_than
+    return not flight.is_shielded and (newer_than is None or flight.begun_at >= newer_than)

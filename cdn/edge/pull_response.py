@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 
@@ -14,6 +14,7 @@ from cdn.edge.disk_holds import Hold
 from cdn.edge.disk_tier import DiskTier
 from cdn.edge.held_stream import HeldStream
 from cdn.edge.part_stream import PartStream
+from cdn.edge.peer_fields import ANSWERS, VERSION, without_peer_fields
 from cdn.edge.prepared import Prepared
 from cdn.edge.pull_coder import PullCoder
 from cdn.edge.pull_content import ArrivingContent, ContentLost
@@ -38,6 +39,9 @@ from cdn.sites.representation import given_fields
 FOR_THIS_CACHE = frozenset(("surrogate-control", "surrogate-key", "cache-tag", "content-length"))
 """Fields that the upstream sends to its caches, and Content-Length, which the engine says. CDN-Cache-Control is for
 every cache that is a CDN's, also one behind this (RFC 9213 section 3.1)."""
+
+SHIELD_SUFFIX = "-shield"
+"""After the cache's name in Cache-Status where it answers another node: the member that follows is that one's."""
 
 NEVER_PREPARED = (SET_FIELDS - {"accept-encoding"}) | {DEBUG_FIELD}
 """Selecting fields whose value is not the client's: a request does not tell it."""
@@ -106,6 +110,7 @@ class PullResponder:
     async def _held(self, visit: PullVisit, held: Held, status: CacheStatus, looked_at: int | None) -> Response | None:
         form = await self._form(visit, held)
         size_bytes = form.stored.entry.size_bytes
+        looked_at = looked_at if visit.peer is None else None
         selected = select_from(visit.request, form.head, size_bytes, self._clocks.wall())
         content: bytes | ContentStream | Unsent = b""
         if selected.part is not Part.NOTHING:
@@ -155,7 +160,8 @@ class PullResponder:
     async def _form(self, visit: PullVisit, held: Held) -> _Form:
         """The coded form that the client prefers, where there is one, else the identity form."""
         head, stored = held.pulled.head, held.stored
-        if not visit.site.settings.compresses or not may_be_coded(head, stored.entry.size_bytes):
+        is_coded = visit.peer is None and visit.site.settings.compresses
+        if not is_coded or not may_be_coded(head, stored.entry.size_bytes):
             return _Form(head, stored, False)
         coding = preferred_coding(visit.request.fields.get("accept-encoding"), CODINGS)
         coded = None if coding is None else await self._coder.coded(held, coding)
@@ -250,7 +256,8 @@ class PullResponder:
             content.let_go()
             return Response(head.status, self._fields(visit, head.fields.lines, status, age_s=age_s), _unsent(head))
         size_bytes = content.received_bytes if content.is_whole else content.size_bytes
-        if visit.site.settings.compresses and may_be_coded(head, MIN_CODED_BYTES if size_bytes is None else size_bytes):
+        is_coded = visit.peer is None and visit.site.settings.compresses
+        if is_coded and may_be_coded(head, MIN_CODED_BYTES if size_bytes is None else size_bytes):
             head = varied_head(head)
         selected = self._select(visit, head, content, size_bytes) if evaluates else _everything(head, size_bytes)
         has_ranges = evaluates and content.is_storing and size_bytes is not None and selected.status in _IN_PARTS
@@ -286,6 +293,8 @@ class PullResponder:
         age_s: int | None,
         has_ranges: bool = False,
     ) -> FieldLines:
+        if visit.peer is not None:
+            return _as_given(lines, status, age_s)
         given = given_fields(visit.request.target.decoded_path, visit.site.settings)
         kept = tuple(
             line
@@ -308,6 +317,18 @@ class PullResponder:
 
     def _detached(self) -> str | None:
         return None if self._is_attached() else "detached"
+
+
+def _as_given(lines: FieldLines, status: CacheStatus, age_s: int | None) -> FieldLines:
+    """For another node: what the upstream says to caches, all of it, and nothing of what the site says to visitors."""
+    kept = tuple(
+        line
+        for line in without_peer_fields(lines)
+        if line[0] != "content-length" and (age_s is None or line[0] != "age")
+    )
+    age: FieldLines = () if age_s is None else (("age", str(age_s)),)
+    named = replace(status, cache=f"{status.cache}{SHIELD_SUFFIX}")
+    return (*kept, *age, ("cache-status", named.serialise()), (ANSWERS, VERSION))
 
 
 def _unsent(head: ResponseHead) -> Unsent:

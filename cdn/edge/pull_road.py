@@ -16,6 +16,8 @@ from cdn.edge.clocks import Clocks
 from cdn.edge.collapse import TooManyFetches
 from cdn.edge.counters import NodeCounters
 from cdn.edge.fault_log import FaultLog
+from cdn.edge.peer_answer import fault_response
+from cdn.edge.peer_fields import PeerFault
 from cdn.edge.prepared import Prepared
 from cdn.edge.pull_content import ArrivingContent
 from cdn.edge.pull_fetch import Asking, PullFetcher
@@ -25,7 +27,7 @@ from cdn.edge.pull_memory import PullMemory
 from cdn.edge.pull_response import PullResponder
 from cdn.edge.pull_shelf import Held, OnShelf, PullShelf, has_validator
 from cdn.edge.pull_status import PullStatus, forward_reason
-from cdn.edge.pull_visit import PullVisit, visit_of
+from cdn.edge.pull_visit import PeerTerms, PullVisit, visit_of
 from cdn.edge.recall import recall_pulled
 from cdn.edge.request_content import RequestContent
 from cdn.edge.response import Response
@@ -107,13 +109,20 @@ class PullRoad:
         """A prepared hit, when nothing the request says stands against it. Preconditions and Range are not here."""
         return recall_pulled(self.memory, request, site, now)
 
-    async def answer(self, request: Request, content: RequestContent, visitor: Visitor, site: Site) -> Response:
-        """The response to a request that was not recalled."""
+    async def answer(
+        self,
+        request: Request,
+        content: RequestContent,
+        visitor: Visitor,
+        site: Site,
+        peer: PeerTerms | None = None,
+    ) -> Response:
+        """The response to a request that was not recalled, or that another node makes on the terms of `peer`."""
         if has_loop(request.fields, self._cdn_id):
-            return local_answer.loop_detected(self._cache_name)
+            return local_answer.loop_detected(self._cache_name) if peer is None else fault_response(PeerFault.LOOP)
         generation = self._view.runtime(site.id).generation
         number = self._flights.next_number()
-        visit = visit_of(request, visitor, site, generation=generation, number=number, cdn_id=self._cdn_id)
+        visit = visit_of(request, visitor, site, generation=generation, number=number, cdn_id=self._cdn_id, peer=peer)
         try:
             if request.method in {"GET", "HEAD"} and content.size_bytes == 0:
                 return await self._read(visit)
@@ -122,6 +131,8 @@ class PullRoad:
             return await self._alone(visit, asking, forward)
         except TooManyFetches as exc:
             self._faults.tell(f"busy {site.id}", f"site {site.name}: {exc}")
+            if peer is not None:
+                return fault_response(PeerFault.BUSY)
             text = "This server is busy. Please try again in a little while."
             return local_answer.unavailable(self._cache_name, "too-many-fetches", text)
 
@@ -159,13 +170,20 @@ class PullRoad:
         now = self._clocks.monotonic()
         required = self._shelf.required(visit.key, held.stored)
         facts = self._shelf.facts(held, now)
-        if self._must_validate(visit):
+        if self._must_validate(visit) or self._is_obsolete(visit, held, now):
             facts = replace(facts, must_validate=True)
+        if visit.peer is not None:  # whether something stale will do, the node decides that a visitor asked
+            facts = replace(facts, may_serve_stale=False)
         return decide(facts, required, now, visit.directives)
 
     def _must_validate(self, visit: PullVisit) -> bool:
         """Whether the node has lost control and the site wants nothing served that was not asked for (DESIGN I9)."""
         return visit.site.settings.validates_on_detach and not self._is_attached()
+
+    def _is_obsolete(self, visit: PullVisit, held: Held, now: float) -> bool:
+        """Whether the node that asks knows of something that happened to it since upstream gave it."""
+        newer_than = None if visit.peer is None else visit.peer.newer_than
+        return newer_than is not None and self._shelf.asked_at(held.stored, now) < newer_than
 
     async def _from_shelf(
         self, visit: PullVisit, on_shelf: OnShelf, decision: Decision, forward: Forward, looked_at: int
@@ -235,7 +253,7 @@ class PullRoad:
                     content.let_go()
                     return None
                 self._counters.misses += 1
-                status = self._status.forwarded(forward, head, is_stored=False, detail=_value(outcome))
+                status = self._status.forwarded(forward, head, is_stored=False, detail=_detail(flight, outcome))
                 return self._responder.arriving(visit, head, content, status, evaluates=asking.is_whole)
             case Shared(_, content, terms):
                 if not is_own and not self._joining.is_usable(
@@ -256,7 +274,12 @@ class PullRoad:
         age_s: int | None = None
         self._counters.misses += is_own
         status = self._status.forwarded(
-            forward, head, is_stored=content.is_storing, is_collapsed=not is_own, terms=terms
+            forward,
+            head,
+            is_stored=content.is_storing,
+            is_collapsed=not is_own,
+            terms=terms,
+            detail=flight.passed_by,
         )
         if not is_own and terms is not None:
             age_s = max(0, int(self._clocks.monotonic() - flight.received_at + terms.initial_age_s))
@@ -320,6 +343,8 @@ class PullRoad:
         self, visit: PullVisit, decision: Decision, forward: Forward, error: UpstreamBroken, *, is_collapsed: bool
     ) -> Response:
         self._tell(visit, error)
+        if visit.peer is not None:
+            return fault_response(PeerFault.UPSTREAM, error.fault.value)
         # Something is stored that must not be served without asking: 504 (RFC 9111 section 5.2.2.2).
         is_timeout = error.fault in _TIMEOUTS or isinstance(decision, Validate)
         status = 503 if error.fault is UpstreamFault.TOO_MANY_CONNECTIONS else 504 if is_timeout else 502
@@ -335,7 +360,8 @@ class PullRoad:
 
     async def _alone(self, visit: PullVisit, asking: Asking, forward: Forward) -> Response:
         """Ask for this request only."""
-        outcome = await self._fetcher.begin(asking).outcome()
+        flight = self._fetcher.begin(asking)
+        outcome = await flight.outcome()
         match outcome:
             case Failed(error):
                 return self._failed(visit, Forwarded(forward), forward, error, is_collapsed=False)
@@ -343,7 +369,8 @@ class PullRoad:
                 raise AssertionError("nothing was validated")
             case Alone(head, content) | Shared(_, content, _, head):
                 self._counters.misses += 1
-                status = self._status.forwarded(forward, head, is_stored=content.is_storing, detail=_value(outcome))
+                detail = _detail(flight, outcome)
+                status = self._status.forwarded(forward, head, is_stored=content.is_storing, detail=detail)
                 return self._responder.arriving(visit, head, content, status, evaluates=asking.is_whole)
             case _:
                 assert_never(outcome)
@@ -378,5 +405,7 @@ class PullRoad:
                 self._counters.validated += 1
 
 
-def _value(outcome: Outcome) -> str | None:
+def _detail(flight: Flight, outcome: Outcome) -> str | None:
+    if flight.passed_by is not None:
+        return flight.passed_by
     return outcome.reason.value if isinstance(outcome, Alone) and outcome.reason is not None else None

@@ -138,6 +138,12 @@ class PullShelf:
         """The monotonic moment at which its age was 0."""
         return self._residence.monotonic(stored.validated_at, now) - terms.initial_age_s
 
+    def asked_at(self, stored: StoredResponse, now: float) -> float:
+        """The monotonic moment at which upstream was asked for it, or whether it is still good."""
+        pulled = stored.pulled
+        waited_s = 0.0 if pulled is None else max(0.0, pulled.received_at - pulled.requested_at)
+        return self._residence.monotonic(stored.validated_at, now) - waited_s
+
     async def _look_under(self, visit: PullVisit, key: PullKey) -> OnShelf:
         candidates: list[Held] = []
         others: list[StoredResponse] = []

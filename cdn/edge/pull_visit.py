@@ -18,8 +18,21 @@ from cdn.sites.site import Site
 
 
 @dataclass(frozen=True, slots=True)
+class PeerTerms:
+    """What another node asks for that has this one as its shield: responses as the upstream gave them, none stale.
+
+    Nothing that was asked of the upstream before `newer_than` (monotonic seconds); None: whenever.
+    """
+
+    newer_than: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PullVisit:
-    """`number` is its place in the order of visits and flights; `generation` the site's when it came."""
+    """`number` is its place in the order of visits and flights; `generation` the site's when it came.
+
+    `peer` is there when another node asks, for a visitor of its own.
+    """
 
     request: Request
     visitor: Visitor
@@ -30,6 +43,7 @@ class PullVisit:
     forwarding: Forwarding
     generation: int
     number: int
+    peer: PeerTerms | None = None
 
     @property
     def has_range(self) -> bool:
@@ -41,7 +55,16 @@ class PullVisit:
         return selecting(names, seen_fields(names, self.request, self.forwarding))
 
 
-def visit_of(request: Request, visitor: Visitor, site: Site, *, generation: int, number: int, cdn_id: str) -> PullVisit:
+def visit_of(
+    request: Request,
+    visitor: Visitor,
+    site: Site,
+    *,
+    generation: int,
+    number: int,
+    cdn_id: str,
+    peer: PeerTerms | None = None,
+) -> PullVisit:
     """The request, read with the site's settings."""
     settings = site.settings
     return PullVisit(
@@ -54,6 +77,7 @@ def visit_of(request: Request, visitor: Visitor, site: Site, *, generation: int,
         forwarding=Forwarding(cdn_id, cdn_id, visitor.address, _host_sent(site, request)),
         generation=generation,
         number=number,
+        peer=peer,
     )
 
 

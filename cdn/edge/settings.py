@@ -7,10 +7,12 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from cdn.edge.limits import HttpLimits
+from cdn.edge.shield_settings import PeerSettings, ShieldSettings
 from cdn.errors import InvalidInput
 from cdn.fleet.node import DEFAULT_WEIGHT, check_public_addresses, check_weight
 from cdn.sites.manifest import CHUNK_BYTES
 from cdn.sites.region import check_region
+from cdn.tls.mutual import ClientTls
 
 MAX_WORKERS = 128
 """As many as a large machine has cores; a service manager keeps one socket for each."""
@@ -77,6 +79,12 @@ class EdgeSettings:
     drain_timeout_s: float = 10.0
     """How long requests under way may take when the node is stopped."""
     limits: HttpLimits = field(default_factory=HttpLimits)
+    shield: ShieldSettings = field(default_factory=ShieldSettings)
+    """Whom the node asks before it asks an upstream or the store."""
+    peers: PeerSettings = field(default_factory=PeerSettings)
+    """Where the node is asked by others."""
+    control_tls: ClientTls = field(default_factory=ClientTls)
+    """What it goes by, and shows, when control is reached by https."""
 
     def __post_init__(self) -> None:
         if self.region:
@@ -112,6 +120,10 @@ class EdgeSettings:
     @property
     def manifests_dir(self) -> Path:
         return self.data_dir / "manifests"
+
+    @property
+    def peers_path(self) -> Path:
+        return self.data_dir / "peers.json"
 
     @property
     def content_dir(self) -> Path:

@@ -8,6 +8,7 @@ reclaiming. All of it is synchronous and without IO; then the node acknowledges.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import assert_never
@@ -77,11 +78,18 @@ class SiteView:
         self.position = BEFORE_EVERYTHING
         self._runtimes: dict[str, SiteRuntime] = {}
         self._listener: Callable[[News], None] | None = None
+        self._advanced: asyncio.Future[None] | None = None
 
     @property
     def catalog(self) -> Catalog:
         """The catalog as of `position`."""
         return self.catalog_fold.catalog
+
+    async def advanced(self) -> None:
+        """Return when the position has changed."""
+        if self._advanced is None:
+            self._advanced = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._advanced)
 
     def listen(self, listener: Callable[[News], None]) -> None:
         """Name the one who acts on records. Called synchronously, so it only notes work to do."""
@@ -113,7 +121,7 @@ class SiteView:
 
     def on_snapshot(self, position: Position, epoch_changed: bool) -> None:
         """The folds were replaced by a snapshot's; responses of another epoch or below its horizon fail in decide()."""
-        self.position = position
+        self._stand_at(position)
         self.renew_all()
         for site_id in [site_id for site_id in self._runtimes if self.catalog.site(site_id) is None]:
             self._runtimes.pop(site_id).generation = NO_GENERATION
@@ -125,9 +133,16 @@ class SiteView:
 
     def on_records(self, records: Sequence[Record], position: Position) -> None:
         """The folds have taken `records`, which are durable."""
-        self.position = position
+        self._stand_at(position)
         for record in records:
             self._follow(record)
+
+    def _stand_at(self, position: Position) -> None:
+        # Whoever waits for it comes after everything that follows from the records, which nothing interrupts.
+        self.position = position
+        advanced, self._advanced = self._advanced, None
+        if advanced is not None:
+            advanced.set_result(None)
 
     def _follow(self, record: Record) -> None:
         change = record.change

@@ -231,7 +231,8 @@ class Storeroom:
             return self._may_store(wanted, stored, admitted)
 
         try:
-            fetched = await self._fetcher.chunk(stored, number, may_store=may_store)
+            floor = self.required(wanted, stored).hard
+            fetched = await self._fetcher.chunk(stored, number, may_store=may_store, floor=floor)
         except UpstreamDamaged:
             self._report_blob_fault(wanted.key.site_id, wanted.key.digest)
             raise

@@ -18,6 +18,7 @@ from cdn.journal.wire import (
     MAX_NODE_MESSAGE_BYTES,
     MAX_SNAPSHOT_WIRE_BYTES,
     Applied,
+    AskPeers,
     BlobFault,
     Explain,
     Explained,
@@ -27,6 +28,7 @@ from cdn.journal.wire import (
     HeartbeatAnswered,
     Hello,
     Leaving,
+    Peers,
     Prepared,
     PrepareFailed,
     Records,
@@ -145,6 +147,8 @@ class FollowSession:
             self._owes_applied.set()
         roads: list[Coroutine[Any, Any, None]] = [self._listen(), self._apply(), self._beat(), self._report()]
         roads.append(self._say_applied_now_and_then())
+        if first.tells_peers and follower.on_peers is not None:
+            await self._send(AskPeers())
         if first.hears_blob_faults:
             roads.append(self._tell_blob_faults())
         tasks = [asyncio.create_task(road) for road in roads]
@@ -159,7 +163,7 @@ class FollowSession:
 
     # Down: what control says.
 
-    async def _listen(self) -> None:
+    async def _listen(self) -> None:  # noqa: C901 - one arm per message
         while (message := await self._receive()) is not None:
             match message:
                 case Records():
@@ -181,6 +185,9 @@ class FollowSession:
                         self._follower.renewed(sent_at, self._welcome.lease_s)
                 case Explain():
                     self._explain_soon(message)
+                case Peers(tokens=tokens):
+                    if self._follower.on_peers is not None:
+                        await self._follower.on_peers(tokens)
                 case Refused(reason=reason):
                     raise WireFault(f"control refused: {reason}")
                 case Welcome():

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import aiohttp
 from cdn.errors import CdnError
 from cdn.fleet.lease import Lease
 from cdn.fleet.node import NodeFacts, check_node_id
+from cdn.fleet.peers import PeerToken
 from cdn.fleet.position import Position
 from cdn.journal.blob_faults import BlobFaults
 from cdn.journal.fold import Fold
@@ -117,6 +119,10 @@ class Follower:
         self.fault: str | None = None
         """Why the last connection ended, None while one stands."""
         self.wants_snapshot = False
+        self.tls: ssl.SSLContext | None = None
+        """How control is reached by https; None: as the system does."""
+        self.on_peers: Callable[[Sequence[PeerToken]], Awaitable[None]] | None = None
+        """Told whose tokens let nodes ask this one; None: nobody asks it."""
         self.is_draining = False
         """Whether the node is about to leave and wants no new visitors."""
         self.reports: dict[tuple[str, str], str | None] = {}
@@ -215,6 +221,7 @@ class Follower:
                 self._url,
                 headers={"Authorization": f"Bearer {self._token}"},
                 max_msg_size=MAX_CONTROL_MESSAGE_BYTES,
+                ssl=True if self.tls is None else self.tls,
                 timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
             )
         async with socket:

@@ -14,6 +14,7 @@ import msgspec
 
 from cdn.errors import CdnError
 from cdn.fleet.node import NodeFacts
+from cdn.fleet.peers import PeerToken
 from cdn.fleet.position import Position
 from cdn.journal.record import Record
 
@@ -64,6 +65,10 @@ class Hello(_Message, frozen=True, tag="hello"):
     zone: str | None = None
     wall_at: float | None = None
     role: FollowerRole = FollowerRole.EDGE
+
+
+class AskPeers(_Message, frozen=True, tag="ask_peers"):
+    """Other nodes ask this one: tell it whose tokens work, now and at each change. Sent where control `tells`."""
 
 
 class Applied(_Message, frozen=True, tag="applied"):
@@ -128,13 +133,20 @@ class Welcome(_Message, frozen=True, tag="welcome"):
     """`position` is the end of the journal now: the lease begins once the node has applied up to there.
 
     Control closes the connection on a message it does not know, so it says which of the later ones it does:
-    `hears_blob_faults`.
+    `hears_blob_faults`, and `tells_peers`.
     """
 
     position: Position
     heartbeat_s: float
     lease_s: float
     hears_blob_faults: bool = False
+    tells_peers: bool = False
+
+
+class Peers(_Message, frozen=True, tag="peers"):
+    """The tokens with which nodes may ask this one, all of them: what was said before is over."""
+
+    tokens: tuple[PeerToken, ...]
 
 
 class SnapshotComing(_Message, frozen=True, tag="snapshot"):
@@ -168,8 +180,8 @@ class Refused(_Message, frozen=True, tag="refused"):
     reason: str
 
 
-FromNode = Hello | Applied | Prepared | PrepareFailed | Heartbeat | Explained | Stopped | BlobFault | Leaving
-FromControl = Welcome | SnapshotComing | Records | HeartbeatAnswered | Explain | Refused
+FromNode = Hello | AskPeers | Applied | Prepared | PrepareFailed | Heartbeat | Explained | Stopped | BlobFault | Leaving
+FromControl = Welcome | Peers | SnapshotComing | Records | HeartbeatAnswered | Explain | Refused
 
 _encoder = msgspec.json.Encoder()
 _from_node = msgspec.json.Decoder(FromNode)

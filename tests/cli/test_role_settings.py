@@ -18,6 +18,7 @@ from cdn.cli.role_settings import (
     EDGE_FILE,
     ControlProcess,
     EdgeProcess,
+    PeersProcess,
     read_control_role,
     read_edge_role,
 )
@@ -25,7 +26,9 @@ from cdn.cli.settings_file import LIMITS, Section, SettingsFile
 from cdn.cli.store_role import StoreRole
 from cdn.control.settings import ControlSettings
 from cdn.edge.settings import EdgeSettings
+from cdn.edge.shield_settings import PeerSettings, ShieldSettings
 from cdn.errors import InvalidInput
+from cdn.tls.mutual import ClientTls
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
 SECRET = "cdn_0123456789abcdef_" + "5" * 64
@@ -83,7 +86,13 @@ def test_the_example_and_the_limits_name_every_setting_once_with_its_default(
     own = document[name].keys()
     assert own | LIMITS[name].keys.keys() == sections[name].keys.keys()
     assert not own & LIMITS[name].keys.keys(), "these stand in limits.toml"
-    shared: dict[str, tuple[type[Any], ...]] = {"store": (StoreRole,), "journal": (JournalRole,)}
+    shared: dict[str, tuple[type[Any], ...]] = {
+        "store": (StoreRole,),
+        "journal": (JournalRole,),
+        "shield": (ShieldSettings,),
+        "peers": (PeersProcess, PeerSettings),
+        "control_tls": (ClientTls,),
+    }
     for table, classes in ((name, settings), *((each, shared[each]) for each in document.keys() - {name})):
         assert table == name or document[table].keys() == sections[table].keys.keys()
         defaults = defaults_of(*classes)

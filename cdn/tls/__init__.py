@@ -1,0 +1,1 @@
+"""Who speaks to whom in secret: certificates between nodes, and those that visitors see."""
