@@ -21,7 +21,7 @@ from cdn.cli.role_settings import ControlRole, EdgeRole
 from cdn.cli.worker_process import worker_command
 from cdn.control.listener import listening
 from cdn.edge.node import EdgeNode
-from cdn.errors import Unavailable
+from cdn.errors import CdnError, Conflict, Unavailable
 from cdn.origin.opening import open_store
 
 JOURNAL_PATIENCE_S = 2.0
@@ -92,6 +92,11 @@ class RunningControl:
         """Fail readiness, and say with every answer that its connection closes."""
         self.control.withdrawal.is_on = True
         await asyncio.sleep(self._role.process.withdraw_s)
+
+    async def until_ended(self) -> CdnError:
+        """Return when the journal has begun another epoch: a new process loads its snapshot and goes on."""
+        await self.control.plane.state.epoch_ended.wait()
+        return Conflict("the journal has begun another epoch, by a restore: start control again")
 
     async def aclose(self) -> None:
         """Finish requests under way, close the followers' connections, close everything."""

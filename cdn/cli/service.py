@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import typer
 import uvloop
@@ -43,6 +43,15 @@ class Running(Protocol):
 
     async def aclose(self) -> None:
         """Finish what is under way, keep what has to be kept, and end."""
+        ...
+
+
+@runtime_checkable
+class Ending(Protocol):
+    """What may come to an end of its own, and goes on when it is started anew."""
+
+    async def until_ended(self) -> CdnError:
+        """Why, once it has."""
         ...
 
 
@@ -106,11 +115,28 @@ async def _serve(
             announce(running)
             manager.keep(KEPT_SOCKETS, running.sockets)
             manager.ready()
-            await stopping.wait()
+            ended = await _until(stopping, running)
             manager.stopping()
             await running.withdraw()
         finally:
             await running.aclose()
+    if ended is not None:
+        raise ended
+
+
+async def _until(stopping: asyncio.Event, running: Running) -> CdnError | None:
+    """Return when the process is told to stop, or with the reason when it cannot go on."""
+    told = asyncio.create_task(stopping.wait())
+    if not isinstance(running, Ending):
+        await told
+        return None
+    ending = asyncio.create_task(running.until_ended())
+    await asyncio.wait({told, ending}, return_when=asyncio.FIRST_COMPLETED)
+    reason = None if told.done() else ending.result()
+    for task in (told, ending):
+        task.cancel()
+    await asyncio.gather(told, ending, return_exceptions=True)
+    return reason
 
 
 def _raise_descriptor_limit() -> None:

@@ -64,6 +64,7 @@ class ControlPlane:
         self._settings = settings
         self.state = ControlState(journal, (catalog_fold, floors, tokens))
         self.snapshots = SnapshotKeeper(settings, self.state, floors, store, has_turn=others.has_snapshot_turn)
+        self.state.snapshots = self.snapshots
         self.archive = RecordArchive(
             settings,
             self.state,

@@ -109,6 +109,26 @@ class SnapshotKeeper:
             fold.load(None)  # one that could not be used may have been loaded in part
         return 0
 
+    async def load_beyond(self, sequence: int) -> int | None:
+        """See `KeptState.load_beyond`."""
+        for key in reversed(await self._keys()):
+            if sequence_of(key) <= sequence:
+                break
+            before = [(fold, fold.dump()) for fold in self._state.folds]
+            try:
+                snapshot = await asyncio.to_thread(decode, await self._store.get(key))
+                if snapshot_key(snapshot.position) != key:
+                    raise UnreadableSnapshot(f"it stands at {snapshot.position}")
+                load_into(snapshot, self._state.folds)
+            except (UnreadableSnapshot, ObjectMissing) as error:
+                log.warning("the snapshot %s cannot be used: %s", key, error)
+                for fold, section in before:
+                    fold.load(section)
+                continue
+            await self.look()
+            return snapshot.position.sequence
+        return None
+
     def start(self, archive: ArchivedParts) -> None:
         """Watch the state and the archive from now on."""
         self._archive = archive

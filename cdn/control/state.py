@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from cachetools import LRUCache
 
 from cdn.errors import Conflict, Unavailable
 from cdn.fleet.position import Position
 from cdn.journal.fold import Fold
-from cdn.journal.journal import AppendUncertain, Conflicted, Journal, JournalUnavailable, Trimmed
+from cdn.journal.journal import AppendUncertain, Conflicted, EpochEnded, Journal, JournalUnavailable, Trimmed
 from cdn.journal.record import Audience, Change, Draft, Record, TokenCreated, TokenRevoked, UnknownRecord
 
 log = logging.getLogger(__name__)
@@ -34,14 +35,29 @@ class StateStuck(Unavailable):
     """A record of the journal could not be applied. Nothing more is until the program is upgraded or repaired."""
 
 
+class KeptState(Protocol):
+    """Snapshots, for a state that was left behind by the journal."""
+
+    async def load_beyond(self, sequence: int) -> int | None:
+        """Load the newest snapshot above `sequence` into the folds; its sequence, None when there is none.
+
+        The folds are as before then. Raises Unavailable.
+        """
+        ...
+
+
 class ControlState:
     """Applies records in order, each once, and appends with compare-and-set.
 
-    After `append` has returned, the record is durable and every fold has applied it.
+    After `append` has returned, the record is durable and every fold has applied it. `snapshots` are what it goes on
+    from when the journal no longer keeps the records that it needs next.
     """
 
     def __init__(self, journal: Journal, folds: Sequence[Fold]) -> None:
         self.journal = journal
+        self.snapshots: KeptState | None = None
+        self.epoch_ended = asyncio.Event()
+        """Set once the journal has begun another epoch: this process cannot go on, a new one can."""
         self.folds = tuple(folds)
         self._applied = 0
         self._applying = asyncio.Lock()
@@ -181,14 +197,27 @@ class ControlState:
         except UnknownRecord as error:
             raise self.halt(StateStuck(f"The records after {self._applied} cannot be read: {error}")) from error
         if isinstance(records, Trimmed):
-            raise self.halt(
-                StateStuck(
-                    f"The journal no longer keeps the records after {self._applied} "
-                    f"(it begins at {records.first_sequence}) and no snapshot reaches that far."
-                )
-            )
+            await self._go_on_from_snapshot(records)
+            return True
         self._apply(records)
         return bool(records)
+
+    async def _go_on_from_snapshot(self, trimmed: Trimmed) -> None:
+        """Raises StateStuck when there is none that reaches far enough, Unavailable."""
+        before = self._applied
+        loaded = None if self.snapshots is None else await self.snapshots.load_beyond(before)
+        if loaded is None or loaded < trimmed.first_sequence - 1:
+            raise self.halt(
+                StateStuck(
+                    f"The journal no longer keeps the records after {before} "
+                    f"(it begins at {trimmed.first_sequence}) and no snapshot reaches that far."
+                )
+            )
+        log.warning("records after %d were trimmed meanwhile: going on from the snapshot at %d", before, loaded)
+        self._applied = loaded
+        self._known.clear()
+        for watcher in self._watchers:
+            watcher(self.position)
 
     async def _applied_own(self, record: Record) -> None:
         if record.sequence == self._applied + 1 and not self._applying.locked():
@@ -233,8 +262,12 @@ class ControlState:
                 pause_s = RETRY_FIRST_S
             except StateStuck:
                 return
-            except JournalUnavailable as error:
-                log.warning("the journal does not answer: %s", error)
+            except EpochEnded as error:
+                self.halt(StateStuck(error.message))
+                self.epoch_ended.set()
+                return
+            except Unavailable as error:
+                log.warning("the journal cannot be followed now: %s", error)
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, RETRY_LONGEST_S)
 

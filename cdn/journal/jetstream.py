@@ -11,10 +11,10 @@ from collections.abc import Callable
 from cdn.fleet.position import Position
 from cdn.journal.jetstream_api import RETRY_PAUSE_S, Message
 from cdn.journal.jetstream_appender import Appender, with_sequence
-from cdn.journal.jetstream_history import EpochEnded, History, Standing
+from cdn.journal.jetstream_history import History, Standing
 from cdn.journal.jetstream_settings import JetStreamSettings
 from cdn.journal.jetstream_tail import Tail
-from cdn.journal.journal import Conflicted, JournalUnavailable, Trimmed
+from cdn.journal.journal import Conflicted, EpochEnded, JournalUnavailable, Trimmed
 from cdn.journal.nats_link import NatsLink, end_task
 from cdn.journal.recent_records import RecentRecords
 from cdn.journal.record import Draft, Record, UnknownRecord, decode_record, validate_draft

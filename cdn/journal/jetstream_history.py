@@ -38,10 +38,6 @@ class Standing:
     sequence: int | None
 
 
-class EpochEnded(JournalUnavailable):
-    """The journal has begun another epoch: open it again and load its snapshot."""
-
-
 class History:
     """The names and facts of one journal on JetStream, with its mirror where there is one."""
 

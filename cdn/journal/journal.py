@@ -18,6 +18,10 @@ class AppendUncertain(JournalUnavailable):
     """The journal vanished while it was given a record, which may have been appended: look before repeating it."""
 
 
+class EpochEnded(JournalUnavailable):
+    """The journal has begun another epoch: open it again and load its snapshot."""
+
+
 @dataclass(frozen=True, slots=True)
 class Conflicted:
     """The subject has moved since the caller looked: its last record has this sequence (0: none)."""

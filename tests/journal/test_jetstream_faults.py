@@ -16,10 +16,9 @@ from cdn.fleet.position import Position
 from cdn.journal import jetstream
 from cdn.journal.jetstream import JetStreamJournal
 from cdn.journal.jetstream_api import MESSAGE_ID, JetStreamApi, Stored
-from cdn.journal.jetstream_history import EpochEnded
 from cdn.journal.jetstream_settings import JetStreamSettings
 from cdn.journal.jetstream_tail import _Consumer
-from cdn.journal.journal import AppendUncertain, Conflicted, JournalUnavailable, Trimmed
+from cdn.journal.journal import AppendUncertain, Conflicted, EpochEnded, JournalUnavailable, Trimmed
 from cdn.journal.nats_link import NatsLink, NatsSilent
 from cdn.journal.nats_settings import NatsSettings
 from cdn.journal.record import RECORD_VERSION, Record, UnknownRecord
