@@ -24,6 +24,7 @@ from cdn.edge.worker_ask import (
     Failed,
     Failure,
     Interim,
+    Kept,
     NotSent,
     Ready,
     Streamed,
@@ -47,6 +48,8 @@ SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
 
 class Hints(Protocol):
     """See PreparedHints."""
+
+    def find(self, request: Request, now: float) -> Prepared | None: ...
 
     def place(self, request: Request) -> Place | None: ...
 
@@ -153,11 +156,11 @@ class Answering:
         prepared = self._recalled(request) if ask.is_plain else None
         if prepared is not None:
             server.counters.recalled += 1
-            self._send_ready(request, prepared)
+            self.channel.send_message(encode(Ready(self._kept(request, prepared), prepared.content)))
             return
         self._granted_bytes = 0
         self._content = IncomingContent(ask.size_bytes, self._on_wanted)
-        task = asyncio.get_running_loop().create_task(self._run(request, self._content, ask.address))
+        task = asyncio.get_running_loop().create_task(self._run(request, self._content, ask))
         self._task = task
         # One that is cancelled before its first step never comes to its end by itself.
         task.add_done_callback(lambda done: self._over() if self._task is done else None)
@@ -171,15 +174,22 @@ class Answering:
             return None
         return prepared if prepared is not None and prepared.is_usable(now) else None
 
-    def _send_ready(self, request: Request, prepared: Prepared) -> None:
+    def _kept(self, request: Request, prepared: Prepared) -> Kept:
+        """How a worker keeps what was recalled in this very moment."""
         server = self._server
         place = server.hints.place(request)
-        ready = Ready(prepared.encoded(), prepared.content, place, server.hints.mark(), server.token_for(prepared))
-        self.channel.send_message(encode(ready))
+        return Kept(prepared.encoded(), place, server.hints.mark(), server.token_for(prepared))
 
-    async def _run(self, request: Request, content: IncomingContent, address: str) -> None:
+    def _next_hit(self, request: Request, content: bytes) -> Kept | None:
+        """What this answer has prepared for the next request like it."""
+        prepared = self._server.hints.find(request, self._server.monotonic())
+        if prepared is None or prepared.content != content:
+            return None
+        return self._kept(request, prepared)
+
+    async def _run(self, request: Request, content: IncomingContent, ask: Ask) -> None:
         try:
-            await self._answer(request, content, address)
+            await self._answer(request, content, ask.address, is_plain=ask.is_plain)
         finally:
             self._over()
 
@@ -191,14 +201,14 @@ class Answering:
         if self.channel.is_gone:
             self._server.leave(self)
 
-    async def _answer(self, request: Request, sent: IncomingContent, address: str) -> None:
+    async def _answer(self, request: Request, sent: IncomingContent, address: str, *, is_plain: bool) -> None:
         mark = self._server.hints.mark()
         try:
             response = await self._server.application.answer(request, sent, Visitor(address, self._send_interim))
             content = response.content
             if isinstance(content, bytes | Unsent):
                 await self._settle(request, mark)
-                self._send_whole(request, response, content)
+                self._send_whole(request, response, content, is_plain=is_plain)
             elif not _has_content(request, response):
                 size_bytes = content.size_bytes
                 self._is_closing = True
@@ -227,12 +237,13 @@ class Answering:
         if number != mark and request.method not in SAFE_METHODS:
             await self._server.settled(number)
 
-    def _send_whole(self, request: Request, response: Response, content: bytes | Unsent) -> None:
+    def _send_whole(self, request: Request, response: Response, content: bytes | Unsent, *, is_plain: bool) -> None:
         message: Whole | NotSent
         if isinstance(content, Unsent):
             message = NotSent(response.status, response.fields, content.size_bytes)
         elif _has_content(request, response):
-            message = Whole(response.status, response.fields, content)
+            kept = self._next_hit(request, content) if is_plain else None
+            message = Whole(response.status, response.fields, content, kept)
         else:
             message = NotSent(response.status, response.fields, len(content))
         self.channel.send_message(encode(message))

@@ -19,7 +19,7 @@ from cdn.edge.request_content import RequestContent
 from cdn.edge.response import Response, Unsent
 from cdn.edge.site_view import SiteView
 from cdn.edge.visitor import Visitor
-from cdn.edge.worker_ask import NotSent, Ready, Streamed, Whole, ask_of
+from cdn.edge.worker_ask import Kept, NotSent, Ready, Streamed, Whole, ask_of
 from cdn.edge.worker_asking import Asking, NodeGone
 from cdn.http.request import Request
 
@@ -32,6 +32,9 @@ MAX_IDLE: Final = 64
 CONNECT_RETRY_S: Final = 0.02
 CONNECT_TRIES: Final = 50
 """A node that was too busy for a moment to let one more connection wait has room for it within a second."""
+
+
+_NO_SITE = SiteRuntime("")
 
 
 @dataclass(slots=True)
@@ -186,31 +189,36 @@ class WorkerApplication:
 
     def _response_of(self, head: Ready | Whole | NotSent, request: Request, noted: Noted | None) -> Response:
         match head:
-            case Ready():
-                return self._keep(head, request, noted)
-            case Whole(status, fields, content):
+            case Ready(kept, content):
+                return _sent(self._keep(kept, content, request, noted), content, self._clocks.monotonic())
+            case Whole(status, fields, content, kept):
+                if kept is not None:
+                    self._keep(kept, content, request, noted)
                 return Response(status, fields, content)
             case NotSent(status, fields, size_bytes):
                 return Response(status, fields, Unsent(size_bytes))
             case _:
                 assert_never(head)
 
-    def _keep(self, ready: Ready, request: Request, noted: Noted | None) -> Response:
-        """Keep a hit for the next request like this, as far as it may be used for one, and answer this one with it."""
-        runtime = SiteRuntime("") if noted is None else noted.runtime
+    def _keep(self, kept: Kept, content: bytes, request: Request, noted: Noted | None) -> Prepared:
+        """Keep a hit for the next request like this, as far as it may be used for one."""
+        runtime = _NO_SITE if noted is None else noted.runtime
         prepared = Prepared.of(
-            ready.hit,
-            ready.content,
+            kept.hit,
+            content,
             site=runtime,
             generation=runtime.generation if noted is None else noted.generation,
             wall_clock=self._clocks.wall,
-            on_use=partial(self._on_use, ready.token) if ready.token else None,
+            on_use=partial(self._on_use, kept.token) if kept.token else None,
         )
-        head = prepared.wire_head(self._clocks.monotonic())
-        if noted is not None and ready.place is not None:
-            self._recall.keep(request, noted, ready.place, prepared, ready.number)
+        if noted is not None and kept.place is not None:
             self.counters.kept += 1
-        # Content-Length is the engine's to say.
-        lines = (line.partition(": ") for line in head.decode("latin-1").split("\r\n")[1:-2])
-        fields = tuple((name, value) for name, _, value in lines if name != "content-length")
-        return Response(prepared.status, fields, ready.content)
+            self._recall.keep(request, noted, kept.place, prepared, kept.number)
+        return prepared
+
+
+def _sent(prepared: Prepared, content: bytes, now: float) -> Response:
+    """A prepared hit as a response; Content-Length is the engine's to say."""
+    lines = (line.partition(": ") for line in prepared.wire_head(now).decode("latin-1").split("\r\n")[1:-2])
+    fields = tuple((name, value) for name, _, value in lines if name != "content-length")
+    return Response(prepared.status, fields, content)

@@ -64,23 +64,31 @@ class Want(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=12):
     size_bytes: int
 
 
-class Ready(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=13):
-    """A prepared hit, to be sent and kept. `place` is where, None: nowhere. `number` is the node's mark of when it took
-    it from its memory, `token` what to name when it is used; 0 when nobody wants to know."""
+class Kept(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A prepared hit but for its content. `place` is where to keep it, None: nowhere. `number` is the node's mark of
+    when it took it from its memory, `token` what to name when it is used; 0 when nobody wants to know."""
 
     hit: EncodedHit
-    content: bytes
     place: Place | None
     number: int
     token: int
 
 
+class Ready(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=13):
+    """A prepared hit, to be sent and kept."""
+
+    kept: Kept
+    content: bytes
+
+
 class Whole(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=14):
-    """A response with its content."""
+    """A response with its content. `kept` is the hit, with the same content, that the next request like this will be;
+    None when none is prepared."""
 
     status: int
     fields: FieldLines
     content: bytes
+    kept: Kept | None
 
 
 class NotSent(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=15):

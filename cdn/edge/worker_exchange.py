@@ -44,8 +44,12 @@ MAX_PATH_BYTES: Final = 107
 class PreparedHints(Protocol):
     """Where hits are kept, and what has been forgotten; `Recall` is one."""
 
+    def find(self, request: Request, now: float) -> Prepared | None:
+        """A usable hit; `now` is monotonic."""
+        ...
+
     def place(self, request: Request) -> Place | None:
-        """Where the hit is kept that has just been recalled for this request."""
+        """Where the hit is kept that has just been found for this request."""
         ...
 
     def mark(self) -> int:

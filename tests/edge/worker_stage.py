@@ -56,6 +56,9 @@ class NoHints:
         self.forgets = 0
         self.places: dict[str, Place] = {}
 
+    def find(self, request: Request, now: float) -> Prepared | None:
+        return None
+
     def place(self, request: Request) -> Place | None:
         return self.places.get(request.target.path)
 
