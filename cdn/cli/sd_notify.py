@@ -66,8 +66,7 @@ class ServiceManager:
         What waits in them when this process ends is then answered by the next one, and not reset.
         """
         self._tell(f"FDSTOREREMOVE=1\nFDNAME={name}")
-        if sockets:
-            self._tell(f"FDSTORE=1\nFDNAME={name}", sockets)
+        self._tell(f"FDSTORE=1\nFDNAME={name}", sockets)
 
     @contextlib.asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:

@@ -113,7 +113,8 @@ async def _serve(
         gc.freeze()  # what the start made stays: the collector need not walk all of it again and again
         try:
             announce(running)
-            manager.keep(KEPT_SOCKETS, running.sockets)
+            if running.sockets:
+                manager.keep(KEPT_SOCKETS, running.sockets)
             manager.ready()
             ended = await _until(stopping, running)
             manager.stopping()

@@ -138,6 +138,7 @@ def upstream() -> Iterator[CountingUpstream]:
 async def test_one_fetch_for_all_workers(fleet: RoleFleet, upstream: CountingUpstream) -> None:
     edge = await an_edge(fleet)
     fleet.call("POST", "/v1/sites", {"name": "shop", "settings": {"origin": upstream.url}})
+    fleet.call("POST", "/v1/sites/blog/purges?wait=20", {"everything": True})  # and so the site is known everywhere
     with ThreadPoolExecutor(24) as visitors:
         visits = [visitors.submit(fleet.visit, "e1", "shop", "/page") for _ in range(24)]
         await until(lambda: edge.metrics()["cdn_edge_open_connections"] >= 24)
