@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 KEEP   ?=
+FLEET  ?=
 JOBS   ?= auto
 
 .PHONY: demo check test conformance soak bench format clean
@@ -14,7 +15,11 @@ $(VENV)/runtime: requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $@
 
-$(VENV)/dev: requirements-dev.txt $(VENV)/runtime
+$(VENV)/fleet: requirements-fleet.txt $(VENV)/runtime
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-fleet.txt
+	touch $@
+
+$(VENV)/dev: requirements-dev.txt requirements-fleet.txt $(VENV)/runtime
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
@@ -23,8 +28,8 @@ $(VENV)/aws-cli/installed: requirements-aws.txt
 	$(VENV)/aws-cli/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-aws.txt
 	touch $@
 
-demo: $(VENV)/runtime
-	$(BIN)/python -m examples.demo $(if $(KEEP),--keep)
+demo: $(VENV)/runtime $(if $(FLEET),$(VENV)/fleet)
+	$(BIN)/python -m examples.$(if $(FLEET),fleet,demo) $(if $(KEEP),--keep)
 
 check: $(VENV)/dev
 	$(BIN)/ruff check .
