@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from aiohttp import web
 
+from cdn.cli.address import Address
+from cdn.cli.listening import naming, reachable
 from cdn.cli.metrics import CONTENT_TYPE, Family, metrics_text
+from cdn.control.listener import listening
 
 MAX_ADMIN_CONNECTIONS = 64
 """Who asks here is few: probes and a scraper or two."""
@@ -53,3 +57,18 @@ def _json(status: int, document: dict[str, str]) -> web.Response:
         body=json.dumps(document).encode(),
         headers={"Content-Type": "application/json", "Cache-Control": "no-store"},
     )
+
+
+async def listening_admin(stack: contextlib.AsyncExitStack, admin: Admin, address: Address, option: str) -> str:
+    """Serve `admin` on an address; its URL. It is closed after everything that is started later."""
+    with naming(option, address):
+        port = await stack.enter_async_context(
+            listening(
+                admin.application(),
+                address.host,
+                address.port,
+                idle_timeout_s=ADMIN_IDLE_TIMEOUT_S,
+                max_connections=MAX_ADMIN_CONNECTIONS,
+            )
+        )
+    return f"http://{reachable(Address(address.host, port))}"

@@ -19,7 +19,7 @@ def reachable(address: Address) -> Address:
 
 
 @contextlib.contextmanager
-def naming(option: str, address: Address) -> Iterator[None]:
+def naming(option: str, address: Address | str) -> Iterator[None]:
     """Names the option when its address cannot be listened on. Raises Conflict."""
     try:
         yield

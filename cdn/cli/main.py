@@ -21,6 +21,7 @@ COMMANDS = {
     "up": ("cdn.cli.up", "up"),
     "control": ("cdn.cli.control_command", "app"),
     "edge": ("cdn.cli.role", "edge"),
+    "dns": ("cdn.cli.dns_command", "dns"),
     "site": ("cdn.cli.site", "app"),
     "deploy": ("cdn.cli.deploy", "deploy"),
     "deploys": ("cdn.cli.deploy", "deploys"),

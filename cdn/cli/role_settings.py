@@ -9,8 +9,8 @@ from types import MappingProxyType
 
 from cdn.cli.address import Address
 from cdn.cli.data_folder import DataFolder
+from cdn.cli.follower_token import FollowerToken
 from cdn.cli.journal_role import JournalRole, journal_settings
-from cdn.cli.setting_checks import TOKEN_PREFIX
 from cdn.cli.settings_file import LIMITS, Section, SettingsFile, section_of
 from cdn.cli.store_role import StoreRole
 from cdn.control.settings import ControlSettings
@@ -23,10 +23,7 @@ from cdn.origin.dialer import client_tls
 from cdn.sites.manifest import BundleLimits
 from cdn.tls.mutual import ClientTls
 
-NODE_TOKEN = "CDN_NODE_TOKEN"  # noqa: S105 - the name of the variable that holds it
-
-MAX_TOKEN_FILE_BYTES = 4096
-"""A token and its line end; a longer file is another one."""
+NODE_TOKEN = FollowerToken("edge", "CDN_NODE_TOKEN", "node:ID")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +134,7 @@ def read_edge_role(path: Path, environ: Mapping[str, str]) -> EdgeRole:
         EdgeSettings,
         host=process.listen.host,
         port=process.listen.port,
-        token=_node_token(file, process.token_file, environ),
+        token=NODE_TOKEN.read(file, process.token_file, environ),
         s3_endpoint=store.endpoint_url,
         own_bucket=store.bucket,
         limits=limits,
@@ -178,30 +175,3 @@ def _store(file: SettingsFile, path: Path) -> StoreRole:
     """A folder's path begins, like every path, at the file's folder."""
     store = file.made("store", StoreRole)
     return store if store.bucket is not None else replace(store, url=str(path.absolute().parent / store.url))
-
-
-def _node_token(file: SettingsFile, token_file: Path | None, environ: Mapping[str, str]) -> str:
-    """The secret itself; faults name where it should be, never what is there. Raises InvalidInput."""
-    if NODE_TOKEN in environ:
-        token = environ[NODE_TOKEN].strip()
-        if not _may_be_token(token):
-            raise InvalidInput(f"{NODE_TOKEN} holds no token: `cdn token create --scope node:ID` prints one")
-        return token
-    if token_file is None:
-        sentence = f"this setting is needed, and missing, unless {NODE_TOKEN} holds the node's token"
-        raise file.fault("edge", "token_file", sentence)
-    try:
-        with token_file.open("rb") as opened:
-            token = opened.read(MAX_TOKEN_FILE_BYTES).decode("ascii").strip()
-    except OSError as exc:
-        raise file.fault("edge", "token_file", f"{token_file} cannot be read: {exc.strerror}") from exc
-    except UnicodeDecodeError as exc:
-        raise file.fault("edge", "token_file", f"{token_file} holds no token") from exc
-    if not _may_be_token(token):
-        sentence = f"{token_file} holds no token: `cdn token create --scope node:ID` prints one"
-        raise file.fault("edge", "token_file", sentence)
-    return token
-
-
-def _may_be_token(text: str) -> bool:
-    return text.startswith(TOKEN_PREFIX) and text.isascii() and text.replace("_", "").isalnum()

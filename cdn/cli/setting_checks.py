@@ -45,6 +45,14 @@ def scheme(text: str) -> str:
     return text
 
 
+def check_dns_id(text: str) -> str:
+    """`text` when it can name a DNS process. Raises InvalidInput."""
+    try:
+        return check_node_id(text)
+    except InvalidInput as exc:
+        raise InvalidInput(exc.message.replace("a node", "a DNS process"), field="dns_id") from exc
+
+
 def port(number: int) -> int:
     """Raises InvalidInput."""
     if number > 65_535:
@@ -54,12 +62,14 @@ def port(number: int) -> int:
 
 CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "node_id": check_node_id,
+    "dns_id": check_dns_id,
     "zone": normalise_zone,
     "control_url": http_url,
     "other_control_urls": http_urls,
     "endpoint_url": http_url,
     "public_scheme": scheme,
     "public_port": port,
+    "check_port": port,
     "public_addresses": check_public_addresses,
     "weight": check_weight,
 }

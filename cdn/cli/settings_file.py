@@ -42,6 +42,9 @@ OF_ONE_NODE = frozenset({"weight"})
 NETWORKS = tuple[IPv4Network | IPv6Network, ...]
 """The type of settings that are lists of networks."""
 
+ADDRESSES = tuple[Address, ...]
+"""The type of settings that are lists of places to listen on."""
+
 
 @dataclass(frozen=True, slots=True)
 class Section:
@@ -192,6 +195,8 @@ class _Reader:
         made: Any
         if kind == NETWORKS:
             made = tuple(map(ip_network, msgspec.convert(value, tuple[str, ...])))
+        elif kind == ADDRESSES:
+            made = tuple(map(parse_address, msgspec.convert(value, tuple[str, ...])))
         elif Address in kinds:
             made = parse_address(msgspec.convert(value, str))
         elif Path in kinds:

@@ -31,7 +31,7 @@ def installed(unit: Path, folder: Path) -> Path:
 
 
 def test_there_are_units() -> None:
-    assert [unit.name for unit in UNITS] == ["cdn-control.service", "cdn-edge.service"]
+    assert [unit.name for unit in UNITS] == ["cdn-control.service", "cdn-dns.service", "cdn-edge.service"]
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)

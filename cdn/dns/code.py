@@ -1,0 +1,42 @@
+"""The numbers of the wire: response codes, types and classes (RFC 1035, 6891, 8482; the registry of RFC 6895)."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Rcode(IntEnum):
+    """How a question was taken. Above 15 it needs EDNS to be said."""
+
+    NOERROR = 0
+    FORMERR = 1
+    SERVFAIL = 2
+    NXDOMAIN = 3
+    NOTIMP = 4
+    REFUSED = 5
+    BADVERS = 16
+
+
+class Rrtype(IntEnum):
+    """The types that mean something here; every other is only a number."""
+
+    A = 1
+    NS = 2
+    SOA = 6
+    HINFO = 13
+    AAAA = 28
+    OPT = 41
+    TKEY = 249
+    TSIG = 250
+    IXFR = 251
+    AXFR = 252
+    MAILB = 253
+    MAILA = 254
+    ANY = 255
+
+
+IN = 1
+"""The Internet class, the only one in which there is anything here."""
+
+QUERY = 0
+"""The opcode of a question."""

@@ -1,0 +1,193 @@
+"""Questions over TCP: one after the other on a connection, answered in order as they come (RFC 7766)."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cdn.dns.query import HEADER_BYTES, MAX_QUERY_BYTES
+from cdn.dns.settings import TcpSettings
+
+LENGTH_BYTES = 2
+
+WRITE_BUFFER_BYTES = 64 * 1024
+"""Answers that a client has not taken: beyond that nothing more is read from it."""
+
+BACKLOG = 1024
+"""Connections that the system holds until they are accepted."""
+
+Answer = Callable[[bytes, str], bytes | None]
+"""Given a message and the address it came from."""
+
+
+@dataclass(slots=True)
+class TcpCounters:
+    """`bad_lengths`: what announced more, or less, than a question takes. `crowded_out`: closed for others."""
+
+    connections: int = 0
+    timed_out: int = 0
+    bad_lengths: int = 0
+    crowded_out: int = 0
+
+
+class TcpServer:
+    """Listens on one address; `connections` are those of all servers that share it."""
+
+    def __init__(self, server: asyncio.Server, port: int) -> None:
+        self.port = port
+        self._server = server
+
+    @classmethod
+    async def start(cls, host: str, port: int, connections: TcpConnections) -> TcpServer:
+        """Raises OSError."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        server = await asyncio.get_running_loop().create_server(
+            connections.made, host, port, family=family, backlog=BACKLOG
+        )
+        return cls(server, server.sockets[0].getsockname()[1])
+
+    def close(self) -> None:
+        """Accept nothing more; connections stay."""
+        self._server.close()
+
+
+class TcpConnections:
+    """All open connections, those first that have been silent for the longest."""
+
+    def __init__(self, settings: TcpSettings, answer: Answer) -> None:
+        self.counters = TcpCounters()
+        self.settings = settings
+        self.answer = answer
+        self._open: OrderedDict[_Connection, None] = OrderedDict()
+        self._none_left = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def made(self) -> asyncio.Protocol:
+        """A protocol for a connection that is being accepted."""
+        return _Connection(self)
+
+    async def aclose(self, timeout_s: float) -> None:
+        """Close every connection; whoever has not taken its answers within `timeout_s` is cut off."""
+        for connection in tuple(self._open):
+            connection.close()
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._open:
+                    self._none_left.clear()
+                    await self._none_left.wait()
+        except TimeoutError:
+            for connection in tuple(self._open):
+                connection.abort()
+
+    def entered(self, connection: _Connection) -> None:
+        self.counters.connections += 1
+        self._open[connection] = None
+        if len(self._open) > self.settings.max_tcp_connections:
+            self.counters.crowded_out += 1
+            next(iter(self._open)).abort()
+
+    def heard(self, connection: _Connection) -> None:
+        if connection in self._open:
+            self._open.move_to_end(connection)
+
+    def left(self, connection: _Connection) -> None:
+        self._open.pop(connection, None)
+        if not self._open:
+            self._none_left.set()
+
+
+class _Connection(asyncio.Protocol):
+    """Holds at most one unfinished message, and one buffer of answers that were not taken."""
+
+    def __init__(self, of: TcpConnections) -> None:
+        self._of = of
+        self._transport: asyncio.Transport | None = None
+        self._source = ""
+        self._received = bytearray()
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_paused = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        peer = transport.get_extra_info("peername")
+        if not peer:  # gone already
+            transport.abort()
+            return
+        self._source = peer[0]
+        self._wait()
+        self._of.entered(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        self._answer_some()
+
+    def eof_received(self) -> bool:
+        """A client that asks no more may still want its answers: what is buffered is sent, then it is closed."""
+        return self._is_paused
+
+    def pause_writing(self) -> None:
+        self._is_paused = True
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._is_paused = False
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+            self._answer_some()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._of.left(self)
+
+    def close(self) -> None:
+        """Send what was answered, then close."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close now."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _answer_some(self) -> None:
+        """Every whole message that is there, until the client has to take answers first."""
+        transport, received, start = self._transport, self._received, 0
+        assert transport is not None
+        while not self._is_paused and len(received) - start >= LENGTH_BYTES:
+            length = int.from_bytes(received[start : start + LENGTH_BYTES], "big")
+            if not HEADER_BYTES <= length <= MAX_QUERY_BYTES:
+                self._of.counters.bad_lengths += 1
+                del received[:]
+                transport.close()
+                return
+            end = start + LENGTH_BYTES + length
+            if len(received) < end:
+                break
+            response = self._of.answer(bytes(received[start + LENGTH_BYTES : end]), self._source)
+            start = end
+            if response is not None:
+                transport.write(len(response).to_bytes(LENGTH_BYTES, "big") + response)
+        if start:
+            del received[:start]
+            self._wait()
+            self._of.heard(self)
+
+    def _wait(self) -> None:
+        """From now on the client has `tcp_timeout_s` for its next whole question; octets alone win it no time."""
+        if self._timer is not None:
+            self._timer.cancel()
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._of.settings.tcp_timeout_s, self._time_out)
+
+    def _time_out(self) -> None:
+        self._of.counters.timed_out += 1
+        self.abort()
