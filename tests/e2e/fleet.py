@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -142,7 +143,9 @@ class Fleet:
 
     async def call(self, method: str, path: str, content: Any = None, *, data: bytes | None = None) -> Any:
         """A call to the API that must succeed; its document."""
-        arguments: dict[str, Any] = {"data": data} if data is not None else {"json": content} if content else {}
+        arguments: dict[str, Any] = (
+            {"data": io.BytesIO(data)} if data is not None else {"json": content} if content else {}
+        )
         headers = {"Authorization": f"Bearer {self.admin}"}
         async with self.client.request(method, self.url + path, headers=headers, **arguments) as response:
             document = await response.json(content_type=None)
@@ -166,7 +169,7 @@ class Fleet:
         url = f"http://127.0.0.1:{self.nodes[node_id].edge.port}{target}"
         headers = {"Host": host, **{name.replace("_", "-"): value for name, value in fields.items()}}
         async with self.client.get(url, headers=headers, allow_redirects=False) as response:
-            lines = {name.lower(): value for name, value in response.headers.items()}
+            lines = {name.lower(): ", ".join(response.headers.getall(name)) for name in response.headers}
             return Answer(response.status, lines, await response.read())
 
 
