@@ -455,7 +455,12 @@ class FollowConnection:
             await self._put(encode_message(message).encode(), WSMsgType.TEXT)
 
     async def _put(self, content: bytes, kind: WSMsgType) -> None:
-        """Send one frame; waits while the node takes nothing, and `_watch` sees to it that this ends."""
+        """Send one frame; waits while the node takes nothing, and `_watch` sees to it that this ends.
+
+        Raises why the node was cut off.
+        """
+        if self._cut_off_by is not None:
+            raise self._cut_off_by
         if self._sending_since is not None:
             await self._socket.send_frame(content, kind)
             return

@@ -321,8 +321,9 @@ class NodeDirectory:
     ) -> Receipt:
         """The receipt once it is complete, or as it stands after `timeout_s`. Raises Unavailable at MAX_WAITS."""
         until = self._clock() + timeout_s
-        while not self._waits.are_past(position) and (left_s := until - self._clock()) > 0:
-            await self._waits.wait(position, left_s)
+        while not self._waits.are_past(position):
+            if not await self._waits.wait(position, until - self._clock()):
+                break
         return self.receipt(position, recorded_at, validates_from=validates_from, page=page)
 
     async def wait_prepared(self, site_id: str, deploy_id: str, timeout_s: float) -> PrepareReport:

@@ -77,10 +77,13 @@ class ReceiptWaits:
         self._end_leases()
         return self._may_serve.covers(position)
 
-    async def wait(self, position: Position, timeout_s: float) -> None:
-        """Return when no node that may serve is short of `position`, or after `timeout_s`. Raises Unavailable."""
-        if self.are_past(position) or timeout_s <= 0:
-            return
+    async def wait(self, position: Position, timeout_s: float) -> bool:
+        """Return when no node that may serve is short of `position`; False: not within `timeout_s`. Raises Unavailable.
+
+        A node that comes back a moment later may be short of it again.
+        """
+        if timeout_s <= 0 or self.are_past(position):
+            return self.are_past(position)
         with self._room:
             woken = asyncio.Event()
             entry = (position.sequence, next(self._numbers), woken)
@@ -90,9 +93,10 @@ class ReceiptWaits:
                 async with asyncio.timeout(timeout_s):
                     await woken.wait()
             except TimeoutError:
-                return
+                return False
             finally:
                 self._step_out(position.epoch, entry)
+        return True
 
     def close(self) -> None:
         """No timer rings any more."""

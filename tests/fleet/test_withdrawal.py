@@ -51,6 +51,9 @@ def shown(shares: dict[str, Share]) -> str:
         ("l5", "67"),
         ("s s l5/4", "100 100 50"),
         ("s/4 l5 l6", "100 0 0"),
+        ("s s/0 l5/0", "100 0 0"),  # without weight there is nothing to take out, or to be spared
+        ("s s l5 s/0 d9/0", "100 100 0 0 0"),
+        ("s/0", "0"),
         ("s s s l5 j x g", "100 100 100 0 0 0 0"),
         ("j j g", "0 0 0"),
         # the third is of what is up
@@ -203,3 +206,14 @@ def test_all_observers_come_to_the_same(drawn: list[tuple[str, int, int, bool]],
     members, up = _fleet(drawn)
     shuffled = [members[n] for n in order if n < len(members)]
     assert dns_shares(shuffled, up, None, 0.0) == dns_shares(members, up, None, 0.0)
+
+
+def test_a_node_that_is_given_weight_rises() -> None:
+    node = Member("a", "eu", 0.0, NodeState.SERVING)
+    others = [Member(each, "eu", 1.0, NodeState.SERVING) for each in "bcd"]
+    shares = dns_shares([node, *others], set("abcd"), None, 0.0)
+    assert shares["a"] == Share(0.0, ShareReason.UNWEIGHTED)
+    weighted = Member("a", "eu", 1.0, NodeState.SERVING)
+    shares = dns_shares([weighted, *others], set("abcd"), shares, 10.0)
+    assert (shares["a"].fraction, shares["a"].reason) == (RAMP_FLOOR, ShareReason.RAMPING)
+    assert shares["b"].fraction == 1.0
