@@ -28,6 +28,7 @@ from cdn.journal.journal import Journal
 from cdn.journal.sqlite import SqliteJournal
 from cdn.origin.opening import open_store
 from cdn.origin.store import ObjectStore
+from cdn.tls.mutual import ServerTls
 
 SNAPSHOT_OFFICE_S = 60.0
 """How long one replica writes the snapshots before another may; it holds on by writing the next one."""
@@ -50,11 +51,12 @@ class ControlPart:
     store: ObjectStore
     address: Address
     withdrawal: Withdrawal
+    is_secret: bool = False
 
     @property
     def url(self) -> str:
         """Where this machine reaches it."""
-        return f"http://{reachable(self.address)}"
+        return f"{'https' if self.is_secret else 'http'}://{reachable(self.address)}"
 
     @classmethod
     async def start(
@@ -68,10 +70,11 @@ class ControlPart:
         option: str,
         shared: JetStreamSettings | None = None,
         shutdown_timeout_s: float = SHUTDOWN_TIMEOUT_S,
+        tls: ServerTls | None = None,
     ) -> ControlPart:
         """Open everything in a folder that is locked; `stack` closes it. `option` is how users give `listen`.
 
-        `shared` is the journal of several replicas; None: the journal is in the folder.
+        `shared` is the journal of several replicas; None: the journal is in the folder. `tls` None: plain HTTP.
 
         Raises CdnError, and OSError for folders that cannot be used.
         """
@@ -86,10 +89,11 @@ class ControlPart:
         plane = ControlPlane(settings, journal, store, directory, replicas=replicas)
         stack.push_async_callback(plane.aclose)
         await plane.start()
+        plane.hub.requires_certificate = tls is not None and tls.client_ca_file is not None
         withdrawal = Withdrawal()
         with naming(option, listen):
-            port = await stack.enter_async_context(_listening(plane, listen, withdrawal, shutdown_timeout_s))
-        return cls(plane, store, Address(listen.host, port), withdrawal)
+            port = await stack.enter_async_context(_listening(plane, listen, withdrawal, shutdown_timeout_s, tls))
+        return cls(plane, store, Address(listen.host, port), withdrawal, tls is not None)
 
 
 async def _own_journal(stack: contextlib.AsyncExitStack, folder: DataFolder) -> _Parts:
@@ -124,7 +128,7 @@ async def _shared(
 
 @contextlib.asynccontextmanager
 async def _listening(
-    plane: ControlPlane, address: Address, withdrawal: Withdrawal, shutdown_timeout_s: float
+    plane: ControlPlane, address: Address, withdrawal: Withdrawal, shutdown_timeout_s: float, tls: ServerTls | None
 ) -> AsyncIterator[int]:
     """Control's API on an address; gives the port."""
     async with listening(
@@ -133,6 +137,8 @@ async def _listening(
         address.port,
         shutdown_timeout_s=shutdown_timeout_s,
         withdrawal=withdrawal,
+        # Who calls the API with a token of its own needs no certificate: only nodes do, and they are asked for it.
+        tls=None if tls is None else tls.context(requires_certificate=False),
     ) as port:
         try:
             yield port

@@ -21,7 +21,7 @@ from cdn.errors import InvalidInput
 from cdn.journal.jetstream_settings import JetStreamSettings
 from cdn.origin.dialer import client_tls
 from cdn.sites.manifest import BundleLimits
-from cdn.tls.mutual import ClientTls
+from cdn.tls.mutual import ClientTls, ServerTls, require_pair
 
 NODE_TOKEN = FollowerToken("edge", "CDN_NODE_TOKEN", "node:ID")
 
@@ -38,6 +38,24 @@ class ControlProcess:
     """How long it goes on answering when it is stopped, while /readyz says no and answers say `Connection: close`."""
     drain_timeout_s: float = 10.0
     """How long requests under way may take after that."""
+    cert_file: Path | None = None
+    """The certificate that control shows, in PEM form; without it the API is plain HTTP."""
+    key_file: Path | None = None
+    """Its key."""
+    client_ca_file: Path | None = None
+    """Nodes have to show a certificate of these authorities, beside their token. Callers of the API need none."""
+
+    def __post_init__(self) -> None:
+        require_pair(self.cert_file, self.key_file)
+        if self.client_ca_file is not None and self.cert_file is None:
+            raise InvalidInput("without cert_file there is no TLS, and no node shows a certificate", field="cert_file")
+
+    @property
+    def tls(self) -> ServerTls | None:
+        """How connections are taken; None: without TLS."""
+        if self.cert_file is None or self.key_file is None:
+            return None
+        return ServerTls(self.cert_file, self.key_file, self.client_ca_file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +132,12 @@ def read_control_role(path: Path, environ: Mapping[str, str] = MappingProxyType(
     bundle = file.applied("control.bundle", BundleLimits())
     store = _store(file, path)
     control = file.made("control", ControlSettings, bundle=bundle, own_bucket=store.bucket)
+    process = file.made("control", ControlProcess)
+    _check_files(file, {"control": process.tls})
     folder = DataFolder(control.data_dir, option="data_dir in [control]", store_option="url in [store]")
     return ControlRole(
         replace(control, data_dir=folder.control),
-        file.made("control", ControlProcess),
+        process,
         store,
         folder,
         journal_settings(file, environ),
@@ -142,7 +162,7 @@ def read_edge_role(path: Path, environ: Mapping[str, str]) -> EdgeRole:
         peers=_peers(file),
         control_tls=file.made("control_tls", ClientTls),
     )
-    _check_files(file, edge)
+    _check_files(file, {"shield": edge.shield.tls, "peers": edge.peers.tls, "control_tls": edge.control_tls})
     if edge.extra_ca_file is not None:
         try:
             client_tls(edge.extra_ca_file)
@@ -160,9 +180,8 @@ def _peers(file: SettingsFile) -> PeerSettings:
     )
 
 
-def _check_files(file: SettingsFile, edge: EdgeSettings) -> None:
+def _check_files(file: SettingsFile, kinds: Mapping[str, ServerTls | ClientTls | None]) -> None:
     """Raises InvalidInput that names the line of a certificate, key or authority that cannot be used."""
-    kinds = {"shield": edge.shield.tls, "peers": edge.peers.tls, "control_tls": edge.control_tls}
     for table, tls in kinds.items():
         try:
             if tls is not None:

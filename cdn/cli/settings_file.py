@@ -33,7 +33,7 @@ SECTIONS: Mapping[str, type[ControlSettings | EdgeSettings | HttpLimits | Bundle
 """The tables of limits, and what each one sets."""
 
 
-OPTIONS = frozenset({"port", "memory_bytes", "disk_bytes"})
+OPTIONS = frozenset({"port", "memory_bytes", "disk_bytes", "workers"})
 """What `cdn up` has an option for."""
 
 OF_ONE_NODE = frozenset({"weight"})

@@ -21,6 +21,7 @@ from cdn.journal.journal import Journal, Trimmed
 from cdn.journal.record import DNS_AUDIENCES, EDGE_AUDIENCES, Audience
 from cdn.journal.snapshot import Snapshot, encode
 from cdn.journal.wire import MAX_NODE_MESSAGE_BYTES, BlobFault, FollowerRole
+from cdn.tls.mutual import shows_certificate
 
 MAX_CONNECTIONS = 2048
 """Open WebSockets, those included that have not said hello yet."""
@@ -77,6 +78,8 @@ class FollowHub:
         self._suspect = suspect
         self.directory = directory
         self.dns = DnsFollowers()
+        self.requires_certificate = False
+        """Whether nodes have to show a certificate, which the listener has verified."""
         self.peers: PeerTokens | None = None
         """Whose tokens let nodes ask each other; None: nobody is told."""
         self.heartbeat_s = heartbeat_s
@@ -94,8 +97,12 @@ class FollowHub:
     async def handle(self, request: web.Request) -> web.WebSocketResponse:
         """The handler of FOLLOW_PATH. Returns when the connection has ended.
 
-        Raises Unauthorized without a node's token, Unavailable beyond MAX_CONNECTIONS or while closing.
+        Raises Unauthorized without a node's token or certificate, Unavailable beyond MAX_CONNECTIONS or while closing.
         """
+        if self.requires_certificate and not shows_certificate(request.transport):
+            sentence = "a node has to show a certificate here: give it cert_file and key_file in [control_tls]"
+            self.refusals.note(Refusal.NO_CERTIFICATE, "", request.remote or "", sentence, self.wall())
+            raise Unauthorized(sentence)
         try:
             token = _bearer_token(request)
             self._require_node(token)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import ssl
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 
@@ -22,6 +23,9 @@ MAX_CONNECTIONS = 4096
 
 MAX_LINE_BYTES = 16 * 1024
 """A request line, and a field line: an explanation of the longest URL, escaped, and its query fit in."""
+
+HANDSHAKE_TIMEOUT_S = 10.0
+"""How long a caller may take to agree on TLS."""
 
 SHUTDOWN_TIMEOUT_S = 5.0
 """How long requests under way may take when control stops."""
@@ -84,6 +88,7 @@ async def listening(
     max_connections: int = MAX_CONNECTIONS,
     shutdown_timeout_s: float = SHUTDOWN_TIMEOUT_S,
     withdrawal: Withdrawal | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[int]:
     """Serve `application` on `host` and `port` (0: a free one); gives the port. Raises OSError.
 
@@ -112,7 +117,9 @@ async def listening(
         )
 
     try:
-        listener = await loop.create_server(connection, host, port)
+        listener = await loop.create_server(
+            connection, host, port, ssl=tls, ssl_handshake_timeout=None if tls is None else HANDSHAKE_TIMEOUT_S
+        )
         try:
             bound: int = listener.sockets[0].getsockname()[1]
             yield bound

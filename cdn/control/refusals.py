@@ -29,6 +29,7 @@ class Refusal(Enum):
     """Why; also the metric label. Everything but WRONG_CLOCK ends the connection or never lets it begin."""
 
     UNKNOWN_TOKEN = "unknown-token"  # noqa: S105 - none, revoked before, or never given
+    NO_CERTIFICATE = "no-certificate"  # where nodes have to show one
     FOREIGN_TOKEN = "foreign-token"  # noqa: S105 - of another node
     REVOKED_TOKEN = "revoked-token"  # noqa: S105 - while its node was connected
     DOUBLED_NODE = "doubled-node"  # a second living node under one id: the first one stays

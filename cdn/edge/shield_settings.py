@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from cdn.errors import InvalidInput
 from cdn.sites.region import check_region
-from cdn.tls.mutual import ClientTls, ServerTls
+from cdn.tls.mutual import ClientTls, ServerTls, require_pair
 
 MAX_SHIELDS = 32
 """Shields of one edge: each key is weighed against all of them."""
@@ -42,7 +42,7 @@ class ShieldSettings:
             check_shield_url(url)
         if self.region:
             check_region(self.region)
-        ClientTls(self.ca_file, self.cert_file, self.key_file)
+        require_pair(self.cert_file, self.key_file)
 
     @property
     def tls(self) -> ClientTls:
@@ -68,9 +68,7 @@ class PeerSettings:
     """Open connections of other nodes; more are refused, and those nodes do without this shield."""
 
     def __post_init__(self) -> None:
-        if (self.cert_file is None) != (self.key_file is None):
-            missing, given = ("cert_file", "key_file") if self.cert_file is None else ("key_file", "cert_file")
-            raise InvalidInput(f"{given} is there and {missing} is not: give both, or neither", field=missing)
+        require_pair(self.cert_file, self.key_file)
         if self.client_ca_file is not None and self.cert_file is None:
             raise InvalidInput("without cert_file there is no TLS, and nobody shows a certificate", field="cert_file")
         if self.url:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,9 +50,7 @@ class ClientTls:
     key_file: Path | None = None
 
     def __post_init__(self) -> None:
-        if (self.cert_file is None) != (self.key_file is None):
-            missing, given = ("cert_file", "key_file") if self.cert_file is None else ("key_file", "cert_file")
-            raise InvalidInput(f"{given} is there and {missing} is not: give both, or neither", field=missing)
+        require_pair(self.cert_file, self.key_file)
 
     def context(self) -> ssl.SSLContext:
         """For connecting, TLS 1.2 and later; the other side's name is always verified.
@@ -68,6 +67,18 @@ class ClientTls:
         if self.cert_file is not None and self.key_file is not None:
             _load_pair(context, self.cert_file, self.key_file)
         return context
+
+
+def require_pair(cert_file: Path | None, key_file: Path | None) -> None:
+    """Raises InvalidInput when one is there without the other."""
+    if (cert_file is None) != (key_file is None):
+        missing, given = ("cert_file", "key_file") if cert_file is None else ("key_file", "cert_file")
+        raise InvalidInput(f"{given} is there and {missing} is not: give both, or neither", field=missing)
+
+
+def shows_certificate(transport: asyncio.BaseTransport | None) -> bool:
+    """Whether the other side of a connection has shown a certificate, which was verified then."""
+    return transport is not None and bool(transport.get_extra_info("peercert"))
 
 
 def _load_pair(context: ssl.SSLContext, cert_file: Path, key_file: Path) -> None:
