@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Protocol, runtime_checkable
 
 from cdn.http.fields import FieldLines
 from cdn.sites.manifest import CHUNK_BYTES
@@ -14,6 +15,18 @@ READ_AHEAD = 2
 
 ChunkSource = Callable[[int], Awaitable[bytes | memoryview]]
 """Gives chunk n of a representation, verified."""
+
+Slice = tuple[bytes | memoryview, int, int]
+"""Content, and what is meant of it: from where to where."""
+
+
+@runtime_checkable
+class SlicedStream(Protocol):
+    """A ContentStream that can also say of which chunks it is made: who sends it elsewhere may send their names."""
+
+    def slices(self) -> AsyncIterator[Slice]:
+        """Instead of the iteration, once."""
+        ...
 
 
 class ChunkStream:
@@ -39,6 +52,11 @@ class ChunkStream:
         return ()
 
     async def __aiter__(self) -> AsyncIterator[bytes | memoryview]:
+        async for chunk, start, stop in self.slices():
+            yield memoryview(chunk)[start:stop]
+
+    async def slices(self) -> AsyncIterator[Slice]:
+        """The same, each as a chunk and where to cut it."""
         first_number = self._start // CHUNK_BYTES
         last_number = (self._stop - 1) // CHUNK_BYTES
         wanted = first_number + 1
@@ -51,7 +69,7 @@ class ChunkStream:
             else:
                 chunk = await self._ahead.popleft()
             offset = number * CHUNK_BYTES
-            yield memoryview(chunk)[max(0, self._start - offset) : self._stop - offset]
+            yield chunk, max(0, self._start - offset), min(self._stop - offset, len(chunk))
 
     async def aclose(self) -> None:
         """Give up what was asked for ahead; a fetch that others share goes on without this stream."""

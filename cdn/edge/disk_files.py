@@ -10,7 +10,6 @@ import contextlib
 import errno
 import hashlib
 import itertools
-import mmap
 import os
 import shutil
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from cdn.edge.mapped_file import map_file
 from cdn.edge.stored import Content
 
 SHARDS = 4096
@@ -140,7 +140,7 @@ class ContentFolder:
                 return None
             if size_bytes < MAPPED_BYTES:
                 return file.read(size_bytes)
-            return memoryview(mmap.mmap(file.fileno(), size_bytes, prot=mmap.PROT_READ))
+            return map_file(file.fileno(), size_bytes, self.path(name))
 
     def remove(self, name: ChunkName) -> bool:
         """Remove a chunk's file; False when there was none, or the system refused (then a later scan meets it)."""

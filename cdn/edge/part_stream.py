@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from itertools import groupby, islice
 
-from cdn.edge.content import READ_AHEAD, ChunkSource
+from cdn.edge.content import READ_AHEAD, ChunkSource, Slice
 from cdn.http.fields import FieldLines
 from cdn.http.multipart import ByteRangesLayout
 from cdn.http.range import ByteRange
@@ -38,10 +38,15 @@ class PartStream:
         return ()
 
     async def __aiter__(self) -> AsyncIterator[bytes | memoryview]:
+        async for content, start, stop in self.slices():
+            yield memoryview(content)[start:stop]
+
+    async def slices(self) -> AsyncIterator[Slice]:
+        """The same, each as content and where to cut it."""
         at_hand = self._layout.parts[0].byte_range.start // CHUNK_BYTES
         for part in self._layout.parts:
             start, stop = part.byte_range.start, part.byte_range.stop
-            yield part.head
+            yield part.head, 0, len(part.head)
             for number in _numbers_of(part.byte_range):
                 self._ask_ahead()
                 if number != at_hand:
@@ -49,8 +54,8 @@ class PartStream:
                     at_hand = number
                     self._ask_ahead()
                 offset = number * CHUNK_BYTES
-                yield memoryview(self._chunk)[max(0, start - offset) : stop - offset]
-        yield self._layout.closing
+                yield self._chunk, max(0, start - offset), min(stop - offset, len(self._chunk))
+        yield self._layout.closing, 0, len(self._layout.closing)
 
     async def aclose(self) -> None:
         """Give up what was asked for ahead; a fetch that others share goes on without this stream."""
