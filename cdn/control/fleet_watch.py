@@ -107,18 +107,15 @@ class FleetWatch:
         members = {member.node_id: member for member in self._view.members}
         self._shares = dns_shares(self._view.members, members.keys(), self._shares, now)
         parts = _parts(members, self._shares)
-        shown = tuple(
-            ShownNode(
-                node,
-                conditions[node.node_id],
-                members[node.node_id],
-                self._shares[node.node_id],
-                parts[node.node_id],
-            )
-            for node in nodes
-            if node.node_id in members  # of a frozen view: who came since is not in it
-        )
         before = self._shown
+        if self._view.is_frozen:  # and so is what was known of the nodes beside their state
+            known = [(each.node, each.condition) for each in before.nodes]
+        else:
+            known = [(node, conditions[node.node_id]) for node in nodes]
+        shown = tuple(
+            ShownNode(node, condition, members[node.node_id], self._shares[node.node_id], parts[node.node_id])
+            for node, condition in known
+        )
         is_same = before.view.is_frozen == self._view.is_frozen and _essence(before.nodes) == _essence(shown)
         self._shown = ShownFleet(before.number + (not is_same), self._view, shown)
         if not is_same:
