@@ -30,6 +30,7 @@ def control_metrics(plane: ControlPlane) -> Sequence[Family]:
         gauge("cdn_control_archives", "1 where this replica is the one that archives.", services.archive.is_ours),
         gauge("cdn_control_sites", "Sites that exist.", len(services.catalog.sites())),
         gauge("cdn_control_tokens", "Tokens that are recorded.", len(services.tokens)),
+        gauge("cdn_control_connections", "Nodes that follow this replica.", plane.hub.connections),
         gauge("cdn_control_nodes", "Nodes that are known.", len(nodes)),
         labelled("cdn_control_node_connected", Kind.GAUGE, "1 while the node follows.", "node", connected),
         labelled("cdn_control_node_sequence", Kind.GAUGE, "Where the node stands, as acknowledged.", "node", applied),

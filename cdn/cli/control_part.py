@@ -21,6 +21,7 @@ from cdn.control.shared_directory import EXPIRES_AFTER_S, SharedNodeDirectory
 from cdn.errors import Conflict
 from cdn.journal.jetstream import JetStreamJournal
 from cdn.journal.jetstream_blob_losses import JetStreamBlobLosses
+from cdn.journal.jetstream_line import NatsLine
 from cdn.journal.jetstream_node_feed import JetStreamNodeFeed
 from cdn.journal.jetstream_settings import JetStreamSettings
 from cdn.journal.jetstream_tenure import JetStreamOffices
@@ -123,7 +124,8 @@ async def _shared(
     losses = await JetStreamBlobLosses.open(journal.link, settings)
     stack.push_async_callback(losses.aclose)
     archiving = OfficeTurn(quick, "archive", feed.teller, renew_every_s=ARCHIVE_OFFICE_S / ARCHIVE_RENEWALS)
-    return journal, directory, Replicas(has_turn, archiving, losses)
+    line = NatsLine(journal.link, settings.name, feed.teller)
+    return journal, directory, Replicas(has_turn, archiving, losses, line)
 
 
 @contextlib.asynccontextmanager

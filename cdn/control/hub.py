@@ -151,6 +151,11 @@ class FollowHub:
         return await connection.explain(host, target, timeout_s)
 
     @property
+    def connections(self) -> int:
+        """How many nodes follow this replica of control."""
+        return len(self._by_node)
+
+    @property
     def hears_blob_faults(self) -> bool:
         """Whether somebody looks into what nodes say of blobs."""
         return self._suspect is not None

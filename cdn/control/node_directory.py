@@ -254,6 +254,10 @@ class NodeDirectory:
         """What the node counted, as of its last heartbeat. Raises NotFound."""
         return self._node(node_id).counters
 
+    def replica_of(self, node_id: str) -> str | None:
+        """The other replica of control that the node follows, or followed last; None: this one."""
+        return None
+
     def condition(self, node_id: str) -> Condition:
         """The node's state now, with its reason and since when. Raises NotFound."""
         return self._conditions.look(self._node(node_id).view)

@@ -15,6 +15,7 @@ from cdn.control.app import application_of
 from cdn.control.archive_intake import ArchiveIntake
 from cdn.control.auth import Authenticator
 from cdn.control.blob_repair import BlobRepair
+from cdn.control.colleagues import Colleagues
 from cdn.control.fleet_watch import FleetWatch
 from cdn.control.hub import FollowHub
 from cdn.control.node_directory import NodeDirectory
@@ -100,6 +101,7 @@ class ControlPlane:
         )
         self._tokens, self._withdrawals = tokens, tokens.withdrawals
         self.hub.peers = PeerTokens(tokens)
+        self._colleagues = Colleagues(others.line, self.hub, directory)
         self.services = Services(
             settings=settings,
             state=self.state,
@@ -108,6 +110,7 @@ class ControlPlane:
             store=store,
             directory=directory,
             hub=self.hub,
+            colleagues=self._colleagues,
             proofs=proofs,
             uploads=self._uploads,
             repair=self._repair,
@@ -153,6 +156,7 @@ class ControlPlane:
         self.archive.start()
         self._repair.start()
         self._uploads.start()
+        self._colleagues.start()
         self._probing = asyncio.create_task(self._probe_store(), name="control-store-probe")
 
     def application(self) -> web.Application:
@@ -186,6 +190,7 @@ class ControlPlane:
             await asyncio.gather(self._probing, return_exceptions=True)
         await self.hub.aclose()
         await self.services.fleet.aclose()
+        await self._colleagues.aclose()
         await self._repair.aclose()
         await self._uploads.aclose()
         await self.snapshots.aclose()

@@ -29,6 +29,8 @@ async def put_restored(feed: NodeFeed, nodes: Iterable[KeptNode]) -> None:
             has_left=False,
             stopped=None,
             prepared=(),
+            weight=node.weight,
+            public_addresses=node.public_addresses,
         )
         told, revision = await feed.get(node.node_id)
         if told is None or not told.facts:

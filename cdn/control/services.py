@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from cdn.control.activation_pointers import ActivationPointers
 from cdn.control.auth import Authenticator
 from cdn.control.blob_repair import BlobRepair
+from cdn.control.colleagues import Colleagues
 from cdn.control.fleet_watch import FleetWatch
 from cdn.control.hub import FollowHub
 from cdn.control.node_directory import NodeDirectory
@@ -43,6 +44,7 @@ class Services:
     store: ObjectStore
     directory: NodeDirectory
     hub: FollowHub
+    colleagues: Colleagues
     proofs: Proofs
     uploads: Uploads
     repair: BlobRepair

@@ -177,6 +177,11 @@ class SharedNodeDirectory(NodeDirectory):
         self._heard_at = self._clock()
         return True
 
+    def replica_of(self, node_id: str) -> str | None:
+        """See `NodeDirectory.replica_of`."""
+        teller = self._beats.get(node_id, ("", 0))[0]
+        return None if node_id in self._own or teller in {"", self._feed.teller} else teller
+
     # What the hub reports.
 
     async def connected(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 from aiohttp import web
@@ -52,8 +52,10 @@ class StatusApi:
     async def status(self, call: Call) -> web.Response:
         """How every node is. What it and they counted is of all sites together, so only the admin sees it (I7)."""
         services, is_admin = self._services, call.caller.is_admin
-        limit, everyone = page_limit(call.query), services.directory.nodes()
-        page = services.directory.page(call.query.get("after", ""), limit)
+        limit, after = page_limit(call.query), call.query.get("after", "")
+        asked = services.directory.page(after, limit) if is_admin else ()
+        counters = await services.colleagues.counters(node.node_id for node in asked)
+        everyone, page = services.directory.nodes(), services.directory.page(after, limit)
         shown = {each.node.node_id: each for each in services.fleet.look().nodes}
         sites = [site for site in services.catalog.sites() if call.caller.may(Verb.READ, site.name)]
         validating = sum(site.settings.validates_on_detach for site in sites)
@@ -61,7 +63,7 @@ class StatusApi:
             program=__version__,
             position=position_view(services.state.position),
             sites=len(sites),
-            nodes=tuple(self._node(node, shown.get(node.node_id), with_counters=is_admin) for node in page),
+            nodes=tuple(self._node(node, shown.get(node.node_id), counters.get(node.node_id, {})) for node in page),
             counters={},
             node_count=len(everyone),
             more_after=page[-1].node_id if page and page[-1].node_id != everyone[-1].node_id else None,
@@ -160,12 +162,12 @@ class StatusApi:
     async def _ask(self, node_id: str, host: str, target: str) -> NodeExplanation:
         timeout_s = self._services.settings.explain_timeout_s
         try:
-            result = await self._services.hub.explain(node_id, host, target, timeout_s)
+            result = await self._services.colleagues.explain(node_id, host, target, timeout_s)
         except CdnError as error:
             return NodeExplanation(node_id, failure=error.message)
-        return NodeExplanation(node_id, result=result)
+        return NodeExplanation(node_id, result=dict(result))
 
-    def _node(self, node: NodeView, shown: ShownNode | None, *, with_counters: bool) -> NodeStatus:
+    def _node(self, node: NodeView, shown: ShownNode | None, counters: Mapping[str, int]) -> NodeStatus:
         services = self._services
         end = services.state.position
         directory, wall_of = services.directory, services.wall_of
@@ -186,7 +188,7 @@ class StatusApi:
             answered_at=None if node.answered_at is None else wall_of(node.answered_at),
             stopped=node.stopped,
             facts=msgspec.to_builtins(node.facts),
-            counters=dict(directory.counters(node.node_id)) if with_counters else {},
+            counters=dict(counters),
             lease_left_s=None if over_at is None else max(0.0, round(over_at - services.monotonic(), 3)),
             clock_offset_s=None if offset_s is None else round(offset_s, 3),
             share=0.0 if shown is None else round(shown.share.fraction, 4),
