@@ -296,7 +296,12 @@ class FollowSession:
         position, everywhere = self._follower.position, self._follower.everywhere
         if everywhere is not None:
             await everywhere()
-        if position is not None:
+        # Where a snapshot is on its way, control counts from there: to say what was before would be refused.
+        if (
+            position is not None
+            and position.epoch == self._welcome.position.epoch
+            and not self._follower.wants_snapshot
+        ):
             await self._send(Applied(position))
         self._look_whether_caught_up(position)
 
