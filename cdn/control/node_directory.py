@@ -68,6 +68,8 @@ class NodeDirectory:
         self._conditions = NodeConditions(clock)
         self._times = KeptTimes(memory, self._times_of)
         self._watchers: list[Callable[[], None]] = []
+        self._hears_the_past = False
+        """Whether what is heard was said some time ago: it tells where nodes stand, and not when they came there."""
 
     @classmethod
     async def open(
@@ -403,9 +405,11 @@ class NodeDirectory:
         self._tell_watchers()
 
     def _acknowledge(self, node: _Node, position: Position, *, is_exact: bool = True) -> None:
-        node.times.note(position.sequence, self._wall(), most_times(len(self._nodes)), is_exact=is_exact)
         node.view = replace(node.view, position=position)
-        self._times.moved(node.view.node_id)
+        if position.sequence > node.times.last:
+            is_exact = is_exact and not self._hears_the_past
+            node.times.note(position.sequence, self._wall(), most_times(len(self._nodes)), is_exact=is_exact)
+            self._times.moved(node.view.node_id)
 
     def _stand_at(self, node: _Node, position: Position | None) -> None:
         """Take the node's word for where it stands: an acknowledgement that was lost, or a step back."""
@@ -419,9 +423,10 @@ class NodeDirectory:
         if position.sequence > node.times.last:
             # What it acknowledged while nobody listened here it may have applied long ago.
             self._acknowledge(node, position, is_exact=before is not None and before.epoch == position.epoch)
-        else:
+            return
+        if not self._hears_the_past:
             node.times.retreat(position.sequence)
-            node.view = replace(node.view, position=position)
+        node.view = replace(node.view, position=position)
 
     def _times_of(self, node_id: str) -> AppliedTimes | None:
         node = self._nodes.get(node_id)

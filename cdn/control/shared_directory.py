@@ -139,6 +139,7 @@ class SharedNodeDirectory(NodeDirectory):
         directory._feed, directory._patience_s = feed, patience_s
         directory._own, directory._beats, directory._seen, directory._sessions = {}, {}, {}, {}
         directory._arrived, directory._heard_at = asyncio.Event(), clock()
+        directory._hears_the_past = True
         feed.start(directory._take)
         directory._told = ToldPositions(feed, directory._standing)
         directory._telling = asyncio.create_task(directory._told.run(), name="told-positions")
@@ -148,6 +149,7 @@ class SharedNodeDirectory(NodeDirectory):
         except BaseException:
             await directory.aclose()
             raise
+        directory._hears_the_past = False
         return directory
 
     async def aclose(self) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from cdn.control import shared_directory
-from cdn.control.node_directory import DirectoryUnavailable, NodeDoubled
+from cdn.control.node_directory import NodeDoubled
+from cdn.control.node_memory import DirectoryUnavailable
 from cdn.control.shared_directory import SharedNodeDirectory
 from cdn.errors import Conflict, NotFound, Unavailable
 from cdn.fleet.node import NodeFacts
