@@ -19,6 +19,9 @@ VIEW_PATH = "/v1/fleet/view"
 WAIT_S = 1.0
 """How long control keeps the question when nothing has changed: its answer is the sign that it is there."""
 
+GATHER_S = 0.2
+"""Between an answer and the next question: while shares rise, every look at the fleet is another one."""
+
 PATIENCE_S = 4.0
 """For an answer, beyond which another control is asked: the view freezes after five seconds without one."""
 
@@ -64,6 +67,7 @@ class FleetFeed:
                 if seen.number != number:
                     self._unkept = content
                 number = seen.number
+                await asyncio.sleep(GATHER_S)
 
     async def keep(self) -> None:
         """Write the newest view to disk now and then. Until cancelled."""

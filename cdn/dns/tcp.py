@@ -7,6 +7,7 @@ import socket
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 from cdn.dns.query import HEADER_BYTES, MAX_QUERY_BYTES
 from cdn.dns.settings import TcpSettings
@@ -113,12 +114,11 @@ class _Connection(asyncio.Protocol):
         self._is_paused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         peer = transport.get_extra_info("peername")
         if not peer:  # gone already
-            transport.abort()
+            self._transport.abort()
             return
         self._source = peer[0]
         self._wait()

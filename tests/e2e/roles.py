@@ -108,7 +108,7 @@ class RoleFleet:
             f'[control]\ndata_dir = "control"\nzone = "{ZONE}"\nlisten = "127.0.0.1:0"\nadmin = "127.0.0.1:0"\n'
             f"withdraw_s = 0.2\n{more}\n[store]\n{self.store}\n"
         )
-        self.control = self._made("control", config)
+        self.control = self.made("control", config)
         self.control.start()
         return self.control
 
@@ -119,7 +119,7 @@ class RoleFleet:
             f'[control]\ndata_dir = "{name}"\nzone = "{ZONE}"\nlisten = "127.0.0.1:0"\nadmin = "127.0.0.1:0"\n'
             f"withdraw_s = 0.2\n{more}\n[store]\n{self.store}\n"
         )
-        replica = self._made("control", config)
+        replica = self.made("control", config)
         replica.start()
         return replica
 
@@ -135,11 +135,12 @@ class RoleFleet:
             f'control_url = "{url}"\ntoken_file = "{node_id}.token"\nlisten = "127.0.0.1:0"\n'
             f'admin = "127.0.0.1:0"\n{more}\n[store]\n{self.store}\n'
         )
-        edge = self.edges[node_id] = self._made("edge", config)
+        edge = self.edges[node_id] = self.made("edge", config)
         edge.start()
         return edge
 
-    def _made(self, role: str, config: Path) -> RoleProcess:
+    def made(self, role: str, config: Path) -> RoleProcess:
+        """One more process, which ends with the fleet."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("CDN_", "AWS_", "XDG_"))}
         process = RoleProcess(role, config, {**kept, "PYTHONWARNINGS": "error", **self.environ})
         self._ended.callback(process.end, signal.SIGKILL)
