@@ -13,7 +13,7 @@ from aiohttp import WSMsgType
 
 from cdn.fleet.position import Position
 from cdn.journal.record import RECORD_VERSION, Record, UnknownRecord, decode_record
-from cdn.journal.snapshot import Snapshot, UnreadableSnapshot, decode
+from cdn.journal.snapshot import UnreadableSnapshot, decode
 from cdn.journal.wire import (
     MAX_NODE_MESSAGE_BYTES,
     MAX_SNAPSHOT_WIRE_BYTES,
@@ -224,7 +224,7 @@ class FollowSession:
         while True:
             message = await self._inbox.get()
             if isinstance(message, bytes):
-                await self._take_snapshot(await asyncio.to_thread(decode, message))
+                await self._take_snapshot(message)
                 continue
             raws = list(message.records)
             while len(raws) < MAX_APPLIED_AT_ONCE and not self._inbox.empty():
@@ -232,18 +232,19 @@ class FollowSession:
                 if isinstance(following, bytes):
                     await self._take_records(raws)
                     raws = []
-                    await self._take_snapshot(await asyncio.to_thread(decode, following))
+                    await self._take_snapshot(following)
                 else:
                     raws.extend(following.records)
             await self._take_records(raws)
 
-    async def _take_snapshot(self, snapshot: Snapshot) -> None:
+    async def _take_snapshot(self, encoded: bytes) -> None:
+        snapshot = await asyncio.to_thread(decode, encoded)
         if snapshot.position.epoch != self._welcome.position.epoch:
             raise WireFault(
                 f"a snapshot of epoch {snapshot.position.epoch}, welcomed to {self._welcome.position.epoch}"
             )
         try:
-            await self._follower.take_snapshot(snapshot)
+            await self._follower.take_snapshot(snapshot, encoded)
         except UnreadableSnapshot as exc:
             await self._send(Stopped(exc.message[:1000]))
             raise

@@ -267,8 +267,10 @@ class Follower:
             self.stopped = None
         return refusal
 
-    async def take_snapshot(self, snapshot: Snapshot) -> None:
+    async def take_snapshot(self, snapshot: Snapshot, encoded: bytes | None = None) -> None:
         """Load the folds, tell the sink, make durable. The caller acknowledges `position`.
+
+        `encoded` is what it was decoded from.
 
         Raises UnreadableSnapshot, and the folds are as before, when one of them does not understand its section;
         ReplicaUnavailable, FollowBroken.
@@ -294,7 +296,7 @@ class Follower:
             self._sink.on_snapshot(snapshot.position, epoch_changed)
         except Exception as exc:
             raise self._broken(f"the snapshot at {snapshot.position}", exc) from exc
-        await self.replica.replace(snapshot)
+        await self.replica.replace(snapshot, encoded)
         self.wants_snapshot = False
         self.stopped = None
 

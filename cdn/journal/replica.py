@@ -144,9 +144,12 @@ class Replica:
 
         await self._database.transact(drop)
 
-    async def replace(self, snapshot: Snapshot) -> None:
-        """Forget everything and keep `snapshot`, durably. The caller loads it into the folds. ReplicaUnavailable."""
-        content = await asyncio.to_thread(encode, snapshot)
+    async def replace(self, snapshot: Snapshot, encoded: bytes | None = None) -> None:
+        """Forget everything and keep `snapshot`, durably. The caller loads it into the folds. ReplicaUnavailable.
+
+        `encoded` is what it was decoded from, where that is at hand.
+        """
+        content = encoded or await asyncio.to_thread(encode, snapshot)
 
         def swap(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM record")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
 import msgspec
@@ -51,7 +53,8 @@ class _Head(msgspec.Struct):
 
 def take(folds: Iterable[Fold], position: Position, *, floor_horizon: int, audiences: frozenset[Audience]) -> Snapshot:
     """The folds' state at `position`, without the sections that none of `audiences` may read."""
-    sections = {fold.name: fold.dump() for fold in folds if fold.audience in audiences}
+    with _uncollected():
+        sections = {fold.name: fold.dump() for fold in folds if fold.audience in audiences}
     return Snapshot(SNAPSHOT_VERSION, position, floor_horizon, sections)
 
 
@@ -62,7 +65,8 @@ def load_into(snapshot: Snapshot, folds: Iterable[Fold]) -> None:
     """
     for fold in folds:
         try:
-            fold.load(snapshot.sections.get(fold.name))
+            with _uncollected():
+                fold.load(snapshot.sections.get(fold.name))
         except (CdnError, LookupError, TypeError, ValueError, AttributeError, msgspec.MsgspecError) as exc:
             raise UnreadableSnapshot(f"its section {fold.name} is not understood: {exc}") from exc
         if isinstance(fold, HorizonFold):
@@ -86,6 +90,20 @@ def decode(raw: bytes) -> Snapshot:
             raise UnreadableSnapshot(
                 f"a snapshot has version {version}, this program reads up to {SNAPSHOT_VERSION}: upgrade this node"
             )
-        return msgspec.json.decode(content, type=Snapshot)
+        with _uncollected():
+            return msgspec.json.decode(content, type=Snapshot)
     except (zlib.error, msgspec.MsgspecError) as exc:
         raise UnreadableSnapshot(f"a snapshot is damaged: {exc}") from exc
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the collector: millions of objects are made and all of them stay, so looking for cycles among them again
+    and again finds nothing and takes longer than making them."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

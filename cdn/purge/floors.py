@@ -6,6 +6,7 @@ admitted to be used. Nothing here knows what is cached, so raising a floor costs
 
 from __future__ import annotations
 
+import heapq
 from typing import Any
 
 from cdn.fleet.position import Position
@@ -125,14 +126,21 @@ class Floors:
         for scope in scopes:
             floors.raise_floor(scope, sequence, soft)
         self._narrow_count += len(floors)
-        while self._narrow_count > self._limits.max_floors:
+        if self._narrow_count > self._limits.max_floors:
             self._compact_largest()
 
     def _compact_largest(self) -> None:
-        largest = max(self._sites.values(), key=len)
-        self._narrow_count -= len(largest)
-        largest.compact()
-        self._narrow_count += len(largest)
+        """Compact the largest sites until there is room for an eighth more: to look at all sites for the largest must
+        be rare, as purges may not cost more where there are more sites."""
+        at_most = self._limits.max_floors - self._limits.max_floors // 8
+        largest = [(-len(floors), number, floors) for number, floors in enumerate(self._sites.values())]
+        heapq.heapify(largest)
+        while self._narrow_count > at_most:
+            _, number, floors = heapq.heappop(largest)
+            self._narrow_count -= len(floors)
+            floors.compact()
+            self._narrow_count += len(floors)
+            heapq.heappush(largest, (-len(floors), number, floors))
 
     def _widen_tags(self, site_id: str) -> None:
         floors = self._sites.get(site_id)
