@@ -28,6 +28,9 @@ class GatedUpstream:
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     breaks_after: int | None = None
     """So many bytes are sent, then the connection is reset; None: all."""
+    pauses_after: int | None = None
+    """So many bytes are sent, then it waits at the gate, which it closes itself."""
+    paused: asyncio.Event = field(default_factory=asyncio.Event)
     url: str = ""
     _runner: web.AppRunner | None = None
 
@@ -54,6 +57,10 @@ class GatedUpstream:
             while len(self.asked_for(target)) < count:
                 await asyncio.sleep(0.005)
 
+    async def until_paused(self) -> None:
+        async with asyncio.timeout(30):
+            await self.paused.wait()
+
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         lines = {name.lower(): value for name, value in request.headers.items()}
         self.asked.append(AskedFor(request.method, request.path_qs, lines))
@@ -63,10 +70,17 @@ class GatedUpstream:
         tag = f'"{len(content)}-{content[:8].hex()}"'
         if request.headers.get("If-None-Match") == tag:
             return web.Response(status=304, headers={**fields, "ETag": tag})
-        if self.breaks_after is None:
+        if self.breaks_after is None and self.pauses_after is None:
             return web.Response(body=content, headers={**fields, "ETag": tag})
         answer = web.StreamResponse(headers={**fields, "Content-Length": str(len(content))})
         await answer.prepare(request)
+        if self.pauses_after is not None:
+            self.gate.clear()
+            await answer.write(content[: self.pauses_after])
+            self.paused.set()
+            await self.gate.wait()
+            await answer.write(content[self.pauses_after or 0 :])
+            return answer
         await answer.write(content[: self.breaks_after])
         assert request.transport is not None
         request.transport.abort()
