@@ -37,7 +37,7 @@ check: $(VENV)/dev
 	$(BIN)/mypy
 
 test: $(VENV)/dev $(VENV)/aws-cli/installed
-	sh scripts/need.sh strace systemd-analyze openssl
+	sh scripts/need.sh strace systemd-analyze openssl gcc
 	$(BIN)/python -m pytest -n $(JOBS) -m "not soak" -q
 	$(BIN)/python -m pytest tests/http tests/sites -m "not soak" -q --cov=cdn/http --cov=cdn/sites --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 
@@ -50,7 +50,7 @@ conformance: $(VENV)/node
 	$(BIN)/python -m tests.conformance --save conformance-results.json
 
 soak: $(VENV)/dev
-	sh scripts/need.sh strace openssl
+	sh scripts/need.sh strace openssl gcc
 	$(BIN)/python -m pytest -m soak -q
 
 bench: $(VENV)/dev $(VENV)/aws-cli/installed

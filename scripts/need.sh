@@ -6,6 +6,7 @@ for name in "$@"; do
   case "$name" in
     nginx) package=nginx-light ;;
     systemd-analyze) package=systemd ;;
+    gcc) package="gcc libc6-dev" ;;
     *) package=$name ;;
   esac
   PATH="$PATH:/usr/sbin" command -v "$name" >/dev/null 2>&1 || missing="$missing $package"

@@ -17,7 +17,7 @@ class CompilerMissing(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class WallClock:
-    """`environment` is for the process; `set` counts at once, also while it runs. Its monotonic clocks are left alone."""
+    """`environment` is for the process; `set` counts at once, also while it runs. Monotonic clocks are left alone."""
 
     library: Path
     file: Path
