@@ -29,7 +29,7 @@ class Direction(Enum):
 BOTH_WAYS = (Direction.UP, Direction.DOWN)
 
 Spoiler = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
-"""Passes what the far side sent on to the near side, in its own way. Raises OSError to end the connection."""
+"""Passes what one side sent on to the other, in its own way. Raises OSError to end the connection."""
 
 
 class CutProxy:
@@ -41,7 +41,7 @@ class CutProxy:
         self._passes.set()
         self._is_cut = False
         self._dropped: frozenset[Direction] = frozenset()
-        self._spoiler: Spoiler | None = None
+        self._spoilers: dict[Direction, Spoiler] = {}
         self._refusal: bytes | None = None
         self._writers: dict[asyncio.StreamWriter, Direction] = {}  # by whose packets arrive there
         self._server: asyncio.Server | None = None
@@ -87,9 +87,9 @@ class CutProxy:
             _filter(writer.get_extra_info("socket"), is_dropping=direction in self._dropped)
         self._filter_listeners(is_dropping=bool(self._dropped))
 
-    def spoil(self, spoiler: Spoiler) -> None:
-        """What comes down goes through `spoiler`, on connections that are opened from now on."""
-        self._spoiler = spoiler
+    def spoil(self, spoiler: Spoiler, direction: Direction = Direction.DOWN) -> None:
+        """What goes in that direction goes through `spoiler`, on connections that are opened from now on."""
+        self._spoilers[direction] = spoiler
         self._end_all()
 
     def refuse(self, answer: bytes) -> None:
@@ -100,8 +100,8 @@ class CutProxy:
     def mend(self) -> None:
         """Pass again. What was silenced goes on where it stopped; what was spoiled or refused begins anew."""
         self._is_cut = False
-        if self._spoiler is not None or self._refusal is not None:
-            self._spoiler = self._refusal = None
+        if self._spoilers or self._refusal is not None:
+            self._spoilers, self._refusal = {}, None
             self._end_all()
         self.drop()
         self._passes.set()
@@ -136,8 +136,8 @@ class CutProxy:
                 self.drop(*self._dropped)
             try:
                 async with asyncio.TaskGroup() as both:
-                    both.create_task(self._pass(reader, far_writer, None))
-                    both.create_task(self._pass(far_reader, writer, self._spoiler))
+                    both.create_task(self._pass(reader, far_writer, self._spoilers.get(Direction.UP)))
+                    both.create_task(self._pass(far_reader, writer, self._spoilers.get(Direction.DOWN)))
             finally:
                 for end in ends:
                     del self._writers[end]
