@@ -66,8 +66,10 @@ class PullRenewal:
         if not chosen and len(sent) == 1 and (len(meant) == 1 or _names_no_validator(answer.head)):
             # Only the validators of one were sent, and the status says that they match: see docs/decisions/009.
             chosen = [each for each in meant if each.incarnation in sent]
-        renewed = [await self._update(flight, each, answer) for each in chosen]
-        self._memory.forget(flight.key)
+        try:
+            renewed = [await self._update(flight, each, answer) for each in chosen]
+        finally:  # also when the index failed behind one that was updated, or dropped
+            self._memory.forget(flight.key)
         served = {each.incarnation for each in renewed if each is not None and could_answer(flight.visit, each)}
         others = [each for each in renewed if each is not None and each.incarnation not in served]
         if not served and others:
