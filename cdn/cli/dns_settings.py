@@ -8,9 +8,11 @@ from pathlib import Path
 
 from cdn.cli.address import Address
 from cdn.cli.follower_token import FollowerToken
+from cdn.cli.role_settings import check_tls_files
 from cdn.cli.settings_file import Section, SettingsFile, section_of
 from cdn.dns.settings import CheckSettings, DnsSettings, TcpSettings
 from cdn.errors import InvalidInput
+from cdn.tls.mutual import ClientTls
 
 DNS_TOKEN = FollowerToken("dns", "CDN_DNS_TOKEN", "dns:ID")
 
@@ -41,8 +43,13 @@ class DnsProcess:
 
 DNS_FILE: Mapping[str, Section] = {
     "dns": section_of(
-        DnsSettings, CheckSettings, TcpSettings, DnsProcess, without=frozenset({"token", "checks", "tcp"})
-    )
+        DnsSettings,
+        CheckSettings,
+        TcpSettings,
+        DnsProcess,
+        without=frozenset({"token", "checks", "tcp", "control_tls"}),
+    ),
+    "control_tls": section_of(ClientTls),
 }
 """What the file of `cdn dns` may have."""
 
@@ -65,5 +72,7 @@ def read_dns_role(path: Path, environ: Mapping[str, str]) -> DnsRole:
         token=DNS_TOKEN.read(file, process.token_file, environ),
         checks=file.made("dns", CheckSettings),
         tcp=file.made("dns", TcpSettings),
+        control_tls=file.made("control_tls", ClientTls),
     )
+    check_tls_files(file, {"control_tls": dns.control_tls})
     return DnsRole(dns, process)

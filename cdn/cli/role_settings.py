@@ -133,7 +133,7 @@ def read_control_role(path: Path, environ: Mapping[str, str] = MappingProxyType(
     store = _store(file, path)
     control = file.made("control", ControlSettings, bundle=bundle, own_bucket=store.bucket)
     process = file.made("control", ControlProcess)
-    _check_files(file, {"control": process.tls})
+    check_tls_files(file, {"control": process.tls})
     folder = DataFolder(control.data_dir, option="data_dir in [control]", store_option="url in [store]")
     return ControlRole(
         replace(control, data_dir=folder.control),
@@ -162,7 +162,7 @@ def read_edge_role(path: Path, environ: Mapping[str, str]) -> EdgeRole:
         peers=_peers(file),
         control_tls=file.made("control_tls", ClientTls),
     )
-    _check_files(file, {"shield": edge.shield.tls, "peers": edge.peers.tls, "control_tls": edge.control_tls})
+    check_tls_files(file, {"shield": edge.shield.tls, "peers": edge.peers.tls, "control_tls": edge.control_tls})
     if edge.extra_ca_file is not None:
         try:
             client_tls(edge.extra_ca_file)
@@ -180,7 +180,7 @@ def _peers(file: SettingsFile) -> PeerSettings:
     )
 
 
-def _check_files(file: SettingsFile, kinds: Mapping[str, ServerTls | ClientTls | None]) -> None:
+def check_tls_files(file: SettingsFile, kinds: Mapping[str, ServerTls | ClientTls | None]) -> None:
     """Raises InvalidInput that names the line of a certificate, key or authority that cannot be used."""
     for table, tls in kinds.items():
         try:

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Sequence
 
 from cdn.cli.address import Address
-from cdn.cli.admin import ADMIN_IDLE_TIMEOUT_S, MAX_ADMIN_CONNECTIONS, Admin
+from cdn.cli.admin import Admin, listening_admin
 from cdn.cli.control_metrics import control_metrics
 from cdn.cli.control_part import ControlPart, token_kept
 from cdn.cli.data_folder import DataFolder, StoreChoice
@@ -19,7 +19,6 @@ from cdn.cli.metrics import Family
 from cdn.cli.process_metrics import process_metrics
 from cdn.cli.role_settings import ControlRole, EdgeRole
 from cdn.cli.worker_process import worker_command
-from cdn.control.listener import listening
 from cdn.edge.node import EdgeNode
 from cdn.errors import CdnError, Conflict, Unavailable
 from cdn.origin.opening import open_store
@@ -50,7 +49,7 @@ class RunningControl:
             settled = folder.settle_store(role.store.url, role.store.endpoint_url)
             choice = StoreChoice(settled.url, role.store.endpoint_url)  # the file says which, not what was there before
             admin = Admin("control", running._why_not_ready, running._metrics)
-            running.admin_url = await _listen(stack, admin, role.process.admin, "admin in [control]")
+            running.admin_url = await listening_admin(stack, admin, role.process.admin, "admin in [control]")
             control = running._control = await ControlPart.start(
                 stack,
                 folder,
@@ -144,7 +143,7 @@ class RunningEdge:
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(DataFolder(role.edge.data_dir, option="data_dir in [edge]").locked())
             admin = Admin("edge", running._why_not_ready, running._metrics)
-            running.admin_url = await _listen(stack, admin, role.process.admin, "admin in [edge]")
+            running.admin_url = await listening_admin(stack, admin, role.process.admin, "admin in [edge]")
             store = open_store(role.store.url, role.store.endpoint_url)
             stack.push_async_callback(store.aclose)
             with naming("listen in [edge]", role.process.listen):
@@ -219,18 +218,3 @@ class RunningEdge:
     def _metrics(self) -> list[Family]:
         of_role = () if self._edge is None else edge_metrics(self._edge, has_caught_up=self._has_caught_up)
         return [*process_metrics("edge"), *of_role]
-
-
-async def _listen(stack: contextlib.AsyncExitStack, admin: Admin, address: Address, option: str) -> str:
-    """Serve `admin` on an address; its URL. It is closed after everything that is started later."""
-    with naming(option, address):
-        port = await stack.enter_async_context(
-            listening(
-                admin.application(),
-                address.host,
-                address.port,
-                idle_timeout_s=ADMIN_IDLE_TIMEOUT_S,
-                max_connections=MAX_ADMIN_CONNECTIONS,
-            )
-        )
-    return f"http://{reachable(Address(address.host, port))}"

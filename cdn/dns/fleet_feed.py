@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import random
+import ssl
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -37,7 +38,14 @@ _log = logging.getLogger(__name__)
 class FleetFeed:
     """Follows the view of whichever control answers."""
 
-    def __init__(self, control_urls: Sequence[str], token: str, path: Path, hear: Callable[[SeenFleet], None]) -> None:
+    def __init__(
+        self,
+        control_urls: Sequence[str],
+        token: str,
+        path: Path,
+        hear: Callable[[SeenFleet], None],
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         """`hear` is called with every view, also one that is as before: that it came is news. `path` is the copy."""
         self.fault: str | None = None
         """Why the last question was not answered, None when it was."""
@@ -46,7 +54,9 @@ class FleetFeed:
         self._headers = {"Authorization": f"Bearer {token}"}
         self._path = path
         self._hear = hear
-        self._unkept: bytes | None = None
+        self._ssl: ssl.SSLContext | bool = True if tls is None else tls
+        self._newest = b""
+        self._has_unkept = asyncio.Event()
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -65,26 +75,27 @@ class FleetFeed:
                 self.fault = None
                 self._hear(seen)
                 if seen.number != number:
-                    self._unkept = content
+                    self._newest = content
+                    self._has_unkept.set()
                 number = seen.number
                 await asyncio.sleep(GATHER_S)
 
     async def keep(self) -> None:
         """Write the newest view to disk now and then. Until cancelled."""
         while True:
-            content, self._unkept = self._unkept, None
-            if content is not None:
-                try:
-                    await asyncio.to_thread(_replace, self._path, content)
-                except OSError as exc:
-                    _log.warning("the view of the fleet was not kept in %s: %s", self._path, exc)
+            await self._has_unkept.wait()
+            self._has_unkept.clear()
+            try:
+                await asyncio.to_thread(_replace, self._path, self._newest)
+            except OSError as exc:
+                _log.warning("the view of the fleet was not kept in %s: %s", self._path, exc)
             await asyncio.sleep(KEEP_EVERY_S)
 
     async def _ask(self, client: aiohttp.ClientSession, number: int) -> bytes:
         """Raises Unavailable, UnreadableView, ClientError, OSError, TimeoutError."""
         query = {} if number < 0 else {"beyond": str(number), "wait": f"{WAIT_S:g}"}
         url = self._urls[self._turn % len(self._urls)]
-        async with client.get(url, params=query, allow_redirects=False) as response:
+        async with client.get(url, params=query, allow_redirects=False, ssl=self._ssl) as response:
             if response.status != 200:
                 raise Unavailable(f"control answers {response.status} when asked for the fleet")
             content = bytearray()

@@ -49,7 +49,9 @@ class DnsNode:
         self.checks = HealthChecks(settings.checks, settings.zone, lambda: self.fleet.addresses)
         self.answers = SiteAnswers(self.catalog_fold.catalog, settings.answer_ttl_s)
         self.answerer = Answerer(settings.made_zone(), self.answers)
-        self.feed = FleetFeed(settings.control_urls, settings.token, settings.fleet_path, self._hear)
+        is_encrypted = any(url.startswith("https:") for url in settings.control_urls)
+        tls = settings.control_tls.context() if is_encrypted else None
+        self.feed = FleetFeed(settings.control_urls, settings.token, settings.fleet_path, self._hear, tls)
         self.connections = TcpConnections(settings.tcp, self._answer_tcp)
         self.udp: list[UdpSocket] = []
         self._tcp: list[TcpServer] = []
@@ -65,6 +67,7 @@ class DnsNode:
             zone=settings.zone,
             role=FollowerRole.DNS,
         )
+        self.follower.tls = tls
         self._fleet_heard = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 

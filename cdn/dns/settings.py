@@ -8,6 +8,7 @@ from pathlib import Path
 from cdn.dns.name import labels_of, mailbox_labels
 from cdn.dns.zone import MAX_NAME_SERVERS, NameServer, SoaTimes, Zone, name_server
 from cdn.errors import InvalidInput
+from cdn.tls.mutual import ClientTls
 
 MAX_ANSWER_NODES = 8
 """Nodes in one answer at the most: more addresses than a client tries."""
@@ -68,6 +69,8 @@ class DnsSettings:
     """Of the zone's SOA and NS records and the name servers' addresses."""
     negative_ttl_s: int = 10
     """How long resolvers keep that a name does not exist: what whoever asked too early waits for."""
+    control_tls: ClientTls = field(default_factory=ClientTls)
+    """Whom it trusts when it connects to control, and what it shows there."""
     checks: CheckSettings = field(default_factory=CheckSettings)
     tcp: TcpSettings = field(default_factory=TcpSettings)
 
