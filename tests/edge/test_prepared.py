@@ -179,3 +179,27 @@ def test_a_date_of_the_response_is_never_renewed() -> None:
             (response,) = read_responses(wire, [method])
             assert response.fields["date"] == date
             assert response.fields["age"] == str(int(now - 100))
+
+
+@pytest.mark.parametrize("size", [0, 5, JOINED_BYTES, JOINED_BYTES + 1])
+@pytest.mark.parametrize("sent_before", [False, True])
+@pytest.mark.parametrize("extends", [None, 300])
+def test_another_process_makes_the_same_one(size: int, sent_before: bool, extends: int | None) -> None:
+    prepared = make(b"x" * size, extends=extends)
+    if sent_before:
+        prepared.wire(150.0)
+    site = SiteRuntime("s", 3)
+    assert prepared.content == b"x" * size
+    other = Prepared.of(
+        prepared.encoded(), prepared.content, site=site, generation=3, wall_clock=Wall(1_700_000_000.25)
+    )
+    for now in (200.0, 333.0, 499.9):
+        assert other.wire(now) == prepared.wire(now)
+        assert other.wire_head(now) == prepared.wire_head(now)
+        assert other.is_usable(now)
+    assert not other.is_usable(500.0)
+    assert (other.size_bytes, other.cost_bytes) == (prepared.size_bytes, prepared.cost_bytes)
+    site.generation += 1
+    assert not other.is_usable(100.0)
+    prepared.retire()
+    assert prepared.content == b""

@@ -10,7 +10,7 @@ from cdn.edge.prepared import Prepared, SiteRuntime
 from cdn.edge.pull_key import PullKey
 from cdn.edge.pull_memory import MAX_SELECTIONS, PullMemory
 from cdn.http.fields import Fields
-from tests.edge.pull_stage import FRESH, Stage
+from tests.edge.pull_stage import FRESH, Stage, soon
 
 KEY = PullKey("s1", "http  /a", "/a")
 OTHER = PullKey("s1", "http  /b", "/b")
@@ -219,3 +219,70 @@ async def test_a_head_prepares_what_get_is_sent(stage: Stage) -> None:
     recalled = stage.road.recall(stage.request("/a"), stage.site(), stage.now)
     assert recalled is not None
     assert recalled.size_bytes == 3
+
+
+def test_what_is_forgotten_is_told_in_order_also_when_nothing_was_there(memory: PullMemory) -> None:
+    told: list[tuple[str, str, int]] = []
+    memory.on_forget = lambda site_id, path, number: told.append((site_id, path, number))
+    put(memory, KEY)
+    memory.forget(KEY)
+    memory.forget(KEY)
+    memory.forget_site("s2")
+    memory.forget(OTHER)
+    assert told == [("s1", KEY.path, 1), ("s1", KEY.path, 2), ("s2", pull_memory.WHOLE_SITE, 3), ("s1", OTHER.path, 4)]
+    assert memory.mark() == 4
+
+
+def test_another_process_forgets_by_the_same_numbers(memory: PullMemory) -> None:
+    put(memory, KEY)
+    memory.forget_at(KEY.place, 7)
+    assert memory.get(KEY, fields()) is None
+    put(memory, KEY, since=6)
+    assert memory.get(KEY, fields()) is None
+    put(memory, OTHER, since=6)
+    assert memory.get(OTHER, fields()) is not None
+    put(memory, KEY, since=7)
+    assert memory.get(KEY, fields()) is not None
+
+
+def test_how_requests_are_told_apart_can_be_asked(memory: PullMemory) -> None:
+    assert memory.way(KEY) is None
+    put(memory, KEY, ("accept-language",), is_coded=True)
+    assert memory.way(KEY) == (("accept-language",), True)
+
+
+async def test_whatever_makes_hits_unusable_without_a_record_is_told(stage: Stage) -> None:
+    """An unsafe method, a group, a 304, an answer to HEAD, another answer, one that is not to be stored."""
+    told: list[str] = []
+    stage.memory.on_forget = lambda site_id, path, number: told.append(path.split(" ")[-1])
+    tagged = (FRESH, ("etag", '"1"'), ("cache-groups", '"g"'))
+    await stage.fetch("/a", *tagged)
+    assert told == ["/a"]
+    told.clear()
+
+    stage.now += 61
+    client = stage.begin("/a")
+    (await stage.upstream.next()).answer(304, *tagged)
+    assert (await soon(client)).status == 200
+    await stage.idle()
+    assert told == ["/a"]
+    told.clear()
+
+    client = stage.begin("/a", "HEAD", cache_control="no-cache")
+    (await stage.upstream.next()).answer(200, FRESH, ("etag", '"1"'), ("x-new", "1"))
+    await soon(client)
+    await stage.idle()
+    assert "/a" in told
+    told.clear()
+
+    await stage.unsafe("/a", ("cache-group-invalidation", '"g"'))
+    assert set(told) == {"/a", pull_memory.WHOLE_SITE}
+    await stage.fetch("/a", FRESH, ("etag", '"2"'))
+    told.clear()
+
+    stage.now += 61
+    client = stage.begin("/a")
+    (await stage.upstream.next()).answer(200, ("cache-control", "no-store"), content=b"new")
+    assert (await soon(client)).content == b"new"
+    await stage.idle()
+    assert told == ["/a"]
