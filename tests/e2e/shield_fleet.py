@@ -6,6 +6,7 @@ import asyncio
 import http.client
 import json
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,15 @@ class ShieldFleet:
 
     roles: RoleFleet
     authority: Authority
+    nodes_environ: Mapping[str, str]
     shield: RoleProcess | None = None
     shield_url: str = ""
     edges: dict[str, RoleProcess] = field(default_factory=dict)
 
     @classmethod
-    def over(cls, root: Path, roles: RoleFleet) -> ShieldFleet:
-        return cls(roles, Authority(root / "authority"))
+    def over(cls, root: Path, roles: RoleFleet, nodes_environ: Mapping[str, str] | None = None) -> ShieldFleet:
+        """`nodes_environ`: what shield and edges are given in place of the control's environment."""
+        return cls(roles, Authority(root / "authority"), roles.environ if nodes_environ is None else nodes_environ)
 
     async def start(self, *edges: str, patience_s: float = 20.0, more: str = "") -> None:
         """Control, the shield, and edges that have caught up."""
@@ -39,6 +42,7 @@ class ShieldFleet:
         own = f'{QUICK_LEASE}{shown.toml()}client_ca_file = "{self.authority.ca_file}"\n'
         control = await asyncio.to_thread(self.roles.start_control, own)
         await control.until_ready()
+        self.roles.environ = self.nodes_environ
         self.shield = await asyncio.to_thread(self._start_node, "shield", self._peers("127.0.0.1:0"), more)
         self.shield_url = self.shield.ready["peers_url"]
         await self.shield.until_ready()

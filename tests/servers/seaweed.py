@@ -29,6 +29,10 @@ _MISSING = (
 )
 
 
+READER_ACCESS_KEY, READER_SECRET_KEY = "test-reader-key", "test-reader-secret"
+"""An identity that may read, and nothing else: what nodes get (docs/roles.md)."""
+
+
 class ServerMissing(RuntimeError):
     """The server's program is not installed."""
 
@@ -78,6 +82,11 @@ class S3Server:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
+    def reader_environment(self) -> dict[str, str]:
+        """The same for one who may only read."""
+        keys = {"AWS_ACCESS_KEY_ID": READER_ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": READER_SECRET_KEY}
+        return {**self.environment(), **keys}
+
 
 def find_weed() -> Path:
     """The path of `weed`: beside this interpreter, else on PATH. Raises ServerMissing."""
@@ -106,7 +115,12 @@ def start_seaweed(folder: Path) -> S3Address:
         "credentials": [{"accessKey": access_key, "secretKey": secret_key}],
         "actions": ["Admin", "Read", "List", "Tagging", "Write"],
     }
-    config.write_text(json.dumps({"identities": [identity]}))
+    reader = {
+        "name": "reader",
+        "credentials": [{"accessKey": READER_ACCESS_KEY, "secretKey": READER_SECRET_KEY}],
+        "actions": ["Read"],
+    }
+    config.write_text(json.dumps({"identities": [identity, reader]}))
     master, volume, filer, s3 = _free_ports(4)
     command = [
         str(weed),
