@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import fleet_convergence, fleet_purges, fleet_weights, new_edge
+from bench import fleet_convergence, fleet_hits, fleet_new_edge, fleet_purges, fleet_weights
 from bench.table import Fact, Row, as_table
 
 
@@ -28,12 +28,13 @@ class Lengths:
     missed_purges: int
     missed_runs: int
     journal_records: int
+    new_edges: int
     sites: int
     responses: int
 
 
-FULL = Lengths(50, 5, 5.0, 60.0, 10_000, 3, 1_000_000, 20_000, 1_000_000)
-SHORT = Lengths(10, 1, 2.0, 3.0, 2_000, 1, 20_000, 2_000, 20_000)
+FULL = Lengths(50, 5, 5.0, 60.0, 10_000, 3, 1_000_000, 3, 20_000, 1_000_000)
+SHORT = Lengths(10, 1, 2.0, 3.0, 2_000, 1, 20_000, 1, 2_000, 20_000)
 
 Part = Callable[[Path, Lengths], list[Row | Fact]]
 
@@ -57,7 +58,11 @@ def _missed(folder: Path, lengths: Lengths) -> list[Row | Fact]:
 
 
 def _new_edge(folder: Path, lengths: Lengths) -> list[Row | Fact]:
-    return new_edge.run(folder, records=lengths.journal_records)
+    return fleet_new_edge.run(folder, records=lengths.journal_records, runs=lengths.new_edges)
+
+
+def _workers(folder: Path, lengths: Lengths) -> list[Row | Fact]:
+    return fleet_hits.run(folder, rounds=lengths.rounds, duration_s=3)
 
 
 def _weights(folder: Path, lengths: Lengths) -> list[Row | Fact]:
@@ -77,6 +82,7 @@ PARTS: dict[str, Part] = {
     "activations": _activations,
     "missed": _missed,
     "new_edge": _new_edge,
+    "workers": _workers,
     "weights": _weights,
 }
 

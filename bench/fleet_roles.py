@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import tarfile
+import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +21,7 @@ from typing import Any
 from tests.servers.nats import NatsLayout
 
 ZONE = "cdn.localhost"
+READY_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,44 @@ class RunningControl:
         return str(self.call("POST", "/v1/tokens", {"scopes": ["node"]})["token"])
 
 
+@dataclass(frozen=True, slots=True)
+class RunningEdge:
+    """A `cdn edge` that listens."""
+
+    pid: int
+    http_url: str
+    admin_url: str
+
+    def wait_ready(self) -> None:
+        """Return when /readyz says that it has caught up."""
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while time.monotonic() < deadline:
+            try:
+                with urllib.request.urlopen(f"{self.admin_url}/readyz", timeout=READY_TIMEOUT_S):
+                    return
+            except urllib.error.HTTPError as refused:
+                refused.close()
+            time.sleep(0.02)
+        raise RuntimeError(f"an edge was not ready within {READY_TIMEOUT_S:g} s")
+
+
+@contextmanager
+def running_edge(
+    control: RunningControl, name: str, *, more: str = "", core: str | None = None
+) -> Iterator[RunningEdge]:
+    """An edge with a folder of its own beside control's, and its token; pinned to cores when they are given."""
+    folder = control.folder
+    (folder / f"{name}.token").write_text(control.node_token())
+    config = folder / f"{name}.toml"
+    config.write_text(
+        f'[edge]\nnode_id = "{name}"\ndata_dir = "{name}"\nzone = "{ZONE}"\ncontrol_url = "{control.url}"\n'
+        f'token_file = "{name}.token"\nlisten = "127.0.0.1:0"\nadmin = "127.0.0.1:0"\nwithdraw_s = 0.1\n{more}\n'
+        f'[store]\nurl = "store"\n'
+    )
+    with _started("edge", config, "http_url", core) as (pid, ready):
+        yield RunningEdge(pid, ready["http_url"], ready["admin_url"])
+
+
 @contextmanager
 def running_control(folder: Path, *, nats: NatsLayout | None = None) -> Iterator[RunningControl]:
     """Control over a folder as its store; its journal is on `nats`, else an SQLite file."""
@@ -72,10 +113,19 @@ def running_control(folder: Path, *, nats: NatsLayout | None = None) -> Iterator
         f'[control]\ndata_dir = "control"\nzone = "{ZONE}"\nlisten = "127.0.0.1:0"\nadmin = "127.0.0.1:0"\n'
         f'withdraw_s = 0.1\n{journal}[store]\nurl = "store"\n'
     )
+    with _started("control", config, "control_url", None) as (pid, ready):
+        token = (folder / "control" / "admin-token").read_text().strip()
+        yield RunningControl(pid, ready["control_url"], folder, token)
+
+
+@contextmanager
+def _started(role: str, config: Path, key: str, core: str | None) -> Iterator[tuple[int, dict[str, str]]]:
+    """The process of a role and what it says when it serves, which has `key`; stopped at the end."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("CDN_")}
-    with (folder / "control.log").open("a") as log:
+    words = [sys.executable, "-m", "cdn", role, "--config", str(config), "--json"]
+    with config.with_suffix(".log").open("a") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "cdn", "control", "--config", str(config), "--json"],
+            words if core is None else ["taskset", "-c", core, *words],
             env=environ,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -84,10 +134,9 @@ def running_control(folder: Path, *, nats: NatsLayout | None = None) -> Iterator
     assert process.stdout is not None
     try:
         line = process.stdout.readline()
-        if "control_url" not in line:
-            raise RuntimeError(f"cdn control ended: {(folder / 'control.log').read_text()[-2000:]}")
-        token = (folder / "control" / "admin-token").read_text().strip()
-        yield RunningControl(process.pid, json.loads(line)["control_url"], folder, token)
+        if key not in line:
+            raise RuntimeError(f"cdn {role} ended: {config.with_suffix('.log').read_text()[-2000:]}")
+        yield process.pid, json.loads(line)
     finally:
         process.send_signal(signal.SIGTERM)
         try:

@@ -77,7 +77,7 @@ async def _fill(path: Path, records: int) -> None:
     """Sites, their deploys and purges, as many as fit."""
     journal = await SqliteJournal.open(path)
     pending: list[asyncio.Task[object]] = []
-    for draft in _drafts(records):
+    for draft in drafts(records):
         pending.append(asyncio.create_task(_append(journal, draft)))
         if len(pending) == 500:
             await asyncio.gather(*pending)
@@ -90,7 +90,8 @@ async def _append(journal: SqliteJournal, draft: Draft) -> object:
     return await journal.append(draft, expected_sequence=None)
 
 
-def _drafts(records: int) -> Iterator[Draft]:
+def drafts(records: int) -> Iterator[Draft]:
+    """So many records: sites, each with its deploys and purges."""
     for number in range(records):
         site, step = divmod(number, SITES_PER_RECORDS)
         site_id = f"site{site}"
