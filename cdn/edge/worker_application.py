@@ -21,6 +21,7 @@ from cdn.edge.site_view import SiteView
 from cdn.edge.visitor import Visitor
 from cdn.edge.worker_ask import Kept, NotSent, Ready, Streamed, Whole, ask_of
 from cdn.edge.worker_asking import Asking, NodeGone
+from cdn.edge.worker_files import LentFiles
 from cdn.http.request import Request
 
 MAX_EXCHANGES: Final = 1024
@@ -79,6 +80,7 @@ class WorkerApplication:
         self._max_idle = max_idle
         self._memory = PullMemory(prepared)
         self._recall = Recall(view, prepared, self._memory)
+        self._files = LentFiles()
         self._idle: list[Asking] = []
         self._open: set[Asking] = set()
         self._under_way = 0
@@ -158,7 +160,7 @@ class WorkerApplication:
             if not asking.channel.is_gone:
                 return asking
         loop = asyncio.get_running_loop()
-        asking = Asking(self._gone)
+        asking = Asking(self._gone, self._files)
         for tries_left in reversed(range(CONNECT_TRIES)):
             try:
                 await loop.create_unix_connection(lambda: asking.channel, str(self._path))

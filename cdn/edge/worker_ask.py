@@ -1,7 +1,8 @@
 """What a worker and its node say to each other about one request.
 
 The worker sends Ask, and content of the request as far as the node wants it; the node sends any number of Interim and
-Want, then Ready or one of the answers; after Streamed come content and End. Failed may come instead of any of these.
+Want, then Ready or one of the answers; after Streamed come content (or Lent, which the worker says it has Taken) and
+End. Failed may come instead of any of these.
 """
 
 from __future__ import annotations
@@ -49,6 +50,12 @@ class ContentBroken(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=
     """It will never be whole."""
 
     sentence: str
+
+
+class Taken(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=4):
+    """What was lent is taken: the next may come. Without `is_there` the file has gone: its content is to be sent."""
+
+    is_there: bool
 
 
 class Interim(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=11):
@@ -107,6 +114,18 @@ class Streamed(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=16):
     size_bytes: int | None
 
 
+class Lent(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=19):
+    """Content that is the bytes [start, stop) of a file of `size_bytes`, which the worker maps for itself.
+
+    The node says nothing more of this content before the worker has taken it.
+    """
+
+    path: str
+    size_bytes: int
+    start: int
+    stop: int
+
+
 class End(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=17):
     """The content is whole."""
 
@@ -128,9 +147,9 @@ class Failed(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=18):
     sentence: str
 
 
-FromWorker = Ask | ContentEnd | ContentBroken
+FromWorker = Ask | ContentEnd | ContentBroken | Taken
 FinalHead = Ready | Whole | NotSent | Streamed
-FromNode = Interim | Want | FinalHead | End | Failed
+FromNode = Interim | Want | FinalHead | Lent | End | Failed
 
 _encoder = msgspec.msgpack.Encoder()
 _from_worker = msgspec.msgpack.Decoder(FromWorker)

@@ -18,18 +18,24 @@ from cdn.edge.worker_ask import (
     Failure,
     FinalHead,
     Interim,
+    Lent,
     NotSent,
     Ready,
     Streamed,
+    Taken,
     Want,
     Whole,
     decode_from_node,
     encode,
 )
 from cdn.edge.worker_channel import Channel
+from cdn.edge.worker_files import LentFiles
 from cdn.edge.worker_frames import FrameFault
 from cdn.errors import TooLarge, Unavailable
 from cdn.http.fields import FieldLines
+
+MAX_LENT: Final = 2
+"""Parts of files that wait to be sent: the next is there when one is."""
 
 MAX_WAITING_BYTES: Final = 256 * 1024
 """Content of a response that came and was not taken yet; beyond, the connection is not read from."""
@@ -45,8 +51,9 @@ class Asking:
     Whoever asks calls `let_go` when the answer was used, or is not wanted any more.
     """
 
-    def __init__(self, on_gone: Callable[[Asking], None]) -> None:
+    def __init__(self, on_gone: Callable[[Asking], None], files: LentFiles | None = None) -> None:
         self._on_gone = on_gone
+        self._files = files or LentFiles()
         self._visitor: Visitor | None = None
         self._sent: RequestContent | None = None
         self._head: asyncio.Future[FinalHead] | None = None
@@ -110,6 +117,8 @@ class Asking:
             case Streamed():
                 self._stream = NodeStream(self, message.size_bytes)
                 self._answer(message)
+            case Lent():
+                self._lent(message)
             case End(trailers):
                 self._is_answered = True
                 if self._stream is not None:
@@ -119,6 +128,16 @@ class Asking:
                 self._fail(_raised(message))
             case _:
                 assert_never(message)
+
+    def _lent(self, lent: Lent) -> None:
+        """Take the content of a file; the node sends it when the file has gone since."""
+        if self._stream is None:
+            raise FrameFault("content was lent to nobody")
+        part = self._files.part(lent.path, lent.size_bytes, lent.start, lent.stop)
+        if part is None:
+            self.channel.send_message(encode(Taken(is_there=False)))
+        else:
+            self._stream.feed_lent(part)
 
     def content_came(self, part: bytes) -> None:
         """Content of the response."""
@@ -178,7 +197,8 @@ class NodeStream:
         self.trailers: FieldLines = ()
         self.on_closed: Callable[[], None] = lambda: None
         self._channel = asking.channel
-        self._parts: deque[bytes] = deque()
+        self._parts: deque[bytes | memoryview] = deque()
+        self._owes_taken = False
         self._waiting_bytes = 0
         self._is_paused = False
         self._is_whole = False
@@ -194,6 +214,15 @@ class NodeStream:
             self._channel.pause_reading()
         self._wake()
 
+    def feed_lent(self, part: memoryview) -> None:
+        """The next part lies in a file. Another may come while this one waits, and no more."""
+        self._parts.append(part)
+        if len(self._parts) < MAX_LENT:
+            self._channel.send_message(encode(Taken(is_there=True)))
+        else:
+            self._owes_taken = True
+        self._wake()
+
     def finish(self, trailers: FieldLines) -> None:
         """It is whole."""
         self.trailers = trailers
@@ -205,11 +234,15 @@ class NodeStream:
         self._failure = exc
         self._wake()
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def __aiter__(self) -> AsyncIterator[bytes | memoryview]:
         while True:
             while self._parts:
                 part = self._parts.popleft()
-                self._waiting_bytes -= len(part)
+                if self._owes_taken:
+                    self._owes_taken = False
+                    self._channel.send_message(encode(Taken(is_there=True)))
+                if isinstance(part, bytes):
+                    self._waiting_bytes -= len(part)
                 if self._is_paused and self._waiting_bytes * 2 <= MAX_WAITING_BYTES:
                     self._is_paused = False
                     self._channel.resume_reading()
