@@ -1,40 +1,118 @@
-"""Control in numbers: the journal, the nodes, and what the hub refused."""
+"""Control in numbers: the journal, the nodes, and what the hub refused (docs/metrics.md)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from cdn.cli.metrics import Family, Kind, counter, gauge, labelled
+from cdn.control.fleet_watch import ShownNode
 from cdn.control.plane import ControlPlane
+from cdn.fleet.condition import NodeState
+from cdn.fleet.node import NodeView
+
+MAX_NODE_SERIES = 1_000
+"""Nodes with lines of their own: some ten each. In a larger fleet only those have them that do not simply serve."""
+
+HELP: Mapping[str, str] = {
+    "snapshots_sent": "Snapshots sent to nodes whose place in the journal is no longer kept.",
+    "blob_faults_told": "Times a node said that the store's copy of a blob is damaged or gone.",
+    "blob_faults_dropped": "Those that were not looked into: too many wait, or the blob was found sound just now.",
+    "blobs_sound": "Blobs that were looked into and found sound.",
+    "blobs_damaged": "Blobs that were found damaged: the next deploy uploads them again.",
+    "blobs_missing": "Blobs that the store does not have: the next deploy uploads them again.",
+    "blobs_changed": "Blobs that another object had taken the place of by then.",
+    "blobs_unchecked": "Blobs that could not be looked into, as the store did not answer.",
+    "archived_parts": "Objects with archived records that were written.",
+    "archived_records": "Records in them.",
+    "archive_failures": "Attempts to archive that failed; each is made again.",
+}
+"""What a counter means; others are named by what they count."""
 
 
 def control_metrics(plane: ControlPlane) -> Sequence[Family]:
-    """A line per node at the most: the directory bounds how many there are."""
+    """Everything is of all sites together: what one site does is in the audit, not here."""
     services = plane.services
-    nodes = services.directory.nodes()
-    end = services.state.position
-    applied = {
-        node.node_id: float(node.position.sequence)
-        for node in nodes
-        if node.position is not None and node.position.epoch == end.epoch
-    }
-    connected = {node.node_id: float(node.is_connected) for node in nodes}
-    stopped = {node.node_id: float(node.stopped is not None) for node in nodes}
     counted = {**services.hub.counters, **services.repair.counters, **services.archive.counters}
     lag = services.archive.lag
     refusals = {reason: float(count) for reason, count in services.hub.refusals.counts().items()}
     return (
-        gauge("cdn_control_sequence", "The last record that control has applied.", end.sequence),
+        gauge("cdn_control_sequence", "The last record that control has applied.", services.state.position.sequence),
         gauge("cdn_control_archived_sequence", "Up to here the object store has every record.", lag.archived),
         gauge("cdn_control_archive_lag_seconds", "How long the oldest record waits to be archived.", lag.seconds),
         gauge("cdn_control_archives", "1 where this replica is the one that archives.", services.archive.is_ours),
         gauge("cdn_control_sites", "Sites that exist.", len(services.catalog.sites())),
         gauge("cdn_control_tokens", "Tokens that are recorded.", len(services.tokens)),
         gauge("cdn_control_connections", "Nodes that follow this replica.", plane.hub.connections),
-        gauge("cdn_control_nodes", "Nodes that are known.", len(nodes)),
-        labelled("cdn_control_node_connected", Kind.GAUGE, "1 while the node follows.", "node", connected),
-        labelled("cdn_control_node_sequence", Kind.GAUGE, "Where the node stands, as acknowledged.", "node", applied),
-        labelled("cdn_control_node_stopped", Kind.GAUGE, "1 when it met an unknown record.", "node", stopped),
+        gauge("cdn_control_waiting", "Callers that wait for receipts and preparations.", services.directory.waiting),
+        *_fleet(plane),
         labelled("cdn_control_refusals", Kind.COUNTER, "What was refused, by reason.", "reason", refusals),
-        *(counter(f"cdn_control_{name}", f"Counted by control as {name}.", value) for name, value in counted.items()),
+        *(
+            counter(f"cdn_control_{name}", HELP.get(name, f"Counted by control as {name}."), value)
+            for name, value in counted.items()
+        ),
     )
+
+
+def _fleet(plane: ControlPlane) -> Sequence[Family]:
+    services = plane.services
+    directory, seen = services.directory, services.fleet.look()
+    nodes, end = directory.nodes(), services.state.position
+    states = Counter(directory.condition(node.node_id).state for node in nodes)
+    shown = {each.node.node_id: each for each in seen.nodes}
+    named = [node for node in nodes if len(nodes) <= MAX_NODE_SERIES or _is_unusual(plane, node)][:MAX_NODE_SERIES]
+    clocks = {node.node_id: directory.clock_offset_s(node.node_id) for node in named}
+    return (
+        gauge("cdn_control_nodes", "Nodes that are known.", len(nodes)),
+        labelled(
+            "cdn_control_node_states",
+            Kind.GAUGE,
+            "Nodes in each state.",
+            "state",
+            {state.value: float(states[state]) for state in NodeState},
+        ),
+        gauge(
+            "cdn_control_fleet_frozen",
+            "1 while other replicas are not heard, so that lag stands still.",
+            seen.view.is_frozen,
+        ),
+        _of_nodes("connected", "1 while the node follows.", {each.node_id: each.is_connected for each in named}),
+        _of_nodes(
+            "stopped", "1 when it met an unknown record.", {each.node_id: each.stopped is not None for each in named}
+        ),
+        _of_nodes(
+            "sequence",
+            "Where the node stands, as acknowledged.",
+            {
+                each.node_id: each.position.sequence
+                for each in named
+                if each.position is not None and each.position.epoch == end.epoch
+            },
+        ),
+        _of_nodes(
+            "lag_seconds",
+            "How long it has been behind.",
+            {each.node_id: directory.lag_s(each.node_id) for each in named},
+        ),
+        _of_nodes(
+            "clock_offset_seconds",
+            "How far its clock is ahead of control's.",
+            {node_id: offset_s for node_id, offset_s in clocks.items() if offset_s is not None},
+        ),
+        _of_nodes("weight", "The weight it was given.", {each.node_id: each.facts.weight for each in named}),
+        _of_nodes("dns_share", "The part of its weight that stands in DNS, 0 to 1.", _shares(named, shown)),
+    )
+
+
+def _is_unusual(plane: ControlPlane, node: NodeView) -> bool:
+    directory = plane.services.directory
+    return directory.condition(node.node_id).state is not NodeState.SERVING or directory.lag_s(node.node_id) > 0
+
+
+def _shares(named: Sequence[NodeView], shown: Mapping[str, ShownNode]) -> Mapping[str, float]:
+    return {node.node_id: shown[node.node_id].share.fraction for node in named if node.node_id in shown}
+
+
+def _of_nodes(name: str, help_: str, values: Mapping[str, float]) -> Family:
+    of_each = {node_id: float(value) for node_id, value in values.items()}
+    return labelled(f"cdn_control_node_{name}", Kind.GAUGE, help_, "node", of_each)

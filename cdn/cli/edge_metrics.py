@@ -16,11 +16,23 @@ HELP: Mapping[str, str] = {
     "upstream_failed": "Requests that failed because store or upstream did.",
     "site_failed": "Requests refused because the site's manifest could not be had.",
     "prepare_failed": "Manifests of new deploys that could not be loaded at once.",
+    "fetch_upstream_requests": "Requests for chunks to the store or a shield.",
+    "fetch_upstream_bytes": "Content that came for them.",
+    "fetch_collapsed": "Requests that waited for a fetch of another instead of beginning one.",
+    "fetch_damaged": "Chunks that came damaged and were not served.",
+    "fetch_detached": "Fetches under which a purge came: whoever waited had them, and nothing was stored.",
+    "fetch_not_stored": "Chunks that could not be stored on disk.",
+    "arriving_bytes": "Content of upstreams in memory while it arrives.",
     "disk_responses": "Stored responses on disk.",
     "disk_bytes": "Content on disk.",
     "memory_bytes": "Prepared responses in memory.",
     "upstream_fetches": "Fetches from upstreams that are under way.",
     "upstream_connections": "Connections to upstreams that are open.",
+    "shield_requests": "Requests that were sent to a shield.",
+    "shield_damaged": "Chunks that came damaged from a shield.",
+    "shields_suspended": "Shields that are passed by until they answer again.",
+    "peer_answered": "Requests of other nodes that were answered, as their shield.",
+    "peer_connections": "Connections of other nodes that are open.",
     "workers": "Workers that take connections.",
     "workers_died": "Workers that ended and were replaced.",
     "workers_hung": "Workers that showed no life and were ended.",
@@ -31,19 +43,27 @@ HELP: Mapping[str, str] = {
 
 GAUGES = frozenset(
     {
+        "arriving_bytes",
         "disk_responses",
         "disk_bytes",
         "memory_bytes",
         "upstream_fetches",
         "upstream_connections",
+        "shields_suspended",
+        "peer_connections",
         "workers",
         "worker_memory_bytes",
     }
 )
 """What goes up and down among the things a node counts."""
 
-NOT_STORED = "not_stored_"
-UPSTREAM_FAULT = "upstream_"
+LABELLED: Mapping[str, tuple[str, str, str]] = {
+    "not_stored_": ("cdn_edge_not_stored", "reason", "Responses of upstreams that were not stored, by reason."),
+    "bypassed_": ("cdn_edge_shield_bypassed", "reason", "Requests that went past a shield, by reason."),
+    "peer_refused_": ("cdn_edge_peer_refused", "reason", "Requests of other nodes that were refused, by reason."),
+    "upstream_": ("cdn_edge_upstream_faults", "fault", "Failed exchanges with upstreams, by fault."),
+}
+"""Counters whose names begin so are one metric, with the rest of the name as its label."""
 
 
 def edge_metrics(node: EdgeNode, *, has_caught_up: bool) -> Sequence[Family]:
@@ -73,19 +93,16 @@ def _listener(node: EdgeNode) -> Sequence[Family]:
 
 def _counted(counted: Mapping[str, int]) -> Sequence[Family]:
     families: list[Family] = []
-    not_stored: dict[str, float] = {}
-    faults: dict[str, float] = {}
+    labels: dict[str, dict[str, float]] = {prefix: {} for prefix in LABELLED}
     for name, value in counted.items():
+        prefix = next((each for each in LABELLED if name.startswith(each)), None)
         if name in HELP:
             make = gauge if name in GAUGES else counter
             families.append(make(f"cdn_edge_{name}", HELP[name], value))
-        elif name.startswith(NOT_STORED):
-            not_stored[name.removeprefix(NOT_STORED)] = value
-        elif name.startswith(UPSTREAM_FAULT):
-            faults[name.removeprefix(UPSTREAM_FAULT)] = value
+        elif prefix is not None:
+            labels[prefix][name.removeprefix(prefix)] = value
         else:
             families.append(counter(f"cdn_edge_{name}", f"Counted by the node as {name}.", value))
-    reasons = "Responses of upstreams that were not stored, by reason."
-    families.append(labelled("cdn_edge_not_stored", Kind.COUNTER, reasons, "reason", not_stored))
-    families.append(labelled("cdn_edge_upstream_faults", Kind.COUNTER, "Failed exchanges, by fault.", "fault", faults))
+    for prefix, (name, label, help_) in LABELLED.items():
+        families.append(labelled(name, Kind.COUNTER, help_, label, labels[prefix]))
     return families

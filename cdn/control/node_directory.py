@@ -62,9 +62,9 @@ class NodeDirectory:
         self._nodes: dict[str, _Node] = {}
         self._ids: list[str] = []  # in order
         self._stand = Acknowledgements()
-        room = Room()
-        self._waits = ReceiptWaits(clock, room)
-        self._preparations = Preparations(room)
+        self._room = Room()
+        self._waits = ReceiptWaits(clock, self._room)
+        self._preparations = Preparations(self._room)
         self._conditions = NodeConditions(clock)
         self._times = KeptTimes(memory, self._times_of)
         self._watchers: list[Callable[[], None]] = []
@@ -113,6 +113,11 @@ class NodeDirectory:
         self._waits.close()
         await self._times.aclose()
         await self._memory.aclose()
+
+    @property
+    def waiting(self) -> int:
+        """Callers that wait for receipts and preparations."""
+        return self._room.taken
 
     def watch(self, watcher: Callable[[], None]) -> None:
         """Calls `watcher` when a node came, went, or may have changed its state. It must not wait."""
