@@ -282,7 +282,7 @@ class Answering:
     async def _lend(self, content: bytes | memoryview, start: int, stop: int) -> bool:
         """Name the file in which the content lies; whether the worker took it.
 
-        10 MiB cost a third of what they cost when they go through the connection: 3.9 ms instead of 11.8 (CPU).
+        10 MiB cost a third of what they cost when they go through the connection: 4.3 ms of CPU instead of 11.8.
         """
         path = path_of(content) if stop - start >= LENT_BYTES else None
         if path is None:
