@@ -10,8 +10,8 @@ from cdn.errors import InvalidInput
 from cdn.fleet.peers import PeerToken, peer_token
 from cdn.fleet.position import Position
 
-MAX_PEERS = 20_000
-"""Tokens that are told, the newest: about 3 MB in one message, of the 4 MB that a node accepts."""
+MAX_PEERS = 15_000
+"""Tokens that are told, the newest: 3.5 MB in one message at most, of the 4 MB that a node accepts."""
 
 
 class PeerTokens:
