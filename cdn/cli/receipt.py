@@ -32,7 +32,7 @@ def receipt(
 
     async def work(client: ControlClient) -> Result:
         answer = await client.receipt(sequence, wait_s=wait_s)
-        if is_all and answer.get("more_after") is not None:
+        if is_all and len(answer["nodes"]) < sum(answer.get("counts", {}).values()):
             answer = await _with_all_nodes(client, sequence)
         return result_with_receipt(answer, (), answer)
 
