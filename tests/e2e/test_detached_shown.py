@@ -107,6 +107,9 @@ async def test_receipts_say_who_is_fenced_or_excused_why_and_since_when(fleet: F
     assert shown["n1"]["lease_left_s"] > 0
     assert (shown["n2"]["share_reason"], shown["n1"]["share_reason"]) == ("withdrawn", "ramping")
     fleet.nodes["n2"].line.mend()
+    async with asyncio.timeout(PATIENCE_S):
+        while not fleet.nodes["n2"].edge.follower.has_lease():
+            await asyncio.sleep(0.01)
     left = await settled(fleet, await fleet.purge("serves", wait_s=20, everything=True))
     assert left["n2"]["outcome"] == "applied"
     await fleet.nodes["n2"].edge.follower.leave()
