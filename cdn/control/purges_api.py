@@ -9,6 +9,7 @@ from aiohttp import web
 
 from cdn.control.auth import Caller
 from cdn.control.content import json_response, read_json
+from cdn.control.purge_lanes import PurgeLanes
 from cdn.control.route import Call, page_limit
 from cdn.control.schema import ReceiptView
 from cdn.control.services import Services
@@ -26,6 +27,7 @@ class PurgesApi:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._lanes = PurgeLanes()
 
     async def purge(self, call: Call) -> web.Response:
         services = self._services
@@ -42,7 +44,8 @@ class PurgesApi:
             query = site.settings.query
             scopes = scopes_of(wanted, partial(self._is_host_of, site=site), query)
             change = Purged(site.id, tuple(scope.to_record() for scope in scopes), wanted.soft)
-            record = await state.append_always(f"purge/{site.id}", change, call.caller.actor)
+            with self._lanes.taken(site.id) as subject:
+                record = await state.append_always(subject, change, call.caller.actor)
             present = self._services.catalog.site(site.id)
             if present is None or present.settings.query == query:
                 return record
