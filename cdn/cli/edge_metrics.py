@@ -16,7 +16,7 @@ HELP: Mapping[str, str] = {
     "upstream_failed": "Requests that failed because store or upstream did.",
     "site_failed": "Requests refused because the site's manifest could not be had.",
     "prepare_failed": "Manifests of new deploys that could not be loaded at once.",
-    "fetch_upstream_requests": "Requests for chunks to the store or a shield.",
+    "fetch_upstream_requests": "Requests for chunks to the store.",
     "fetch_upstream_bytes": "Content that came for them.",
     "fetch_collapsed": "Requests that waited for a fetch of another instead of beginning one.",
     "fetch_damaged": "Chunks that came damaged and were not served.",
