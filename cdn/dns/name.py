@@ -33,7 +33,10 @@ def mailbox_labels(text: str) -> Labels:
         raise InvalidInput(
             f"{text[:80]!r} is no mail address: give one like hostmaster@example.net", field="hostmaster"
         )
-    labels = (user.lower().encode("ascii"), *labels_of(normalise_domain(domain)))
+    try:
+        labels = (user.lower().encode("ascii"), *labels_of(normalise_domain(domain)))
+    except InvalidInput as exc:
+        raise InvalidInput(exc.message, field="hostmaster") from exc
     if len(wire_of(labels)) > MAX_NAME_OCTETS:
         raise InvalidInput(f"{text[:80]!r} is longer than a name may be", field="hostmaster")
     return labels

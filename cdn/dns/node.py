@@ -36,6 +36,9 @@ RESTART_PAUSE_S = 5.0
 CLOSING_S = 2.0
 """How long clients have to take their answers over TCP when the process ends."""
 
+FREE_PORT_ATTEMPTS = 16
+"""A port that is free for UDP may be taken for TCP; then another one is asked for."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -127,10 +130,18 @@ class DnsNode:
         self.answers.position = position
 
     async def _listen(self, host: str, port: int) -> None:
-        udp = UdpSocket.bind(host, port, self._answer_udp)
-        self.udp.append(udp)
-        self._tcp.append(await TcpServer.start(host, udp.port, self.connections))
-        udp.start()
+        for attempt in range(1, FREE_PORT_ATTEMPTS + 1):
+            udp = UdpSocket.bind(host, port, self._answer_udp)
+            try:
+                self._tcp.append(await TcpServer.start(host, udp.port, self.connections))
+            except OSError:
+                udp.close()
+                if port or attempt == FREE_PORT_ATTEMPTS:
+                    raise
+            else:
+                self.udp.append(udp)
+                udp.start()
+                return
 
     def _answer_udp(self, message: bytes, source: str) -> bytes | None:
         return self.answerer.answer(message, source, Transport.UDP)

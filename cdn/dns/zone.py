@@ -58,7 +58,10 @@ class Zone:
 def name_server(text: str, zone: str) -> NameServer:
     """`NAME ADDRESS...` as settings say it: addresses for a name in the zone, and only then. Raises InvalidInput."""
     name, *addresses = text.split() or [""]
-    labels = labels_of(normalise_domain(name))
+    try:
+        labels = labels_of(normalise_domain(name))
+    except InvalidInput as exc:
+        raise _fault(exc.message) from exc
     if len(wire_of(labels)) > MAX_NAME_OCTETS:
         raise _fault(f"{name[:80]!r} is longer than a name may be")
     apex = labels_of(zone)

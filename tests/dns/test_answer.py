@@ -105,6 +105,7 @@ def test_the_apex() -> None:
         f"ns1.{ZONE}. 3600 IN A 192.0.2.53",
         f"ns1.{ZONE}. 3600 IN AAAA 2001:db8::53",
     ]
+    assert lines(ask(f"ns1.{ZONE}", "A"), 1) == [f"ns1.{ZONE}. 3600 IN A 192.0.2.53"]
     assert lines(ask(f"ns1.{ZONE}", "AAAA"), 1) == [f"ns1.{ZONE}. 3600 IN AAAA 2001:db8::53"]
 
 
