@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import http.client
+import itertools
 import json
 import shlex
 import shutil
@@ -19,12 +20,13 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from examples.counted_server import counted_server
 from examples.demo import EXAMPLE, ZONE, DemoFailed, expect, okay, step
-from examples.fleet_roles import DETACH_AFTER_S, Fleet, Role, servers
+from examples.fleet_roles import DETACH_AFTER_S, Fleet, Role, free_address, servers
 from tests.servers.nats import NatsFailed, NatsMissing
 from tests.servers.seaweed import ServerFailed, ServerMissing
 
-SITE, PINNED = "harbour", "pilots"
+SITE, PINNED, PULLED = "harbour", "pilots", "prices"
 EUROPE, AMERICA = "europe", "america"
 
 
@@ -70,6 +72,7 @@ class Story:
         self._deploy(first, second)
         self._purge(first)
         if not is_short:
+            self._shield(second)
             self._keep_in_europe(second)
             self._kill_an_edge(first)
         self._kill_a_control(first, second)
@@ -80,10 +83,12 @@ class Story:
         for control in (first, second):
             control.wait_ready()
             print(f"   {control.name} at {control.ready['control_url']}")
-        step("three edges in two regions, each with a token of its own; us-1 runs two workers")
-        self._fleet.start_edge("eu-1", EUROPE, first, second)
-        self._fleet.start_edge("eu-2", EUROPE, second, first)
-        self._fleet.start_edge("us-1", AMERICA, first, second, more="workers = 2")
+        step("three edges in two regions; eu-1 is the others' shield, us-1 runs two workers")
+        shield = free_address()
+        asks = f'[shield]\nurls = ["http://{shield}"]\nregion = "{EUROPE}"'
+        self._fleet.start_edge("eu-1", EUROPE, first, second, more=f'[peers]\nlisten = "{shield}"')
+        self._fleet.start_edge("eu-2", EUROPE, second, first, more=asks)
+        self._fleet.start_edge("us-1", AMERICA, first, second, more=f"workers = 2\n{asks}")
         for name in self._edges:
             print(f"   {name} at {self._fleet.roles[name].ready['http_url']}")
         self._status(first)
@@ -115,6 +120,28 @@ class Story:
         for name in self._edges:
             self._visit(name, "/robots.txt", lacks="hit")
         okay("nothing from before the purge is served")
+
+    def _shield(self, control: Role) -> None:
+        with counted_server() as server:
+            step("a site in front of a server: the edges ask their shield, and the server is asked once")
+            self._cdn(control, "site", "create", PULLED, "--origin", server.url)
+            for name in ("eu-2", "us-1"):
+                self._wait_shielded(name)
+            for name in ("us-1", "eu-2", "eu-1"):
+                self._visit(name, "/prices", site=PULLED)
+            asked = server.asked.count("/prices")
+            expect(asked == 1, f"three edges answered, and the server was asked {asked} time")
+
+    def _wait_shielded(self, edge: str) -> None:
+        """An edge that has not reached its shield yet asks by itself."""
+        deadline = time.monotonic() + 30
+        for number in itertools.count():
+            told = self._fetch(edge, PULLED, f"/warm-{edge}-{number}")[1]
+            if told.startswith("eu-1"):
+                return
+            if time.monotonic() > deadline:
+                raise DemoFailed(f"{edge} does not ask its shield: {told}")
+            time.sleep(0.1)
 
     def _keep_in_europe(self, control: Role) -> None:
         step("a site whose bytes may only be in Europe")
@@ -189,19 +216,24 @@ class Story:
     def _visit(
         self, edge: str, path: str, *, site: str = SITE, status: int = 200, says: str = "", lacks: str | None = None
     ) -> bytes:
-        """Fetch from one edge as a visitor whom DNS sent there."""
+        """Fetch from one edge as a visitor whom DNS sent there, and look at what it says it did."""
+        found, told, content = self._fetch(edge, site, path)
+        print(f"   {edge}: GET http://{site}.{ZONE}{path}: {found}, Cache-Status: {told}", flush=True)
+        own = told.split(", ")[-1].replace(";", " ").split()
+        if found != status or says not in told or (lacks is not None and lacks in own):
+            raise DemoFailed(f"{edge} answered {found} ({told}), expected {status} {says}")
+        return content
+
+    def _fetch(self, edge: str, site: str, path: str) -> tuple[int, str, bytes]:
+        """Status, Cache-Status and content."""
         address = urlsplit(self._fleet.roles[edge].ready["http_url"])
         connection = http.client.HTTPConnection(address.hostname or "", address.port or 80, timeout=20)
         with closing(connection):
             connection.request("GET", path, headers={"Host": f"{site}.{ZONE}"})
             response = connection.getresponse()
             content = response.read()
-        told = response.headers.get("Cache-Status", "")
-        print(f"   {edge}: GET http://{site}.{ZONE}{path}: {response.status}, Cache-Status: {told}", flush=True)
-        words = told.replace(";", " ").split()
-        if response.status != status or says not in told or (lacks is not None and lacks in words):
-            raise DemoFailed(f"{edge} answered {response.status} ({told}), expected {status} {says}")
-        return content
+        told = ", ".join(response.headers.get_all("Cache-Status") or ())
+        return response.status, told, content
 
 
 def stay(fleet: Fleet) -> None:

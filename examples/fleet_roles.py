@@ -138,11 +138,13 @@ node_id = "{name}"
 data_dir = "{name}"
 zone = "{ZONE}"
 region = "{region}"
+cache_name = "{name}"
 control_url = "{first.ready["control_url"]}"
 other_control_urls = ["{other.ready["control_url"]}"]
 token_file = "{name}.token"
 listen = "{free_address()}"
 admin = "127.0.0.1:0"
+allows_private_upstreams = true
 {more}
 """,
         )
