@@ -16,6 +16,7 @@ import aiohttp
 
 from tests.e2e.cut_proxy import CutProxy
 from tests.e2e.roles import RoleProcess
+from tests.e2e.running import Answer
 from tests.e2e.small_disk import SmallDisk, small_disk
 from tests.e2e.store_server import BUCKET, StoreServer
 from tests.servers import wall_clock
@@ -48,13 +49,14 @@ class Size(Enum):
 class Field:
     """`await start()`; parts go by name: c1, c2 (control), e1 to e3 (edges), n1 to n3 (NATS), s3.
 
-    `small_disks` and `wall_clocks` name parts that get one.
+    `small_disks` and `wall_clocks` name parts that get one, `regions` says where edges stand.
     """
 
     root: Path
     size: Size
     small_disks: Iterable[str] = ()
     wall_clocks: Iterable[str] = ()
+    regions: Mapping[str, str] = field(default_factory=dict)
     roles: dict[str, RoleProcess] = field(default_factory=dict)
     nats: dict[str, NatsNode] = field(default_factory=dict)
     store: StoreServer | None = None
@@ -176,6 +178,14 @@ class Field:
         except (OSError, TimeoutError, aiohttp.ClientError):
             return False
 
+    async def visit(self, node: str, site: str, target: str = "/", **fields: str) -> Answer:
+        """Raises OSError, TimeoutError, aiohttp.ClientError."""
+        url = self.roles[node].ready["http_url"]
+        headers = {"Host": f"{site}.{ZONE}", **{name.replace("_", "-"): value for name, value in fields.items()}}
+        async with self.client.get(f"{url}{target}", headers=headers, allow_redirects=False) as response:
+            lines = {name.lower(): value for name, value in response.headers.items()}
+            return Answer(response.status, lines, await response.read())
+
     # How it is put together.
 
     def _give_disks_and_clocks(self) -> None:
@@ -232,7 +242,7 @@ class Field:
             f'[edge]\nnode_id = "{name}"\ndata_dir = "{name}"\nzone = "{ZONE}"\ncontrol_url = "{first}"\n'
             f'other_control_urls = {others}\ntoken_file = "{name}.token"\nlisten = "127.0.0.1:0"\n'
             f'admin = "127.0.0.1:0"\nallows_private_upstreams = true\nwithdraw_s = 0.1\n'
-            f"workers = {WORKERS.get(name, 1)}\n{self._store_settings(name)}"
+            f'workers = {WORKERS.get(name, 1)}\nregion = "{self.regions.get(name, "")}"\n{self._store_settings(name)}'
         )
         await self._start_role("edge", name, settings)
 
