@@ -44,6 +44,17 @@ class Disk:
         """The file is gone, or damaged so that it was set aside."""
         self._files.pop(path).close()
 
+    def move(self, path: Path, to: Path) -> None:
+        """Under another name, in place of what had it."""
+        if to in self._files:
+            self.lose(to)
+        self._files[to] = self._files.pop(path)
+
+    def wipe(self) -> None:
+        """Another disk."""
+        self.close()
+        self._files.clear()
+
     def submit(self, work: Callable[[], None]) -> None:
         """Do it once everything given before is done, later."""
         self._waiting.append(work)
@@ -118,3 +129,8 @@ class SimulatedDatabase(Database):
         connection, self._connection = self._connection, None
         if connection is not None and connection.in_transaction:
             connection.execute("ROLLBACK")
+
+    @classmethod
+    def put_in_place(cls, beginning: Path, path: Path) -> None:
+        """As the journal puts a new file in the place of none."""
+        cls.disks[path.parts[0]].move(beginning, path)

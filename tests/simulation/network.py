@@ -44,6 +44,10 @@ class End:
     async def send_bytes(self, content: bytes) -> None:
         await self._send(WSMessage(WSMsgType.BINARY, content, None))
 
+    async def send_frame(self, content: bytes, kind: WSMsgType) -> None:
+        data = content.decode() if kind is WSMsgType.TEXT else content
+        await self._send(WSMessage(kind, data, None))
+
     async def receive(self, timeout: float | None = None) -> WSMessage:
         if not self._inbox and not self.closed:
             self._waiter = asyncio.get_running_loop().create_future()
@@ -145,6 +149,9 @@ class Request:
         self.accept = accept
 
 
+Serve = Callable[[Any], Coroutine[Any, Any, object]]
+
+
 class Network:
     """Who can reach whom now."""
 
@@ -152,9 +159,8 @@ class Network:
         self.loop = loop
         self.is_rude = is_rude
         self.slowest_s = slowest_s
-        self.control: Machine | None = None
-        self.serve: Callable[[Any], Coroutine[Any, Any, object]] | None = None
-        self.cut_off: set[tuple[str, str]] = set()  # node, and "up" or "down"
+        self.controls: dict[str, tuple[Machine, Serve]] = {}
+        self.cut_off: set[tuple[str, str]] = set()  # node, and "up", "down" or a control
         self.nodes: dict[str, Machine] = {}
         self._seed = seed
         self._dialled = 0
@@ -196,18 +202,22 @@ class Network:
     def client(self) -> Client:
         return Client(self)
 
-    async def dial(self, node_id: str, authorization: str) -> End:
+    def passes(self, node_id: str, control: str, way: str) -> bool:
+        """Whether frames get through now."""
+        return not (self.cut_off and {(node_id, way), (node_id, control)} & self.cut_off)
+
+    async def dial(self, node_id: str, name: str, authorization: str) -> End:
         machine = self.nodes[node_id]
         self._dialled += 1
         rng = random.Random(f"{self._seed} {node_id} {self._dialled}")
         await asyncio.sleep(self.latency_s(rng))
-        while (node_id, "up") in self.cut_off or (node_id, "down") in self.cut_off:
+        while not (self.passes(node_id, name, "up") and self.passes(node_id, name, "down")):
             await asyncio.sleep(0.25)
-        control, serve = self.control, self.serve
-        if control is None or serve is None or control.is_dead:
+        if name not in self.controls or self.controls[name][0].is_dead:
             raise ConnectionRefusedError("nobody listens")
-        near = End(self, machine, rng, lambda: (node_id, "up") not in self.cut_off)
-        far = End(self, control, random.Random(rng.random()), lambda: (node_id, "down") not in self.cut_off)
+        control, serve = self.controls[name]
+        near = End(self, machine, rng, lambda: self.passes(node_id, name, "up"))
+        far = End(self, control, random.Random(rng.random()), lambda: self.passes(node_id, name, "down"))
         near.other, far.other = far, near
         self._ends = [end for end in self._ends if not end.closed] + [near, far]
         accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -246,10 +256,29 @@ class Client:
     async def __aexit__(self, kind: type | None, exc: BaseException | None, trace: TracebackType | None) -> None:
         return None
 
-    async def ws_connect(self, url: str, *, headers: dict[str, str], max_msg_size: int, timeout: object) -> End:
-        return await self._network.dial(url.split("/")[2], headers["Authorization"])
+    async def ws_connect(self, url: str, *, headers: dict[str, str], **_: object) -> End:
+        node_id, control = url.split("/")[2:4]
+        return await self._network.dial(node_id, control, headers["Authorization"])
 
 
 def _accept(accepted: asyncio.Future[None]) -> None:
     if not accepted.done():
         accepted.set_result(None)
+
+
+class FarEnd:
+    """aiohttp.web.WebSocketResponse: the far end of the line on which the request came."""
+
+    def __init__(self, **_: object) -> None:
+        self._end: End | None = None
+
+    @property
+    def prepared(self) -> bool:
+        return self._end is not None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._end, name)
+
+    async def prepare(self, request: Request) -> None:
+        self._end = request.end
+        request.accept(request.end)

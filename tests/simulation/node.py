@@ -1,24 +1,39 @@
-"""A node: the real follower, replica, folds, view, decisions and detached aliases; a plain cache under them."""
+"""A node: the real follower, replica, folds, view, memory and workers; a plain cache of pulled responses under them."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
+
+import msgspec
 
 from cdn.edge.clocks import Clocks
 from cdn.edge.detached import DetachedAliases
+from cdn.edge.limits import HttpLimits
+from cdn.edge.memory_tier import MemoryTier
 from cdn.edge.node import LEASE_CHECK_S
 from cdn.edge.prepared import Prepared
-from cdn.edge.site_view import News, SiteView, ToPrepare
+from cdn.edge.pull_memory import PullMemory
+from cdn.edge.recall import Recall
+from cdn.edge.request_content import RequestContent
+from cdn.edge.response import Response
+from cdn.edge.site_view import FloorsRose, News, SiteGone, SiteView, ToPrepare
 from cdn.edge.stored import ResidenceClock
+from cdn.edge.visitor import Visitor
+from cdn.edge.worker_exchange import ExchangeServer
+from cdn.edge.worker_pool import WorkerPool
+from cdn.edge.worker_relay import WorkerRelay
+from cdn.edge.worker_settings import WorkerSettings
 from cdn.errors import Unavailable
 from cdn.fleet.node import NodeFacts
 from cdn.fleet.position import Position
-from cdn.http.decide import Forwarded, Required, Serve, ServeStale, StoredFacts, Validate, decide
+from cdn.http.fields import Fields
+from cdn.http.request import Request
+from cdn.http.target import Target
 from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.follower import Follower, FollowerSettings
 from cdn.journal.record import Record
@@ -27,39 +42,30 @@ from cdn.origin.layout import manifest_key
 from cdn.origin.store import ObjectMissing
 from cdn.purge.floors import Floors
 from cdn.sites.site import Site
+from tests.simulation.cache import Answer, Kept, PullCache
 from tests.simulation.disk import Disk
 from tests.simulation.store import SimulatedStore
 from tests.simulation.upstream import SimulatedUpstream
 from tests.simulation.virtual_time import Machine, VirtualLoop
+from tests.simulation.worker import NO_CONTENT, VISITOR, Listener, Socket, Workers
 
 ALIAS = "production"
-TAGS = {"/a": ("news",), "/b": ()}
-LIFETIME_S = 3600.0
+ZONE = "cdn.localhost"
 COMPACT_AFTER = 16
 FOLLOWING = FollowerSettings(connect_timeout_s=3.0, silence_s=4.0, first_pause_s=0.2, longest_pause_s=2.0)
 
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a visitor got. `value` is a deploy's id or an upstream's version; None: an error, or no such site.
-
-    `is_stale`: it says itself that it is. `by_pointer`: the store was read for it, at most a second ago.
-    """
-
-    value: str | int | None
-    is_stale: bool = False
-    by_pointer: bool = False
-    had_lease: bool = False
-    settings_sequence: int = 0
+_ENCODE = msgspec.json.encode
+NOTHING = _ENCODE((None, False, False))
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A stored response."""
+def _decoded(content: bytes) -> Answer:
+    """An error is told as text."""
+    return Answer(*msgspec.json.decode(content)) if content.startswith(b"[") else Answer(None)
 
-    version: int
-    admitted: Position
-    validated_at: float  # wall seconds of the ResidenceClock
+
+def request_for(name: str, path: str) -> Request:
+    """A visitor's."""
+    return Request("GET", Target(path, None, path), f"{name}.{ZONE}", None, Fields(), "http")
 
 
 class OrderedFloors(Floors):
@@ -82,19 +88,24 @@ class OrderedFloors(Floors):
 
 
 class Life:
-    """From a start of the node's process to its end."""
+    """From a start of the node's process to its end. An Application, asked here or by workers."""
 
     def __init__(self, node: SimulatedNode) -> None:
         self.node = node
         self.machine = Machine(node.node_id)
-        self.catalog = CatalogFold("cdn.localhost")
+        self.catalog = CatalogFold(ZONE)
         self.floors = OrderedFloors()
         self.view = SiteView(self.catalog, self.floors)
-        self.clocks = Clocks(node.boot_time, node.wall)
+        self.clocks = self.machine.clocks = Clocks(node.boot_time, node.wall)
+        self.relay = WorkerRelay(self.view, node.boot_time)
         self.residence = ResidenceClock(node.wall(), node.boot_time())
         self.detached = DetachedAliases(node.store, self.view, self.clocks)
-        self.prepared: dict[tuple[str, str], tuple[Prepared, str | int]] = {}
+        self.prepared: MemoryTier[Prepared] = MemoryTier(1 << 20)
+        self.memory = PullMemory(self.prepared)
+        self.recalls = Recall(self.view, self.prepared, self.memory)
+        self.cache = PullCache(self)
         self.follower: Follower | None = None
+        self.pool: WorkerPool | None = None
         self.has_closed = False
 
     async def run(self) -> None:
@@ -107,21 +118,24 @@ class Life:
             except Unavailable:
                 await asyncio.sleep(1.0)
         follower = Follower(
-            f"http://{node.node_id}",
+            node.control_urls,
             node.token,
             node.node_id,
             replica,
             (self.catalog, self.floors),
-            self.view,
+            self.relay,
             facts=NodeFacts("simulated"),
             clock=node.boot_time,
-            wall=node.boot_time,
+            wall=node.wall,
             settings=FOLLOWING,
+            everywhere=self.relay.everywhere if node.workers > 1 else None,
         )
         self.view.listen(self._act_on)
         if position is not None:
             self.view.on_snapshot(position, epoch_changed=False)
         self.follower = follower
+        if node.workers > 1:
+            await self._open_workers()
         watching = asyncio.create_task(self._watch_lease())
         try:
             await follower.run()
@@ -131,27 +145,56 @@ class Life:
     async def leave(self) -> None:
         """As a node stops: nobody is served any more, then the lease goes back."""
         self.has_closed = True
-        if self.follower is not None:
-            await self.follower.leave()
+        if self.follower is None:
+            return
+        await self.follower.drain()
+        if self.pool is not None:
+            await self.pool.drain(1.0)
+        await self.follower.leave()
 
     def has_lease(self) -> bool:
         return self.follower is not None and self.follower.has_lease()
 
-    async def visit(self, site_id: str, path: str) -> Answer:
-        """What someone sees who comes now."""
-        site = self.view.catalog.site(site_id)
-        if self.follower is None or site is None or self.has_closed:
+    def lease_left_s(self) -> float:
+        return 0.0 if self.follower is None else self.follower.lease_left_s()
+
+    async def visit(self, request: Request, listener: Listener | None) -> Answer:
+        """What someone sees who comes now; `listener` is the worker that they come to, None: there are none."""
+        view = self.view if listener is None else listener.application._view
+        binding = view.catalog.bind(request.host)
+        site = None if binding is None else view.catalog.site(binding.site_id)
+        if self.follower is None or self.has_closed or (listener is None and self.node.workers > 1):
             return Answer(None)
         had_lease = self.has_lease()
-        hit = self.prepared.get((site_id, path))
-        if hit is not None and hit[0].is_usable(self.clocks.monotonic()):
-            answer = Answer(hit[1])
-        else:
-            try:
-                answer = await (self._pulled(site, path) if site.settings.is_pull else self._of_bundle(site, path))
-            except Unavailable:
-                answer = Answer(None)
-        return replace(answer, had_lease=had_lease, settings_sequence=site.settings_sequence)
+        try:
+            content = await (self._get(request) if listener is None else listener.get(request))
+        except Unavailable:
+            return Answer(None)
+        answer = _decoded(content)
+        known = 0 if site is None else site.settings_sequence
+        return replace(answer, had_lease=had_lease, settings_sequence=known)
+
+    async def _get(self, request: Request) -> bytes:
+        hit = self.recall(request, self.clocks.monotonic())
+        if hit is not None:
+            return hit.content
+        response = await self.answer(request, NO_CONTENT, VISITOR)
+        assert isinstance(response.content, bytes)
+        return response.content
+
+    # Application
+
+    def recall(self, request: Request, now: float) -> Prepared | None:
+        return self.recalls.find(request, now)
+
+    async def answer(self, request: Request, content: RequestContent, visitor: Visitor) -> Response:
+        binding = self.view.catalog.bind(request.host)
+        site = None if binding is None else self.view.catalog.site(binding.site_id)
+        if site is None:
+            return Response(404, (), NOTHING)
+        path = request.target.path
+        found = await (self.cache.answer(site, path, request) if site.settings.is_pull else self._of_bundle(site, path))
+        return Response(200, (), _ENCODE((found.value, found.is_stale, found.by_pointer)))
 
     async def _of_bundle(self, site: Site, path: str) -> Answer:
         generation = self.view.runtime(site.id).generation
@@ -161,89 +204,56 @@ class Life:
             state = await self.detached.state(site, ALIAS, state)
         if state is None or state.active is None:
             return Answer(None)
-        self._prepare(site, path, generation, state.active.id)
+        prepared = self.prepare(site, generation, state.active.id, inf)
+        self.prepared.put((site.id, ALIAS, path), prepared)
         return Answer(state.active.id, by_pointer=by_pointer)
 
-    async def _pulled(self, site: Site, path: str) -> Answer:
-        generation = self.view.runtime(site.id).generation
-        kept = self.node.shelf.get((site.id, path))
+    def prepare(self, site: Site, generation: int, value: str | int, fresh_until: float) -> Prepared:
+        """As it is sent from memory."""
         now = self.clocks.monotonic()
-        decision = decide(self._facts(site, kept, now), self._required(site, path), now)
-        match decision:
-            case Serve() if kept is not None:
-                self._prepare(site, path, generation, kept.version)
-                return Answer(kept.version)
-            case ServeStale() if kept is not None:
-                return Answer(kept.version, is_stale=True)
-            case Validate(may_serve_stale_on_error=may_serve_stale) if kept is not None:
-                try:
-                    return Answer(await self._fetch(site, path))
-                except Unavailable:
-                    epoch = self.view.position.epoch
-                    hard = self._required(site, path).hard
-                    is_below = kept.admitted.epoch != epoch or kept.admitted.sequence < hard
-                    if not may_serve_stale or is_below:
-                        raise
-                    return Answer(kept.version, is_stale=True)
-            case _:
-                assert isinstance(decision, Forwarded)
-                return Answer(await self._fetch(site, path))
-
-    async def _fetch(self, site: Site, path: str) -> int:
-        asked_from = self.view.position
-        version = await self.node.upstream.ask(self.node.node_id, site.id, path, self.node.rng)
-        hard = self._required(site, path).hard
-        if asked_from.epoch == self.view.position.epoch and asked_from.sequence >= hard:
-            self.node.shelf[site.id, path] = Kept(version, asked_from, self.residence.wall(self.clocks.monotonic()))
-        return version
-
-    def _facts(self, site: Site, kept: Kept | None, now: float) -> StoredFacts | None:
-        if kept is None:
-            return None
-        return StoredFacts(
-            admitted_sequence=kept.admitted.sequence,
-            is_same_epoch=kept.admitted.epoch == self.view.position.epoch,
-            validated_at=self.residence.monotonic(kept.validated_at, now),
-            freshness_lifetime_s=LIFETIME_S,
-            stale_if_error_s=site.settings.stale_if_error_s,
-            stale_while_revalidate_s=site.settings.stale_while_revalidate_s or 0,
-            must_validate=site.settings.validates_on_detach and not self.has_lease(),
-        )
-
-    def _required(self, site: Site, path: str) -> Required:
-        return self.view.floors.of(site.id).required((path,), TAGS[path])
-
-    def _prepare(self, site: Site, path: str, generation: int, value: str | int) -> None:
-        now = self.clocks.monotonic()
-        lease_left_s = 0.0 if self.follower is None else self.follower.lease_left_s()
-        prepared = Prepared(
+        return Prepared(
             status=200,
             fields=(),
-            content=b"",
+            content=_ENCODE((value, False, False)),
             base_age_at=now,
             site=self.view.runtime(site.id),
             generation=generation,
-            fresh_until=now + LIFETIME_S,
-            usable_until=now + lease_left_s if site.settings.validates_on_detach else inf,
+            fresh_until=min(fresh_until, now + 1e6),
+            usable_until=now + self.lease_left_s() if site.settings.validates_on_detach else inf,
             wall_clock=self.clocks.wall,
         )
-        self.prepared[site.id, path] = prepared, value
 
     async def sweep(self, site_id: str) -> None:
         """Reclaim what floors forbid, and let go of them: it takes a while, and the journal goes on meanwhile."""
         through = self.view.position
-        for key, kept in list(self.node.shelf.items()):
-            if key[0] == site_id and (
-                kept.admitted.epoch != through.epoch
-                or kept.admitted.sequence < self.view.floors.of(site_id).required((key[1],), TAGS[key[1]]).hard
-            ):
-                del self.node.shelf[key]
+        self.cache.reclaim(site_id)
         await asyncio.sleep(self.node.rng.uniform(0.0, 3.0))
         self.floors.swept(site_id, through)
 
+    async def _open_workers(self) -> None:
+        node = self.node
+        path = Path(f"/{node.node_id}/exchange")
+        exchange = ExchangeServer(self, self.recalls, clocks=self.clocks, settled=self.relay.settled)
+        node.processes.offer(path, exchange)
+        self.memory.on_forget = self.relay.forget
+        settings = WorkerSettings(0, ZONE, "cdn", str(path), 1 << 20, HttpLimits())
+        sockets: Any = [Socket() for _ in range(node.workers)]
+        self.pool = await WorkerPool.start(
+            settings, sockets, self.relay, command=("worker",), clock=node.boot_time, on_used=exchange.used
+        )
+
     def _act_on(self, news: News) -> None:
-        if isinstance(news, ToPrepare):
-            self.node.loop.start(self.machine, self._load_manifest(news))
+        match news:
+            case ToPrepare():
+                self.node.loop.start(self.machine, self._load_manifest(news))
+            case SiteGone(site_id):
+                self.prepared.drop_site(site_id)
+                self.memory.drop_site(site_id)
+                self.cache.drop_site(site_id)
+            case FloorsRose():
+                pass
+            case _:
+                assert_never(news)
 
     async def _load_manifest(self, news: ToPrepare) -> None:
         while any(deploy.id == news.deploy_id for deploy in self.view.catalog.preparing(news.site_id)):
@@ -265,7 +275,7 @@ class Life:
         while True:
             if self.has_lease() != was_attached:
                 was_attached = not was_attached
-                self.view.renew_all()
+                self.relay.renew()
             await asyncio.sleep(LEASE_CHECK_S)
 
 
@@ -280,8 +290,13 @@ class SimulatedNode:
         disk: Disk,
         store: SimulatedStore,
         upstream: SimulatedUpstream,
+        processes: Workers,
+        workers: int,
     ) -> None:
         self.node_id = node_id
+        self.processes = processes
+        self.workers = workers
+        self.control_urls: tuple[str, ...] = ()
         self.loop = loop
         self.rng = rng
         self.disk = disk

@@ -10,23 +10,27 @@ EVENTS_S = 12.0
 """For so long things go wrong."""
 
 NODES = ("edge-1", "edge-2", "edge-3")
+CONTROLS = ("control-1", "control-2", "control-3")
 BUNDLES = ("bundle-serve", "bundle-validate")
-PULLED = ("pull-serve", "pull-validate")
+PULLED = ("pull-serve", "pull-validate", "pull-short")
 
 
 class Kind(Enum):
-    """`who` is a node, a site, or nothing; `for_s` how long it lasts."""
+    """`who` is a node, a control, a site, or nothing; `for_s` how long it lasts."""
 
     PURGE = "purge"
     SOFT_PURGE = "soft purge"
     PUBLISH = "owner publishes without a purge"
     DEPLOY = "deploy"
     FLIP = "on_detach is changed"
+    MOVE = "another upstream is named, which purges"
+    REMOVE = "removed, and created anew by the same name"
     CRASH = "process killed"
     POWER = "power lost"
     STOP = "stopped (SIGSTOP)"
     SLEEP = "machine suspended"
-    CUT = "cut off from control"
+    CUT = "cut off from every control"
+    CUT_ONE = "cut off from one control"
     CUT_UP = "cannot send to control"
     CUT_DOWN = "hears nothing from control"
     RESET = "connection reset"
@@ -38,15 +42,22 @@ class Kind(Enum):
     CLOCK = "wall clock jumps"
     SWEEP = "sweeps"
     LEAVE = "leaves and comes back"
-    CONTROL_CRASH = "control killed"
+    WORKER_CRASH = "a worker killed"
+    WORKER_STOP = "a worker stopped (SIGSTOP)"
+    WORKERS_STOP = "node and workers stopped (SIGSTOP)"
+    CONTROL_CRASH = "killed"
     CONTROL_STOP = "control stopped (SIGSTOP)"
     CONTROL_SLEEP = "control's machine suspended"
     CONTROL_AWAY = "control cannot reach the store"
+    CONTROL_CUT = "control cannot reach the journal"
     CONTROL_CLOCK = "control's wall clock jumps"
     SNAPSHOT = "control saves a snapshot and trims"
+    RESTORE = "every control and journal lost; restored from the store"
+    MIGRATE = "control is stopped, and its journal moved to servers"
 
 
-WRITES = (Kind.PURGE,) * 6 + (Kind.DEPLOY,) * 4 + (Kind.SOFT_PURGE, Kind.PUBLISH, Kind.FLIP)
+WRITES = (Kind.PURGE,) * 12 + (Kind.DEPLOY,) * 8 + (Kind.SOFT_PURGE, Kind.PUBLISH, Kind.FLIP) * 2
+RARE_WRITES = (Kind.MOVE, Kind.REMOVE)
 TO_NODES = (
     *(
         Kind.CRASH,
@@ -63,10 +74,12 @@ TO_NODES = (
     *(Kind.RESET, Kind.HALF_OPEN, Kind.AWAY, Kind.SLOW_DISK, Kind.FULL_DISK, Kind.LOSE_COPY, Kind.CLOCK, Kind.SWEEP),
     Kind.LEAVE,
 )
+TO_WORKERS = (Kind.WORKER_CRASH, Kind.WORKER_STOP, Kind.WORKER_STOP, Kind.WORKERS_STOP)
 TO_CONTROL = (
     *(Kind.CONTROL_CRASH, Kind.CONTROL_STOP, Kind.CONTROL_SLEEP, Kind.CONTROL_AWAY, Kind.CONTROL_CLOCK),
     *(Kind.SNAPSHOT, Kind.SNAPSHOT),
 )
+TO_ONE_CONTROL = (*TO_CONTROL, Kind.CONTROL_CRASH, Kind.CONTROL_CUT, Kind.CONTROL_CUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +99,24 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """A seed and what it makes happen."""
+    """A seed and what it makes happen. `workers` of each node, 1: none beside it. Several controls share a journal."""
 
     seed: int
     nodes: tuple[str, ...]
     is_rude: bool
     slowest_s: float
     events: tuple[Event, ...]
+    workers: int = 1
+    controls: tuple[str, ...] = CONTROLS[:1]
+    slowest_pipe_s: float = 0.001
 
     def __str__(self) -> str:
         lines = "lose, repeat and reorder messages" if self.is_rude else "are as TCP makes them"
-        head = f"seed {self.seed}: {len(self.nodes)} nodes, frames take up to {self.slowest_s:.2f} s, lines {lines}"
+        workers = f" of {self.workers} workers over pipes of up to {self.slowest_pipe_s:.3f} s" * (self.workers > 1)
+        head = (
+            f"seed {self.seed}: {len(self.nodes)} nodes{workers}, {len(self.controls)} controls, frames take up to "
+            f"{self.slowest_s:.2f} s, lines {lines}"
+        )
         return "\n".join([head, *(str(event) for event in self.events)])
 
 
@@ -104,19 +124,49 @@ def story_of(seed: int) -> Story:
     """The same seed, the same story."""
     rng = random.Random(seed)
     nodes = NODES[: rng.choice((2, 2, 3))]
+    workers = rng.choice((1, 1, 1, 2, 2, 3))
+    controls = CONTROLS[: rng.choice((1, 1, 1, 2, 2, 3))]
     events = []
     for _ in range(rng.randint(6, 14)):
-        kind = rng.choice(WRITES)
-        sites = {Kind.DEPLOY: BUNDLES, Kind.FLIP: BUNDLES + PULLED}.get(kind, PULLED)
-        who = rng.choice(sites)
-        events.append(_event(rng, kind, who, 0.0))
+        events.append(_event(rng, *_write(rng, WRITES), 0.0))
+    if rng.random() < 0.25:
+        events.append(_event(rng, *_write(rng, RARE_WRITES), round(rng.uniform(0.1, 3.0), 2)))
     for _ in range(rng.randint(1, 7)):
-        events.append(_event(rng, rng.choice(TO_NODES), rng.choice(nodes), _length(rng)))
-    for _ in range(rng.choice((0, 0, 1, 2))):
-        kind = rng.choice(TO_CONTROL)
-        events.append(_event(rng, kind, "control", _length(rng)))
+        kinds = TO_NODES if workers == 1 else TO_NODES + TO_WORKERS * 2
+        kinds = kinds if len(controls) == 1 else (*kinds, Kind.CUT_ONE, Kind.CUT_ONE)
+        events.append(_event(rng, rng.choice(kinds), rng.choice(nodes), _length(rng)))
+    to_control = TO_CONTROL if len(controls) == 1 else TO_ONE_CONTROL
+    for _ in range(rng.choice((0, 0, 1, 2) if len(controls) == 1 else (0, 1, 2, 3))):
+        events.append(_event(rng, rng.choice(to_control), rng.choice(controls), _length(rng)))
+    if rng.random() < 0.12:
+        kind = rng.choice((Kind.RESTORE, Kind.MIGRATE) if len(controls) == 1 else (Kind.RESTORE,))
+        events.append(_event(rng, kind, "control", round(rng.uniform(6.0, 9.0), 2)))
     slowest_s = rng.choice((0.005, 0.05, 0.3))
-    return Story(seed, nodes, rng.random() < 0.15, slowest_s, tuple(sorted(events, key=lambda event: event.at)))
+    return Story(
+        seed,
+        nodes,
+        rng.random() < 0.15,
+        slowest_s,
+        tuple(sorted(events, key=lambda event: event.at)),
+        workers,
+        controls,
+        rng.choice((0.001, 0.02, 0.3)),
+    )
+
+
+def _write(rng: random.Random, kinds: tuple[Kind, ...]) -> tuple[Kind, str]:
+    kind = rng.choice(kinds)
+    sites: tuple[str, ...]
+    match kind:
+        case Kind.DEPLOY:
+            sites = BUNDLES
+        case Kind.FLIP | Kind.REMOVE:
+            sites = BUNDLES + PULLED
+        case Kind.PUBLISH:
+            sites = PULLED[2:]
+        case _:
+            sites = PULLED
+    return kind, rng.choice(sites)
 
 
 def _event(rng: random.Random, kind: Kind, who: str, for_s: float) -> Event:

@@ -16,14 +16,16 @@ class SimulatedUpstream:
         self.versions: Counter[tuple[str, str]] = Counter()
         self.is_away: set[str] = set()
 
-    async def ask(self, node_id: str, site_id: str, path: str, rng: random.Random) -> int:
-        """The version at some moment between the asking and the answer. Raises Unavailable."""
+    async def ask(
+        self, node_id: str, name: str, path: str, rng: random.Random, *, etag: int | None = None
+    ) -> int | None:
+        """The version between the asking and the answer; None: it is still `etag`. Raises Unavailable."""
         await asyncio.sleep(_way_s(rng))
         if node_id in self.is_away:
             raise Unavailable("the upstream does not answer")
-        version = self.versions[site_id, path]
+        version = self.versions[name, path]
         await asyncio.sleep(_way_s(rng))
-        return version
+        return None if version == etag else version
 
 
 def _way_s(rng: random.Random) -> float:

@@ -32,15 +32,25 @@ class Machine:
         self.is_dead = False
         self.slept_s = 0.0
         self.backlog: list[Step] = []
+        self.clocks: Any = None
+        self.context = Context()
+        self.context.run(_machine.set, self)
 
 
 _machine: ContextVar[Machine | None] = ContextVar("machine", default=None)
 
 
+def this_machine() -> Machine:
+    """The one on which this runs."""
+    machine = _machine.get()
+    assert machine is not None, "it runs on no machine"
+    return machine
+
+
 class Step:
     """A callback with its machine: what asyncio calls a handle. `when` is None for what is ready at once."""
 
-    __slots__ = ("_args", "_callback", "_context", "is_cancelled", "machine", "when_s")
+    __slots__ = ("args", "callback", "context", "is_cancelled", "machine", "when_s")
 
     def __init__(
         self, when_s: float | None, callback: Callable[..., object], args: tuple[Any, ...], context: Context
@@ -48,9 +58,9 @@ class Step:
         self.when_s = when_s
         self.machine = context.get(_machine)
         self.is_cancelled = False
-        self._callback = callback
-        self._args = args
-        self._context = context
+        self.callback = callback
+        self.args = args
+        self.context = context
 
     def cancel(self) -> None:
         self.is_cancelled = True
@@ -60,9 +70,6 @@ class Step:
 
     def when(self) -> float:
         return self.when_s or 0.0
-
-    def run(self) -> None:
-        self._context.run(self._callback, *self._args)
 
 
 class VirtualLoop:
@@ -78,6 +85,8 @@ class VirtualLoop:
         self._timers: list[tuple[float, int, Step]] = []
         self._count = 0
         self._stopped: list[Machine] = []
+        self._is_over = False
+        self.connect_unix: Callable[[str, Callable[[], Any]], tuple[Any, Any]] = _refuse
 
     # What asyncio asks of a loop.
 
@@ -104,7 +113,12 @@ class VirtualLoop:
     def call_later(
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Step:
-        return self.call_at(self.time() + delay, callback, *args, context=context)
+        step = Step(0.0, callback, args, copy_context() if context is None else context)
+        machine = step.machine
+        step.when_s = self.now + delay - (0.0 if machine is None else machine.slept_s)
+        self._count += 1
+        heapq.heappush(self._timers, (self.now + delay, self._count, step))
+        return step
 
     def call_at(self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Step:
         step = Step(when, callback, args, copy_context() if context is None else context)
@@ -130,6 +144,10 @@ class VirtualLoop:
         self.after(self._rng.uniform(0.0, 0.003), answer, future, outcome)
         return future
 
+    async def create_unix_connection(self, factory: Callable[[], Any], path: str) -> tuple[Any, Any]:
+        """A connection to who listens there. Raises ConnectionRefusedError."""
+        return self.connect_unix(path, factory)
+
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         exc = context.get("exception")
         self.faults.append(f"{context.get('message')}: {exc!r}")
@@ -138,18 +156,25 @@ class VirtualLoop:
 
     def after(self, delay_s: float, callback: Callable[..., object], *args: Any) -> Step:
         """Call on no machine, in `delay_s`."""
-        return self.call_at(self.now + delay_s, callback, *args, context=NOWHERE)
+        step = Step(self.now + delay_s, callback, args, NOWHERE)
+        self._count += 1
+        heapq.heappush(self._timers, (self.now + delay_s, self._count, step))
+        return step
+
+    def deliver(self, at: float, machine: Machine, callback: Callable[..., object], *args: Any) -> None:
+        """Call on the machine at `at`, or when it runs again: what comes from outside does not know that it slept."""
+        self._count += 1
+        heapq.heappush(self._timers, (at, self._count, Step(None, callback, args, machine.context)))
 
     def start(self, machine: Machine, coro: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run on the machine."""
-        context = copy_context()
-        context.run(_machine.set, machine)
-        return self.create_task(coro, context=context)
+        return self.create_task(coro, context=machine.context.copy())
 
     def stop_machine(self, machine: Machine) -> None:
         """Nothing runs on it from now on; its clock CLOCK_BOOTTIME goes on."""
-        machine.is_stopped = True
-        self._stopped.append(machine)
+        if not self._is_over:
+            machine.is_stopped = True
+            self._stopped.append(machine)
 
     def resume(self, machine: Machine, slept_s: float = 0.0) -> None:
         """It goes on. `slept_s`: for so long its CLOCK_MONOTONIC, by which timers run, stood still."""
@@ -165,29 +190,31 @@ class VirtualLoop:
 
     def run_until(self, deadline: float) -> None:
         """Go on until `deadline`, or until a fault."""
-        ready, timers = self._ready, self._timers
+        timers, run = self._timers, self._run_ready
         asyncio._set_running_loop(self._as_loop)
         try:
             while True:
-                while ready:
-                    self._run(ready.popleft())
+                run()
                 if not timers or timers[0][0] > deadline:
                     self.now = max(self.now, deadline)
                     return
                 due, _, step = heapq.heappop(timers)
                 if step.is_cancelled:
                     continue
-                self.now = max(self.now, due)
+                if due > self.now:
+                    self.now = due
                 machine = step.machine
-                if machine is not None and step.when() + machine.slept_s > self.now + 1e-9:
+                when_s = step.when_s
+                if machine is not None and when_s is not None and when_s + machine.slept_s > self.now + 1e-9:
                     self._push(step)
-                    continue
-                self._run(step)
+                else:
+                    self._ready.append(step)
         finally:
             asyncio._set_running_loop(None)
 
     def close_down(self) -> None:
         """End every task, also those of dead machines, so that nothing is left to complain about."""
+        self._is_over = True
         asyncio._set_running_loop(self._as_loop)
         try:
             for machine in self._stopped:
@@ -212,21 +239,29 @@ class VirtualLoop:
         slept_s = 0.0 if step.machine is None else step.machine.slept_s
         heapq.heappush(self._timers, (step.when() + slept_s, self._count, step))
 
-    def _run(self, step: Step) -> None:
-        machine = step.machine
-        if machine is not None and machine.is_stopped:
-            machine.backlog.append(step)
-            return
-        self.steps += 1
-        self.now += STEP_S
-        if self.steps > MAX_STEPS:
-            raise RuntimeError("the simulation goes round in circles")
-        if step.is_cancelled:
-            return
-        try:
-            step.run()
-        except Exception as exc:
-            self.faults.append(f"a callback failed: {exc!r}")
+    def _run_ready(self) -> None:
+        """Whatever is ready, and what becomes so by it."""
+        ready = self._ready
+        while ready:
+            step = ready.popleft()
+            machine = step.machine
+            if machine is not None and machine.is_stopped:
+                machine.backlog.append(step)
+                continue
+            if step.is_cancelled:
+                continue
+            self.steps += 1
+            self.now += STEP_S
+            if self.steps > MAX_STEPS:
+                raise RuntimeError("the simulation goes round in circles")
+            try:
+                step.context.run(step.callback, *step.args)
+            except Exception as exc:
+                self.faults.append(f"a callback failed: {exc!r}")
+
+
+def _refuse(path: str, factory: Callable[[], Any]) -> tuple[Any, Any]:
+    raise ConnectionRefusedError(f"nobody listens at {path}")
 
 
 def _finish(future: asyncio.Future[T], result: T) -> None:

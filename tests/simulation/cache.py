@@ -1,0 +1,144 @@
+"""A node's stored responses of pull sites, and the requests that bring them: I1 as plainly as it can be written."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cdn.edge.pull_key import pull_key
+from cdn.errors import Unavailable
+from cdn.fleet.position import Position
+from cdn.http.decide import Forwarded, Required, Serve, ServeStale, StoredFacts, Validate, decide
+from cdn.http.request import Request
+from cdn.sites.site import Site
+
+if TYPE_CHECKING:
+    from tests.simulation.node import Life
+
+TAGS = {"/a": ("news",), "/b": ()}
+LIFETIME_S = 3600.0
+SHORT_LIFETIME_S = 2.0
+"""Of the site whose owner publishes without purging."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a visitor got. `value` is a deploy's id or an upstream's version; None: an error, or no such site.
+
+    `is_stale`: it says itself that it is. `by_pointer`: the store was read for it, at most a second ago.
+    """
+
+    value: str | int | None
+    is_stale: bool = False
+    by_pointer: bool = False
+    had_lease: bool = False
+    settings_sequence: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A stored response. `version` is its validator too."""
+
+    version: int
+    admitted: Position
+    validated_at: float  # wall seconds of the ResidenceClock
+
+
+class PullCache:
+    """One process's look at the node's shelf."""
+
+    def __init__(self, life: Life) -> None:
+        self._life = life
+        self._shelf = life.node.shelf
+        self._behind: set[tuple[str, str]] = set()
+
+    async def answer(self, site: Site, path: str, request: Request) -> Answer:
+        """Raises Unavailable."""
+        life = self._life
+        generation, mark = life.view.runtime(site.id).generation, life.memory.mark()
+        kept = self._shelf.get((site.id, path))
+        now = life.clocks.monotonic()
+        decision = decide(self._facts(site, kept, now), self._required(site, path), now)
+        match decision:
+            case Serve(age_s) if kept is not None:
+                prepared = life.prepare(site, generation, kept.version, now + lifetime_s(site) - age_s)
+                life.memory.put(pull_key(site, request), (), False, request.fields, prepared, mark)
+                return Answer(kept.version)
+            case ServeStale() if kept is not None:
+                if (site.id, path) not in self._behind:
+                    self._behind.add((site.id, path))
+                    life.node.loop.start(life.machine, self._validate_behind(site, path, request, kept))
+                return Answer(kept.version, is_stale=True)
+            case Validate(may_serve_stale_on_error=may_serve_stale) if kept is not None:
+                try:
+                    return Answer(await self._fetch(site, path, request, kept))
+                except Unavailable:
+                    if not may_serve_stale or self._is_below_hard(site, path, kept.admitted):
+                        raise
+                    return Answer(kept.version, is_stale=True)
+            case _:
+                assert isinstance(decision, Forwarded)
+                return Answer(await self._fetch(site, path, request, None))
+
+    def reclaim(self, site_id: str) -> None:
+        """Remove what floors forbid."""
+        view = self._life.view
+        for key, kept in list(self._shelf.items()):
+            if key[0] == site_id and (
+                kept.admitted.epoch != view.position.epoch
+                or kept.admitted.sequence < view.floors.of(site_id).required((key[1],), TAGS[key[1]]).hard
+            ):
+                del self._shelf[key]
+
+    def drop_site(self, site_id: str) -> None:
+        """The site is gone."""
+        for key in [key for key in self._shelf if key[0] == site_id]:
+            del self._shelf[key]
+
+    async def _validate_behind(self, site: Site, path: str, request: Request, kept: Kept) -> None:
+        try:
+            await self._fetch(site, path, request, kept)
+        except Unavailable:
+            await asyncio.sleep(0.5)
+        finally:
+            self._behind.discard((site.id, path))
+
+    async def _fetch(self, site: Site, path: str, request: Request, kept: Kept | None) -> int:
+        """The upstream's version; with `kept` only if it is another one, which a 304 says (RFC 9110 section 15.4.5)."""
+        life = self._life
+        asked_from, asked_at = life.view.position, life.clocks.monotonic()
+        etag = None if kept is None else kept.version
+        answered = await life.node.upstream.ask(life.node.node_id, site.name, path, life.node.rng, etag=etag)
+        if answered is None:
+            assert kept is not None, "304 to a request without conditions"
+            answered = kept.version
+        if not self._is_below_hard(site, path, asked_from) and life.view.catalog.site(site.id) is not None:
+            self._shelf[site.id, path] = Kept(answered, asked_from, life.residence.wall(asked_at))
+            life.memory.forget(pull_key(site, request))
+        return answered
+
+    def _is_below_hard(self, site: Site, path: str, admitted: Position) -> bool:
+        is_another = admitted.epoch != self._life.view.position.epoch
+        return is_another or admitted.sequence < self._required(site, path).hard
+
+    def _facts(self, site: Site, kept: Kept | None, now: float) -> StoredFacts | None:
+        if kept is None:
+            return None
+        return StoredFacts(
+            admitted_sequence=kept.admitted.sequence,
+            is_same_epoch=kept.admitted.epoch == self._life.view.position.epoch,
+            validated_at=self._life.residence.monotonic(kept.validated_at, now),
+            freshness_lifetime_s=lifetime_s(site),
+            stale_if_error_s=site.settings.stale_if_error_s,
+            stale_while_revalidate_s=site.settings.stale_while_revalidate_s or 0,
+            must_validate=site.settings.validates_on_detach and not self._life.has_lease(),
+        )
+
+    def _required(self, site: Site, path: str) -> Required:
+        return self._life.view.floors.of(site.id).required((path,), TAGS[path])
+
+
+def lifetime_s(site: Site) -> float:
+    """What the upstream says of every response."""
+    return SHORT_LIFETIME_S if site.name == "pull-short" else LIFETIME_S
