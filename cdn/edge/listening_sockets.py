@@ -10,14 +10,17 @@ import socket
 from collections.abc import Sequence
 
 from cdn.edge.listener import BACKLOG
+from cdn.errors import InvalidInput
 
 
 def listening_sockets(host: str, port: int, count: int, adopted: Sequence[socket.socket] = ()) -> list[socket.socket]:
-    """`count` sockets on one port; 0 is a free one. Raises OSError when the address cannot be listened on.
+    """`count` sockets on one port; 0 is a free one. Raises OSError when the address cannot be listened on, InvalidInput
+    for a name of several addresses.
 
     `adopted` come from a service manager that kept them over a restart. Those on another address are closed, and those
     that are more than `count`: what waits in these is reset, because somebody wanted fewer workers.
     """
+    _refuse_several(host, port)
     kept = [each for each in adopted if _is_at(each, host, port)][:count]
     for each in adopted:
         if each not in kept:
@@ -33,6 +36,17 @@ def listening_sockets(host: str, port: int, count: int, adopted: Sequence[socket
             each.close()
         raise
     return kept
+
+
+def _refuse_several(host: str, port: int) -> None:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    addresses = sorted({address[0] for *_, address in found})
+    if len(addresses) > 1:
+        raise InvalidInput(
+            f"{host} is a name of several addresses ({', '.join(map(str, addresses))}): give the one to listen on, or "
+            "0.0.0.0 or [::] for all of a family",
+            field="listen",
+        )
 
 
 def _refuse_taken(host: str, port: int) -> None:

@@ -105,6 +105,10 @@ class Worker:
         if self._listener is not None:
             self._listener.serves_until = until
 
+    def node_is_silent(self, is_silent: bool) -> None:
+        """Whether the node takes so long to answer that nobody should wait for it."""
+        self.application.node_is_silent(is_silent)
+
     def counted(self) -> tuple[Mapping[str, int], Mapping[str, int]]:
         """What was counted since the start, and refusals by reason."""
         if self._listener is None:

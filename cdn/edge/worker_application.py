@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -24,8 +26,10 @@ from cdn.edge.worker_asking import Asking, NodeGone
 from cdn.edge.worker_files import LentFiles
 from cdn.http.request import Request
 
-MAX_EXCHANGES: Final = 1024
-"""Requests that one worker has with the node at one time, each on a connection of its own; beyond: 503."""
+MAX_EXCHANGES: Final = 8192
+"""Requests that one worker has with the node at one time, each on a connection of its own; beyond: 503. A large
+download is one as long as it lasts, and many visitors are slow. A site may have as many as are left (DESIGN I10): alone
+half of them, and the next site always finds some."""
 
 MAX_IDLE: Final = 64
 """Connections kept for the next request: as many as come together again and again; a new one costs 50 us."""
@@ -37,6 +41,8 @@ CONNECT_TRIES: Final = 50
 
 _NO_SITE = SiteRuntime("")
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(slots=True)
 class WorkerCounters:
@@ -47,6 +53,7 @@ class WorkerCounters:
     """Hits that the node gave, to be sent from here from now on."""
     unreachable: int = 0
     busy: int = 0
+    """Requests of sites that had their share."""
 
 
 class WorkerApplication:
@@ -84,6 +91,8 @@ class WorkerApplication:
         self._idle: list[Asking] = []
         self._open: set[Asking] = set()
         self._under_way = 0
+        self._of_site: Counter[str] = Counter()
+        self._is_silent = False
         self._is_closed = False
         self.counters = WorkerCounters()
 
@@ -105,13 +114,17 @@ class WorkerApplication:
 
     async def answer(self, request: Request, content: RequestContent, visitor: Visitor) -> Response:
         """What the node answers. Raises what its application raises; a node that is not there is a 503."""
-        if self._under_way >= self._max_exchanges:
+        if self._is_silent:
+            return self._node_away()
+        noted = self._recall.note(request)  # before the node is asked: what is applied from now on is not in its answer
+        site_id = "" if noted is None else noted.site.id
+        if self._of_site[site_id] >= self._max_exchanges - self._under_way:
             self.counters.busy += 1
             text = "This server is busy. Please try again in a little while."
             return local_answer.unavailable(self._cache_name, "too-many-exchanges", text)
         self.counters.asked += 1
         self._under_way += 1
-        noted = self._recall.note(request)  # before the node is asked: what is applied from now on is not in its answer
+        self._of_site[site_id] += 1
         asking: Asking | None = None
         is_streaming = False
         try:
@@ -119,17 +132,15 @@ class WorkerApplication:
             head = await asking.ask(ask_of(request, content.size_bytes, visitor.address), content, visitor)
             if isinstance(head, Streamed):
                 stream = asking.stream(head)
-                stream.on_closed = partial(self._let_go, asking)
+                stream.on_closed = partial(self._let_go, asking, site_id)
                 is_streaming = True
                 return Response(head.status, head.fields, stream)
             return self._response_of(head, request, noted)
         except (NodeGone, OSError):
-            self.counters.unreachable += 1
-            text = "This server is just starting again. Please try again in a moment."
-            return local_answer.unavailable(self._cache_name, "node-away", text)
+            return self._node_away()
         finally:
             if not is_streaming:
-                self._let_go(asking)
+                self._let_go(asking, site_id)
 
     # What the relay tells
 
@@ -143,6 +154,15 @@ class WorkerApplication:
     def drop_site(self, site_id: str) -> None:
         """The site is gone."""
         self._memory.drop_site(site_id)
+
+    def node_is_silent(self, is_silent: bool) -> None:
+        """The node is taken for hung, or not any more: nobody waits for one that is."""
+        if is_silent and not self._is_silent:
+            _log.warning("the node answers no beats: %d requests under way are given up", self._under_way)
+        self._is_silent = is_silent
+        if is_silent:
+            for asking in tuple(self._open):
+                asking.channel.abort()
 
     async def aclose(self) -> None:
         """End every connection to the node; requests under way fail."""
@@ -173,8 +193,11 @@ class WorkerApplication:
         self._open.add(asking)
         return asking
 
-    def _let_go(self, asking: Asking | None) -> None:
+    def _let_go(self, asking: Asking | None, site_id: str) -> None:
         self._under_way -= 1
+        self._of_site[site_id] -= 1
+        if not self._of_site[site_id]:
+            del self._of_site[site_id]
         if asking is None or not asking.let_go():
             return
         if len(self._idle) < self._max_idle and not self._is_closed:
@@ -188,6 +211,14 @@ class WorkerApplication:
             self._idle.remove(asking)
 
     # Answers
+
+    def _node_away(self) -> Response:
+        self.counters.unreachable += 1
+        if self._is_silent:
+            text = "This server does not get on at the moment. Please try again in a little while."
+            return local_answer.unavailable(self._cache_name, "node-silent", text)
+        text = "This server is just starting again. Please try again in a moment."
+        return local_answer.unavailable(self._cache_name, "node-away", text)
 
     def _response_of(self, head: Ready | Whole | NotSent, request: Request, noted: Noted | None) -> Response:
         match head:

@@ -26,9 +26,9 @@ from cdn.http.request import Request
 
 log = logging.getLogger(__name__)
 
-MAX_CONNECTIONS: Final = 16_384
-"""Requests of all workers that the node answers at one time: as many as sixteen workers may have, and as many file
-descriptors on either side. Beyond: the connection is closed, and the worker answers 503."""
+MAX_CONNECTIONS: Final = 65_536
+"""Requests of all workers that the node answers at one time: as many as eight workers may have, a quarter of the
+descriptors that the service unit gives. Beyond: the connection is closed, and the worker answers 503."""
 
 MAX_TOKENS: Final = 65_536
 """Hits given to workers whose use is still told to the disk tier, some 30 MiB at worst: what is used tells it again

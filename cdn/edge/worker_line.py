@@ -50,7 +50,8 @@ class WorkerLine:
         """The number of the last message that changes what the worker may serve."""
         self.reached = 0
         """The number up to which the worker has applied them."""
-        self.heard_at = clock()
+        self.began_at = clock()
+        self.heard_at = self.began_at
         self.answered_at: float | None = None
         self.is_gone = False
         self._was_cut = False

@@ -28,11 +28,11 @@ from cdn.edge.worker_messages import (
     decode_from_node,
     encode,
 )
-from cdn.edge.worker_settings import BEAT_S, LEASE_S, WorkerSettings
+from cdn.edge.worker_settings import BEAT_S, LEASE_S, SILENT_BEATS, WorkerSettings
 from cdn.journal.record import decode_record
 
 MAX_UNANSWERED = 64
-"""Beats whose time is remembered."""
+"""Beats that may wait for their answer; no more are sent, a node that takes nothing is not written full."""
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +46,10 @@ class Served(Protocol):
 
     def may_serve_until(self, until: float) -> None:
         """From the memory, in monotonic seconds."""
+        ...
+
+    def node_is_silent(self, is_silent: bool) -> None:
+        """Whether the node takes so long to answer that nobody should wait for it. Called with every beat."""
         ...
 
     def counted(self) -> tuple[Mapping[str, int], Mapping[str, int]]:
@@ -89,6 +93,7 @@ class WorkerLink:
                 message = await self._receive()
                 match message:
                     case Drain(timeout_s):
+                        served.node_is_silent(False)
                         return timeout_s
                     case Withdraw():
                         served.withdraw()
@@ -96,6 +101,7 @@ class WorkerLink:
                         sent_at = self._unanswered.pop(beat, None)
                         if sent_at is not None:
                             served.may_serve_until(sent_at + LEASE_S)
+                        served.node_is_silent(False)
                     case Setup():
                         raise FrameFault("settings for the second time")
                     case State() | RecordsApplied() | Renew() | Forget():
@@ -145,15 +151,15 @@ class WorkerLink:
     async def _beat(self, served: Served) -> None:
         number = 0
         while True:
-            number += 1
-            if len(self._unanswered) >= MAX_UNANSWERED:
-                del self._unanswered[next(iter(self._unanswered))]
-            self._unanswered[number] = self._clock()
-            counted, refused = served.counted()
-            self._send(Beat(number, dict(counted), dict(refused)))
-            if self._used:
-                used, self._used = tuple(self._used), []
-                self._send(Used(used))
+            if len(self._unanswered) < MAX_UNANSWERED:
+                number += 1
+                self._unanswered[number] = self._clock()
+                counted, refused = served.counted()
+                self._send(Beat(number, dict(counted), dict(refused)))
+                if self._used:
+                    used, self._used = tuple(self._used), []
+                    self._send(Used(used))
+            served.node_is_silent(len(self._unanswered) > SILENT_BEATS)
             await asyncio.sleep(BEAT_S)
 
     def _send(self, message: FromWorker) -> None:

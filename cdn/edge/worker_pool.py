@@ -29,6 +29,10 @@ YOUNG_S = 10.0
 CHECK_S = 0.5
 """How often workers are looked at for signs of life."""
 
+MAX_FAILED_STARTS = 5
+"""Workers of one place that end before they listen, when the node starts: the next one will end as well, and whoever
+waits for the node is told after some seconds and not after START_S."""
+
 EXIT_S = 2.0
 """Beyond the time to drain, for a process to end."""
 
@@ -37,13 +41,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class _Place:
-    """One worker after another on one socket (or more: those left from when there were more workers)."""
+    """One worker after another on one socket."""
 
     number: int
     listening: socket.socket
     line: WorkerLine | None = None
     process: asyncio.subprocess.Process | None = None
     is_up: asyncio.Event = field(default_factory=asyncio.Event)
+    was_up: bool = False
+    """Whether the present process, or the last one, has listened."""
 
 
 class WorkerPool:
@@ -70,6 +76,7 @@ class WorkerPool:
         self._is_ending = False
         self._drain_s: float | None = None
         self._is_withdrawn = False
+        self._is_hopeless = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.died = 0
         self.hung = 0
@@ -90,16 +97,28 @@ class WorkerPool:
         pool._tasks = [asyncio.create_task(pool._keep(place), name=f"worker {place.number}") for place in pool._places]
         pool._tasks.append(asyncio.create_task(pool._watch(), name="watch workers"))
         try:
-            async with asyncio.timeout(START_S):
-                for place in pool._places:
-                    await place.is_up.wait()
-        except TimeoutError as exc:
-            await pool.aclose()
-            raise Unavailable(f"the workers did not listen within {START_S:g} s: the log says why") from exc
+            await pool._started()
         except BaseException:
             await pool.aclose()
             raise
         return pool
+
+    async def _started(self) -> None:
+        """All listen. Raises Unavailable."""
+        ups = [asyncio.ensure_future(place.is_up.wait()) for place in self._places]
+        hopeless = asyncio.ensure_future(self._is_hopeless.wait())
+        up = asyncio.gather(*ups)
+        try:
+            await asyncio.wait((up, hopeless), timeout=START_S, return_when=asyncio.FIRST_COMPLETED)
+            if up.done():
+                return
+            if hopeless.done():
+                raise Unavailable(f"a worker ended {MAX_FAILED_STARTS} times before it listened: the log says why")
+            raise Unavailable(f"the workers did not listen within {START_S:g} s: the log says why")
+        finally:
+            hopeless.cancel()
+            up.cancel()
+            await asyncio.gather(up, hopeless, return_exceptions=True)
 
     # Front
 
@@ -182,8 +201,10 @@ class WorkerPool:
 
     async def _keep(self, place: _Place) -> None:
         pause_s = FIRST_PAUSE_S
+        failed_starts = 0
         while True:
             began = self._clock()
+            place.was_up = False
             try:
                 await self._run(place)
             except OSError as exc:
@@ -191,6 +212,9 @@ class WorkerPool:
             if self._is_ending:
                 return
             self.died += 1
+            failed_starts = 0 if place.was_up else failed_starts + 1
+            if failed_starts >= MAX_FAILED_STARTS:
+                self._is_hopeless.set()
             pause_s = FIRST_PAUSE_S if self._clock() - began > YOUNG_S else min(pause_s * 2, LONGEST_PAUSE_S)
             await asyncio.sleep(pause_s)
 
@@ -256,6 +280,7 @@ class WorkerPool:
 
     async def _note_up(self, place: _Place, line: WorkerLine) -> None:
         await line.listening.wait()
+        place.was_up = True
         place.is_up.set()
 
     @property
@@ -264,18 +289,27 @@ class WorkerPool:
 
     async def _watch(self) -> None:
         """Kill workers that show no life: their sockets have visitors waiting."""
+        checked_at = self._clock()
         while True:
             await asyncio.sleep(CHECK_S)
-            now = self._clock()
+            slept_s, checked_at = self._clock() - checked_at, self._clock()
+            if slept_s > HANG_S / 2:  # this process was stopped, or the machine slept: nobody could be heard
+                for each in self._lines():
+                    each.heard_at += slept_s
+                    each.began_at += slept_s
             for place in self._places:
                 line, process = place.line, place.process
                 if line is None or process is None or process.returncode is not None:
                     continue
-                allowed_s = HANG_S if line.listening.is_set() else START_S
-                if now > line.heard_at + allowed_s:
-                    _log.warning("worker %d shows no life for %g s: it is replaced", place.number, allowed_s)
+                is_up = line.listening.is_set()
+                if checked_at > (line.heard_at + HANG_S if is_up else line.began_at + START_S):
+                    _log.warning(
+                        "worker %d %s: it is replaced",
+                        place.number,
+                        f"shows no life for {HANG_S:g} s" if is_up else f"does not listen after {START_S:g} s",
+                    )
                     self.hung += 1
-                    line.heard_at = now
+                    line.heard_at = line.began_at = checked_at
                     with contextlib.suppress(ProcessLookupError):  # it was faster
                         process.kill()
 

@@ -35,5 +35,10 @@ HANG_S = 8.0
 """A worker that has shown no life for so long is killed and replaced. It has served nothing stale meanwhile: its lease
 was over long before."""
 
+SILENT_BEATS = 16
+"""A worker whose node has answered none of so many beats, in eight seconds, takes it for hung: it gives up what it had
+asked, and answers for itself that the server is away. Counted in beats, because a machine that slept, or a worker that
+was stopped, has sent none meanwhile."""
+
 START_S = 60.0
 """From a worker's start to its listening; a machine that needs longer does not get anywhere."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import os
 import socket
+import stat
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,13 +15,14 @@ from cdn.edge.pipeline import Pipeline
 from cdn.edge.pull_memory import PullMemory
 from cdn.edge.service import ListenerCounters
 from cdn.edge.settings import EdgeSettings
-from cdn.edge.worker_exchange import ExchangeServer
+from cdn.edge.worker_exchange import MAX_PATH_BYTES, ExchangeServer
 from cdn.edge.worker_pool import WorkerPool
 from cdn.edge.worker_relay import WorkerRelay
 from cdn.edge.worker_settings import WorkerSettings
+from cdn.errors import Conflict
 
 EXCHANGE_NAME = "exchange"
-"""The Unix socket, in a folder of its own that only this user may enter: the paths of data folders may be too long."""
+"""The Unix socket, in the node's folder: a node that is killed leaves one, and the next one takes its place."""
 
 
 def memory_share(settings: EdgeSettings) -> int:
@@ -46,12 +50,11 @@ class Workers:
         command: Sequence[str],
         clock: Callable[[], float],
     ) -> Workers:
-        """All listening when this returns. Takes over `sockets`. Raises Unavailable and OSError."""
+        """All listening when this returns. Takes over `sockets`. Raises Unavailable, Conflict and OSError."""
         async with contextlib.AsyncExitStack() as stack:
             for each in sockets:
                 stack.callback(each.close)
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="cdn-", ignore_cleanup_errors=True))
-            path = Path(folder) / EXCHANGE_NAME
+            path = _exchange_path(settings.data_dir.absolute())
             exchange = ExchangeServer(pipeline, pipeline.hints, settled=relay.settled)
             await exchange.start(path)
             stack.push_async_callback(exchange.aclose)
@@ -98,6 +101,24 @@ class Workers:
         """Stop at once."""
         await self.pool.aclose()
         await self._stack.aclose()
+
+
+def _exchange_path(data_dir: Path) -> Path:
+    """In the node's folder; where that has a path too long for a socket, in a folder for it that only this user enters,
+    the same at every start. Raises Conflict, OSError."""
+    path = data_dir / EXCHANGE_NAME
+    if len(os.fsencode(path)) <= MAX_PATH_BYTES:
+        return path
+    name = f"cdn-{os.getuid()}-{hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]}"
+    folder = Path(tempfile.gettempdir()) / name
+    folder.mkdir(mode=0o700, exist_ok=True)
+    facts = folder.lstat()
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o077:
+        raise Conflict(
+            f"{folder} is not this user's alone, and the path of data_dir is too long for the socket of the workers: "
+            "remove that folder, or choose a shorter data_dir"
+        )
+    return folder / EXCHANGE_NAME
 
 
 def worker_settings(settings: EdgeSettings, exchange_path: Path) -> WorkerSettings:

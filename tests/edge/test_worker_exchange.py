@@ -370,7 +370,7 @@ async def test_the_node_dies_before_it_answered(stage: Exchanged, worker: Worker
 
 async def test_no_more_than_so_many_at_one_time(stage: Exchanged, application: Everything) -> None:
     application.gate = asyncio.Event()
-    worker = await stage.add_worker(max_exchanges=2, max_idle=1)
+    worker = await stage.add_worker(max_exchanges=4, max_idle=1)
     running = [asyncio.create_task(ask(worker.port, "GET /echo")) for _ in range(2)]
     await until(lambda: stage.server.under_way == 2)
     busy = await ask(worker.port, "GET /echo")

@@ -51,6 +51,7 @@ class Memory:
     until: float = -inf
     forgotten: list[tuple[str, str, int]] = field(default_factory=list)
     is_withdrawn: bool = False
+    is_silent: bool = False
     renewed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def forget(self, site_id: str, key: str, count: int) -> None:
@@ -59,6 +60,9 @@ class Memory:
     def may_serve_until(self, until: float) -> None:
         self.until = until
         self.renewed.set()
+
+    def node_is_silent(self, is_silent: bool) -> None:
+        self.is_silent = is_silent
 
     def counted(self) -> tuple[Mapping[str, int], Mapping[str, int]]:
         return {"answered": 7}, {"no-host": 2}
