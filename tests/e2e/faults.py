@@ -187,7 +187,7 @@ def line_fault(
         detaches=detaches,
         stops_writes=stops_writes,
         holds_s=holds_s,
-        needs=_needs(far),
+        needs=_needs(frozenset(far) - frozenset(CONTROLS)),  # the lines to those that are not there are none
     )
 
 
