@@ -55,10 +55,6 @@ class Asker:
     async def pull(self, target: str = "/a", **fields: Any) -> tuple[int, str]:
         site: dict[str, Any] = {"cdn_peer_site": self.site_id, "cdn_peer_client": "192.0.2.1"}
         return await self.ask(target, **{**site, "cdn_peer_scheme": "http", **fields})
-            "cdn_peer_site": self.site_id,
-            "cdn_peer_client": "192.0.2.1",
-            "cdn_peer_scheme": "http",
-        }
 
     async def chunk(self, digest: str, chunk_digest: str, stop: int = len(HOME), **fields: Any) -> tuple[int, str]:
         target = f"/v1/peer/sites/{self.bundle_id}/blobs/{digest}/chunks/{chunk_digest}?start=0&stop={stop}"

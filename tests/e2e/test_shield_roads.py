@@ -260,6 +260,23 @@ async def test_bundles_come_through_the_shield_and_the_store_is_asked_once(fleet
     assert counted["fetch_upstream_requests"] == 0
 
 
+async def test_all_edges_at_once_ask_the_store_once(fleet: Fleet) -> None:
+    url = await add_shield(fleet)
+    for node_id in ("e0", "e1", "e2"):
+        await add_edge(fleet, node_id, url)
+    await fleet.create_site("blog")
+    await fleet.deploy("blog", {"/index.html": b"<p>home</p>"})
+    fleet.store.close_gate()
+    visits = [
+        asyncio.create_task(fleet.visit(node_id, BUNDLE)) for node_id in ("e0", "e1", "e2", "shield") for _ in range(3)
+    ]
+    shield = fleet.nodes["shield"].edge
+    await until(lambda: shield.counted()["peer_connections"] >= 3 and fleet.store.arrived.is_set())
+    fleet.store.gate.set()
+    assert {answer.content for answer in await asyncio.gather(*visits)} == {b"<p>home</p>"}
+    assert len(fleet.store.asked) == 1
+
+
 async def test_a_pinned_sites_bytes_never_come_by_a_shield_elsewhere(fleet: Fleet, upstream: GatedUpstream) -> None:
     url = await add_shield(fleet, region="us")
     await add_edge(fleet, "honest", url, region="eu", shield_region="us")
