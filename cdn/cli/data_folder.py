@@ -43,6 +43,7 @@ class DataFolder:
         self.nodes = path / "nodes.db"
         self.control = path / "control"
         self.edge = path / "edge"
+        self.dns = path / "dns"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""The embedded size: control and one edge in one process (docs/decisions/005)."""
+"""The embedded size: control, one edge and, when asked for, a name server in one process (docs/decisions/005)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from cdn.cli.address import Address
 from cdn.cli.config import Config, config_path, read_config, write_config
 from cdn.cli.control_part import ControlPart, token_kept
 from cdn.cli.data_folder import DataFolder, StoreChoice
-from cdn.cli.listening import naming
+from cdn.cli.listening import naming, reachable
 from cdn.cli.settings_file import NO_FILE, SettingsFile
 from cdn.cli.worker_process import worker_command
 from cdn.control.settings import ControlSettings
+from cdn.dns.node import DnsNode
+from cdn.dns.settings import CheckSettings, DnsSettings
 from cdn.edge.node import EdgeNode
 from cdn.edge.settings import EdgeSettings
 from cdn.errors import CdnError, Unavailable
@@ -51,6 +53,8 @@ class EmbeddedSettings:
     limits_file: Path | None = None
     allows_private_upstreams: bool = False
     workers: int = 1
+    dns: Address | None = None
+    """Where questions about the zone are answered; None: nowhere."""
 
 
 class Embedded:
@@ -65,7 +69,9 @@ class Embedded:
         saved_in: Path | None,
         has_sites: bool,
         stack: contextlib.AsyncExitStack,
+        dns: DnsNode | None = None,
     ) -> None:
+        self.dns = dns
         self.control_url = control_url
         self.edge = edge
         self.settings = settings
@@ -78,6 +84,13 @@ class Embedded:
     def http_url(self) -> str:
         """Where visitors connect to."""
         return f"http://{Address(self.settings.http.host, self.edge.port)}"
+
+    @property
+    def dns_address(self) -> Address | None:
+        """Where questions are answered."""
+        if self.dns is None or self.settings.dns is None:
+            return None
+        return Address(self.settings.dns.host, self.dns.ports[0])
 
     @property
     def sockets(self) -> Sequence[socket.socket]:
@@ -111,10 +124,12 @@ class Embedded:
                 )
             stack.push_async_callback(edge.stop)
             await _caught_up(edge)
+            dns = None if settings.dns is None else await _start_dns(stack, settings, settings.dns, control, edge.port)
             folder.keep_control_url(control.url)
             saved_in = await asyncio.to_thread(_tell_commands, Config(control.url, admin_token))
             has_sites = bool(control.plane.services.catalog.sites())
-            return cls(settings, control.url, edge, saved_in=saved_in, has_sites=has_sites, stack=stack.pop_all())
+            kept_open = stack.pop_all()
+            return cls(settings, control.url, edge, saved_in=saved_in, has_sites=has_sites, stack=kept_open, dns=dns)
 
     async def withdraw(self) -> None:
         """Nobody chooses between this machine and another: it stops at once."""
@@ -129,10 +144,14 @@ def print_ready(embedded: Embedded, *, is_json: bool) -> None:
     zone, port = embedded.settings.zone, embedded.edge.port
     if is_json:
         document = {"control_url": embedded.control_url, "http_url": embedded.http_url, "zone": zone}
+        if embedded.dns_address is not None:
+            document["dns"] = str(embedded.dns_address)
         print(json.dumps(document), flush=True)
         return
     print(f"control   {embedded.control_url}")
     print(f"sites     http://NAME.{zone}:{port}/")
+    if embedded.dns_address is not None:
+        print(f"dns       {embedded.dns_address} for {zone}")
     print(f"data      {embedded.settings.data_dir}")
     if embedded.saved_in is not None:
         print(f"commands  talk to this one (saved in {embedded.saved_in})")
@@ -142,6 +161,33 @@ def print_ready(embedded: Embedded, *, is_json: bool) -> None:
     if not embedded.has_sites:
         print("next      cdn site create blog && cdn deploy FOLDER --site blog")
     print("stop      Ctrl-C", flush=True)
+
+
+async def _start_dns(
+    stack: contextlib.AsyncExitStack, settings: EmbeddedSettings, listen: Address, control: ControlPart, edge_port: int
+) -> DnsNode:
+    """The zone's only name server. Raises CdnError."""
+    folder = DataFolder(settings.data_dir)
+    of_dns = DnsSettings(
+        dns_id=settings.node_id,
+        data_dir=folder.dns,
+        zone=settings.zone,
+        control_url=control.url,
+        token=await token_kept(control.plane, folder, "dns", f"made by cdn up on {settings.node_id}"),
+        name_servers=(f"ns.{settings.zone} {reachable(listen).host}",),
+        hostmaster=f"hostmaster@ns.{settings.zone}",
+        checks=CheckSettings(check_port=edge_port),
+    )
+    with naming("--dns", listen):
+        dns = await DnsNode.start(of_dns, [(listen.host, listen.port)])
+    stack.push_async_callback(dns.stop)
+    try:
+        async with asyncio.timeout(CATCH_UP_TIMEOUT_S):
+            await dns.wait_caught_up()
+    except TimeoutError as exc:
+        fault = dns.follower.fault or dns.feed.fault
+        raise Unavailable(f"the name server did not catch up within {CATCH_UP_TIMEOUT_S:g} s: {fault}") from exc
+    return dns
 
 
 async def _caught_up(edge: EdgeNode) -> None:
@@ -174,8 +220,10 @@ def edge_settings(
 ) -> EdgeSettings:
     """What the options and the file add to `follows`, which says whom the node follows and as whom."""
     edge = limits.applied("edge", follows)
+    public_addresses = edge.public_addresses if settings.dns is None else (reachable(settings.http).host,)
     return replace(
         edge,
+        public_addresses=public_addresses,
         host=settings.http.host,
         port=settings.http.port,
         memory_bytes=settings.memory_bytes,

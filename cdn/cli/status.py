@@ -44,8 +44,11 @@ def status(
         archive = answer.get("archive")
         behind = () if archive is None else _behind(archive)
         if not answer["nodes"]:
-            return Result(answer, (head, *behind, "no node has been seen yet", *_refusals(answer)))
-        lines = (*_table(answer["nodes"], is_all=is_all), *_detached(answer), *_clocks(answer["nodes"]))
+            return Result(
+                answer, (head, *behind, "no node has been seen yet", *_name_servers(answer), *_refusals(answer))
+            )
+        nodes = answer["nodes"]
+        lines = (*_table(nodes, is_all=is_all), *_name_servers(answer), *_detached(answer), *_clocks(nodes))
         return Result(answer, (head, *behind, *lines, *_refusals(answer)))
 
     run(work, is_json=is_json)
@@ -115,6 +118,19 @@ def _dns(node: Document) -> str:
         return "-"
     part, reason = f"{100 * node['region_part']:.0f}%", node["share_reason"]
     return part if reason == "full" else f"{part} ({reason})"
+
+
+def _name_servers(answer: Document) -> tuple[str, ...]:
+    """A line for each name server that follows this control."""
+    return tuple(
+        f"name server {safe(each['name'])} follows, {_behind_by(each['lag'])}"
+        + ("" if each["stopped"] is None else f", and stopped: {safe(each['stopped'])}")
+        for each in answer.get("dns", ())
+    )
+
+
+def _behind_by(lag: int | None) -> str:
+    return "and has no copy yet" if lag is None else "current" if not lag else f"{counted(lag, 'record')} behind"
 
 
 def _detached(answer: Document) -> tuple[str, ...]:

@@ -52,6 +52,15 @@ def up(  # noqa: PLR0917 - options
     http: Annotated[
         Address, typer.Option("--http", parser=_typed_address, metavar="ADDR", help="Address visitors connect to.")
     ] = "127.0.0.1:8080",  # type: ignore[assignment]
+    dns: Annotated[
+        Address | None,
+        typer.Option(
+            "--dns",
+            parser=_typed_address,
+            metavar="ADDR",
+            help="Address where questions about the zone are answered, like 127.0.0.1:8053. [default: nowhere]",
+        ),
+    ] = None,
     zone: Annotated[
         str, typer.Option("--zone", parser=_typed_zone, metavar="ZONE", help="Sites answer at NAME.ZONE.")
     ] = "cdn.localhost",
@@ -87,7 +96,7 @@ def up(  # noqa: PLR0917 - options
     is_verbose: Annotated[bool, typer.Option("--verbose", help="Log what is usual as well, on stderr.")] = False,
     is_json: Annotated[bool, typer.Option("--json", help="Print one JSON document when ready.")] = False,
 ) -> None:
-    """Run control and an edge on this machine until it is stopped (Ctrl-C)."""
+    """Run control, an edge and, with --dns, a name server on this machine until it is stopped (Ctrl-C)."""
     from cdn.cli.embedded import Embedded, EmbeddedSettings, print_ready
     from cdn.cli.service import log_to_stderr, serve
 
@@ -102,6 +111,7 @@ def up(  # noqa: PLR0917 - options
         memory_bytes=memory,
         disk_bytes=disk,
         workers=workers,
+        dns=dns,
         allows_private_upstreams=allows_private_upstreams,
         node_id=node,
         limits_file=config,

@@ -287,6 +287,16 @@ class TokenList(_Content, frozen=True):
     tokens: tuple[TokenView, ...]
 
 
+class DnsStatus(_Content, frozen=True):
+    """A name server. `lag` counts the records it has not applied; null: it follows another epoch, or has none yet."""
+
+    name: str
+    program: str
+    position: PositionView | None
+    lag: int | None
+    stopped: str | None
+
+
 class NodeStatus(_Content, frozen=True):
     """`lag` counts the records it has not applied, None when it follows another epoch or was never heard; `lag_s` is
     how long it has been behind. `state` is joining, serving, lagging, detached, draining or gone, for a `reason`, and
@@ -373,6 +383,9 @@ class Status(_Content, frozen=True):
     on_detach: DetachCounts | None = None
     refusals: dict[str, int] = {}
     refused: tuple[RefusalView, ...] = ()
+    dns: Annotated[
+        tuple[DnsStatus, ...], Meta(description="Name servers that follow this replica of control now.")
+    ] = ()
 
 
 class FleetNodeView(_Content, frozen=True):

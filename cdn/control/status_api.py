@@ -12,11 +12,13 @@ from aiohttp import web
 
 from cdn import __version__
 from cdn.control.content import json_response
+from cdn.control.dns_followers import DnsFollower
 from cdn.control.fleet_watch import ShownNode
 from cdn.control.route import Call, page_limit
 from cdn.control.schema import (
     ArchiveView,
     DetachCounts,
+    DnsStatus,
     Explanation,
     FleetNodeView,
     FleetView,
@@ -69,8 +71,20 @@ class StatusApi:
             more_after=page[-1].node_id if page and page[-1].node_id != everyone[-1].node_id else None,
             states=self._states(everyone),
             on_detach=DetachCounts(len(sites) - validating, validating),
+            dns=tuple(map(self._name_server, services.hub.dns.all())),
         )
         return json_response(self._with_what_admins_see(status) if is_admin else status)
+
+    def _name_server(self, follower: DnsFollower) -> DnsStatus:
+        position, end = follower.position, self._services.state.position
+        is_same_epoch = position is not None and position.epoch == end.epoch
+        return DnsStatus(
+            name=follower.dns_id,
+            program=follower.program,
+            position=None if position is None else position_view(position),
+            lag=max(0, end.sequence - position.sequence) if position is not None and is_same_epoch else None,
+            stopped=follower.stopped,
+        )
 
     def _states(self, nodes: Iterable[NodeView]) -> dict[str, int]:
         """How many nodes there are in each state that occurs."""

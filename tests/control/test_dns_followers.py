@@ -74,10 +74,11 @@ async def test_it_follows_and_nothing_waits_for_it(make_control: ControlMaker, t
         async with asyncio.timeout(PATIENCE_S):
             while [each.position for each in control.plane.hub.dns.all()] != [end]:
                 await asyncio.sleep(0.01)
-        assert [each.dns_id for each in control.plane.hub.dns.all()] == ["ns-1"]
+        status = (await control.api.get("/v1/status")).document
+        assert [(each["name"], each["lag"], each["stopped"]) for each in status["dns"]] == [("ns-1", 0, None)]
         assert follower.has_lease(), "heartbeats are answered"
     async with asyncio.timeout(PATIENCE_S):
-        while control.plane.hub.dns.all():
+        while (await control.api.get("/v1/status")).document["dns"]:
             await asyncio.sleep(0.01)
 
 

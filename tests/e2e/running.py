@@ -51,6 +51,7 @@ class RunningCdn:
     environ: dict[str, str] = field(default_factory=dict)
     control_url: str = ""
     http_url: str = ""
+    dns: str = ""
     process: subprocess.Popen[str] | None = None
     _output: list[str] = field(default_factory=list)
 
@@ -86,6 +87,7 @@ class RunningCdn:
         assert line, f"cdn up ended: {(self.folder / 'up.log').read_text()[-2000:]}"
         ready = json.loads(line)
         self.control_url, self.http_url = ready["control_url"], ready["http_url"]
+        self.dns = ready.get("dns", "")
 
     def kill(self) -> None:
         """`kill -9`: nothing gets a chance to tidy up."""
