@@ -39,7 +39,7 @@ check: $(VENV)/dev
 test: $(VENV)/dev $(VENV)/aws-cli/installed
 	sh scripts/need.sh strace systemd-analyze openssl gcc
 	$(BIN)/python -m pytest -n $(JOBS) -m "not soak" -q
-	$(BIN)/python -m pytest tests/http tests/sites -m "not soak" -q --cov=cdn/http --cov=cdn/sites --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
+	$(BIN)/python -m pytest tests/http tests/sites tests/fleet -m "not soak" -q --cov=cdn/http --cov=cdn/sites --cov=cdn/fleet --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 $(VENV)/node: requirements-conformance.txt $(VENV)/dev
 	command -v node >/dev/null && command -v npm >/dev/null || \
@@ -48,6 +48,7 @@ $(VENV)/node: requirements-conformance.txt $(VENV)/dev
 
 conformance: $(VENV)/node
 	$(BIN)/python -m tests.conformance --save conformance-results.json
+	$(BIN)/python -m tests.conformance --workers 2
 
 soak: $(VENV)/dev
 	sh scripts/need.sh strace openssl gcc

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -33,7 +34,7 @@ def main(words: Sequence[str] | None = None) -> int:
     node = find_node()
     suite = install_suite(node, FOLDER)
     with tempfile.TemporaryDirectory(prefix="cdn-conformance-") as name:
-        verdicts = _verdicts(node, suite, Path(name), options.peer)
+        verdicts = _verdicts(node, suite, Path(name), options)
     measured = scores(verdicts)
     print(_as_text(verdicts, measured))
     if options.save:
@@ -50,19 +51,22 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.conformance", description=__doc__)
     parser.add_argument("--save", metavar="FILE", help="write the scores and every verdict as JSON")
     parser.add_argument("--peer", choices=["nginx"], help="score this one instead; nothing is compared or promised")
+    parser.add_argument(
+        "--workers", metavar="N", default="1", help="processes that answer; what is promised is the same"
+    )
     return parser.parse_args(words)
 
 
-def _verdicts(node: Node, suite: Path, folder: Path, peer: str | None) -> tuple[Verdict, ...]:
-    started = nginx_peer if peer else _edge
+def _verdicts(node: Node, suite: Path, folder: Path, options: argparse.Namespace) -> tuple[Verdict, ...]:
+    started = nginx_peer if options.peer else partial(_edge, options.workers)
     with suite_server(node, suite, folder) as port, started(folder, port) as cache:
         return run_client(node, suite, cache)
 
 
 @contextmanager
-def _edge(folder: Path, upstream_port: int) -> Iterator[Cache]:
+def _edge(workers: str, folder: Path, upstream_port: int) -> Iterator[Cache]:
     """A pull site as anybody creates it."""
-    cdn = RunningCdn(folder, options=("--allow-private-upstreams",))
+    cdn = RunningCdn(folder, options=("--allow-private-upstreams", "--workers", workers))
     try:
         cdn.start()
         cdn.run("site", "create", SITE, "--origin", f"http://127.0.0.1:{upstream_port}")

@@ -1,8 +1,9 @@
-"""One edge serves every scenario of a worker."""
+"""One edge of each size serves every scenario of a test process: in one process, and in a node process with workers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -13,7 +14,20 @@ from tests.scenarios.site import Sites
 @pytest.fixture(scope="session")
 def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
     """Sites on one `cdn up`."""
-    cdn = RunningCdn(tmp_path_factory.mktemp("scenarios"), options=("--allow-private-upstreams",))
+    with _running(tmp_path_factory) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def sites_of_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
+    """Sites on one `cdn up` with workers."""
+    with _running(tmp_path_factory, "--workers", "2") as made:
+        yield made
+
+
+@contextmanager
+def _running(folders: pytest.TempPathFactory, *options: str) -> Iterator[Sites]:
+    cdn = RunningCdn(folders.mktemp("scenarios"), options=("--allow-private-upstreams", *options))
     try:
         cdn.start()
         yield Sites(cdn)

@@ -1,4 +1,4 @@
-"""Every scenario file, against a real edge."""
+"""Every scenario file, against a real edge of each size."""
 
 from __future__ import annotations
 
@@ -12,7 +12,27 @@ from tests.scenarios.site import Sites
 
 FILES = sorted((Path(__file__).parent / "files").glob("*.scenario"))
 
+CROSSING = (
+    *("client-that-leaves", "collapse-in-the-middle", "collapse-before", "content-coding-by", "head-misses"),
+    *("host-of-the-visitor", "if-none-match", "if-range", "interim", "methods", "post-that", "purge-", "ranges."),
+    *("request-content", "slow-client", "stale-while-revalidate", "trailers", "unsafe-methods", "upstream-closes-at"),
+    *("upstream-resets", "vary.", "waiters-of"),
+)
+"""Scenarios of what is most different when a worker is between visitor and node: content both ways, interim responses
+and trailers, those who leave or are slow, and whatever makes obsolete what is in memory. All the others are played over
+workers by `make soak`."""
+
+
+def over_workers(file: Path) -> object:
+    marks = () if file.name.startswith(CROSSING) else (pytest.mark.soak,)
+    return pytest.param(file, id=file.stem, marks=marks)
+
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 async def test_scenario(file: Path, sites: Sites) -> None:
     await play(read_scenario(file.read_text()), sites.new)
+
+
+@pytest.mark.parametrize("file", [over_workers(file) for file in FILES])
+async def test_scenario_over_workers(file: Path, sites_of_workers: Sites) -> None:
+    await play(read_scenario(file.read_text()), sites_of_workers.new)
