@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import Iterable, Mapping
@@ -36,6 +37,12 @@ WORKERS = {"e3": 2}
 """The others are one process each."""
 
 EDGES = ("e1", "e2", "e3")
+
+
+RESTART_WITHIN_S = 120.0
+RESTART_PAUSE_S = 1.0
+
+log = logging.getLogger(__name__)
 
 
 class Size(Enum):
@@ -125,8 +132,21 @@ class Field:
             assert self.store is not None
             await asyncio.to_thread(self.store.start_again)
         else:
-            await asyncio.to_thread(self.roles[name].start)
+            await self._start_until_it_runs(self.roles[name])
             self._lead_lines_to(name)
+
+    async def _start_until_it_runs(self, role: RoleProcess) -> None:
+        """A role that finds nobody to talk to ends, and its supervisor starts it again."""
+        async with asyncio.timeout(RESTART_WITHIN_S):
+            while True:
+                try:
+                    await asyncio.to_thread(role.start)
+                except AssertionError as ended:
+                    log.warning("%s", ended)
+                    await asyncio.to_thread(role.wait)
+                    await asyncio.sleep(RESTART_PAUSE_S)
+                else:
+                    return
 
     async def kill_first(self, name: str) -> None:
         """`kill -9` of the process that was started; those that it started are left to themselves."""

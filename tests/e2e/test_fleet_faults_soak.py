@@ -79,8 +79,8 @@ def together(rng: random.Random, faults: Iterable[Fault]) -> list[Fault]:
 
 
 def groups(fault: Fault) -> frozenset[str]:
-    """The parts that it touches, those that stand in for each other as one."""
+    """The parts that it touches or that must show it, those that stand in for each other as one."""
     if fault in JOURNAL:
         return frozenset({"control", "nats", "s3", *fault.touches})
     stand_ins = {**dict.fromkeys(CONTROLS, "control"), **dict.fromkeys(NATS, "nats")}
-    return frozenset(stand_ins.get(part, part) for part in fault.touches)
+    return frozenset(stand_ins.get(part, part) for part in fault.touches | fault.detaches | fault.refuses)
