@@ -131,6 +131,7 @@ async def test_blobs_are_given_by_digest_only(asker: Asker) -> None:
 async def test_no_node_asks_one_site_for_the_blobs_of_another(asker: Asker) -> None:
     """A blob is there below the site that proved it, and nowhere else (DESIGN I7)."""
     other = await asker.fleet.create_site("other")
+    await until(lambda: asker.fleet.nodes["shield"].edge.view.catalog.site(other["id"]))
     target = f"/v1/peer/sites/{other['id']}/blobs/{HOME_DIGEST}/chunks/{HOME_DIGEST}?start=0&stop={len(HOME)}"
     assert (await asker.chunk(HOME_DIGEST, HOME_DIGEST))[0] == 200
     assert await asker.ask(target, cdn_peer_floor="0") == (502, "missing")
