@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from cdn.cli.address import Address
 from cdn.cli.data_folder import DataFolder, StoreChoice
 from cdn.cli.listening import naming, reachable
+from cdn.control import replica_roll
 from cdn.control.follow_connection import PATIENCE_HEARTBEATS
 from cdn.control.listener import SHUTDOWN_TIMEOUT_S, Withdrawal, listening
 from cdn.control.node_directory import NodeDirectory
@@ -24,7 +25,7 @@ from cdn.journal.jetstream_blob_losses import JetStreamBlobLosses
 from cdn.journal.jetstream_line import NatsLine
 from cdn.journal.jetstream_node_feed import JetStreamNodeFeed
 from cdn.journal.jetstream_settings import JetStreamSettings
-from cdn.journal.jetstream_tenure import JetStreamOffices
+from cdn.journal.jetstream_tenure import JetStreamNodeTable, JetStreamOffices
 from cdn.journal.journal import Journal
 from cdn.journal.sqlite import SqliteJournal
 from cdn.origin.opening import open_store
@@ -125,7 +126,11 @@ async def _shared(
     stack.push_async_callback(losses.aclose)
     archiving = OfficeTurn(quick, "archive", feed.teller, renew_every_s=ARCHIVE_OFFICE_S / ARCHIVE_RENEWALS)
     line = NatsLine(journal.link, settings.name, feed.teller)
-    return journal, directory, Replicas(has_turn, archiving, losses, line)
+    table = await JetStreamNodeTable.open(
+        journal.link, settings, expires_after_s=replica_roll.EXPIRES_AFTER_S, bucket_name="replicas"
+    )
+    roll = replica_roll.ReplicaRoll(table, feed.teller)
+    return journal, directory, Replicas(has_turn, archiving, losses, line, roll)
 
 
 @contextlib.asynccontextmanager

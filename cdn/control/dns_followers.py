@@ -42,6 +42,7 @@ class DnsFollower:
     program: str
     position: Position | None
     stopped: str | None = None
+    record_version: int = 1
 
 
 class DnsFollowers:
@@ -62,7 +63,7 @@ class DnsFollowers:
         self, node_id: str, facts: NodeFacts, position: Position | None, *, lease_s: float, record_version: int
     ) -> None:
         """It said hello and stands at `position`."""
-        self._followers[node_id] = DnsFollower(node_id, facts.program, position)
+        self._followers[node_id] = DnsFollower(node_id, facts.program, position, record_version=record_version)
 
     def applied(self, node_id: str, position: Position) -> None:
         """It answers at or above `position`."""

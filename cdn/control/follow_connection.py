@@ -82,6 +82,7 @@ class FollowConnection:
         self._sent_through = -1  # nothing was sent that could be acknowledged
         self._acknowledged = -1
         self._is_let_in = False
+        self._is_welcome = False  # it was told so: before that a node expects nothing else
         self._has_left = False
         self._sign_of_life = asyncio.Event()  # it said something, or it has ended
         self._has_ended = False
@@ -161,6 +162,8 @@ class FollowConnection:
 
     async def explain(self, host: str, target: str, timeout_s: float) -> dict[str, Any]:
         """See `FollowHub.explain`."""
+        if not self._is_welcome:
+            raise Unavailable(f"node {self._node_id} is just being taken in: ask again")
         if len(self._explaining) >= MAX_EXPLAINS:
             raise Unavailable(f"node {self._node_id} is explaining {MAX_EXPLAINS} URLs already")
         number = next(self._explain_ids)
@@ -217,6 +220,7 @@ class FollowConnection:
                         tells_peers=self._hub.peers is not None,
                     )
                 )
+            self._is_welcome = True
             await self._run_until_one_ends(
                 self._listen(), self._feed(start, at_least), self._watch(), self._tell_peers()
             )

@@ -22,6 +22,7 @@ from cdn.control.node_directory import NodeDirectory
 from cdn.control.peer_tokens import PeerTokens
 from cdn.control.proofs import Proofs
 from cdn.control.record_archive import RecordArchive
+from cdn.control.record_readers import RecordReaders
 from cdn.control.replicas import Replicas
 from cdn.control.services import Services
 from cdn.control.settings import ControlSettings
@@ -101,6 +102,10 @@ class ControlPlane:
         )
         self._tokens, self._withdrawals = tokens, tokens.withdrawals
         self.hub.peers = PeerTokens(tokens)
+        self.state.readers = RecordReaders(directory, self.hub.dns, others.roll)
+        self._roll = others.roll
+        if self._roll is not None:
+            self._roll.dns = self.hub.dns
         self._colleagues = Colleagues(others.line, self.hub, directory)
         self.services = Services(
             settings=settings,
@@ -139,6 +144,8 @@ class ControlPlane:
         """
         shutil.rmtree(self._settings.staging_dir, ignore_errors=True)
         self._settings.staging_dir.mkdir(parents=True)
+        if self._roll is not None:
+            await self._roll.enter()
         settled, loaded = await asyncio.gather(self._settle_epoch(), self.snapshots.load(), return_exceptions=True)
         if isinstance(settled, BaseException):
             raise settled
@@ -196,6 +203,8 @@ class ControlPlane:
         await self.snapshots.aclose()
         await self.archive.aclose()
         await self.state.aclose()
+        if self._roll is not None:
+            await self._roll.aclose()
 
     async def create_token(self, scopes: tuple[str, ...], *, note: str, expires_at: float | None = None) -> str:
         """A new token's text, recorded durably: how the composition root makes the first ones."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from cdn.control.blob_repair import BlobLosses
 from cdn.control.colleagues import Line
 from cdn.control.office_turn import OfficeTurn
+from cdn.control.replica_roll import ReplicaRoll
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +17,11 @@ class Replicas:
 
     `has_snapshot_turn`: whether it is for this one to write the next snapshot. `archiving`: whether it is the one that
     archives records. `losses`: how they tell each other of blobs that are gone. `line`: how they ask each other.
+    `roll`: which of them run.
     """
 
     has_snapshot_turn: Callable[[], Awaitable[bool]] | None = None
     archiving: OfficeTurn | None = None
     losses: BlobLosses | None = None
     line: Line | None = None
+    roll: ReplicaRoll | None = None

@@ -13,7 +13,16 @@ from cdn.errors import Conflict, Unavailable
 from cdn.fleet.position import Position
 from cdn.journal.fold import Fold
 from cdn.journal.journal import AppendUncertain, Conflicted, EpochEnded, Journal, JournalUnavailable, Trimmed
-from cdn.journal.record import Audience, Change, Draft, Record, TokenCreated, TokenRevoked, UnknownRecord
+from cdn.journal.record import (
+    Audience,
+    Change,
+    Draft,
+    Record,
+    TokenCreated,
+    TokenRevoked,
+    UnknownRecord,
+    version_of,
+)
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +36,8 @@ MAX_UNCERTAIN_APPENDS = 2
 """Appends of one call whose answer was lost for good before the caller is told; each took the journal a while."""
 LOOK_S = 1.0
 """How long a call waits for the journal to say whether other replicas recorded something."""
+FIRST_VERSION = 1
+"""Of records: every program understands it."""
 RETRY_FIRST_S = 0.05
 RETRY_LONGEST_S = 2.0
 
@@ -46,6 +57,14 @@ class KeptState(Protocol):
         ...
 
 
+class Readers(Protocol):
+    """Everyone who reads the journal."""
+
+    async def require(self, version: int) -> None:
+        """Raises Conflict naming those that do not understand records of `version`, Unavailable."""
+        ...
+
+
 class ControlState:
     """Applies records in order, each once, and appends with compare-and-set.
 
@@ -56,6 +75,8 @@ class ControlState:
     def __init__(self, journal: Journal, folds: Sequence[Fold]) -> None:
         self.journal = journal
         self.snapshots: KeptState | None = None
+        self.readers: Readers | None = None
+        """Asked before a record is written that not every program may understand."""
         self.epoch_ended = asyncio.Event()
         """Set once the journal has begun another epoch: this process cannot go on, a new one can."""
         self.folds = tuple(folds)
@@ -105,12 +126,19 @@ class ControlState:
 
         `decide` looks at the folds, which stand at or after the subject's last record, and returns the change or
         raises (Conflict, NotFound, ...). When another append on the subject goes first it is asked again.
-        Raises what it raises; JournalUnavailable; Conflict after MAX_APPEND_ATTEMPTS lost races.
+        Raises what it raises; JournalUnavailable; Conflict after MAX_APPEND_ATTEMPTS lost races, or when somebody who
+        reads the journal would not understand the record (DESIGN I14).
         """
+        understood = FIRST_VERSION
         for _ in range(MAX_APPEND_ATTEMPTS):
             self._require_moving()
             expected = self._known.get(subject, 0)
-            outcome = await self._append_once(_draft(subject, decide(), actor), expected)
+            draft = _draft(subject, decide(), actor)
+            if (version := version_of(draft.change)) > understood:
+                await self._require_understood(version)
+                understood = version
+                continue  # the folds may have moved meanwhile
+            outcome = await self._append_once(draft, expected)
             match outcome:
                 case Record():
                     await self._applied_own(outcome)
@@ -121,13 +149,22 @@ class ControlState:
         raise Conflict(f"{subject} changes too fast: {MAX_APPEND_ATTEMPTS} attempts lost the race. Try again.")
 
     async def append_always(self, subject: str, change: Change, actor: str) -> Record:
-        """Record a change that does not depend on what came before on its subject. Raises JournalUnavailable."""
+        """Record a change that does not depend on what came before on its subject.
+
+        Raises JournalUnavailable; Conflict as `append` when somebody would not understand it.
+        """
         self._require_moving()
+        if (version := version_of(change)) > FIRST_VERSION:
+            await self._require_understood(version)
         outcome = await self._append_once(_draft(subject, change, actor), None)
         if isinstance(outcome, Conflicted):
             raise JournalUnavailable("The journal compared an append that asked for no comparing.")
         await self._applied_own(outcome)
         return outcome
+
+    async def _require_understood(self, version: int) -> None:
+        if self.readers is not None:
+            await self.readers.require(version)
 
     async def _append_once(self, draft: Draft, expected_sequence: int | None) -> Record | Conflicted:
         """Append; where the journal cannot say what became of the record, it is looked for before it is sent again.

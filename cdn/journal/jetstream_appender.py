@@ -22,7 +22,7 @@ from cdn.journal.jetstream_history import History
 from cdn.journal.jetstream_subject import subject_token
 from cdn.journal.journal import AppendUncertain, Conflicted, JournalUnavailable
 from cdn.journal.nats_link import NatsSilent
-from cdn.journal.record import RECORD_VERSION, Draft, Record, encode_record
+from cdn.journal.record import Draft, Record, encode_record, version_of
 
 REMEMBERED_SUBJECTS = 10_000
 """Subjects whose last sequence is remembered: the others cost one more question."""
@@ -80,7 +80,14 @@ class Appender:
         subject = self._history.subject(self._epoch, subject_token(draft.subject))
         async with self._lane(subject):
             record = Record(
-                RECORD_VERSION, self._epoch, 0, draft.subject, self._clock(), draft.actor, draft.audience, draft.change
+                version_of(draft.change),
+                self._epoch,
+                0,
+                draft.subject,
+                self._clock(),
+                draft.actor,
+                draft.audience,
+                draft.change,
             )
             compare = self._last_of.get(subject) if expected_sequence is None else expected_sequence
             deadline = time.monotonic() + self._history.settings.nats.patience_s

@@ -78,9 +78,11 @@ class JetStreamNodeTable:
         self._revisions: LRUCache[str, int] = LRUCache(REMEMBERED_REVISIONS)
 
     @classmethod
-    async def open(cls, link: NatsLink, settings: JetStreamSettings, *, expires_after_s: float) -> JetStreamNodeTable:
+    async def open(
+        cls, link: NatsLink, settings: JetStreamSettings, *, expires_after_s: float, bucket_name: str = "nodes"
+    ) -> JetStreamNodeTable:
         """The table beside the journal of `settings`. Every process gives the same `expires_after_s`."""
-        bucket = JetStreamBucket(link, JetStreamApi(link, settings.domain), f"{settings.name}-nodes")
+        bucket = JetStreamBucket(link, JetStreamApi(link, settings.domain), f"{settings.name}-{bucket_name}")
         await bucket.settle(replicas=settings.replicas, expires_after_s=expires_after_s)
         return cls(bucket)
 

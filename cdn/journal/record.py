@@ -11,7 +11,8 @@ from cdn.errors import CdnError, InvalidInput, TooLarge
 from cdn.fleet.position import Position
 
 RECORD_VERSION = 1
-"""The version this program writes. It reads every version up to this one and stops at a newer one."""
+"""The newest version that this program knows. It reads every version up to this one and stops at a newer one; it writes
+each record in the oldest version that can say it (`version_of`)."""
 
 
 MAX_RECORD_BYTES = 1_000_000
@@ -142,6 +143,15 @@ Change = (
 )
 
 
+SINCE: dict[type, int] = {}
+"""The version with which a kind of change, or a field of it, came; kinds that are not named are of version 1."""
+
+
+def version_of(change: Change) -> int:
+    """The oldest version of records that can say this: what every reader has to understand before it is written."""
+    return SINCE.get(type(change), 1)
+
+
 class Draft(msgspec.Struct, frozen=True):
     """A record before the journal gave it a place. `subject` is what compare-and-set compares."""
 
@@ -220,7 +230,7 @@ def validate_draft(draft: Draft) -> tuple[Draft, int]:
     """
     try:
         raw = encode_record(
-            Record(RECORD_VERSION, "", 0, draft.subject, 0.0, draft.actor, draft.audience, draft.change)
+            Record(version_of(draft.change), "", 0, draft.subject, 0.0, draft.actor, draft.audience, draft.change)
         )
         record = _decoder.decode(raw)
     except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as exc:

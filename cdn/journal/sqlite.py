@@ -16,7 +16,7 @@ from cdn.errors import Conflict
 from cdn.fleet.position import Position
 from cdn.journal.database import BUSY_TIMEOUT_S, Database
 from cdn.journal.journal import Conflicted, JournalUnavailable, Trimmed
-from cdn.journal.record import RECORD_VERSION, Draft, Record, decode_record, encode_record, validate_draft
+from cdn.journal.record import Draft, Record, decode_record, encode_record, validate_draft, version_of
 
 MAX_WAITING_APPENDS = 10_000
 """Appends waiting for the disk; more are refused, so that a stuck disk does not fill memory."""
@@ -249,7 +249,7 @@ class SqliteJournal:
                     continue
             last += 1
             record = Record(
-                RECORD_VERSION,
+                version_of(draft.change),
                 self._epoch,
                 last,
                 draft.subject,

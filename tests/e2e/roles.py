@@ -25,13 +25,14 @@ ZONE = "cdn.localhost"
 
 @dataclass(slots=True)
 class RoleProcess:
-    """One `cdn ROLE --config FILE`."""
+    """One `cdn ROLE --config FILE`. `module` is the program that is run, from the next start on."""
 
     role: str
     config: Path
     environ: Mapping[str, str]
     ready: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[str] | None = None
+    module: str = "cdn"
 
     @property
     def log(self) -> Path:
@@ -41,7 +42,7 @@ class RoleProcess:
         """Return when it serves."""
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "cdn", self.role, "--config", str(self.config), "--json"],
+                [sys.executable, "-m", self.module, self.role, "--config", str(self.config), "--json"],
                 env=dict(self.environ),
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -143,7 +143,7 @@ async def test_an_unknown_record_stops_it_there_and_is_reported(
     async with plane(tmp_path) as control, node(tmp_path, control.url) as edge:
         await control.append(purge("/1"))
         await control.complete(edge)
-        monkeypatch.setattr(sqlite_journal, "RECORD_VERSION", 2)
+        monkeypatch.setattr(sqlite_journal, "version_of", lambda change: 2)
         for value in ("/2", "/3"):
             await control.journal.append(purge(value), expected_sequence=None)
         monkeypatch.undo()
