@@ -22,7 +22,7 @@ def create(
         list[str],
         typer.Option(
             "--scope",
-            help="deploy:SITE, purge:SITE, read:SITE, admin:SITE, node:NODE; separated by commas or repeated.",
+            help="deploy:SITE, purge:SITE, read:SITE, admin:SITE, node:NODE, dns:NAME; with commas or repeated.",
             metavar="SCOPES",
         ),
     ],

@@ -23,7 +23,10 @@ WAIT_S = 1.0
 GATHER_S = 0.2
 """Between an answer and the next question: while shares rise, every look at the fleet is another one."""
 
-PATIENCE_S = 4.0
+NODES_PER_S = 10_000
+"""Of larger fleets the views come less often, so that neither side does little else: at 16,384 nodes every 1.8 s."""
+
+PATIENCE_S = 3.0
 """For an answer, beyond which another control is asked: the view freezes after five seconds without one."""
 
 PAUSE_S = 0.5
@@ -78,7 +81,7 @@ class FleetFeed:
                     self._newest = content
                     self._has_unkept.set()
                 number = seen.number
-                await asyncio.sleep(GATHER_S)
+                await asyncio.sleep(GATHER_S + len(seen.nodes) / NODES_PER_S)
 
     async def keep(self) -> None:
         """Write the newest view to disk now and then. Until cancelled."""

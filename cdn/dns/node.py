@@ -22,7 +22,7 @@ from cdn.dns.udp import UdpSocket
 from cdn.fleet.node import NodeFacts
 from cdn.fleet.position import Position
 from cdn.journal.catalog_fold import CatalogFold
-from cdn.journal.follower import Follower
+from cdn.journal.follower import FollowBroken, Follower
 from cdn.journal.record import Record
 from cdn.journal.replica import Replica
 from cdn.journal.wire import FollowerRole
@@ -173,6 +173,9 @@ class DnsNode:
         while True:
             try:
                 return await work()
+            except FollowBroken as exc:  # its copy is ahead of what it answers: it must not follow on from there
+                _log.error("%s follows no longer, and answers what it knew: restart it: %s", self.settings.dns_id, exc)
+                return None
             except Exception:  # noqa: BLE001 - whatever it was, answers go on and it is said
                 _log.exception("%s of %s failed and begins anew", name, self.settings.dns_id)
                 await asyncio.sleep(RESTART_PAUSE_S)

@@ -158,6 +158,16 @@ def test_edns_is_answered_with_edns_and_only_then() -> None:
     assert not response.flags & (dns.flags.CD | dns.flags.AD)
 
 
+@given(st.integers(0, 0xFFFF))
+def test_of_the_flags_only_rd_comes_back(flags: int) -> None:
+    raw = bytearray(dns.message.make_query(f"blog.{ZONE}", "A").to_wire())
+    flags &= 0x07FF  # a question
+    raw[2:4] = flags.to_bytes(2, "big")
+    response = answerer().answer(bytes(raw), SOURCE, UDP)
+    assert response is not None
+    assert int.from_bytes(response[2:4], "big") == 0x8400 | flags & 0x0100
+
+
 def test_a_later_version_of_edns() -> None:
     response = ask(f"blog.{ZONE}", "A", edns=1)
     assert (response.rcode(), response.edns, response.answer) == (dns.rcode.BADVERS, 0, [])

@@ -19,6 +19,7 @@ from cdn.dns.node import DnsNode
 from cdn.dns.settings import CheckSettings, DnsSettings
 from cdn.fleet.position import Position
 from cdn.journal.catalog_fold import CatalogFold
+from cdn.journal.follower import FollowBroken, Follower
 from cdn.journal.record import EVERY_AUDIENCE
 from cdn.journal.replica import Replica
 from cdn.journal.snapshot import take
@@ -99,6 +100,27 @@ async def test_an_address_that_is_taken_leaves_nothing_open(tmp_path: Path) -> N
             await DnsNode.start(settings(tmp_path / "two"), [("127.0.0.1", 0), ("127.0.0.1", node.ports[0])])
         async with started(tmp_path / "two"):
             pass
+
+
+async def test_one_that_could_not_apply_a_record_answers_on_and_does_not_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await keep_a_copy(tmp_path / "ns")
+    runs = 0
+
+    async def broken(self: Follower) -> None:
+        nonlocal runs
+        runs += 1
+        raise FollowBroken("record 42 could not be applied")
+
+    monkeypatch.setattr(node_module, "RESTART_PAUSE_S", 0.0)
+    monkeypatch.setattr(Follower, "run", broken)
+    async with started(tmp_path / "ns") as node:
+        async with asyncio.timeout(PATIENCE_S):
+            while not any("follows no longer" in record.message for record in caplog.records):
+                await asyncio.sleep(0.01)
+        assert (await ask(node, f"blog.{ZONE}")).answer
+        assert runs == 1
 
 
 async def test_what_fails_beside_the_answers_is_said_and_begins_anew(
