@@ -33,7 +33,7 @@ class Lengths:
     responses: int
 
 
-FULL = Lengths(50, 5, 5.0, 60.0, 10_000, 3, 1_000_000, 3, 20_000, 1_000_000)
+FULL = Lengths(50, 5, 5.0, 60.0, 10_000, 3, 1_000_000, 3, 10_000, 300_000)
 SHORT = Lengths(10, 1, 2.0, 3.0, 2_000, 1, 20_000, 1, 2_000, 20_000)
 
 Part = Callable[[Path, Lengths], list[Row | Fact]]
