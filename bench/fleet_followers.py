@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import sys
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from typing import Any
 import uvloop
 
 from bench.worker_process import serve
+from cdn.cli.service import SWITCH_INTERVAL_S
 from cdn.edge.site_view import News, SiteView, ToPrepare
 from cdn.fleet.node import NodeFacts
 from cdn.fleet.position import Position
@@ -134,6 +136,7 @@ class Followers:
 
 async def main() -> None:
     """`python -m bench.fleet_followers`, told by the bench."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     await serve(Followers().answer)
 
 

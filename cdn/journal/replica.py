@@ -28,6 +28,8 @@ CREATE TABLE record (sequence INTEGER PRIMARY KEY, content BLOB NOT NULL);
 CREATE TABLE snapshot (id INTEGER PRIMARY KEY CHECK (id = 1), content BLOB NOT NULL)
 """
 
+_KEEP = "INSERT OR REPLACE INTO record VALUES (?, ?)"
+
 _log = logging.getLogger(__name__)
 
 
@@ -127,11 +129,17 @@ class Replica:
             position = record.position
             rows.append((record.sequence, encode_record(record)))
 
-        def insert(connection: sqlite3.Connection) -> None:
-            # A cancelled call may have been carried out all the same; then the rows are there already.
-            connection.executemany("INSERT OR REPLACE INTO record VALUES (?, ?)", rows)
+        def keep_one(connection: sqlite3.Connection) -> None:
+            connection.execute(_KEEP, rows[0])
 
-        await self._database.transact(insert)
+        def keep_all(connection: sqlite3.Connection) -> None:
+            connection.executemany(_KEEP, rows)
+
+        # A cancelled call may have been carried out all the same; then the rows are there already.
+        if len(rows) == 1:  # one statement commits by itself; three wait thrice for their turn beside a busy loop
+            await self._database.run(keep_one)
+        else:
+            await self._database.transact(keep_all)
         self._position = position
         self._records_kept += len(rows)
 
