@@ -15,6 +15,7 @@ from cdn.control.blob_repair import BlobRepair, Verdict
 from cdn.control.proofs import Proofs
 from cdn.control.settings import ControlSettings
 from cdn.control.upload_session import UploadSessions
+from cdn.errors import Unavailable
 from cdn.origin.directory import DirectoryStore
 from cdn.origin.layout import blob_key
 from cdn.origin.store import ObjectFacts, StoreUnavailable
@@ -68,13 +69,18 @@ class Shelf(DirectoryStore):
 class Room:
     """A repair with what it works on."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, losses: Losses | None = None) -> None:
         self.clock = Clock(1000.0)
         self.store = Shelf(root / "store")
         self.proofs = Proofs(self.store, 10_000)
         self.sessions = UploadSessions(ControlSettings("cdn.localhost", root), self.clock)
         self.repair = BlobRepair(
-            self.store, self.proofs, self.sessions, lambda site_id: site_id == SITE, monotonic=self.clock
+            self.store,
+            self.proofs,
+            self.sessions,
+            lambda site_id: site_id == SITE,
+            monotonic=self.clock,
+            losses=losses,
         )
 
     @property
@@ -88,6 +94,27 @@ class Room:
         async with asyncio.timeout(10):
             while self.repair.counters[name] < count:
                 await asyncio.sleep(0.001)
+
+
+class Losses:
+    """What replicas tell each other, in one process; takes nothing while it is away."""
+
+    def __init__(self) -> None:
+        self.is_away = False
+        self.attempts = 0
+        self.told: list[tuple[str, str]] = []
+        self.takers: list[Callable[[str, str], None]] = []
+
+    def start(self, take: Callable[[str, str], None]) -> None:
+        self.takers.append(take)
+
+    async def tell(self, site_id: str, digest: str) -> None:
+        self.attempts += 1
+        if self.is_away:
+            raise Unavailable("nobody hears it")
+        self.told.append((site_id, digest))
+        for take in self.takers:
+            take(site_id, digest)
 
 
 @pytest.fixture
@@ -246,3 +273,43 @@ async def test_only_the_admin_sees_what_control_counted(control: Control) -> Non
     reader = await control.api.token_for("read:blog")
     assert (await control.api.get("/v1/status")).document["counters"]["blobs_sound"] == 0
     assert (await reader.get("/v1/status")).document["counters"] == {}
+
+
+async def test_every_replica_forgets_what_one_found_lost(tmp_path: Path) -> None:
+    losses = Losses()
+    rooms = [Room(tmp_path / name, losses) for name in ("a", "b")]
+    digest = digest_of(CONTENT)
+    for each in rooms:
+        each.proofs.add(SITE, digest, len(CONTENT))
+        each.repair.start()
+    first, second = rooms
+    opened = second.sessions.open(SITE, {digest: len(CONTENT)})
+    opened.proven[digest] = len(CONTENT)
+    first.repair.suspect("edge-1", SITE, digest)
+    async with asyncio.timeout(10):
+        while len(second.proofs):
+            await asyncio.sleep(0.001)
+    assert (len(first.proofs), opened.proven, losses.told) == (0, {}, [(SITE, digest)])
+    for each in rooms:
+        await each.repair.aclose()
+        await each.store.aclose()
+
+
+async def test_a_loss_that_could_not_be_told_is_told_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blob_repair, "RETELL_S", 0.001)
+    losses = Losses()
+    losses.is_away = True
+    room = Room(tmp_path, losses)
+    room.repair.start()
+    damaged = room.store.hold(b"damaged", digest_of(b"sound"))
+    room.repair.suspect("edge-1", SITE, digest_of(b"sound"))
+    async with asyncio.timeout(10):
+        while losses.attempts < 3:
+            await asyncio.sleep(0.001)
+        assert not damaged.exists()
+        losses.is_away = False
+        while not losses.told:
+            await asyncio.sleep(0.001)
+    assert losses.told == [(SITE, digest_of(b"sound"))]
+    await room.repair.aclose()
+    await room.store.aclose()

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -182,8 +183,13 @@ def nats(tmp_path: Path) -> Iterator[NatsLayout]:
     stop_layout(layout)
 
 
-def purge(fleet: RoleFleet, *, control: RoleProcess | None = None, wait_s: float = 20) -> Any:
-    return fleet.call("POST", f"/v1/sites/blog/purges?wait={wait_s:g}", {"everything": True}, control=control)
+def purge(fleet: RoleFleet, *, control: RoleProcess | None = None) -> Any:
+    """A purge of everything, and its receipt when it is complete; however long that takes on a busy machine."""
+    receipt = fleet.call("POST", "/v1/sites/blog/purges?wait=0", {"everything": True}, control=control)
+    path, deadline = f"/v1/receipts/{receipt['position']['sequence']}?wait=5", time.monotonic() + PATIENCE_S
+    while not receipt["complete"] and time.monotonic() < deadline:
+        receipt = fleet.call("GET", path, control=control)
+    return receipt
 
 
 def purge_refused(fleet: RoleFleet, said: str, *, control: RoleProcess | None = None) -> None:
