@@ -17,6 +17,8 @@ import pytest
 from tests.e2e.name_server import ADDRESSES, PATIENCE_S, NamedFleet, addresses_in, ask
 from tests.e2e.roles import ZONE, RoleFleet, RoleProcess
 
+pytestmark = pytest.mark.timeout(300)  # whole fleets of processes, on a machine that may do much else
+
 
 @pytest.fixture
 def named(tmp_path: Path) -> Iterator[NamedFleet]:
