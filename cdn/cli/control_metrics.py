@@ -59,7 +59,7 @@ def _fleet(plane: ControlPlane) -> Sequence[Family]:
     directory, seen = services.directory, services.fleet.look()
     nodes, end = directory.nodes(), services.state.position
     states = Counter(directory.condition(node.node_id).state for node in nodes)
-    shown = {each.node.node_id: each for each in seen.nodes}
+    shown = {each.node_id: each for each in seen.nodes}
     named = [node for node in nodes if len(nodes) <= MAX_NODE_SERIES or _is_unusual(plane, node)][:MAX_NODE_SERIES]
     clocks = {node.node_id: directory.clock_offset_s(node.node_id) for node in named}
     return (

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cdn.control.node_directory import NodeDirectory
 from cdn.fleet.condition import Condition
-from cdn.fleet.node import NodeView
+from cdn.fleet.node import NodeFacts, NodeView
 from cdn.fleet.view import FREEZE_AFTER_S, FleetView, next_view
-from cdn.fleet.withdrawal import Member, Share, dns_shares
+from cdn.fleet.withdrawal import Member, Share, ShareReason, dns_shares
 
 LOOK_EVERY_S = 1.0
 """What time alone does, a lease that runs out or a share that rises, shows within this."""
@@ -28,18 +28,29 @@ LISTEN_S = 1.0
 MAX_WAITS = 1_024
 """Callers that wait for the next change at once."""
 
+_AT_REST = frozenset({ShareReason.FULL, ShareReason.OUT, ShareReason.UNWEIGHTED})
+"""Shares that stay as they are while members do."""
+
 _log = logging.getLogger(__name__)
+
+
+_Known = tuple[str, NodeFacts, Condition]
 
 
 @dataclass(frozen=True, slots=True)
 class ShownNode:
     """A node in a view. `part` is what of its region's visitors it would get, from 0 to 1."""
 
-    node: NodeView
+    facts: NodeFacts
     condition: Condition
     member: Member
     share: Share
     part: float
+
+    @property
+    def node_id(self) -> str:
+        """Its name."""
+        return self.member.node_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +71,9 @@ class FleetWatch:
         self._clock = clock
         self._view: FleetView | None = None
         self._shares: Mapping[str, Share] | None = None
+        self._is_moving = False
+        """Whether time alone changes a share."""
+        self._members: dict[str, tuple[NodeFacts, Member]] = {}
         self._shown = ShownFleet(0, FleetView((), clock()), ())
         self._touched = asyncio.Event()
         self._changed = asyncio.Event()
@@ -101,31 +115,50 @@ class FleetWatch:
         """The fleet as it is now."""
         now = self._clock()
         nodes = self._directory.nodes()
-        conditions = {node.node_id: self._directory.condition(node.node_id) for node in nodes}
-        observed = [self._member(node, conditions[node.node_id]) for node in nodes]
-        self._view = next_view(self._view, observed, self._directory.heard_at(), now)
-        members = {member.node_id: member for member in self._view.members}
-        self._shares = dns_shares(self._view.members, members.keys(), self._shares, now)
-        parts = _parts(members, self._shares)
-        before = self._shown
+        conditions = [self._directory.condition(node.node_id) for node in nodes]
+        observed = tuple(map(self._member, nodes, conditions))
+        if len(self._members) > len(nodes):
+            self._members = {node.node_id: self._members[node.node_id] for node in nodes}
+        before, previous = self._shown, self._view
+        self._view = next_view(previous, observed, self._directory.heard_at(), now)
         if self._view.is_frozen:  # and so is what was known of the nodes beside their state
-            known = [(each.node, each.condition) for each in before.nodes]
+            known = [(each.node_id, each.facts, each.condition) for each in before.nodes]
         else:
-            known = [(node, conditions[node.node_id]) for node in nodes]
-        shown = tuple(
-            ShownNode(node, condition, members[node.node_id], self._shares[node.node_id], parts[node.node_id])
-            for node, condition in known
-        )
-        is_same = before.view.is_frozen == self._view.is_frozen and _essence(before.nodes) == _essence(shown)
+            pairs = zip(nodes, conditions, strict=True)
+            known = [(node.node_id, node.facts, condition) for node, condition in pairs]
+        is_same = previous is not None and self._view.members == previous.members and not self._is_moving
+        shown = before.nodes
+        if not is_same or any(_differs(each, *new) for each, new in zip(before.nodes, known, strict=True)):
+            shown = self._with_shares(known, now)
+        is_same = shown is before.nodes or _essence(before.nodes) == _essence(shown)
+        is_same = is_same and before.view.is_frozen == self._view.is_frozen
         self._shown = ShownFleet(before.number + (not is_same), self._view, shown)
         if not is_same:
             self._changed.set()
             self._changed = asyncio.Event()
         return self._shown
 
+    def _with_shares(self, known: Sequence[_Known], now: float) -> tuple[ShownNode, ...]:
+        """The nodes with what they get now."""
+        assert self._view is not None, "it was looked"
+        members = {member.node_id: member for member in self._view.members}
+        shares = self._shares = dns_shares(self._view.members, members.keys(), self._shares, now)
+        parts = _parts(members, shares)
+        self._is_moving = any(share.reason not in _AT_REST for share in shares.values())
+        return tuple(
+            ShownNode(facts, condition, members[node_id], shares[node_id], parts[node_id])
+            for node_id, facts, condition in known
+        )
+
     def _member(self, node: NodeView, condition: Condition) -> Member:
-        lag_s = round(self._directory.lag_s(node.node_id), 1)
-        return Member(node.node_id, node.facts.region, float(node.facts.weight), condition.state, lag_s)
+        """The member as it was, where nothing of it changed: most are the same for hours."""
+        facts, lag_s = node.facts, round(self._directory.lag_s(node.node_id), 1)
+        known = self._members.get(node.node_id)
+        if known is not None and known[0] is facts and known[1].state is condition.state and known[1].lag_s == lag_s:
+            return known[1]
+        member = Member(node.node_id, facts.region, float(facts.weight), condition.state, lag_s)
+        self._members[node.node_id] = facts, member
+        return member
 
     async def _run(self) -> None:
         while True:
@@ -162,6 +195,11 @@ def _parts(members: Mapping[str, Member], shares: Mapping[str, Share]) -> dict[s
     }
 
 
+def _differs(shown: ShownNode, node_id: str, facts: NodeFacts, condition: Condition) -> bool:
+    """Whether a node is to be shown otherwise."""
+    return shown.facts is not facts or shown.condition.reason is not condition.reason or shown.node_id != node_id
+
+
 def _essence(nodes: tuple[ShownNode, ...]) -> list[object]:
     """What of nodes makes a view another one."""
-    return [(each.member, each.share, each.condition.reason, each.node.facts) for each in nodes]
+    return [(each.member, each.share, each.condition.reason, each.facts) for each in nodes]

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cdn.fleet.condition import DEFAULT_CONDITION_SETTINGS, Condition, Evidence, NodeState, next_condition
+from cdn.fleet.condition import (
+    DEFAULT_CONDITION_SETTINGS,
+    Condition,
+    Evidence,
+    NodeState,
+    StateReason,
+    next_condition,
+)
 from cdn.fleet.head_times import HeadTimes
 from cdn.fleet.lease import surely_over_at
 from cdn.fleet.node import NodeView
@@ -48,6 +55,8 @@ class NodeConditions:
     def look(self, view: NodeView) -> Condition:
         """The node's condition now. To be called before its view changes, too: time alone may have changed it."""
         watched = self._watched[view.node_id]
+        if watched.condition is not None and self._is_settled(view, watched.condition):
+            return watched.condition
         watched.condition = next_condition(self._evidence(view, watched), watched.condition, self._clock())
         return watched.condition
 
@@ -69,6 +78,17 @@ class NodeConditions:
             and condition.state is NodeState.SERVING
             and self.lag_s(view) < DEFAULT_CONDITION_SETTINGS.lagging_after_s
         )
+
+    def _is_settled(self, view: NodeView, condition: Condition) -> bool:
+        """Whether the node serves, has everything and holds a lease: nothing else comes of looking. Most nodes do."""
+        if condition.state is not NodeState.SERVING or condition.reason is not StateReason.CURRENT:
+            return False
+        if self._head is None or view.position is None or view.answered_at is None or not view.is_connected:
+            return False
+        watched = self._watched[view.node_id]
+        if view.stopped is not None or watched.is_draining or watched.has_left:
+            return False
+        return view.position.covers(self._head.end) and self._clock() < view.answered_at + view.lease_s
 
     def lag_s(self, view: NodeView) -> float:
         """How long the journal has held a record that the node has not applied; 0: it has them all."""

@@ -58,7 +58,7 @@ class StatusApi:
         asked = services.directory.page(after, limit) if is_admin else ()
         counters = await services.colleagues.counters(node.node_id for node in asked)
         everyone, page = services.directory.nodes(), services.directory.page(after, limit)
-        shown = {each.node.node_id: each for each in services.fleet.look().nodes}
+        shown = {each.node_id: each for each in services.fleet.look().nodes}
         sites = [site for site in services.catalog.sites() if call.caller.may(Verb.READ, site.name)]
         validating = sum(site.settings.validates_on_detach for site in sites)
         status = Status(
@@ -116,10 +116,10 @@ class StatusApi:
             shown = await watch.wait_beyond(int(beyond), wait_s)
         nodes = tuple(
             FleetNodeView(
-                node=each.node.node_id,
+                node=each.node_id,
                 region=each.member.region,
-                addresses=each.node.facts.public_addresses,
-                weight=each.node.facts.weight,
+                addresses=each.facts.public_addresses,
+                weight=each.facts.weight,
                 state=each.member.state.value,
                 reason=each.condition.reason.value,
                 lag_s=each.member.lag_s,

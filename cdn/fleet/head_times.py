@@ -22,20 +22,22 @@ class HeadTimes:
     def __init__(self, end: Position, now: float) -> None:
         self._epoch = end.epoch
         self._marks: list[tuple[int, float]] = [(end.sequence, now)]
+        self._end = end
 
     @property
     def end(self) -> Position:
         """Where the journal ended when it was last looked at."""
-        return Position(self._epoch, self._marks[-1][0])
+        return self._end
 
     def reached(self, end: Position, now: float) -> None:
         """The journal ends at `end` now. Another epoch begins anew; an end that was passed before changes nothing."""
         if end.epoch != self._epoch:
-            self._epoch, self._marks = end.epoch, [(end.sequence, now)]
+            self._epoch, self._marks, self._end = end.epoch, [(end.sequence, now)], end
             return
         last, at = self._marks[-1]
         if end.sequence <= last:
             return
+        self._end = end
         if len(self._marks) > 1 and now < at + GRAIN_S:
             self._marks[-1] = (end.sequence, at)
             return
