@@ -30,6 +30,7 @@ from cdn.http.cache_status import CacheStatus
 from cdn.http.content_coding import CODINGS, MIN_CODED_BYTES, coded_head, may_be_coded, preferred_coding, varied_head
 from cdn.http.fields import FieldLines, Fields
 from cdn.http.forwarded_request import SET_FIELDS
+from cdn.http.head_update import DESCRIBES_CONTENT
 from cdn.http.request import Request
 from cdn.http.response_head import ResponseHead
 from cdn.http.vary import selecting
@@ -128,7 +129,8 @@ class PullResponder:
                 self._prepare(visit, held, form, selected, content, looked_at)
         now = self._clocks.monotonic()
         age_s = max(0, int(now - self._shelf.age_zero_at(held.stored, held.terms, now)))
-        fields = self._fields(visit, selected.fields, status, age_s=age_s, has_ranges=selected.status in _IN_PARTS)
+        lines = _lines(visit, selected, form.head)
+        fields = self._fields(visit, lines, status, age_s=age_s, has_ranges=selected.status in _IN_PARTS)
         return Response(selected.status, fields, content)
 
     async def part(self, visit: PullVisit, held: Held, status: CacheStatus) -> Response | None:
@@ -261,7 +263,7 @@ class PullResponder:
             head = varied_head(head)
         selected = self._select(visit, head, content, size_bytes) if evaluates else _everything(head, size_bytes)
         has_ranges = evaluates and content.is_storing and size_bytes is not None and selected.status in _IN_PARTS
-        fields = self._fields(visit, selected.fields, status, age_s=age_s, has_ranges=has_ranges)
+        fields = self._fields(visit, _lines(visit, selected, head), status, age_s=age_s, has_ranges=has_ranges)
         if selected.part is Part.NOTHING:
             content.let_go()
             return Response(selected.status, fields)
@@ -317,6 +319,13 @@ class PullResponder:
 
     def _detached(self) -> str | None:
         return None if self._is_attached() else "detached"
+
+
+def _lines(visit: PullVisit, selected: Selected, head: ResponseHead) -> FieldLines:
+    """The fields to send. A 304 tells another node all that it would tell of a 200: that one updates what it stores."""
+    if visit.peer is None or selected.status != 304:
+        return selected.fields
+    return tuple(line for line in head.fields if line[0] not in DESCRIBES_CONTENT)
 
 
 def _as_given(lines: FieldLines, status: CacheStatus, age_s: int | None) -> FieldLines:

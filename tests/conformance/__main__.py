@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from tests.conformance.page import disagreements, read_page
 from tests.conformance.peer import nginx_peer
 from tests.conformance.suite_run import Cache, run_client, suite_server
 from tests.conformance.verdict import Group, Kind, Score, Verdict, scores
+from tests.e2e.roles import RoleFleet
 from tests.e2e.running import RunningCdn
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,13 +54,16 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--save", metavar="FILE", help="write the scores and every verdict as JSON")
     parser.add_argument("--peer", choices=["nginx"], help="score this one instead; nothing is compared or promised")
     parser.add_argument(
+        "--shield", action="store_true", help="score an edge that asks a shield; what is promised is the same"
+    )
+    parser.add_argument(
         "--workers", metavar="N", default="1", help="processes that answer; what is promised is the same"
     )
     return parser.parse_args(words)
 
 
 def _verdicts(node: Node, suite: Path, folder: Path, options: argparse.Namespace) -> tuple[Verdict, ...]:
-    started = nginx_peer if options.peer else partial(_edge, options.workers)
+    started = nginx_peer if options.peer else _shielded if options.shield else partial(_edge, options.workers)
     with suite_server(node, suite, folder) as port, started(folder, port) as cache:
         return run_client(node, suite, cache)
 
@@ -76,6 +81,27 @@ def _edge(workers: str, folder: Path, upstream_port: int) -> Iterator[Cache]:
         yield Cache(f"http://{SITE}.cdn.localhost:{edge.port}", edge.hostname or "")
     finally:
         cdn.stop()
+
+
+@contextmanager
+def _shielded(folder: Path, upstream_port: int) -> Iterator[Cache]:
+    """The same site on an edge whose every miss goes through another one."""
+    fleet = RoleFleet(folder, 'url = "store"', {})
+    try:
+        fleet.start_control()
+        shield = fleet.start_edge("shield", 'allows_private_upstreams = true\n[peers]\nlisten = "127.0.0.1:0"\n')
+        asyncio.run(shield.until_ready())
+        asks = f'[shield]\npatience_s = 20\nurls = ["{shield.ready["peers_url"]}"]\n'
+        edge = fleet.start_edge("edge", f"allows_private_upstreams = true\n{asks}")
+        asyncio.run(edge.until_ready())
+        settings = {"origin": f"http://127.0.0.1:{upstream_port}"}
+        fleet.call("POST", "/v1/sites", {"name": SITE, "settings": settings})
+        fleet.call("POST", f"/v1/sites/{SITE}/purges?wait=20", {"everything": True})
+        visited = urlsplit(edge.ready["http_url"])
+        yield Cache(f"http://{SITE}.cdn.localhost:{visited.port}", visited.hostname or "")
+        assert not edge.metrics()["cdn_edge_shields_suspended"], "every miss went through the shield"
+    finally:
+        fleet.close()
 
 
 def _too_low(measured: Sequence[Score]) -> Iterator[str]:

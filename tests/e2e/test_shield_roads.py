@@ -168,6 +168,21 @@ async def test_a_validation_goes_through_the_shield(fleet: Fleet, upstream: Gate
     assert "if-none-match" in asked[1].fields
 
 
+async def test_what_a_validation_brings_reaches_every_edge(fleet: Fleet, upstream: GatedUpstream) -> None:
+    """A 304 of the shield's says all that upstream's said to the shield."""
+    upstream.fields[""] = {"Cache-Control": "max-age=60", "Content-Type": "text/plain", "X-Edition": "first"}
+    await shielded(fleet, upstream)
+    for node_id in ("e0", "e1"):
+        await fleet.visit(node_id, HOST, "/a")
+    await fleet.purge("pulled", everything=True, soft=True)
+    upstream.fields[""] = {"Cache-Control": "max-age=60", "Content-Type": "text/html", "X-Edition": "second"}
+    answers = [await fleet.visit(node_id, HOST, "/a") for node_id in ("e0", "e1")]
+    assert len(upstream.asked) == 2
+    assert [(answer.fields["content-type"], answer.fields["x-edition"]) for answer in answers] == [
+        ("text/html", "second")
+    ] * 2
+
+
 async def test_after_a_change_nothing_older_comes_from_the_shield(fleet: Fleet, upstream: GatedUpstream) -> None:
     """A POST goes past the shield; what the shield holds from before it is obsolete for the edge that sent it."""
     await shielded(fleet, upstream)
