@@ -78,9 +78,9 @@ async def test_after_a_pause_the_first_goes_at_once(
 ) -> None:
     an_hour_s = 3600.0
     monkeypatch.setattr(follow_session, "LONGEST_APPLIED_EVERY_S", an_hour_s)
-    monkeypatch.setattr(FollowHub, "applied_every_s", an_hour_s)
     async with plane(tmp_path) as control, node(tmp_path, control.url) as edge:
         await control.complete(edge)
+        monkeypatch.setattr(FollowHub, "applied_every_s", an_hour_s)
         session = edge.follower._session
         assert session is not None
         await until(lambda: session._applied_every_s == an_hour_s)
