@@ -91,3 +91,67 @@ def test_status_tells_of_records_that_wait_for_the_store() -> None:
         "archive 2 records behind for 61 s: a loss of control's disk would lose them: The store does not answer."
     )
     assert status._behind({**late, "lag_s": 0.4}) == ()
+
+
+def _settings(folder: Path, store: Path, more: str = "") -> Path:
+    config = folder / "control.toml"
+    config.write_text(
+        f'[control]\ndata_dir = "data"\nzone = "cdn.localhost"\n{more}\n[store]\nurl = "{store}"\n', encoding="utf-8"
+    )
+    return config
+
+
+async def test_the_settings_of_control_may_say_where(cdn: Cdn, tmp_path: Path) -> None:
+    config = _settings(tmp_path, await _lose(cdn))
+    ended = await cdn("control", "restore", "--config", str(config))
+    assert (ended.status, ended.err) == (0, "")
+    assert f"cdn control --config {config}" in ended.out
+    journal = await SqliteJournal.open(tmp_path / "data" / "journal.db")
+    assert (await journal.position()).sequence == 2
+    await journal.aclose()
+    again = await cdn("control", "restore", "--config", str(config))
+    assert again.status == 1
+    assert "give another folder with data_dir in [control]" in again.err
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (("restore", "--data", "x"), 2, "--store"),
+        (("restore", "--store", "x"), 2, "--data"),
+        (("restore", "--config", "CONFIG", "--data", "x"), 2, "say so already"),
+        (("restore", "--store", "x", "--data", "x", "--end-epoch", "e"), 2, "a journal on NATS"),
+        (("restore", "--config", "CONFIG", "--end-epoch", "e"), 1, "no servers in [journal]"),
+        (("restore", "--config", "missing.toml"), 1, "missing.toml"),
+        (("move",), 2, "--config"),
+        (("move", "--config", "CONFIG"), 1, "nothing to move to"),
+    ],
+)
+async def test_orders_that_do_not_fit_are_refused(
+    lonely_cdn: Cdn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], status: int, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "store").mkdir()
+    config = _settings(tmp_path, tmp_path / "store")
+    ended = await lonely_cdn("control", *(str(config) if word == "CONFIG" else word for word in words))
+    assert (ended.status, said in " ".join(ended.err.split())) == (status, True), ended.err
+    assert not (tmp_path / "data" / "journal.db").exists()
+
+
+async def test_a_folder_without_a_journal_is_not_moved(lonely_cdn: Cdn, tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    servers = '[journal]\nservers = ["nats://127.0.0.1:1"]'
+    config = _settings(tmp_path, tmp_path / "store", servers)
+    ended = await lonely_cdn("control", "move", "--config", str(config))
+    assert ended.status == 1
+    assert "has no journal" in ended.err
+
+
+async def test_a_journal_that_is_there_is_not_restored_but_moved(cdn: Cdn, tmp_path: Path) -> None:
+    store = await _lose(cdn)
+    ended = await cdn("control", "restore", "--store", str(store), "--data", str(tmp_path / "data"))
+    assert ended.status == 0
+    config = _settings(tmp_path, store, '[journal]\nservers = ["nats://127.0.0.1:1"]')
+    ended = await cdn("control", "restore", "--config", str(config))
+    assert ended.status == 1
+    assert "`cdn control move` takes all of it to NATS" in ended.err
