@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -116,6 +117,20 @@ def test_a_snapshot_with_settings_of_a_newer_program_is_not_loaded() -> None:
         section["sites"][0]["settings"] = wrong
         with pytest.raises(InvalidInput, match=next(iter(wrong))):
             CatalogFold("cdn.localhost").load(section)
+
+
+@pytest.mark.parametrize("change", [{"new": 1}, {"id": None}, {"sequence": "x"}])
+def test_a_snapshot_with_deploys_of_another_form_is_not_loaded(change: dict[str, Any]) -> None:
+    fold = CatalogFold("cdn.localhost")
+    fold.apply(record(1, SiteCreated("s1", "blog", {})))
+    fold.apply(record(2, prepared("d1")))
+    section = json.loads(json.dumps(fold.dump()))
+    section["deploys"][0] |= change
+    with pytest.raises((UnknownRecord, msgspec.ValidationError)):
+        CatalogFold("cdn.localhost").load(section)
+    del section["deploys"][0]["author"]
+    with pytest.raises((UnknownRecord, msgspec.ValidationError)):
+        CatalogFold("cdn.localhost").load(section)
 
 
 def test_a_snapshot_names_only_the_settings_that_are_set() -> None:
