@@ -62,8 +62,7 @@ async def _suffer(storm: Storm, faults: tuple[Fault, ...], storm_s: float) -> No
     try:
         await _hold(storm, faults, storm_s)
     finally:
-        for fault in faults:
-            await fault.heal(field)
+        await asyncio.gather(*(fault.heal(field) for fault in faults))  # some can only once others have
     for node in {node for fault in faults for node in fault.freezes}:
         storm.went_on(node)
     await healed(storm)
