@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdn.dns.choice import MAX_REMEMBERED, SLOTS, Candidate, Choice, Family, slot_of
+from cdn.dns import choice as choice_module
+from cdn.dns.choice import SLOTS, Candidate, Choice, Family, slot_of
 from cdn.dns.fleet_nodes import FleetNode
 from cdn.fleet.condition import NodeState
 from tests.dns.fleets import node, site, texts
@@ -136,12 +137,14 @@ def test_networks_share_a_slot() -> None:
     assert len({slot_of(source) for source in SOURCES}) > SLOTS * 0.9
 
 
-def test_what_is_remembered_is_bounded() -> None:
-    choice = Choice([candidate(node(1))], 4)
-    for number in range(MAX_REMEMBERED // SLOTS + 2):
-        for slot in range(0, SLOTS * 8, 3):
-            choice.addresses(site(f"r{number}"), V4, str(ip_address(slot << 8)))
-    assert len(choice._chosen) <= MAX_REMEMBERED
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice_module, "MAX_REMEMBERED", 100)
+    monkeypatch.setattr(choice_module, "MAX_REMEMBERED_REGIONS", 3)
+    choice = Choice([candidate(node(number, region=f"r{number}")) for number in range(1, 8)], 4)
+    for number in range(1, 8):
+        for source in SOURCES[:300]:
+            assert texts(choice.addresses(site(f"r{number}"), V4, source)) == {f"192.0.2.{number}"}
+        assert (len(choice._chosen) <= 100, len(choice._eligible) <= 3) == (True, True)
 
 
 @given(
