@@ -18,6 +18,7 @@ from cdn.edge.manifest_cache import ManifestCache, ManifestUnavailable
 from cdn.edge.peer_answer import fault_response
 from cdn.edge.peer_chunks import PeerChunks
 from cdn.edge.peer_fields import (
+    ALONE,
     ANSWERS,
     CLIENT,
     FLOOR,
@@ -181,7 +182,7 @@ class PeerApplication:
             Fields(without_peer_fields(fields)),
             scheme,
         )
-        peer = PeerTerms(newer_than)
+        peer = PeerTerms(newer_than, is_alone=ALONE in fields)
         asker = Visitor(fields.get(CLIENT) or "", visitor.send_interim)
         return await self._road.answer(visitors, content, asker, site, peer)
 

@@ -31,6 +31,8 @@ SCHEME = "cdn-peer-scheme"
 """How the visitor asked: http or https."""
 NEWER = "cdn-peer-newer"
 """What was asked of the upstream more than so many milliseconds ago does not answer this request."""
+ALONE = "cdn-peer-alone"
+"""This request waits for no other and no other for it: the node knows that answers to it are for one client."""
 FLOOR = "cdn-peer-floor"
 """The lowest sequence at which stored content of a bundle may have been admitted."""
 

@@ -26,6 +26,17 @@ WRITE_TIMEOUT_S = 3600.0
 """A node reads some content no faster than its slowest visitor does."""
 
 
+class PeerConnection(H1Connection):
+    """A connection of another node, which never closes only its half: when it sends nothing more it has gone."""
+
+    __slots__ = ()
+
+    def eof_received(self) -> bool:
+        """Give up what it asked for."""
+        self.abort()
+        return False
+
+
 class PeerListener:
     """Serves a PeerApplication. Make it with `start`."""
 
@@ -63,7 +74,7 @@ class PeerListener:
         tls = None if settings.tls is None else settings.tls.context()
         try:
             server = await asyncio.get_running_loop().create_server(
-                partial(H1Connection, service), settings.host, settings.port, backlog=BACKLOG, ssl=tls
+                partial(PeerConnection, service), settings.host, settings.port, backlog=BACKLOG, ssl=tls
             )
         except OSError as exc:
             raise Conflict(

@@ -100,9 +100,15 @@ class Shielding(Protocol):
         ...
 
     def before(
-        self, direct: Upstream, visit: PullVisit, required: Position, on_bypass: Callable[[str], None]
+        self,
+        direct: Upstream,
+        visit: PullVisit,
+        required: Position,
+        on_bypass: Callable[[str], None],
+        *,
+        is_alone: bool,
     ) -> Upstream:
-        """`direct` behind a shield, for one request."""
+        """`direct` behind a shield, for one request; `is_alone`: one that nobody may wait for."""
         ...
 
 
@@ -276,7 +282,7 @@ class PullFetcher:
             def passed(detail: str) -> None:
                 flight.passed_by = detail
 
-            upstream = self.shielding.before(upstream, visit, flight.admitted, passed)
+            upstream = self.shielding.before(upstream, visit, flight.admitted, passed, is_alone=not asking.is_joinable)
         async with self._uploads.ready(visit.site.id, self._request(asking, origin)) as request:
             requested_at = self._clocks.wall()
             response = await upstream.send(request, lambda interim: _pass_interim(visit, interim))

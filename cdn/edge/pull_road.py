@@ -223,6 +223,7 @@ class PullRoad:
         """Ask, or wait for what another asked; None: look again."""
         # Who waited for an answer that was for another alone waits for nobody again, and nobody for it (DESIGN I6).
         is_alone = any(isinstance(each.outcome_so_far, Alone) for each in tried)
+        is_alone = is_alone or (visit.peer is not None and visit.peer.is_alone)
         flight = None if is_alone else self._joining.joinable(visit, on_shelf, decision, tried)
         is_own = flight is None
         asking = self._joining.asking(visit, on_shelf, decision, is_alone=is_alone)

@@ -21,10 +21,12 @@ from cdn.sites.site import Site
 class PeerTerms:
     """What another node asks for that has this one as its shield: responses as the upstream gave them, none stale.
 
-    Nothing that was asked of the upstream before `newer_than` (monotonic seconds); None: whenever.
+    Nothing that was asked of the upstream before `newer_than` (monotonic seconds); None: whenever. One that `is_alone`
+    waits for no other request, nor does another wait for it.
     """
 
     newer_than: float | None = None
+    is_alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)

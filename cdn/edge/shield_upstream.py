@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cdn.edge.clocks import Clocks
-from cdn.edge.peer_fields import CLIENT, NEWER, SCHEME, SITE, PeerFault
+from cdn.edge.peer_fields import ALONE, CLIENT, NEWER, SCHEME, SITE, VERSION, PeerFault
 from cdn.edge.pull_key import authority
 from cdn.edge.pull_visit import PullVisit
 from cdn.edge.shield import Shield, ShieldBypassed, Shields
@@ -67,19 +67,25 @@ class ShieldedUpstreams:
         return DOWN
 
     def before(
-        self, direct: Upstream, visit: PullVisit, required: Position, on_bypass: Callable[[str], None]
+        self,
+        direct: Upstream,
+        visit: PullVisit,
+        required: Position,
+        on_bypass: Callable[[str], None],
+        *,
+        is_alone: bool,
     ) -> Upstream:
         """The upstream `direct` for one request that is admitted at `required`. `on_bypass` hears why it went past."""
-        return _ShieldedUpstream(self._shields, direct, visit, required, self._obsolete_for_ms(visit), on_bypass)
+        more: FieldLines = ((ALONE, VERSION),) if is_alone else ()
+        age_s = self._news.age_s((visit.site.id, visit.key.path), self._clocks.monotonic())
+        if age_s is not None:
+            more = (*more, (NEWER, str(max(0, int(age_s * 1000)))))
+        return _ShieldedUpstream(self._shields, direct, visit, required, more, on_bypass)
 
     def _concerns(self, visit: PullVisit) -> bool:
         if visit.peer is not None or visit.request.method not in SHIELDED_METHODS or not self._shields.has_any:
             return False
         return eligible(NodeFacts("", self._shields.region), visit.site)
-
-    def _obsolete_for_ms(self, visit: PullVisit) -> int | None:
-        age_s = self._news.age_s((visit.site.id, visit.key.path), self._clocks.monotonic())
-        return None if age_s is None else max(0, int(age_s * 1000))
 
 
 class _ShieldedUpstream:
@@ -91,14 +97,14 @@ class _ShieldedUpstream:
         direct: Upstream,
         visit: PullVisit,
         required: Position,
-        obsolete_for_ms: int | None,
+        more: FieldLines,
         on_bypass: Callable[[str], None],
     ) -> None:
         self._shields = shields
         self._direct = direct
         self._visit = visit
         self._required = required
-        self._obsolete_for_ms = obsolete_for_ms
+        self._more = more
         self._on_bypass = on_bypass
 
     async def send(self, request: UpstreamRequest, on_interim: Callable[[ResponseHead], None]) -> UpstreamResponse:
@@ -142,8 +148,8 @@ class _ShieldedUpstream:
 
     def _told(self) -> FieldLines:
         visit = self._visit
-        lines = ((SITE, visit.site.id), (CLIENT, visit.visitor.address), (SCHEME, visit.request.scheme))
-        return lines if self._obsolete_for_ms is None else (*lines, (NEWER, str(self._obsolete_for_ms)))
+        address, scheme = visit.visitor.address, visit.request.scheme
+        return ((SITE, visit.site.id), (CLIENT, address), (SCHEME, scheme), *self._more)
 
     def _pass(self, detail: str) -> None:
         self._shields.note_bypass(detail)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
+import struct
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -225,6 +227,22 @@ async def test_two_nodes_that_shield_each_other_do_not_wait_for_one_another(
     upstream.gate.set()
     async with asyncio.timeout(30):
         assert {answer.content for answer in await asyncio.gather(*visits)} == {b"one"}
+
+
+async def test_when_the_visitor_has_gone_the_upstream_is_told(fleet: Fleet, upstream: GatedUpstream) -> None:
+    """Nobody wants the rest of what is not stored: neither the edge nor the shield waits for it."""
+    await shielded(fleet, upstream, edges=1)
+    upstream.fields[""] = {"Cache-Control": "no-store"}
+    upstream.content[""] = b"x" * 200_000
+    upstream.pauses_after = 100_000
+    reader, writer = await asyncio.open_connection("127.0.0.1", fleet.nodes["e0"].edge.port)
+    writer.write(f"GET /a HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+    await reader.readexactly(100_000)
+    connected: socket.socket = writer.get_extra_info("socket")
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+    await until(lambda: not any(len(node.edge.pull.flights) for node in fleet.nodes.values()))
+    upstream.gate.set()
 
 
 async def test_a_dead_shield_is_passed_by_and_found_again(fleet: Fleet, upstream: GatedUpstream) -> None:

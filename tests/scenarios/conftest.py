@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.e2e.running import RunningCdn
+from tests.scenarios.shielded import running_shielded
 from tests.scenarios.site import Sites
 
 
@@ -23,6 +24,13 @@ def sites_of_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites
     """Sites on one `cdn up` with workers."""
     with _running(tmp_path_factory, "--workers", "2") as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def sites_behind_a_shield(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
+    """Sites on an edge that asks another one."""
+    with running_shielded(tmp_path_factory.mktemp("shielded")) as cdn:
+        yield Sites(cdn)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from tests.e2e.running import RunningCdn
 from tests.scenarios.client import Edge
+from tests.scenarios.shielded import ShieldedCdn
 
 RECEIPT_TIMEOUT_S = 8
 
@@ -18,7 +19,7 @@ RECEIPT_TIMEOUT_S = 8
 class Sites:
     """Makes sites of their own on one running CDN."""
 
-    def __init__(self, cdn: RunningCdn) -> None:
+    def __init__(self, cdn: RunningCdn | ShieldedCdn) -> None:
         self._cdn = cdn
         self._numbers = itertools.count(1)
 

@@ -23,6 +23,24 @@ and trailers, those who leave or are slow, and whatever makes obsolete what is i
 workers by `make soak`."""
 
 
+PASSING_ON = (
+    *("client-that-leaves", "interim", "purge-during", "ranges.", "trailers", "unsafe-methods-invalidate"),
+    *("upstream-resets", "vary.", "waiters-go"),
+)
+"""Scenarios of what is most different when another node is between edge and upstream. All the others are played so by
+`make soak`."""
+
+OTHER_THROUGH_A_SHIELD = frozenset({"validation-of-several-variants"})
+"""A 304 of the upstream's that says nothing of Vary updates variants with one strong entity tag and different Vary. That
+of a shield is about one of them and says its Vary, as it has to (RFC 9110 section 15.4.5): the others are asked for anew.
+"""
+
+
+def behind_a_shield(file: Path) -> object:
+    marks = () if file.name.startswith(PASSING_ON) else (pytest.mark.soak,)
+    return pytest.param(file, id=file.stem, marks=marks)
+
+
 def over_workers(file: Path) -> object:
     marks = () if file.name.startswith(CROSSING) else (pytest.mark.soak,)
     return pytest.param(file, id=file.stem, marks=marks)
@@ -36,3 +54,8 @@ async def test_scenario(file: Path, sites: Sites) -> None:
 @pytest.mark.parametrize("file", [over_workers(file) for file in FILES])
 async def test_scenario_over_workers(file: Path, sites_of_workers: Sites) -> None:
     await play(read_scenario(file.read_text()), sites_of_workers.new)
+
+
+@pytest.mark.parametrize("file", [behind_a_shield(file) for file in FILES if file.stem not in OTHER_THROUGH_A_SHIELD])
+async def test_scenario_behind_a_shield(file: Path, sites_behind_a_shield: Sites) -> None:
+    await play(read_scenario(file.read_text()), sites_behind_a_shield.new)
