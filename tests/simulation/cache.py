@@ -45,6 +45,14 @@ class Kept:
     validated_at: float  # wall seconds of the ResidenceClock
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A version, and how old it is."""
+
+    version: int
+    age_s: float
+
+
 class PullCache:
     """One process's look at the node's shelf."""
 
@@ -72,14 +80,26 @@ class PullCache:
                 return Answer(kept.version, is_stale=True)
             case Validate(may_serve_stale_on_error=may_serve_stale) if kept is not None:
                 try:
-                    return Answer(await self._fetch(site, path, request, kept))
+                    return Answer((await self._fetch(site, path, request, kept)).version)
                 except Unavailable:
                     if not may_serve_stale or self._is_below_hard(site, path, kept.admitted):
                         raise
                     return Answer(kept.version, is_stale=True)
             case _:
                 assert isinstance(decision, Forwarded)
-                return Answer(await self._fetch(site, path, request, None))
+                return Answer((await self._fetch(site, path, request, None)).version)
+
+    async def answer_peer(self, site: Site, path: str, request: Request) -> Held:
+        """What another node is told: nothing stale, and nothing that this one asked a third for. Raises Unavailable."""
+        kept = self._shelf.get((site.id, path))
+        now = self._life.clocks.monotonic()
+        match decide(self._facts(site, kept, now), self._required(site, path), now):
+            case Serve(age_s) if kept is not None:
+                return Held(kept.version, age_s)
+            case Forwarded():
+                return await self._fetch(site, path, request, None, is_direct=True)
+            case _:
+                return await self._fetch(site, path, request, kept, is_direct=True)
 
     def reclaim(self, site_id: str) -> None:
         """Remove what floors forbid."""
@@ -104,19 +124,24 @@ class PullCache:
         finally:
             self._behind.discard((site.id, path))
 
-    async def _fetch(self, site: Site, path: str, request: Request, kept: Kept | None) -> int:
+    async def _fetch(
+        self, site: Site, path: str, request: Request, kept: Kept | None, *, is_direct: bool = False
+    ) -> Held:
         """The upstream's version; with `kept` only if it is another one, which a 304 says (RFC 9110 section 15.4.5)."""
         life = self._life
         asked_from, asked_at = life.view.position, life.clocks.monotonic()
         etag = None if kept is None else kept.version
-        answered = await life.node.upstream.ask(life.node.node_id, site.name, path, life.node.rng, etag=etag)
-        if answered is None:
-            assert kept is not None, "304 to a request without conditions"
-            answered = kept.version
+        if is_direct or life.shielding is None:
+            said = await life.node.upstream.ask(life.node.node_id, site.name, path, life.node.rng, etag=etag)
+        else:
+            said = await life.shielding.ask(site, path, request, etag, asked_from)
+        assert said.version is not None or kept is not None, "304 to a request without conditions"
+        version = kept.version if said.version is None and kept is not None else said.version or 0
+        asked_at -= said.age_s
         if not self._is_below_hard(site, path, asked_from) and life.view.catalog.site(site.id) is not None:
-            self._shelf[site.id, path] = Kept(answered, asked_from, life.residence.wall(asked_at))
+            self._shelf[site.id, path] = Kept(version, asked_from, life.residence.wall(asked_at))
             life.memory.forget(pull_key(site, request))
-        return answered
+        return Held(version, life.clocks.monotonic() - asked_at)
 
     def _is_below_hard(self, site: Site, path: str, admitted: Position) -> bool:
         is_another = admitted.epoch != self._life.view.position.epoch

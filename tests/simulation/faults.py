@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 
+CUTS = {
+    Kind.CUT: ("up", "down"),
+    Kind.CUT_UP: ("up",),
+    Kind.CUT_DOWN: ("down",),
+    Kind.CUT_SHIELD: ("shield",),
+}
+
+
 def happen(world: World, event: Event) -> None:
     """The moment of the event has come."""
     rng = random.Random(event.detail)
@@ -84,9 +92,9 @@ def _to_node(world: World, node: SimulatedNode, event: Event, rng: random.Random
                 rng.choice(running).kill()
             elif running:
                 _stop(world, [rng.choice(running).machine], for_s, sleeps=False)
-        case Kind.CUT | Kind.CUT_UP | Kind.CUT_DOWN | Kind.CUT_ONE:
+        case Kind.CUT | Kind.CUT_UP | Kind.CUT_DOWN | Kind.CUT_ONE | Kind.CUT_SHIELD:
             one = rng.choice(world.story.controls)
-            ways = {Kind.CUT: ("up", "down"), Kind.CUT_UP: ("up",), Kind.CUT_DOWN: ("down",)}.get(event.kind, (one,))
+            ways = CUTS.get(event.kind, (one,))
             network.cut_off |= {(name, way) for way in ways}
             loop.after(for_s, network.heal, name, ways)
         case Kind.RESET | Kind.HALF_OPEN:

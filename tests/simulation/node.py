@@ -16,6 +16,7 @@ from cdn.edge.detached import DetachedAliases
 from cdn.edge.limits import HttpLimits
 from cdn.edge.memory_tier import MemoryTier
 from cdn.edge.node import LEASE_CHECK_S
+from cdn.edge.peer_application import PeerApplication
 from cdn.edge.prepared import Prepared
 from cdn.edge.pull_memory import PullMemory
 from cdn.edge.recall import Recall
@@ -30,6 +31,7 @@ from cdn.edge.worker_relay import WorkerRelay
 from cdn.edge.worker_settings import WorkerSettings
 from cdn.errors import Unavailable
 from cdn.fleet.node import NodeFacts
+from cdn.fleet.peers import PeerRoll
 from cdn.fleet.position import Position
 from cdn.http.fields import Fields
 from cdn.http.request import Request
@@ -44,6 +46,7 @@ from cdn.purge.floors import Floors
 from cdn.sites.site import Site
 from tests.simulation.cache import Answer, Kept, PullCache
 from tests.simulation.disk import Disk
+from tests.simulation.shield import Shielding, peer_application, taker
 from tests.simulation.store import SimulatedStore
 from tests.simulation.upstream import SimulatedUpstream
 from tests.simulation.virtual_time import Machine, VirtualLoop
@@ -106,6 +109,8 @@ class Life:
         self.cache = PullCache(self)
         self.follower: Follower | None = None
         self.pool: WorkerPool | None = None
+        self.shielding: Shielding | None = None
+        self.peers: PeerApplication | None = None
         self.has_closed = False
 
     async def run(self) -> None:
@@ -134,6 +139,11 @@ class Life:
         if position is not None:
             self.view.on_snapshot(position, epoch_changed=False)
         self.follower = follower
+        if node.shield == node.node_id:
+            follower.on_peers = taker(node)
+            self.peers = peer_application(self)
+        elif node.shield is not None:
+            self.shielding = Shielding(self, f"http://{node.shield}")
         if node.workers > 1:
             await self._open_workers()
         watching = asyncio.create_task(self._watch_lease())
@@ -297,6 +307,9 @@ class SimulatedNode:
         self.processes = processes
         self.workers = workers
         self.control_urls: tuple[str, ...] = ()
+        self.shield: str | None = None
+        """The node that is asked before upstreams are."""
+        self.roll = PeerRoll()
         self.loop = loop
         self.rng = rng
         self.disk = disk

@@ -243,6 +243,14 @@ class People:
             by_outcome[line.outcome].add(line.node)
         if receipt.complete and by_outcome["pending"]:
             self._world.faults.append(f"a receipt for {record.sequence} is complete and names pending nodes")
+        for node_id in by_outcome["excused"] | by_outcome["fenced"]:
+            life = self._world.nodes[node_id].life
+            is_behind = life is not None and life.has_lease() and not life.view.position.covers(record.position)
+            if receipt.complete and is_behind:
+                self._world.faults.append(
+                    f"{self._world.loop.now:.3f}: a complete receipt for {record.sequence} gives up {node_id}, which "
+                    "has a lease and has not applied it"
+                )
         named = frozenset[str]().union(*by_outcome.values())
         excused = frozenset(by_outcome["excused"]) | (self._world.strangers - named)
         present = plane.services.catalog.site(site.id) or site

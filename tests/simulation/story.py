@@ -42,6 +42,7 @@ class Kind(Enum):
     CLOCK = "wall clock jumps"
     SWEEP = "sweeps"
     LEAVE = "leaves and comes back"
+    CUT_SHIELD = "cut off from other nodes"
     WORKER_CRASH = "a worker killed"
     WORKER_STOP = "a worker stopped (SIGSTOP)"
     WORKERS_STOP = "node and workers stopped (SIGSTOP)"
@@ -109,13 +110,14 @@ class Story:
     workers: int = 1
     controls: tuple[str, ...] = CONTROLS[:1]
     slowest_pipe_s: float = 0.001
+    shield: str | None = None
 
     def __str__(self) -> str:
         lines = "lose, repeat and reorder messages" if self.is_rude else "are as TCP makes them"
         workers = f" of {self.workers} workers over pipes of up to {self.slowest_pipe_s:.3f} s" * (self.workers > 1)
         head = (
             f"seed {self.seed}: {len(self.nodes)} nodes{workers}, {len(self.controls)} controls, frames take up to "
-            f"{self.slowest_s:.2f} s, lines {lines}"
+            f"{self.slowest_s:.2f} s, lines {lines}" + f", {self.shield} is the shield" * (self.shield is not None)
         )
         return "\n".join([head, *(str(event) for event in self.events)])
 
@@ -135,6 +137,10 @@ def story_of(seed: int) -> Story:
         kinds = TO_NODES if workers == 1 else TO_NODES + TO_WORKERS * 2
         kinds = kinds if len(controls) == 1 else (*kinds, Kind.CUT_ONE, Kind.CUT_ONE)
         events.append(_event(rng, rng.choice(kinds), rng.choice(nodes), _length(rng)))
+    shield = nodes[-1] if rng.random() < 0.3 else None
+    for _ in range(rng.choice((0, 1, 2)) if shield is not None else 0):
+        kind = rng.choice((Kind.CUT_SHIELD, Kind.CUT, Kind.CUT_DOWN, Kind.SLOW_DISK, Kind.STOP))
+        events.append(_event(rng, kind, nodes[-1], _length(rng)))
     to_control = TO_CONTROL if len(controls) == 1 else TO_ONE_CONTROL
     for _ in range(rng.choice((0, 0, 1, 2) if len(controls) == 1 else (0, 1, 2, 3))):
         events.append(_event(rng, rng.choice(to_control), rng.choice(controls), _length(rng)))
@@ -151,6 +157,7 @@ def story_of(seed: int) -> Story:
         workers,
         controls,
         rng.choice((0.001, 0.02, 0.3)),
+        shield,
     )
 
 

@@ -5,8 +5,17 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from dataclasses import dataclass
 
 from cdn.errors import Unavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A version, None: that which was asked about. `age_s`: how long ago the upstream said so."""
+
+    version: int | None
+    age_s: float = 0.0
 
 
 class SimulatedUpstream:
@@ -16,16 +25,14 @@ class SimulatedUpstream:
         self.versions: Counter[tuple[str, str]] = Counter()
         self.is_away: set[str] = set()
 
-    async def ask(
-        self, node_id: str, name: str, path: str, rng: random.Random, *, etag: int | None = None
-    ) -> int | None:
-        """The version between the asking and the answer; None: it is still `etag`. Raises Unavailable."""
+    async def ask(self, node_id: str, name: str, path: str, rng: random.Random, *, etag: int | None = None) -> Said:
+        """What is published between the asking and the answer; not said again when it is `etag`. Raises Unavailable."""
         await asyncio.sleep(_way_s(rng))
         if node_id in self.is_away:
             raise Unavailable("the upstream does not answer")
         version = self.versions[name, path]
         await asyncio.sleep(_way_s(rng))
-        return None if version == etag else version
+        return Said(None if version == etag else version)
 
 
 def _way_s(rng: random.Random) -> float:

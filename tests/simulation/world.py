@@ -33,6 +33,7 @@ from tests.simulation.people import People
 from tests.simulation.pipe import Pipes
 from tests.simulation.restoring import Loss, begin_from_store
 from tests.simulation.shared_journal import Servers
+from tests.simulation.shield import Lines
 from tests.simulation.store import Objects, SimulatedStore
 from tests.simulation.story import BUNDLES, EVENTS_S, PULLED, Kind, Story
 from tests.simulation.upstream import SimulatedUpstream
@@ -122,10 +123,13 @@ class World:
         urls = [f"http://{node_id}/{name}" for name in self.story.controls]
         rng.shuffle(urls)
         node.control_urls = tuple(urls)
+        node.shield = self.story.shield
         return node
 
     def run(self) -> Outcome:
-        with _patched(self.network), self.processes.patched():
+        lines = Lines(self.loop, self.network, self._random("lines"))
+        lines.nodes = self.nodes
+        with _patched(self.network, lines), self.processes.patched():
             try:
                 self._run()
             finally:
@@ -379,7 +383,7 @@ class World:
 
 
 @contextmanager
-def _patched(network: Network) -> Iterator[None]:
+def _patched(network: Network, lines: Lines) -> Iterator[None]:
     """The real classes on simulated disks and lines."""
     logging.disable(logging.CRITICAL)
     with (
@@ -389,6 +393,7 @@ def _patched(network: Network) -> Iterator[None]:
         mock.patch("cdn.control.node_memory.Database", SimulatedDatabase),
         mock.patch.object(aiohttp, "ClientSession", side_effect=lambda **_: network.client()),
         mock.patch.object(web, "WebSocketResponse", FarEnd),
+        mock.patch("cdn.edge.shield.HttpUpstream", lines.upstream),
     ):
         try:
             yield
