@@ -175,14 +175,16 @@ async def test_without_the_journals_word_what_is_known_stays(directory: Director
     assert [each.node_id for each in watch.shown.nodes] == ["a", "b", "c", "d"]
 
 
-async def test_a_change_is_seen_without_anybody_asking(directory: Directory, clock: Clock) -> None:
+async def test_a_change_is_seen_without_anybody_asking(
+    directory: Directory, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdn.control.fleet_watch.LOOK_EVERY_S", 3600.0)  # only changes make it look
     await comes(directory, "a")
     watch = FleetWatch(directory, clock)
     watch.start()
     try:
         async with asyncio.timeout(30):
-            while not watch.shown.nodes:
-                await asyncio.sleep(0.01)
+            await watch.wait_beyond(0, 30.0)
             number = watch.shown.number
             waiting = asyncio.create_task(watch.wait_beyond(number, 30.0))
             await asyncio.sleep(0)
