@@ -309,3 +309,25 @@ async def test_closing_sends_what_was_answered_and_cuts_off_who_does_not_take_it
             await asyncio.sleep(0.01)
     for _, writer in (good, bad):
         writer.transport.abort()
+
+
+@on_uvloop
+async def test_both_wildcards_share_a_port_over_udp_and_tcp() -> None:
+    connections = TcpConnections(TcpSettings(tcp_timeout_s=PATIENCE_S), echo)
+    servers = [await TcpServer.start("0.0.0.0", 0, connections)]
+    port = servers[0].port
+    servers.append(await TcpServer.start("::", port, connections))
+    bound = [UdpSocket.bind(host, port, echo) for host in ("0.0.0.0", "::")]
+    for each in bound:
+        each.start()
+    for host in ("127.0.0.1", "::1"):
+        with client_of(host, port) as client:
+            client.send(ONE)
+            assert await heard(client) == ONE + b" for " + host.encode()
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(framed(TWO))
+        assert await read_framed(reader) == TWO + b" for " + host.encode()
+        writer.close()
+    for closing in (*bound, *servers):
+        closing.close()
+    await connections.aclose(5.0)
