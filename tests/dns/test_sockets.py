@@ -328,6 +328,8 @@ async def test_both_wildcards_share_a_port_over_udp_and_tcp() -> None:
         writer.write(framed(TWO))
         assert await read_framed(reader) == TWO + b" for " + host.encode()
         writer.close()
-    for closing in (*bound, *servers):
-        closing.close()
+    for each in bound:
+        each.close()
+    for server in servers:
+        server.close()
     await connections.aclose(5.0)
