@@ -219,17 +219,31 @@ async def test_two_at_one_time_do_no_harm(room: Room) -> None:
     assert (restored.former.sequence, restored.sites, restored.missing) == (room.written, room.written, None)
 
 
+async def test_who_lost_the_office_writes_no_more(room: Room) -> None:
+    await room.write(5)
+    await room.until_archived()
+    room.offices._held["archive"] = Tenure("archive", "a third one", 1_000_000, time.monotonic() + 3600)
+    await room.until(lambda: not room.archiving())
+    parts = await room.parts()
+    await room.write(20)
+    await room.until(lambda: all(each.archive.lag.records == 20 for each in room.replicas.values()))
+    assert await room.parts() == parts
+    assert all(each.archive.lag.seconds > 0 for each in room.replicas.values()), "that nobody archives is told"
+
+
 async def test_snapshots_of_the_other_shorten_the_archive_here(room: Room) -> None:
     (holder,) = room.archiving()
-    other = next(each for name, each in room.replicas.items() if name != holder)
+    writer = room.replicas[holder]
     await room.write(30)
     await room.until_archived()
-    await room.until(lambda: other.state.position.sequence == room.written)
     for _ in range(room.settings.keep_snapshots):
-        await other.snapshots.save()
+        await room.until(lambda: writer.state.position.sequence == room.written)
+        await writer.snapshots.save()
         await room.write(1)
-        await room.until(lambda: other.state.position.sequence == room.written)
-    await room.replicas.pop(holder).die()
+    for name in list(room.replicas):
+        await room.replicas.pop(name).die()
+    late = room.replicas["late"] = Replica(room, "late")
+    await late.start()
     await room.write(5)
     async with asyncio.timeout(30):
         while not (parts := await room.parts()) or parts[-1][1] < room.written:

@@ -81,6 +81,8 @@ async def test_a_node_that_is_away_counts_until_it_is_forgotten(control: Control
     assert (await purge(control)).status == 409, "it comes back and follows the journal again"
     node = control.directory._nodes["e1"]
     node.view = replace(node.view, answered_at=None)
+    assert control.directory.condition("e1").state.value == "detached"
+    assert (await purge(control)).status == 409
     await control.directory.forget("e1")
     assert (await purge(control)).status in {200, 202}
 

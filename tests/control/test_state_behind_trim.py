@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from cdn.control.archive_layout import snapshot_key
@@ -18,6 +19,7 @@ from cdn.fleet.position import Position
 from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.journal import EpochEnded, JournalUnavailable
 from cdn.journal.record import Draft, Purged, PurgeScope, SiteCreated
+from cdn.journal.snapshot import decode, encode
 from cdn.journal.sqlite import SqliteJournal
 from cdn.origin.directory import DirectoryStore
 from cdn.origin.store import StoreUnavailable
@@ -165,6 +167,26 @@ async def test_a_damaged_snapshot_leaves_what_it_knew_and_says_so(room: Room) ->
         await first.until(number + 1)
     await first.snapshots.save()
     await room.store.put(snapshot_key(Position(room.journal.epoch, 4)), b"damaged")
+    second.line.failure = None
+    with pytest.raises(StateStuck, match="no snapshot reaches that far"):
+        await second.state.catch_up(4)
+    assert [site.name for site in second.catalog.catalog.sites()] == ["s0"]
+
+
+async def test_a_snapshot_that_one_fold_does_not_understand_changes_none(room: Room) -> None:
+    first, second = await room.add(), await room.add()
+    await room.journal.append(Draft("site/s0", SiteCreated("id0", "s0", {}), "ann"), expected_sequence=0)
+    await second.until(1)
+    second.line.failure = JournalUnavailable("cut")
+    for number in range(1, 4):
+        await room.journal.append(Draft(f"site/s{number}", SiteCreated(f"id{number}", f"s{number}", {}), "ann"),
+                                  expected_sequence=0)  # fmt: skip
+    await first.until(4)
+    await first.snapshots.save()
+    key = snapshot_key(Position(room.journal.epoch, 4))
+    snapshot = decode(await room.store.get(key))
+    strange = msgspec.structs.replace(snapshot, sections=snapshot.sections | {"floors": "of a newer program"})
+    await room.store.put(key, encode(strange))
     second.line.failure = None
     with pytest.raises(StateStuck, match="no snapshot reaches that far"):
         await second.state.catch_up(4)
