@@ -17,7 +17,7 @@ from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.follower import Follower, FollowerSettings
 from cdn.journal.record import Record
 from cdn.journal.replica import Replica
-from cdn.journal.wire import FollowerRole
+from cdn.journal.wire import FollowerRole, Hello, WireFault, decode_from_node
 from tests.control.control_room import Control, ControlMaker
 
 PATIENCE_S = 30.0
@@ -128,3 +128,12 @@ def test_records_for_dns_are_withheld_from_edges_only() -> None:
     record = Record(1, "e", 1, "s", 0.0, "a", Audience.DNS, SiteRemoved("x"))
     assert record.visible_to(DNS_AUDIENCES) is record
     assert record.visible_to(EDGE_AUDIENCES).change == Withheld()
+
+
+def test_a_hello_of_an_earlier_release_is_an_edges() -> None:
+    raw = '{"type":"hello","node_id":"e1","record_versions":[1],"position":null,"facts":{"program":"0.1"}}'
+    hello = decode_from_node(raw)
+    assert isinstance(hello, Hello)
+    assert hello.role is FollowerRole.EDGE
+    with pytest.raises(WireFault):
+        decode_from_node(raw.replace('"node_id"', '"role":"later","node_id"'))
