@@ -64,6 +64,7 @@ def _fleet(plane: ControlPlane) -> Sequence[Family]:
     clocks = {node.node_id: directory.clock_offset_s(node.node_id) for node in named}
     return (
         gauge("cdn_control_nodes", "Nodes that are known.", len(nodes)),
+        gauge("cdn_control_dns_followers", "Name servers that follow this control.", len(services.hub.dns.all())),
         labelled(
             "cdn_control_node_states",
             Kind.GAUGE,

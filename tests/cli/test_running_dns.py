@@ -115,6 +115,8 @@ async def test_health_readiness_and_numbers(tmp_path: Path, capsys: pytest.Captu
                 "cdn_dns_stopped 0",
             ):
                 assert line in metrics
+            async with aiohttp.ClientSession() as client, client.get(f"{control.admin_url}/metrics") as response:
+                assert "cdn_control_dns_followers 1" in (await response.text()).splitlines()
             running.announce(is_json=True)
             port = running.node.ports[0]
             told = json.loads(capsys.readouterr().out)
