@@ -32,7 +32,7 @@ PASSING_ON = (
 
 OTHER_THROUGH_A_SHIELD = frozenset({"validation-of-several-variants"})
 """A 304 of the upstream's that says nothing of Vary updates variants with one strong entity tag and different Vary. A
-shield's is about one of them and says its Vary, as it has to (RFC 9110 section 15.4.5): the others are asked for anew."""
+shield's is about one of them and says its Vary, as it has to (RFC 9110 section 15.4.5): others are asked for anew."""
 
 
 def behind_a_shield(file: Path) -> object:
