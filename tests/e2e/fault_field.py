@@ -37,6 +37,7 @@ WORKERS = {"e3": 2}
 """The others are one process each."""
 
 EDGES = ("e1", "e2", "e3")
+NAMER = "d1"
 
 
 RESTART_WITHIN_S = 120.0
@@ -54,7 +55,7 @@ class Size(Enum):
 
 @dataclass(slots=True)
 class Field:
-    """`await start()`; parts go by name: c1, c2 (control), e1 to e3 (edges), n1 to n3 (NATS), s3.
+    """`await start()`; parts go by name: c1, c2 (control), e1 to e3 (edges), d1 (a name server), n1 to n3 (NATS), s3.
 
     `small_disks` and `wall_clocks` name parts that get one, `regions` says where edges stand.
     """
@@ -90,10 +91,12 @@ class Field:
         await self._line_up("c1")
         await self._start_role("control", "c1", self._control_settings("c1"))
         self.admin = (self.root / "c1" / "admin-token").read_text().strip()
-        for edge in EDGES:
-            await self._line_up(edge)
-        await asyncio.gather(*map(self._add_replica, self.controls[1:]), *map(self._add_edge, EDGES))
-        await asyncio.gather(*(self.roles[name].until_ready() for name in (*self.controls, *EDGES)))
+        for follower in (*EDGES, NAMER):
+            await self._line_up(follower)
+        await asyncio.gather(
+            *map(self._add_replica, self.controls[1:]), *map(self._add_edge, EDGES), self._add_name_server()
+        )
+        await asyncio.gather(*(self.roles[name].until_ready() for name in (*self.controls, *EDGES, NAMER)))
         return self
 
     async def aclose(self) -> None:
@@ -232,7 +235,7 @@ class Field:
 
     async def _line_up(self, near: str) -> None:
         """Lines from a role to everything that it talks to, also to what does not run yet."""
-        if near in EDGES:
+        if near in (*EDGES, NAMER):
             for control in self.controls:
                 self.lines[near, control] = await CutProxy.start("http://127.0.0.1:9")
                 if control in self.roles:
@@ -240,7 +243,7 @@ class Field:
         else:
             for name, node in self.nats.items():
                 self.lines[near, name] = await CutProxy.start(node.url)
-        if self.store is not None:
+        if self.store is not None and near != NAMER:
             self.lines[near, "s3"] = await CutProxy.start(self.store.address.endpoint_url)
 
     async def _add_replica(self, name: str) -> None:
@@ -265,6 +268,17 @@ class Field:
             f'workers = {WORKERS.get(name, 1)}\nregion = "{self.regions.get(name, "")}"\n{self._store_settings(name)}'
         )
         await self._start_role("edge", name, settings)
+
+    async def _add_name_server(self) -> None:
+        made = await self.call("c1", "POST", "/v1/tokens", {"scopes": [f"dns:{NAMER}"]})
+        (self.root / f"{NAMER}.token").write_text(made["token"])
+        first, *others = (self.line(NAMER, control).url for control in self.controls)
+        settings = (
+            f'[dns]\ndns_id = "{NAMER}"\ndata_dir = "{NAMER}"\nzone = "{ZONE}"\nhostmaster = "who@example.net"\n'
+            f'name_servers = ["ns1.{ZONE} 127.0.0.1"]\ncontrol_url = "{first}"\nother_control_urls = {others}\n'
+            f'token_file = "{NAMER}.token"\nlisten = ["127.0.0.1:0"]\nadmin = "127.0.0.1:0"\nwithdraw_s = 0.1\n'
+        )
+        await self._start_role("dns", NAMER, settings)
 
     def _control_settings(self, name: str) -> str:
         settings = (

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import aiohttp
 
-from tests.e2e.fault_field import EDGES, CallFailed, Field, Size
+from tests.e2e.fault_field import EDGES, NAMER, CallFailed, Field, Size
 from tests.e2e.fault_storm import CALL_FAULTS, Storm
 from tests.e2e.faults import Fault, Need
 
@@ -109,6 +109,8 @@ async def _unwell(field: Field) -> str | None:
         for control in field.controls:
             if not await field.is_ready(control):
                 return f"{control} is not ready"
+        if not await field.is_ready(NAMER):
+            return f"{NAMER} is not ready"
         for edge in EDGES:
             metrics = await field.metrics(edge)
             if not metrics["cdn_edge_attached"]:

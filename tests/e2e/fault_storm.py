@@ -12,10 +12,13 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
+from dns.exception import DNSException
+from dns.rcode import Rcode
 
 from tests.e2e.acknowledged import Broken, Shown, SiteAcknowledged
 from tests.e2e.calls import packed
-from tests.e2e.fault_field import EDGES, ZONE, CallFailed, Field
+from tests.e2e.fault_field import EDGES, NAMER, ZONE, CallFailed, Field
+from tests.e2e.name_server import ask
 
 RECEIPT_WAIT_S = 5
 """Longer than a lease takes to be surely over."""
@@ -25,6 +28,7 @@ AVOIDED_S = 5.0
 
 AUTHOR_PAUSE_S = 0.15
 VISITOR_PAUSE_S = 0.08
+ASKER_PAUSE_S = 0.2
 VISIT_TIMEOUT_S = 30.0
 UNSAID_S = 1.0
 """So long after a process goes on it may not have noticed yet that its lease is over."""
@@ -88,6 +92,7 @@ class Storm:
             tasks = [asyncio.create_task(self._watched(self._author(site))) for site in SITES]
             for node in EDGES:
                 tasks += [asyncio.create_task(self._watched(self._visitor(node, site))) for site in SITES]
+            tasks.append(asyncio.create_task(self._watched(self._asker())))
             try:
                 yield self
             finally:
@@ -258,6 +263,21 @@ class Storm:
         if shown.is_detached:
             self._said_detached.add(node)
         return shown
+
+    async def _asker(self) -> None:
+        """Names are answered, whatever becomes of control: those that exist, and those that do not."""
+        while not self._is_over:
+            for name, is_there in ((f"{SITES[0].name}.{ZONE}", True), (f"nobody.{ZONE}", False)):
+                may_be_refused = NAMER in self.hurt
+                try:
+                    rcode = (await ask(self.fleet.roles[NAMER], name, "A")).rcode()
+                except (OSError, DNSException) as fault:
+                    if not may_be_refused and NAMER not in self.hurt:
+                        raise Broken(f"{name} was asked for, and {fault!r} came") from fault
+                else:
+                    if (rcode != Rcode.NXDOMAIN) is not is_there:
+                        raise Broken(f"{name} was asked for, and {rcode!r} came")
+            await asyncio.sleep(ASKER_PAUSE_S)
 
     @asynccontextmanager
     async def _upstream(self) -> AsyncIterator[int]:

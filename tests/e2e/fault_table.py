@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.e2e.cut_proxy import Direction
-from tests.e2e.fault_field import EDGES
+from tests.e2e.fault_field import EDGES, NAMER
 from tests.e2e.faults import (
     ALL,
     CONTROLS,
@@ -34,6 +34,7 @@ from tests.e2e.spoilers import flip, slow, truncate
 HOUR_S = 3600
 
 PROCESSES = (
+    killed(NAMER),
     killed("e1", holds_s=1.0),
     killed("e1", "e2", "e3"),
     node_process_killed("e3"),
@@ -59,6 +60,7 @@ SERVERS = (
 )
 
 LINES = (
+    line_fault("a cut", cut, [NAMER], CONTROLS),
     line_fault("a cut", cut, ["e1"], CONTROLS, detaches=frozenset({"e1"})),
     line_fault("a blackout", blackout, ["e2"], CONTROLS, detaches=frozenset({"e2"})),
     line_fault("loss of what comes down", deaf, ["e3"], CONTROLS, detaches=frozenset({"e3"})),
@@ -99,7 +101,7 @@ FAULTS = (*PROCESSES, *SERVERS, *LINES, *STORE, *MACHINES, *JOURNAL)
 
 EMBEDDED_SHORT = (
     (killed("e1"), node_process_killed("e3")),
-    (killed("c1"),),
+    (killed("c1"), killed(NAMER)),
     (frozen("e2"), worker_frozen("e3")),
     (
         line_fault("a cut", cut, ["e1"], CONTROLS, detaches=frozenset({"e1"})),
@@ -126,7 +128,7 @@ FULL_SHORT = (
         line_fault("missing ends", spoilt(truncate), ["e2"], ["s3"], refuses=frozenset({"e2"})),
     ),
     (frozen("c2"), line_fault("loss of what comes down", deaf, ["e3"], CONTROLS, detaches=frozenset({"e3"}))),
-    (killed("n1", "n2", "n3", stops_writes=True, holds_s=1.0),),
+    (killed("n1", "n2", "n3", stops_writes=True, holds_s=1.0), killed(NAMER)),
 )
 """What stands for the processes of a fleet."""
 

@@ -13,7 +13,7 @@ from enum import Enum
 import nats
 
 from tests.e2e.cut_proxy import BOTH_WAYS, CutProxy, Direction, Spoiler
-from tests.e2e.fault_field import EDGES, ZONE, CallFailed, Field
+from tests.e2e.fault_field import EDGES, NAMER, ZONE, CallFailed, Field
 from tests.e2e.spoilers import UNAVAILABLE
 
 ALL = frozenset(EDGES)
@@ -66,7 +66,7 @@ def killed(*names: str, hurts: frozenset[str] = NOBODY, stops_writes: bool = Fal
     async def heal(field: Field) -> None:
         await asyncio.gather(*(field.start_again(name) for name in names))
 
-    own = frozenset(names) & ALL
+    own = frozenset(names) & {*EDGES, NAMER}
     return Fault(
         f"kill -9 of {' and '.join(names)}",
         inject,
