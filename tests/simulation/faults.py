@@ -105,7 +105,7 @@ def _to_node(world: World, node: SimulatedNode, event: Event, rng: random.Random
             loop.after(for_s, setattr, node.store, "is_away", False)
             loop.after(for_s, world.upstream.is_away.discard, name)
         case Kind.SLOW_DISK:
-            node.disk.slowest_s = 1.5
+            node.disk.slowest_s = rng.choice((1.5, 6.0))
             loop.after(for_s, setattr, node.disk, "slowest_s", 0.01)
         case Kind.FULL_DISK:
             node.disk.is_full = True

@@ -178,7 +178,7 @@ class Shielding:
         node = self._life.node
         visit = visit_of(request, VISITOR, site, generation=0, number=0, cdn_id="cdn")
         direct = Direct(node.upstream, node, site.name, path)
-        upstream = self._upstreams.before(direct, visit, required, lambda detail: None)
+        upstream = self._upstreams.before(direct, visit, required, lambda detail: None, is_alone=True)
         fields = () if etag is None else (("if-none-match", str(etag)),)
         response = await upstream.send(UpstreamRequest("GET", path, fields), lambda head: None)
         content = b"".join([part async for part in response.content])
