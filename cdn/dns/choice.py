@@ -24,6 +24,12 @@ MAX_REMEMBERED = 16_384
 MAX_REMEMBERED_REGIONS = 1_024
 """Sets of regions whose nodes are kept: each holds a list of up to all nodes."""
 
+MAX_LOOKED_AT = 64
+"""Of so many candidates a slot looks at everyone; of more it draws some, so that a choice costs the same."""
+
+MAX_ROUNDS = 32
+"""Of sixteen drawings each, before everyone is looked at all the same: where nearly all have next to no weight."""
+
 _IN_SERVICE = frozenset({NodeState.SERVING, NodeState.LAGGING, NodeState.DETACHED})
 
 K = TypeVar("K")
@@ -57,22 +63,20 @@ class Choice:
     def __init__(self, candidates: Sequence[Candidate], most: int) -> None:
         self._candidates = tuple(candidates)
         self._most = most
-        self._eligible: dict[tuple[str, ...], tuple[Candidate, ...]] = {}
+        self._pools: dict[tuple[tuple[str, ...], Family], _Pool | None] = {}
         self._chosen: dict[tuple[tuple[str, ...], Family, int], tuple[bytes, ...]] = {}
 
     def addresses(self, site: Site, family: Family, source: str) -> tuple[bytes, ...] | None:
         """Packed addresses for a client; empty: the nodes have none of this family; None: there is no node at all."""
-        regions = site.settings.region
-        candidates = self._eligible.get(regions)
-        if candidates is None:
-            candidates = _remember(self._eligible, regions, self._candidates_of(site), MAX_REMEMBERED_REGIONS)
-        if not candidates:
-            return None
-        key = (regions, family, slot_of(source))
+        key = (site.settings.region, family, slot_of(source))
         chosen = self._chosen.get(key)
-        if chosen is None:
-            chosen = _remember(self._chosen, key, _chosen(candidates, family, key[2], self._most), MAX_REMEMBERED)
-        return chosen
+        if chosen is not None:
+            return chosen
+        if key[:2] not in self._pools:
+            candidates = self._candidates_of(site)
+            _remember(self._pools, key[:2], _Pool(candidates, family) if candidates else None, MAX_REMEMBERED_REGIONS)
+        pool = self._pools[key[:2]]
+        return None if pool is None else _remember(self._chosen, key, pool.chosen(key[2], self._most), MAX_REMEMBERED)
 
     def _candidates_of(self, site: Site) -> tuple[Candidate, ...]:
         """Those with a share; when none is left, in the last resort, whoever may answer and is not known to be gone."""
@@ -99,18 +103,49 @@ def slot_of(source: str) -> int:
     return crc32(network) % SLOTS
 
 
-def _chosen(candidates: Sequence[Candidate], family: Family, slot: int, most: int) -> tuple[bytes, ...]:
-    of_family = [(each, [one for one in each.packed if len(one) == family.value]) for each in candidates]
-    heaviest = max((each.weight for each, packed in of_family if packed), default=0.0)
-    ordered: list[tuple[int, list[bytes]]] = []
-    for each, packed in of_family:
-        if not packed:
-            continue
-        lot, place = _lots(slot, each.node.member.node_id)
-        if lot * heaviest < each.weight * 2**32:
-            ordered.append((place, packed))
-    ordered.sort()
-    return tuple(one for _, packed in ordered[:most] for one in packed)
+class _Pool:
+    """The candidates that have addresses of one family."""
+
+    def __init__(self, candidates: Sequence[Candidate], family: Family) -> None:
+        of_family = ((each, tuple(one for one in each.packed if len(one) == family.value)) for each in candidates)
+        self._members = [(each.node.member.node_id, each.weight, packed) for each, packed in of_family if packed]
+        self._heaviest = max((weight for _, weight, _ in self._members), default=0.0)
+        self._buckets: dict[int, list[tuple[str, float, tuple[bytes, ...]]]] = {}
+        self._mask = (1 << (4 * len(self._members)).bit_length()) - 1
+        if len(self._members) > MAX_LOOKED_AT:
+            for member in self._members:
+                self._buckets.setdefault(crc32(member[0].encode()) & self._mask, []).append(member)
+
+    def chosen(self, slot: int, most: int) -> tuple[bytes, ...]:
+        """The addresses that are named in a slot, in its order."""
+        found = self._drawn(slot, most) if self._buckets else []
+        if len(found) < most:
+            found = self._ordered(slot)[:most]
+        return tuple(one for packed in found for one in packed)
+
+    def _ordered(self, slot: int) -> list[tuple[bytes, ...]]:
+        """By looking at everybody."""
+        ordered = []
+        for node_id, weight, packed in self._members:
+            lot, place = _lots(slot, node_id)
+            if lot * self._heaviest < weight * 2**32:
+                ordered.append((place, packed))
+        return [packed for _, packed in sorted(ordered)]
+
+    def _drawn(self, slot: int, most: int) -> list[tuple[bytes, ...]]:
+        """By drawing buckets, each of which has the same chance, until enough are found or too many were drawn."""
+        found: dict[str, tuple[bytes, ...]] = {}
+        for round_ in range(MAX_ROUNDS):
+            drawn = blake2b(b"%d of %d" % (round_, slot)).digest()
+            for start in range(0, len(drawn), 4):
+                for node_id, weight, packed in self._buckets.get(
+                    int.from_bytes(drawn[start : start + 4], "big") & self._mask, ()
+                ):
+                    if _lots(slot, node_id)[0] * self._heaviest < weight * 2**32:
+                        found[node_id] = packed
+                        if len(found) == most:
+                            return list(found.values())
+        return list(found.values())
 
 
 def _lots(slot: int, node_id: str) -> tuple[int, int]:

@@ -65,6 +65,57 @@ def test_visitors_are_spread_by_weight() -> None:
     assert 0 < counts["192.0.2.41"] < usual / 4
 
 
+def many(count: int, weight: float = 100.0) -> list[Candidate]:
+    """At 10.X.Y.Z."""
+    addresses = [str(ip_address((10 << 24) + number)) for number in range(count)]
+    return [candidate(node(number, weight=weight, addresses=(each,))) for number, each in enumerate(addresses)]
+
+
+def test_of_a_large_fleet_some_are_drawn_and_all_get_their_part() -> None:
+    light = candidate(node(9000, weight=25.0, addresses=("192.0.2.1",)))
+    counts = named(Choice([*many(200), light], 4))
+    assert len(counts) == 201
+    usual = len(SOURCES) / 200.25
+    for address, count in counts.items():
+        if address != "192.0.2.1":
+            assert usual / 4 < count < usual * 2.5
+    assert 0 < counts["192.0.2.1"] < usual
+
+
+def test_a_choice_costs_the_same_in_any_fleet(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at = 0
+    lots = choice_module._lots
+
+    def counted(slot: int, node_id: str) -> tuple[int, int]:
+        nonlocal looked_at
+        looked_at += 1
+        return lots(slot, node_id)
+
+    monkeypatch.setattr(choice_module, "_lots", counted)
+    choice = Choice(many(5000), 4)
+    for source in SOURCES[:100]:
+        assert len(choice.addresses(site(), V4, source) or ()) == 4
+    assert looked_at < 100 * 12
+
+
+def test_in_a_large_fleet_too_only_the_answers_change_that_named_who_goes() -> None:
+    candidates = many(300)
+    before, after = Choice(candidates, 4), Choice(candidates[1:], 4)
+    gone = candidates[0].packed[0]
+    for source in SOURCES[:2000]:
+        was, now = (each.addresses(site(), V4, source) or () for each in (before, after))
+        left = tuple(each for each in was if each != gone)
+        assert now[: len(left)] == left
+        assert (was == now) == (gone not in was)
+
+
+def test_a_large_fleet_with_hardly_any_weight_names_whoever_has_some() -> None:
+    one = candidate(node(9000, weight=100.0, addresses=("192.0.2.1",)))
+    choice = Choice([*many(500, 0.000001), one], 4)
+    for source in SOURCES[:20]:
+        assert "192.0.2.1" in (texts(choice.addresses(site(), V4, source)) or ())
+
+
 def test_a_share_counts_like_a_weight_and_none_is_none() -> None:
     choice = Choice([candidate(node(1)), candidate(node(2), 0.25), candidate(node(3), 0.0)], 4)
     found = [texts(choice.addresses(site(), V4, source)) for source in SOURCES]
@@ -144,7 +195,7 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(1, 8):
         for source in SOURCES[:300]:
             assert texts(choice.addresses(site(f"r{number}"), V4, source)) == {f"192.0.2.{number}"}
-        assert (len(choice._chosen) <= 100, len(choice._eligible) <= 3) == (True, True)
+        assert (len(choice._chosen) <= 100, len(choice._pools) <= 3) == (True, True)
 
 
 @given(
