@@ -99,11 +99,16 @@ def run(folder: Path, *, lengths: Lengths = FULL, parts: tuple[str, ...] = tuple
 def main() -> None:
     """Some or all parts."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=list(PARTS))
-    parser.add_argument("--short", action="store_true")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"some of {', '.join(PARTS)}; all unless given")
+    parser.add_argument("--short", action="store_true", help="quick, and the numbers say less")
     options = parser.parse_args()
+    unknown = [name for name in options.parts if name not in PARTS]
+    if unknown:
+        parser.error(f"there is no part {', '.join(unknown)}")
     with tempfile.TemporaryDirectory(prefix="cdn-bench-") as folder:
-        print(as_table(run(Path(folder), lengths=SHORT if options.short else FULL, parts=tuple(options.parts))))
+        print(
+            as_table(run(Path(folder), lengths=SHORT if options.short else FULL, parts=tuple(options.parts or PARTS)))
+        )
 
 
 if __name__ == "__main__":
