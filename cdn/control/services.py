@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -114,9 +115,15 @@ class Services:
         self, record: Record, wait_s: float, validates_from: Position | None, page: ReceiptPage | None = None
     ) -> ReceiptView:
         """What nodes have done with `record` within `wait_s`. Raises Unavailable when too many wait."""
-        directory, position = self.directory, record.position
-        is_settled = await directory.settle()
-        receipt = await directory.wait_complete(position, record.at, wait_s, validates_from=validates_from, page=page)
+        directory, position, until = self.directory, record.position, self.monotonic() + wait_s
+        settling = asyncio.create_task(directory.settle())
+        try:  # those that are known already need not be waited for after the others have become known
+            await directory.wait_complete(position, record.at, wait_s, validates_from=validates_from, page=page)
+            is_settled = await settling
+        finally:
+            settling.cancel()
+        left_s = max(0.0, until - self.monotonic())
+        receipt = await directory.wait_complete(position, record.at, left_s, validates_from=validates_from, page=page)
         if receipt.tally.unapplied:
             # Others may have heard these nodes while we waited, and the word have not come here.
             is_settled = await directory.settle()
