@@ -128,6 +128,14 @@ class RoleFleet:
         self, node_id: str, more: str = "", token: str | None = None, *, control: RoleProcess | None = None
     ) -> RoleProcess:
         """A new edge with a token of its own in a file. `control`: it follows another replica than the first."""
+        edge = self.configured_edge(node_id, more, token, control=control)
+        edge.start()
+        return edge
+
+    def configured_edge(
+        self, node_id: str, more: str = "", token: str | None = None, *, control: RoleProcess | None = None
+    ) -> RoleProcess:
+        """The same, for somebody else to start."""
         url = self.url if control is None else control.ready["control_url"]
         (self.root / f"{node_id}.token").write_text(token or self.token(f"node:{node_id}"))
         config = self.root / f"{node_id}.toml"
@@ -137,7 +145,6 @@ class RoleFleet:
             f'admin = "127.0.0.1:0"\n{more}\n[store]\n{self.store}\n'
         )
         edge = self.edges[node_id] = self.made("edge", config)
-        edge.start()
         return edge
 
     def made(self, role: str, config: Path) -> RoleProcess:

@@ -11,7 +11,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -23,6 +23,7 @@ from tests.e2e.calls import packed
 from tests.e2e.running import RunningCdn
 
 VISITORS = 12
+Connected = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 HOSTS = {"blog": "blog.cdn.localhost", "shop": "shop.cdn.localhost"}
 
 
@@ -159,7 +160,7 @@ class Play:
     # Visitors
 
     @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    async def _connected(self) -> AsyncIterator[Connected]:
         reader, writer = await asyncio.open_connection(*self._address)
         try:
             yield reader, writer
@@ -191,7 +192,7 @@ class Play:
             workers = workers_of(self._cdn)
             if not workers:
                 continue
-            with suppress(ProcessLookupError):
+            with suppress(ProcessLookupError, ConnectionError, asyncio.IncompleteReadError):
                 await self._spoil_one(self._random.choice(workers))
 
     async def _spoil_one(self, worker: int) -> None:
@@ -199,30 +200,36 @@ class Play:
             os.kill(worker, signal.SIGKILL)
             self.killed += 1
             return
-        os.kill(worker, signal.SIGSTOP)
-        self.stopped += 1
-        try:
-            if self._random.random() < 0.7:  # until something was acknowledged without it
-                self._acknowledged.clear()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(4 * LEASE_S):
-                        await self._acknowledged.wait()
-                # Some come to the worker that is stopped, and are answered as soon as it runs.
-                late = [asyncio.create_task(self._late(site)) for site in HOSTS for _ in range(6)]
-                await asyncio.sleep(0.05)
-                os.kill(worker, signal.SIGCONT)
-                self.resumed += 1
-                await asyncio.gather(*late)
-            else:
-                await asyncio.sleep(self._random.uniform(0, LEASE_S))
-        finally:
-            with suppress(ProcessLookupError):
-                os.kill(worker, signal.SIGCONT)
+        async with AsyncExitStack() as stack:
+            # Connections of which some are to this worker, and idle: what comes by them it reads before anything else.
+            waiting = [await stack.enter_async_context(self._connected()) for _ in range(12)]
+            for number, (reader, writer) in enumerate(waiting):
+                await self._look(reader, writer, list(HOSTS)[number % 2])
+            os.kill(worker, signal.SIGSTOP)
+            self.stopped += 1
+            try:
+                await self._stopped(worker, waiting)
+            finally:
+                with suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGCONT)
 
-    async def _late(self, site: str) -> None:
+    async def _stopped(self, worker: int, waiting: list[Connected]) -> None:
+        if self._random.random() < 0.3:
+            await asyncio.sleep(self._random.uniform(0, LEASE_S))
+            return
+        self._acknowledged.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(3 * LEASE_S):  # before it is taken for hung and killed
+                await self._acknowledged.wait()
+        late = [asyncio.create_task(self._late(at, list(HOSTS)[number % 2])) for number, at in enumerate(waiting)]
+        await asyncio.sleep(0.05)
+        os.kill(worker, signal.SIGCONT)
+        self.resumed += 1
+        await asyncio.gather(*late)
+
+    async def _late(self, at: Connected, site: str) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError):
-            async with self._connected() as (reader, writer):
-                await self._look(reader, writer, site)
+            await self._look(*at, site)
 
 
 async def _ask(
