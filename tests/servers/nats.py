@@ -9,16 +9,17 @@ import secrets
 import select
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from tests.servers.ports import free_ports
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
@@ -96,8 +97,8 @@ def find_nats_server() -> Path:
 
 def start_single(folder: Path, *, extra: str = "", scheme: str = "nats") -> NatsLayout:
     """One server; `extra` is added to its settings. Raises NatsMissing, NatsFailed."""
-    with _free_ports(2) as (port, monitor):
-        settings = _settings(folder, "single", port, monitor) + extra
+    port, monitor = free_ports(2)
+    settings = _settings(folder, "single", port, monitor) + extra
     return NatsLayout((_launch(folder, "single", port, monitor, settings, scheme=scheme),), replicas=1)
 
 
@@ -106,8 +107,8 @@ def start_cluster(folder: Path, *, size: int = 3, advertises: bool = True) -> Na
 
     Raises NatsMissing, NatsFailed.
     """
-    with _free_ports(3 * size) as ports:
-        clients, monitors, routes = ports[:size], ports[size : 2 * size], ports[2 * size :]
+    ports = free_ports(3 * size)
+    clients, monitors, routes = ports[:size], ports[size : 2 * size], ports[2 * size :]
     peers = ", ".join(f"nats://127.0.0.1:{port}" for port in routes)
     told = "" if advertises else ", no_advertise: true"
     nodes: list[NatsNode] = []
@@ -128,11 +129,11 @@ def start_cluster(folder: Path, *, size: int = 3, advertises: bool = True) -> Na
 
 def start_hub_and_leaf(folder: Path) -> NatsLayout:
     """A hub, and a leaf node that is connected to it: two JetStream domains. Raises NatsMissing, NatsFailed."""
-    with _free_ports(5) as (hub_port, hub_monitor, leafnodes, leaf_port, leaf_monitor):
-        hub = _settings(folder, "hub", hub_port, hub_monitor, domain="hub")
-        hub += f'leafnodes {{ listen: "127.0.0.1:{leafnodes}" }}\n'
-        leaf = _settings(folder, "leaf", leaf_port, leaf_monitor, domain="leaf")
-        leaf += f'leafnodes {{ reconnect: "200ms", remotes: [{{ url: "nats://127.0.0.1:{leafnodes}" }}] }}\n'
+    hub_port, hub_monitor, leafnodes, leaf_port, leaf_monitor = free_ports(5)
+    hub = _settings(folder, "hub", hub_port, hub_monitor, domain="hub")
+    hub += f'leafnodes {{ listen: "127.0.0.1:{leafnodes}" }}\n'
+    leaf = _settings(folder, "leaf", leaf_port, leaf_monitor, domain="leaf")
+    leaf += f'leafnodes {{ reconnect: "200ms", remotes: [{{ url: "nats://127.0.0.1:{leafnodes}" }}] }}\n'
     first = _launch(folder, "hub", hub_port, hub_monitor, hub)
     try:
         second = _launch(folder, "leaf", leaf_port, leaf_monitor, leaf)
@@ -252,17 +253,6 @@ def _spawn(node: NatsNode) -> NatsNode:
         )
     _children[process.pid] = process
     return NatsNode(node.name, node.url, node.monitor_url, node.folder, process.pid)
-
-
-@contextmanager
-def _free_ports(count: int) -> Iterator[tuple[int, ...]]:
-    with ExitStack() as held:
-        found: list[int] = []
-        for _ in range(count):
-            one = held.enter_context(socket.socket())
-            one.bind(("127.0.0.1", 0))
-            found.append(one.getsockname()[1])
-        yield tuple(found)
 
 
 def _wait_until_ready(node: NatsNode) -> None:

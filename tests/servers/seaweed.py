@@ -7,18 +7,19 @@ import os
 import select
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import boto3
+
+from tests.servers.ports import free_ports
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
@@ -121,7 +122,7 @@ def start_seaweed(folder: Path) -> S3Address:
         "actions": ["Read"],
     }
     config.write_text(json.dumps({"identities": [identity, reader]}))
-    master, volume, filer, s3 = _free_ports(4)
+    master, volume, filer, s3 = free_ports(4, and_above=_GRPC_OFFSET)
     command = [
         str(weed),
         "server",
@@ -202,27 +203,6 @@ def running_seaweed(folder: Path) -> Iterator[S3Address]:
         yield address
     finally:
         stop_seaweed(address.pid)
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that are free now together with the ports `_GRPC_OFFSET` above them."""
-    found: list[int] = []
-    with ExitStack() as held:
-        for _ in range(1000):
-            base = held.enter_context(socket.socket())
-            base.bind(("127.0.0.1", 0))
-            port = base.getsockname()[1]
-            if port + _GRPC_OFFSET > 65_535:
-                continue
-            pair = held.enter_context(socket.socket())
-            try:
-                pair.bind(("127.0.0.1", port + _GRPC_OFFSET))
-            except OSError:
-                continue
-            found.append(port)
-            if len(found) == count:
-                return found
-    raise ServerFailed("No free pairs of ports were found on 127.0.0.1.")
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], address: S3Address, log: Path) -> None:
