@@ -119,11 +119,10 @@ class RecordArchive:
         self._monotonic = monotonic
         self._archived = 0
         self._seen = 0
-        self._seen_then = 0
+        self._behind_then = 0
         self._behind_since: float | None = None
         self._number: int | None = None
         self._has_place = False
-        self._looked_at = monotonic()
         self._fault: str | None = None
         self._marked_at: float | None = None
         self._marked_nodes: tuple[KeptNode, ...] = ()
@@ -144,7 +143,7 @@ class RecordArchive:
     @property
     def lag(self) -> ArchiveLag:
         """How far the archive is behind what control has applied; where another archives, had applied a look ago."""
-        records = max(0, (self._seen if self.is_ours else self._seen_then) - self.archived)
+        records = max(0, self._seen - self.archived) if self.is_ours else self._behind_then
         since = self._behind_since
         seconds = max(0.0, self._monotonic() - since) if records and since is not None else 0.0
         return ArchiveLag(self.archived, records, seconds, self._fault)
@@ -254,15 +253,17 @@ class RecordArchive:
         if self._turn is None or self.is_ours:
             return
         self._has_place = False
-        required_at = self._monotonic()
+        required_at = looked_at = self._monotonic()
+        seen_then = self.archived
         while not self.is_ours:
             seen, seen_at = self._seen, self._monotonic()
             await self._look()
-            is_behind = self._seen_then > self.archived
-            self._behind_since = (self._behind_since or self._looked_at) if is_behind else None
-            if not is_behind:
-                self._fault = None
-            self._seen_then, self._looked_at = seen, seen_at
+            self._behind_then = max(0, seen_then - self.archived)  # it has had a whole look's time for those
+            if self._behind_then:
+                self._behind_since = self._behind_since or looked_at
+            else:
+                self._behind_since = self._fault = None
+            seen_then, looked_at = seen, seen_at
             if seen_at - required_at >= MARK_EVERY_S:
                 await self._require_last()
                 required_at = seen_at
