@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -34,20 +34,25 @@ def documented() -> dict[str, tuple[str, frozenset[str], str]]:
     return found
 
 
-async def families(folder: Path) -> dict[str, Sequence[Family]]:
+@pytest.fixture
+async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
+    """Leases are long, so that a machine that is busy changes no state."""
+    fleet = await Fleet(tmp_path, lease_s=60.0).start()
+    yield fleet
+    await fleet.aclose()
+
+
+async def families(fleet: Fleet) -> dict[str, Sequence[Family]]:
     """What control and an edge that work together say."""
-    fleet = await Fleet(folder).start()
     node = await fleet.add("n1", region="eu")
     await fleet.create_site("one")
     await fleet.deploy("one", {"/index.html": b"x"})
     await fleet.visit("n1", "one.cdn.localhost")
-    found = {
+    return {
         "control": control_metrics(fleet.plane),
         "edge": edge_metrics(node.edge, has_caught_up=True),
         "process": process_metrics("edge"),
     }
-    await fleet.aclose()
-    return found
 
 
 def of_names(counted: Mapping[str, str], prefix: str, gauges: frozenset[str]) -> dict[str, str]:
@@ -58,9 +63,9 @@ def of_names(counted: Mapping[str, str], prefix: str, gauges: frozenset[str]) ->
     }
 
 
-async def test_every_metric_is_well_formed_and_documented_and_nothing_else_is(tmp_path: Path) -> None:
+async def test_every_metric_is_well_formed_and_documented_and_nothing_else_is(fleet: Fleet) -> None:
     known = documented()
-    live = [family for of_role in (await families(tmp_path)).values() for family in of_role]
+    live = [family for of_role in (await families(fleet)).values() for family in of_role]
     parsed = read(metrics_text(live))
     assert len(parsed) > 60
     kinds = {family.name: family.kind.value for family in live}
@@ -107,17 +112,14 @@ def _begins(key: ast.expr | None) -> str | None:
             return None
 
 
-async def test_whatever_control_counts_has_a_meaning(tmp_path: Path) -> None:
-    fleet = await Fleet(tmp_path).start()
+async def test_whatever_control_counts_has_a_meaning(fleet: Fleet) -> None:
     services = fleet.plane.services
     counted = {**services.hub.counters, **services.repair.counters, **services.archive.counters}
     assert counted.keys() == of_control.HELP.keys()
-    await fleet.aclose()
 
 
-async def test_a_large_fleet_has_no_line_for_every_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_large_fleet_has_no_line_for_every_node(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(of_control, "MAX_NODE_SERIES", 2)
-    fleet = await Fleet(tmp_path).start()
     for node_id in ("n1", "n2", "n3"):
         await fleet.add(node_id)
     await fleet.nodes["n2"].edge.follower.drain()
@@ -128,7 +130,6 @@ async def test_a_large_fleet_has_no_line_for_every_node(tmp_path: Path, monkeypa
     states = {labels[0][1]: value for labels, value in metrics["cdn_control_node_states"].samples.items()}
     assert (states["serving"], states["draining"], states["lagging"]) == (2.0, 1.0, 0.0)
     assert list(metrics["cdn_control_node_connected"].samples) == [(("node", "n2"),)]
-    await fleet.aclose()
 
 
 GOOD = "# HELP a_b_total What it counts, in words.\n# TYPE a_b_total counter\na_b_total 1\n"

@@ -11,6 +11,9 @@ from cdn.fleet.node import NodeFacts
 from tests.cli.conftest import Cdn
 from tests.control.control_room import Control
 
+LEASE_S = 3600.0
+"""Nobody beats for these nodes."""
+
 
 async def many(cdn: Cdn, count: int, monkeypatch: pytest.MonkeyPatch) -> tuple[Control, list[str]]:
     """More nodes, which do not follow by themselves."""
@@ -25,7 +28,7 @@ async def many(cdn: Cdn, count: int, monkeypatch: pytest.MonkeyPatch) -> tuple[C
     for node_id in ids:
         facts = NodeFacts("test", "eu", weight=50)
         position = control.plane.state.position
-        await control.directory.connected(node_id, facts, position, lease_s=10.0, record_version=1)
+        await control.directory.connected(node_id, facts, position, lease_s=LEASE_S, record_version=1)
         control.directory.heartbeat_answered(node_id, {})
     return control, ids
 
