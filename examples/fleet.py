@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -251,11 +251,10 @@ def stay(fleet: Fleet) -> None:
             print(f"  {role.name:10} {spoken} {command} status")
     print(f"  files      {fleet.folder}: settings and logs of each role", flush=True)
     processes = [role.process for role in fleet.roles.values() if role.process is not None]
-    while all(process.poll() is None for process in processes):
-        try:
-            processes[0].wait(1)
-        except subprocess.TimeoutExpired:
-            continue
+    with suppress(KeyboardInterrupt):
+        while all(process.poll() is None for process in processes):
+            with suppress(subprocess.TimeoutExpired):
+                processes[0].wait(1)
 
 
 if __name__ == "__main__":
