@@ -306,7 +306,8 @@ class World:
             answer = await life.visit(request_for(name, path), listener)
             if isinstance(answer.value, str) and answer.value not in self.checker.activations:
                 self.read_activations()
-            self.checker.judge(node.node_id, (name, path), asked_at, answer)
+            if node.node_id in self.met:  # who never had a lease is in no receipt, and sent no visitors
+                self.checker.judge(node.node_id, (name, path), asked_at, answer)
 
         machine = life.machine if listener is None else listener.machine
         self.loop.start(machine, visit()).add_done_callback(self.must_work)
