@@ -115,6 +115,11 @@ def unavailable(cache: str, detail: str, text: str, *, status: int = 503, retry_
     )
 
 
+def starting(cache: str) -> Response:
+    """This node is new, and does not know yet what everybody else knows already."""
+    return unavailable(cache, "starting", "This server has just been set up. Please try again in a moment.")
+
+
 def store_down(cache: str) -> Response:
     """The store does not answer. What exactly it said is the operator's business, not the visitor's."""
     return unavailable(

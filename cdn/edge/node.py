@@ -114,8 +114,10 @@ class EdgeNode:
             facts=self._facts(()),
             detached=self._detached,
             lease_left_s=self._lease_left_s,
+            may_answer=self._may_answer,
         )
         self._replica = replica
+        self._was_new = False
         self._explainer = Explainer(
             view=self.view,
             manifests=self.manifests,
@@ -216,6 +218,7 @@ class EdgeNode:
     async def _begin(self, sockets: Sequence[socket.socket] | None, worker_command: Sequence[str]) -> None:
         folds = (self.view.catalog_fold, self.view.floors)
         position = await self._replica.load(folds)
+        self._was_new = position is None
         self._follower = Follower(
             self.settings.control_urls,
             self.settings.token,
@@ -337,6 +340,11 @@ class EdgeNode:
 
     def _is_attached(self) -> bool:
         return self._follower is not None and self._follower.has_lease()
+
+    def _may_answer(self) -> bool:
+        """A node without a copy of the journal is sent a snapshot that may lack what receipts, in which it does not
+        stand, call complete: it answers once it has caught up. One that had a copy stood in them (DESIGN I8, I9)."""
+        return not self._was_new or self.follower.has_caught_up
 
     def _lease_left_s(self) -> float:
         return 0.0 if self._follower is None else self._follower.lease_left_s()

@@ -89,7 +89,9 @@ class Pipeline:
         facts: NodeFacts = UNPLACED,
         detached: DetachedAliases | None = None,
         lease_left_s: Callable[[], float] = lambda: inf,
+        may_answer: Callable[[], bool] = lambda: True,
     ) -> None:
+        self._may_answer = may_answer
         self._detached = detached
         self._lease_left_s = lease_left_s
         self._pull = pull
@@ -115,6 +117,8 @@ class Pipeline:
 
     async def answer(self, request: Request, content: RequestContent, visitor: Visitor) -> Response:
         self._counters.answered += 1
+        if not self._may_answer():
+            return local_answer.starting(self._cache_name)
         catalog = self._view.catalog
         binding = catalog.bind(request.host)
         site = catalog.site(binding.site_id) if binding is not None else None

@@ -150,6 +150,11 @@ class Follower:
         """For how many more seconds the node may serve without validating, if control is not heard again."""
         return self.lease.left_s(self.clock())
 
+    @property
+    def has_caught_up(self) -> bool:
+        """Whether this run has applied everything the journal held when a connection was welcomed."""
+        return self._caught_up.is_set()
+
     async def wait_caught_up(self) -> None:
         """Return once this run has applied everything the journal held when a connection was welcomed."""
         await self._caught_up.wait()
