@@ -123,14 +123,15 @@ async def test_a_worker_that_shows_life_and_never_listens_is_replaced(
         await until(lambda: len(started(tmp_path)) >= 3)
 
 
-async def test_a_node_that_was_stopped_itself_kills_nobody(tmp_path: Path) -> None:
+async def test_a_node_that_was_stopped_itself_kills_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also a machine that slept: the node looks for signs of life before it reads those that wait."""
+    monkeypatch.setattr(worker_pool, "HANG_S", 600.0)
     ahead_s = 0.0
 
     def with_sleep() -> float:
         return CLOCK() + ahead_s
 
-    async with pool_of(command(tmp_path, LISTENS, BEATS), with_sleep) as pool:
+    async with pool_of(command(tmp_path, LISTENS), with_sleep) as pool:
         before = pool.process_ids
         for _ in range(2):
             ahead_s += 3600.0
