@@ -48,6 +48,9 @@ far another replica has come that archives."""
 FLUSH_TIMEOUT_S = 5.0
 """How long a stop waits for the store to take the last records; they are in the journal anyway."""
 
+STEP_ASIDE_S = 5.0
+"""How long a replica that cannot reach the store leaves the archive to others: they ask for it far more often."""
+
 STEP_ASIDE_PAUSE_S = 0.2
 """A replica whose archive failed until it waits this long before it tries again lets another do it, for a while: its
 own line to the store may be what is broken."""
@@ -241,7 +244,7 @@ class RecordArchive:
                 fault = None if isinstance(error, Unavailable) else error
                 log.warning("records after %s are not archived, trying again: %s", self.archived, error, exc_info=fault)
                 if self._turn is not None and self.is_ours and pause_s >= STEP_ASIDE_PAUSE_S:
-                    await self._turn.step_aside(LOOK_EVERY_S)
+                    await self._turn.step_aside(STEP_ASIDE_S)
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, RETRY_LONGEST_S)
 
