@@ -169,7 +169,9 @@ async def test_an_answer_that_began_without_a_lease_says_so(fleet: Fleet) -> Non
     await until_attached(fleet)
     store.gate.set()
     assert "detached" in (await visiting).cache_status
-    assert "detached" not in (await fleet.visit("n2", HOST, "/cold.txt")).cache_status
+    async with asyncio.timeout(30):  # a busy machine may lose so short a lease once more
+        while "detached" in (await fleet.visit("n2", HOST, "/cold.txt")).cache_status:
+            await asyncio.sleep(0.05)
 
 
 async def test_a_node_that_was_cut_off_before_the_site_chose_is_excused(fleet: Fleet) -> None:
