@@ -18,6 +18,9 @@ from cdn.sites.site import Site
 READ_EVERY_S = 1.0
 """A pointer is read at most so often: what was activated is shown within this time."""
 
+DETACHED_RECALL_S = 1.0
+"""How long a prepared response says that the node is detached: a lease may come back between two looks at it."""
+
 MAX_ALIASES = 4_096
 """Aliases whose pointer is remembered for that time."""
 

@@ -15,7 +15,7 @@ from typing import assert_never
 from cdn.edge import local_answer
 from cdn.edge.clocks import Clocks
 from cdn.edge.counters import NodeCounters
-from cdn.edge.detached import DetachedAliases
+from cdn.edge.detached import DETACHED_RECALL_S, DetachedAliases
 from cdn.edge.fault_log import FaultLog
 from cdn.edge.fetch import UpstreamDamaged
 from cdn.edge.manifest_cache import ManifestCache, ManifestUnavailable
@@ -230,16 +230,18 @@ class Pipeline:
                 site=self._view.runtime(visit.site.id),
                 generation=visit.generation,
                 fresh_until=fresh_until,
-                usable_until=self._usable_until(visit.site),
+                usable_until=self._usable_until(visit),
                 extends_max_age=representation.extends_max_age,
                 wall_clock=self._clocks.wall,
                 on_use=partial(self._storeroom.note_use, found.stored.key),
             ),
         )
 
-    def _usable_until(self, site: Site) -> float:
+    def _usable_until(self, visit: Visit) -> float:
         """Until when a hit needs no look at the lease."""
-        return self._clocks.monotonic() + self._lease_left_s() if site.settings.validates_on_detach else inf
+        if visit.site.settings.validates_on_detach:
+            return self._clocks.monotonic() + self._lease_left_s()
+        return inf if self._has_lease(visit) else self._clocks.monotonic() + DETACHED_RECALL_S
 
     def _has_lease(self, visit: Visit) -> bool:
         """Whether the visit's answer is that of a node with a lease, from its beginning to now."""

@@ -10,6 +10,7 @@ from math import inf
 
 from cdn.edge.clocks import Clocks
 from cdn.edge.content import ChunkStream
+from cdn.edge.detached import DETACHED_RECALL_S
 from cdn.edge.disk_holds import Hold
 from cdn.edge.disk_tier import DiskTier
 from cdn.edge.held_stream import HeldStream
@@ -230,12 +231,18 @@ class PullResponder:
             site=self._view.runtime(visit.site.id),
             generation=visit.generation,
             fresh_until=age_zero_at + held.terms.lifetime.seconds,
-            usable_until=now + self._lease_left_s() if visit.site.settings.validates_on_detach else inf,
+            usable_until=self._usable_until(visit, now),
             wall_clock=self._clocks.wall,
             hit=hit.serialise(),
             on_use=partial(self._disk.touch, form.stored.key),
         )
         self._memory.put(visit.key, names, form.is_negotiated, visit.request.fields, prepared, looked_at)
+
+    def _usable_until(self, visit: PullVisit, now: float) -> float:
+        """Until when a hit needs no look at the lease."""
+        if visit.site.settings.validates_on_detach:
+            return now + self._lease_left_s()
+        return inf if self._is_attached() else now + DETACHED_RECALL_S
 
     # From what is arriving
 
