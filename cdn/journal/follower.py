@@ -37,6 +37,18 @@ class FollowBroken(CdnError):
     """A fold or the sink failed on a record that is durable already. The node must be restarted or repaired."""
 
 
+class NotLetIn(CdnError):
+    """Control refused the connection; whether it will take the next one is for its operator to say."""
+
+
+_REFUSED = {
+    401: "its token is unknown, revoked or expired, or control asks for a certificate ([control_tls]); "
+    "`cdn status` shows which",
+    403: "its token is another node's, or does not let a node follow: create one with scope node:ID",
+}
+"""What an answer to the opening of a connection means; control tells its own operator more than it tells a stranger."""
+
+
 class FollowerSink(Protocol):
     """Who acts on what was applied. Called on the event loop, synchronously, and must not do network IO."""
 
@@ -221,14 +233,19 @@ class Follower:
                 await self._leaving.wait()
 
     async def _follow(self, client: aiohttp.ClientSession) -> None:
-        async with asyncio.timeout(self.settings.connect_timeout_s):
-            socket = await client.ws_connect(
-                self._url,
-                headers={"Authorization": f"Bearer {self._token}"},
-                max_msg_size=MAX_CONTROL_MESSAGE_BYTES,
-                ssl=True if self.tls is None else self.tls,
-                timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
-            )
+        try:
+            async with asyncio.timeout(self.settings.connect_timeout_s):
+                socket = await client.ws_connect(
+                    self._url,
+                    headers={"Authorization": f"Bearer {self._token}"},
+                    max_msg_size=MAX_CONTROL_MESSAGE_BYTES,
+                    ssl=True if self.tls is None else self.tls,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
+                )
+        except aiohttp.WSServerHandshakeError as exc:
+            if exc.status not in _REFUSED:
+                raise
+            raise NotLetIn(f"control does not let this node in ({exc.status}): {_REFUSED[exc.status]}") from exc
         async with socket:
             if self._leaving.is_set():
                 return  # since the connecting began

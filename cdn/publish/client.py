@@ -261,6 +261,8 @@ def _present(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _cause(exc: BaseException) -> str:
     """The shortest true sentence about a failed connection."""
+    if isinstance(exc, aiohttp.ClientConnectorCertificateError):
+        return "its certificate is not trusted here; SSL_CERT_FILE names a file of authorities that are"
     if isinstance(exc, aiohttp.ClientConnectorError) and exc.os_error.errno is not None and exc.os_error.errno > 0:
         return os.strerror(exc.os_error.errno)
     return str(exc) or type(exc).__name__
