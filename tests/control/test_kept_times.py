@@ -257,16 +257,17 @@ async def test_a_replica_that_restarts_knows_its_times_and_makes_up_none(tmp_pat
 
     first = await replica("first")
     await connect(first, at(0))
-    second = await replica("second")
+    second, third = await replica("second"), await replica("third")
     clock.now += 1
     first.applied("a", at(4))
     await until(lambda: line(second, 4).applied_at is not None)
     await second.aclose()
     clock.now += 100
     first.applied("a", at(8))
+    await until(lambda: line(third, 8).outcome is NodeOutcome.APPLIED)  # it is in the table, and told to nobody again
     second = await replica("second")
     await until(lambda: line(second, 8).outcome is NodeOutcome.APPLIED)
     assert line(second, 4).applied_at == 1_001_001
     assert (line(second, 8).applied_at, line(second, 8).applied_by) == (None, 1_001_101)
-    for each in (first, second):
+    for each in (first, second, third):
         await each.aclose()

@@ -63,6 +63,7 @@ def cdn(tmp_path: Path) -> Iterator[RunningCdn]:
     assert made.stop() == 0
 
 
+@pytest.mark.soak  # on a busy machine visitors may take the last descriptors before upstream is asked, and all get 503
 async def test_descriptors_run_out_and_come_back(cdn: RunningCdn) -> None:
     assert cdn.process is not None
     node = cdn.process.pid
