@@ -18,10 +18,13 @@ from cdn.edge.stored import StoredResponse
 from cdn.fleet.position import Position
 from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.record import (
+    ChallengeRemoved,
+    ChallengeSet,
     DeployActivated,
     DeployPrepared,
     DomainAdded,
     DomainRemoved,
+    GeographySet,
     Purged,
     Record,
     SiteChanged,
@@ -30,6 +33,9 @@ from cdn.journal.record import (
     TokenCreated,
     TokenRevoked,
     Withheld,
+    ZoneKeysSet,
+    ZoneRemoved,
+    ZoneSet,
 )
 from cdn.purge.floors import Floors
 from cdn.sites.catalog import Catalog
@@ -166,6 +172,8 @@ class SiteView:
                 self.runtime(change.site_id).generation += 1
             case TokenCreated() | TokenRevoked() | Withheld():
                 pass
+            case ZoneSet() | ZoneRemoved() | ZoneKeysSet() | ChallengeSet() | ChallengeRemoved() | GeographySet():
+                pass  # what name servers answer is nothing to an edge
             case _:
                 assert_never(change)
 

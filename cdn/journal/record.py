@@ -10,7 +10,7 @@ import msgspec
 from cdn.errors import CdnError, InvalidInput, TooLarge
 from cdn.fleet.position import Position
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2
 """The newest version that this program knows. It reads every version up to this one and stops at a newer one; it writes
 each record in the oldest version that can say it (`version_of`)."""
 
@@ -124,6 +124,67 @@ class TokenRevoked(_Change, frozen=True, tag="token.revoked"):
     token_id: str
 
 
+class ZoneRecords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Records of one owner and type of an imported zone. `name` is whole, in lower case and without the final dot (""
+    is the root); `rdatas` are in wire form, in base64. Type 65401 is ALIAS: its rdata is the name of a site or preview
+    in the CDN's own zone."""
+
+    name: str
+    type: int
+    ttl_s: int
+    rdatas: tuple[str, ...]
+
+
+class ZoneSet(_Change, frozen=True, tag="zone.set"):
+    """The whole zone: what was set under the name before is over."""
+
+    zone: str
+    rrsets: tuple[ZoneRecords, ...]
+
+
+class ZoneRemoved(_Change, frozen=True, tag="zone.removed"):
+    zone: str
+
+
+class SealedZoneKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`sealed` is the private key, encrypted with the key that name servers hold, in base64 (`cdn.tls`). `stage` is one
+    of published (not signing yet), active, retired (signing no more, still published)."""
+
+    key_id: str
+    stage: str
+    created_at: float
+    sealed: str
+
+
+class ZoneKeysSet(_Change, frozen=True, tag="zone.keys"):
+    """All keys of a zone, imported or the CDN's own; none: it is not signed."""
+
+    zone: str
+    keys: tuple[SealedZoneKey, ...]
+
+
+class ChallengeSet(_Change, frozen=True, tag="challenge.set"):
+    """A TXT record at `name` with `value`, beside others there, until the wall time `expires_at` (RFC 8555 8.4)."""
+
+    name: str
+    value: str
+    expires_at: float
+
+
+class ChallengeRemoved(_Change, frozen=True, tag="challenge.removed"):
+    name: str
+    value: str
+
+
+class GeographySet(_Change, frozen=True, tag="geography.set"):
+    """The table of places that name servers go by: `digest` (SHA-256, hex) of what control hands out; "": the one that
+    comes with the program."""
+
+    digest: str
+    size_bytes: int
+    note: str
+
+
 class Withheld(_Change, frozen=True, tag="withheld"):
     """Stands for a record whose audience does not include the reader."""
 
@@ -139,11 +200,19 @@ Change = (
     | Purged
     | TokenCreated
     | TokenRevoked
+    | ZoneSet
+    | ZoneRemoved
+    | ZoneKeysSet
+    | ChallengeSet
+    | ChallengeRemoved
+    | GeographySet
     | Withheld
 )
 
 
-SINCE: dict[type, int] = {}
+SINCE: dict[type, int] = dict.fromkeys(
+    (ZoneSet, ZoneRemoved, ZoneKeysSet, ChallengeSet, ChallengeRemoved, GeographySet), 2
+)
 """The version with which a kind of change, or a field of it, came; kinds that are not named are of version 1."""
 
 
