@@ -53,13 +53,24 @@ def receipt_lines(receipt: Document) -> tuple[str, ...]:
         omitted = (f"{said}; listed are {len(listed)}, all of them: cdn receipt {sequence} --all",)
     pending = counts["pending"]
     if receipt["complete"]:
-        return (*table, *omitted, f"recorded as {sequence}; complete on {total} of {total} nodes")
+        return (*table, *omitted, f"recorded as {sequence}; complete on {_of_which(counts, total)}")
     if pending:
         sentence = f"recorded as {sequence}; NOT complete: {pending} of {total} nodes have not applied it yet"
     else:
         sentence = f"recorded as {sequence}; NOT complete: what nodes told other replicas of control is not known now"
     way_out = f"wait for them: cdn receipt {sequence} --wait 1m; their state: cdn status"
     return (*table, *omitted, sentence, way_out)
+
+
+def _of_which(counts: dict[str, int], total: int) -> str:
+    """`3 of 3 nodes`, and of those that are cut off what they do: none of them has the record."""
+    excused, fenced = counts.get("excused", 0), counts.get("fenced", 0)
+    said = f"{total - excused} of {total} nodes"
+    if fenced:
+        said += f", of which {fenced} cut off and asking the store first"
+    if excused:
+        said += f"; {excused} cut off, and may still serve what was there before"
+    return said
 
 
 def _counts(receipt: Document) -> dict[str, int]:

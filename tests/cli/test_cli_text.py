@@ -51,7 +51,8 @@ def test_a_receipt_is_a_table_with_the_time_each_node_took() -> None:
         "n0    applied  12.5 ms",
         "n1    fenced   -",
         "n2    excused  -",
-        "recorded as 7; complete on 3 of 3 nodes",
+        "recorded as 7; complete on 2 of 3 nodes, of which 1 cut off and asking the store first; "
+        "1 cut off, and may still serve what was there before",
     )
 
 
