@@ -14,13 +14,11 @@ from cdn.fleet.position import Position
 from cdn.journal.fold import Fold
 from cdn.journal.journal import AppendUncertain, Conflicted, EpochEnded, Journal, JournalUnavailable, Trimmed
 from cdn.journal.record import (
-    Audience,
     Change,
     Draft,
     Record,
-    TokenCreated,
-    TokenRevoked,
     UnknownRecord,
+    audience_of,
     version_of,
 )
 
@@ -310,5 +308,4 @@ class ControlState:
 
 
 def _draft(subject: str, change: Change, actor: str) -> Draft:
-    is_secret = isinstance(change, TokenCreated | TokenRevoked)
-    return Draft(subject, change, actor, Audience.CONTROL if is_secret else Audience.ALL)
+    return Draft(subject, change, actor, audience_of(change))

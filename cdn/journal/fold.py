@@ -14,7 +14,7 @@ class Fold(Protocol):
     """Its section in snapshots."""
 
     audience: Audience
-    """Who receives that section: ALL, or CONTROL for secrets."""
+    """Who receives that section: ALL, DNS for what only name servers need, or CONTROL for secrets."""
 
     def apply(self, record: Record) -> None:
         """Take one record. Kinds that do not concern this fold are ignored. No IO, bounded time.

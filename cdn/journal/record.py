@@ -221,6 +221,17 @@ def version_of(change: Change) -> int:
     return SINCE.get(type(change), 1)
 
 
+_AUDIENCES: dict[type, Audience] = {
+    **dict.fromkeys((TokenCreated, TokenRevoked), Audience.CONTROL),
+    **dict.fromkeys((ZoneSet, ZoneRemoved, ZoneKeysSet, ChallengeSet, ChallengeRemoved, GeographySet), Audience.DNS),
+}
+
+
+def audience_of(change: Change) -> Audience:
+    """Who may read this kind of change; ALL unless it is a secret or nobody else's business."""
+    return _AUDIENCES.get(type(change), Audience.ALL)
+
+
 class Draft(msgspec.Struct, frozen=True):
     """A record before the journal gave it a place. `subject` is what compare-and-set compares."""
 

@@ -14,7 +14,7 @@ from cdn.fleet.position import Position
 from cdn.journal.database import BUSY_TIMEOUT_S, Database
 from cdn.journal.fold import Fold
 from cdn.journal.record import EVERY_AUDIENCE, Record, UnknownRecord, decode_record, encode_record
-from cdn.journal.snapshot import Snapshot, UnreadableSnapshot, decode, encode, load_into, take
+from cdn.journal.snapshot import SECTION_SINCE, Snapshot, UnreadableSnapshot, decode, encode, load_into, take
 
 COMPACT_AFTER = 10_000
 """Records after which the copy becomes a new snapshot: bounds the file and the time a start takes."""
@@ -88,7 +88,7 @@ class Replica:
     async def load(self, folds: Sequence[Fold]) -> Position | None:
         """Bring `folds` to the state of the copy; they are the ones `compact` dumps from now on.
 
-        A copy that cannot serve these folds (unreadable, or written before one of them existed) counts as empty:
+        A copy that cannot serve these folds (unreadable, or written where one of them was not kept) counts as empty:
         then the folds are empty and the answer is None. Records from one this program does not know on are
         dropped; control sends them again and the follower stops there. Raises ReplicaUnavailable.
         """
@@ -96,7 +96,7 @@ class Replica:
         self._position = None
         self._records_kept = 0
         snapshot = await self._stored_snapshot()
-        missing = [fold.name for fold in self._folds if snapshot is not None and fold.name not in snapshot.sections]
+        missing = [fold.name for fold in self._folds if snapshot is not None and _lacks(snapshot, fold.name)]
         if missing:
             _log.warning("the node's copy has no section %s: a snapshot will be asked for", ", ".join(missing))
         if snapshot is None or missing:
@@ -222,6 +222,12 @@ class Replica:
                     return position
                 position = record.position
                 self._records_kept += 1
+
+
+def _lacks(snapshot: Snapshot, fold_name: str) -> bool:
+    """Whether records that the fold would have taken may be behind this snapshot. Not those of a kind that came with a
+    later version: who wrote the snapshot would have stopped before the first."""
+    return fold_name not in snapshot.sections and SECTION_SINCE.get(fold_name, 1) <= snapshot.version
 
 
 def _refused(reason: str) -> ReplicaUnavailable:

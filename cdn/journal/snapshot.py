@@ -15,8 +15,13 @@ from cdn.fleet.position import Position
 from cdn.journal.fold import Fold
 from cdn.journal.record import Audience
 
-SNAPSHOT_VERSION = 1
-"""The version this program writes; it reads every version up to this one."""
+SNAPSHOT_VERSION = 2
+"""The newest version that this program knows. It reads every version up to this one, and writes each snapshot in the
+oldest that can say it."""
+
+SECTION_SINCE = {"zones": 2}
+"""The version with which a section came, by its fold's name; those that are not named are of version 1. A program that
+did not know the section would leave it out of its own snapshots, and with it what nobody else may have any more."""
 
 MAX_SNAPSHOT_BYTES = 1024 * 1024 * 1024
 """A snapshot unpacks to at most this much: a damaged or hostile one cannot fill memory."""
@@ -52,10 +57,14 @@ class _Head(msgspec.Struct):
 
 
 def take(folds: Iterable[Fold], position: Position, *, floor_horizon: int, audiences: frozenset[Audience]) -> Snapshot:
-    """The folds' state at `position`, without the sections that none of `audiences` may read."""
+    """The folds' state at `position`, without the sections that none of `audiences` may read.
+
+    A fold's empty state that is None needs no reader who knows the fold.
+    """
     with _uncollected():
         sections = {fold.name: fold.dump() for fold in folds if fold.audience in audiences}
-    return Snapshot(SNAPSHOT_VERSION, position, floor_horizon, sections)
+    version = max((SECTION_SINCE.get(name, 1) for name, state in sections.items() if state is not None), default=1)
+    return Snapshot(version, position, floor_horizon, sections)
 
 
 def load_into(snapshot: Snapshot, folds: Iterable[Fold]) -> None:

@@ -235,7 +235,7 @@ async def test_a_damaged_snapshot_is_done_without(make_control: ControlMaker) ->
 async def test_a_record_of_a_newer_program_is_for_that_program_to_restore(control: Control) -> None:
     await lived(control)
     last = (await parts(control))[-1]
-    raw = bytes(last.records[-1]).replace(b'"version":%d' % RECORD_VERSION, b'"version":%d' % (RECORD_VERSION + 1), 1)
+    raw = bytes(last.records[-1]).replace(b'"version":1', b'"version":%d' % (RECORD_VERSION + 1), 1)
     records = (*last.records[:-1], type(last.records[0])(raw))
     newer = type(last)(1, last.epoch, last.first, last.last, last.written_at, records)
     await control.store.put(part_key(last.epoch, last.first, last.last), encode_part(newer))

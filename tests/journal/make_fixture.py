@@ -16,34 +16,44 @@ from cdn.fleet.position import Position
 from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.record import (
     EVERY_AUDIENCE,
-    RECORD_VERSION,
-    Audience,
+    ChallengeRemoved,
+    ChallengeSet,
     DeployActivated,
     DeployPrepared,
     DomainAdded,
     DomainRemoved,
+    GeographySet,
     Purged,
     PurgeScope,
     Record,
+    SealedZoneKey,
     SiteChanged,
     SiteCreated,
     SiteRemoved,
     TokenCreated,
     TokenRevoked,
+    ZoneKeysSet,
+    ZoneRecords,
+    ZoneRemoved,
+    ZoneSet,
+    audience_of,
     encode_record,
+    version_of,
 )
 from cdn.journal.snapshot import encode, take
+from cdn.journal.zone_fold import ZoneFold
 from cdn.purge.floors import Floors
 
 EPOCH = "0f1e2d3c4b5a6978"
 DIGEST = "a3" * 32
+SOA = "A25zMQdleGFtcGxlA29yZwAKaG9zdG1hc3RlcgdleGFtcGxlA29yZwAAAAABAAAcIAAAA4QAEnUAAAABLA=="
 
 
 def records() -> Iterator[Record]:
     """A record of every kind that the program knows, in an order that can be applied."""
     for sequence, (subject, change) in enumerate(_changes(), start=1):
-        audience = Audience.CONTROL if subject.startswith("token/") else Audience.ALL
-        yield Record(RECORD_VERSION, EPOCH, sequence, subject, 1_800_000_000.5 + sequence, "ann", audience, change)
+        at = 1_800_000_000.5 + sequence
+        yield Record(version_of(change), EPOCH, sequence, subject, at, "ann", audience_of(change), change)
 
 
 def _changes() -> Iterator[tuple[str, Any]]:
@@ -64,9 +74,32 @@ def _changes() -> Iterator[tuple[str, Any]]:
     yield "token/t3", TokenRevoked("t3")
     yield "site/old", SiteChanged("s2", {"stale_if_error_s": 60})
     yield "site/old", SiteRemoved("s2")
-    if "purges" in SiteChanged.__struct_fields__:  # programs that know sites with an upstream
-        yield "site/api", SiteCreated("s3", "api", {"origin": "https://api.example.com"})
-        yield "site/api", SiteChanged("s3", {"origin": "https://new.example.com"}, True)
+    yield "site/api", SiteCreated("s3", "api", {"origin": "https://api.example.com"})
+    yield "site/api", SiteChanged("s3", {"origin": "https://new.example.com"}, True)
+    yield from _of_zones()
+
+
+def _of_zones() -> Iterator[tuple[str, Any]]:
+    soa = ZoneRecords("example.org", 6, 3600, (SOA,))
+    addresses = ZoneRecords("www.example.org", 1, 300, ("wAACAQ==", "wAACAg=="))
+    alias = ZoneRecords("example.org", 65401, 60, ("BGJsb2cDY2RuCWxvY2FsaG9zdAA=",))
+    published = SealedZoneKey("k1", "published", 1_800_000_000.0, "c2VhbGVk")
+    active = SealedZoneKey("k1", "active", 1_800_000_000.0, "c2VhbGVk")
+    yield "zone/example.org", ZoneSet("example.org", (soa,))
+    yield "zone/example.org", ZoneSet("example.org", (soa, addresses, alias))
+    yield "zone/example.net", ZoneSet("example.net", ())
+    yield "zone-keys/example.net", ZoneKeysSet("example.net", (published,))
+    yield "zone/example.net", ZoneRemoved("example.net")
+    yield "zone-keys/example.org", ZoneKeysSet("example.org", (published,))
+    yield "zone-keys/example.org", ZoneKeysSet("example.org", (active, SealedZoneKey("k2", "retired", 1.5, "bw==")))
+    yield "zone-keys/cdn.localhost", ZoneKeysSet("cdn.localhost", (active,))
+    yield "zone-keys/cdn.localhost", ZoneKeysSet("cdn.localhost", ())
+    name = "_acme-challenge.www.example.org"
+    yield f"challenge/{name}", ChallengeSet(name, "over", 1_800_000_001.0)
+    yield f"challenge/{name}", ChallengeSet(name, "one", 1_800_003_600.0)
+    yield f"challenge/{name}", ChallengeSet(name, "two", 1_800_003_600.0)
+    yield f"challenge/{name}", ChallengeRemoved(name, "one")
+    yield "geography", GeographySet(DIGEST, 2_000_000, "of May")
 
 
 def main() -> None:
@@ -75,12 +108,13 @@ def main() -> None:
     folder.mkdir(parents=True)
     all_records = tuple(records())
     (folder / "records.jsonl").write_bytes(b"".join(encode_record(record) + b"\n" for record in all_records))
-    catalog, floors, tokens = CatalogFold("cdn.localhost"), Floors(), TokenFold()
+    floors = Floors()
+    folds = (CatalogFold("cdn.localhost"), floors, TokenFold(), ZoneFold())
     for record in all_records:
-        for fold in (catalog, floors, tokens):
+        for fold in folds:
             fold.apply(record)
     position = Position(EPOCH, len(all_records))
-    snapshot = take((catalog, floors, tokens), position, floor_horizon=floors.horizon, audiences=EVERY_AUDIENCE)
+    snapshot = take(folds, position, floor_horizon=floors.horizon, audiences=EVERY_AUDIENCE)
     (folder / "snapshot").write_bytes(encode(snapshot))
     try:
         from cdn.journal.archive_part import encode_part, part_of

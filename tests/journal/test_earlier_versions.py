@@ -18,9 +18,11 @@ from cdn.journal.archive_part import PART_VERSION, UnreadablePart, decode_part, 
 from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.fold import Fold
 from cdn.journal.record import (
+    DNS_AUDIENCES,
     EDGE_AUDIENCES,
     EVERY_AUDIENCE,
     RECORD_VERSION,
+    Audience,
     Change,
     Record,
     Withheld,
@@ -28,6 +30,7 @@ from cdn.journal.record import (
     encode_record,
 )
 from cdn.journal.snapshot import SNAPSHOT_VERSION, decode, encode, load_into, take
+from cdn.journal.zone_fold import Challenge, ZoneFold
 from cdn.purge.floors import Floors
 from cdn.sites.settings import SiteSettings
 from cdn.sites.site import Site
@@ -43,7 +46,8 @@ class Folds:
 
     def __init__(self) -> None:
         self.catalog, self.floors, self.tokens = CatalogFold("cdn.localhost"), Floors(), TokenFold()
-        self.all: tuple[Fold, ...] = (self.catalog, self.floors, self.tokens)
+        self.zones = ZoneFold()
+        self.all: tuple[Fold, ...] = (self.catalog, self.floors, self.tokens, self.zones)
 
 
 def _records(folder: Path) -> list[Record]:
@@ -93,6 +97,24 @@ def test_what_an_earlier_program_wrote_means_what_it_meant(folder: Path, load: o
     }
     if catalog.site("s3") is not None:
         assert folds.floors.of("s3").required(("/",), ()).hard == 19
+    if folds.zones.zones():
+        _require_zones(folds.zones)
+
+
+def _require_zones(zones: ZoneFold) -> None:
+    (zone,) = zones.zones()
+    assert zone == zones.zone("example.org")
+    assert (zone.name, zone.sequence, zone.set_at) == ("example.org", 21, 1_800_000_021.5)
+    assert [(each.name, each.type, each.ttl_s, len(each.rdatas)) for each in zone.rrsets] == [
+        ("example.org", 6, 3600, 1),
+        ("www.example.org", 1, 300, 2),
+        ("example.org", 65401, 60, 1),
+    ]
+    assert zones.zones_with_keys() == ("example.org",)
+    assert [(key.key_id, key.stage) for key in zones.keys("example.org")] == [("k1", "active"), ("k2", "retired")]
+    assert zones.challenges() == (Challenge("_acme-challenge.www.example.org", "two", 1_800_003_600.0),)
+    assert zones.geography is not None
+    assert (zones.geography.digest, zones.geography.size_bytes) == (DIGEST, 2_000_000)
 
 
 def _meaning(site: Site) -> SiteSettings:
@@ -108,6 +130,7 @@ def test_a_snapshot_says_what_its_records_say(folder: Path) -> None:
     assert snapshot.position == Position(EPOCH, len(_records(folder)))
     loaded, applied = _of_snapshot(folder), _of_records(folder)
     assert loaded.tokens.tokens() == applied.tokens.tokens()
+    assert loaded.zones.dump() == applied.zones.dump()
     for site in applied.catalog.catalog.sites():
         found = loaded.catalog.catalog.site(site.id)
         assert found is not None
@@ -155,6 +178,27 @@ def test_what_nodes_are_given_names_no_token() -> None:
         shown = encode_record(record.visible_to(EDGE_AUDIENCES))
         assert b"secret_sha256" not in shown
         assert b"token" not in shown
+        assert b"sealed" not in shown
+        assert b"challenge" not in shown
+
+
+def test_what_name_servers_are_given_has_the_zones_and_names_no_token() -> None:
+    folds = _of_records(NEWEST)
+    snapshot = take(folds.all, Position(EPOCH, 1), floor_horizon=0, audiences=DNS_AUDIENCES)
+    assert set(snapshot.sections) == {"catalog", "floors", "zones"}
+    for record in _records(NEWEST):
+        shown = encode_record(record.visible_to(DNS_AUDIENCES))
+        assert b"secret_sha256" not in shown
+        assert isinstance(record.visible_to(DNS_AUDIENCES).change, Withheld) == (record.audience is Audience.CONTROL)
+
+
+def test_an_earlier_program_reads_a_snapshot_unless_it_would_lose_something() -> None:
+    """A program that does not know zones would leave them out of what it writes in its turn."""
+    folds = _of_records(FIXTURES[0])
+    assert take(folds.all, Position(EPOCH, 1), floor_horizon=0, audiences=EVERY_AUDIENCE).version == 1
+    folds = _of_records(NEWEST)
+    assert take(folds.all, Position(EPOCH, 1), floor_horizon=0, audiences=EVERY_AUDIENCE).version == 2
+    assert take(folds.all, Position(EPOCH, 1), floor_horizon=0, audiences=EDGE_AUDIENCES).version == 1
 
 
 @pytest.mark.parametrize("keep", [0, 1, 10, -1])

@@ -10,7 +10,7 @@ import pytest
 from cdn.fleet.position import Position
 from cdn.journal import snapshot as snapshots
 from cdn.journal.record import EDGE_AUDIENCES, EVERY_AUDIENCE, Audience
-from cdn.journal.snapshot import UnreadableSnapshot, decode, encode, load_into, take
+from cdn.journal.snapshot import SNAPSHOT_VERSION, UnreadableSnapshot, decode, encode, load_into, take
 from tests.journal.ledger import Ledger
 
 
@@ -41,7 +41,7 @@ def test_an_edge_receives_no_section_of_controls() -> None:
 
 def test_damaged_newer_and_oversized_ones_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     good = encode(take([_ledger("a", (1, "x" * 1000))], Position("e", 1), floor_horizon=0, audiences=EDGE_AUDIENCES))
-    newer = zlib.compress(msgspec.json.encode({"version": 2, "other": 1}))
+    newer = zlib.compress(msgspec.json.encode({"version": SNAPSHOT_VERSION + 1, "other": 1}))
     for raw, said in (
         (good[:-3], "cut off"),
         (b"", "cut off"),
