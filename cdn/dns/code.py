@@ -14,6 +14,7 @@ class Rcode(IntEnum):
     NXDOMAIN = 3
     NOTIMP = 4
     REFUSED = 5
+    YXDOMAIN = 6
     BADVERS = 16
 
 
@@ -22,10 +23,19 @@ class Rrtype(IntEnum):
 
     A = 1
     NS = 2
+    CNAME = 5
     SOA = 6
+    PTR = 12
     HINFO = 13
+    MX = 15
+    TXT = 16
     AAAA = 28
+    SRV = 33
+    DNAME = 39
     OPT = 41
+    DS = 43
+    SVCB = 64
+    HTTPS = 65
     TKEY = 249
     TSIG = 250
     IXFR = 251
@@ -33,6 +43,7 @@ class Rrtype(IntEnum):
     MAILB = 253
     MAILA = 254
     ANY = 255
+    ALIAS = 65401
 
 
 IN = 1
