@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from hashlib import blake2b
-from ipaddress import ip_address
 from typing import TypeVar
 from zlib import crc32
 
+from cdn.dns.client import AddressFamily, Client
 from cdn.dns.fleet_nodes import FleetNode
+from cdn.dns.site_addresses import Chosen
 from cdn.fleet.condition import NodeState
 from cdn.fleet.eligibility import eligible
 from cdn.sites.site import Site
@@ -66,17 +67,20 @@ class Choice:
         self._pools: dict[tuple[tuple[str, ...], Family], _Pool | None] = {}
         self._chosen: dict[tuple[tuple[str, ...], Family, int], tuple[bytes, ...]] = {}
 
-    def addresses(self, site: Site, family: Family, source: str) -> tuple[bytes, ...] | None:
-        """Packed addresses for a client; empty: the nodes have none of this family; None: there is no node at all."""
-        key = (site.settings.region, family, slot_of(source))
+    def addresses(self, site: Site, family: Family, client: Client) -> Chosen | None:
+        """See `SiteAddresses`."""
+        key = (site.settings.region, family, slot_of(client))
         chosen = self._chosen.get(key)
-        if chosen is not None:
-            return chosen
-        if key[:2] not in self._pools:
-            candidates = self._candidates_of(site)
-            _remember(self._pools, key[:2], _Pool(candidates, family) if candidates else None, MAX_REMEMBERED_REGIONS)
-        pool = self._pools[key[:2]]
-        return None if pool is None else _remember(self._chosen, key, pool.chosen(key[2], self._most), MAX_REMEMBERED)
+        if chosen is None:
+            if key[:2] not in self._pools:
+                candidates = self._candidates_of(site)
+                pool = _Pool(candidates, family) if candidates else None
+                _remember(self._pools, key[:2], pool, MAX_REMEMBERED_REGIONS)
+            pool = self._pools[key[:2]]
+            if pool is None:
+                return None
+            chosen = _remember(self._chosen, key, pool.chosen(key[2], self._most), MAX_REMEMBERED)
+        return Chosen(chosen, 0 if client.is_private else network_prefix(client.family))
 
     def _candidates_of(self, site: Site) -> tuple[Candidate, ...]:
         """Those with a share; when none is left, in the last resort, whoever may answer and is not known to be gone."""
@@ -94,13 +98,17 @@ def _last_resort(allowed: Sequence[Candidate]) -> list[Candidate]:
     return [each for each in left if each.node.member.state in _IN_SERVICE] or left
 
 
-def slot_of(source: str) -> int:
-    """The slot of a client's network, /24 or /56: what one provider's resolvers share."""
-    if ":" not in source:
-        network = source.rpartition(".")[0].encode()
-    else:
-        network = ip_address(source.partition("%")[0]).packed[:7]
-    return crc32(network) % SLOTS
+def network_prefix(family: AddressFamily) -> int:
+    """How many bits of an address are those of a client's network, whom everyone in it shares a slot with."""
+    return 24 if family is AddressFamily.IPV4 else 48
+
+
+def slot_of(client: Client) -> int:
+    """The slot of a client's network. Those who are not to be placed are all in one."""
+    if client.is_private:
+        return 0
+    network = client.address >> (client.family.bits - network_prefix(client.family))
+    return crc32(network.to_bytes(6, "big")) % SLOTS
 
 
 class _Pool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from ipaddress import ip_address
 
 
 class AddressFamily(Enum):
@@ -34,3 +35,9 @@ class Client:
     def is_private(self) -> bool:
         """Whether the client asks not to be placed."""
         return self.source_prefix == 0
+
+
+def client_at(source: str) -> Client:
+    """The resolver at this IP address, a scope (RFC 4007 11) left out. Raises ValueError for what is no address."""
+    address = ip_address(source.partition("%")[0])
+    return Client(AddressFamily.IPV4 if address.version == 4 else AddressFamily.IPV6, int(address))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from cdn.dns.choice import Candidate, Choice
 from cdn.dns.fleet_nodes import FleetNode, SeenFleet
+from cdn.dns.geography import Geography, RoundTrips
 from cdn.fleet.view import FleetView, next_view
 from cdn.fleet.withdrawal import Share, dns_shares
 
@@ -35,6 +36,8 @@ class FleetState:
         self._shares: Mapping[str, Share] | None = None
         self._essence: object = None
         self._choice: Choice | None = None
+        self._geography: Geography | None = None
+        self._round_trips: RoundTrips | None = None
         if kept is not None:
             self._nodes = _by_id(kept.nodes)
             self._view = FleetView(tuple(node.member for node in kept.nodes), now, is_frozen=True)
@@ -65,10 +68,15 @@ class FleetState:
             return
         self._observed, self._heard_at = seen.nodes, now
 
-    def look(self, down: frozenset[str], now: float) -> Choice | None:
+    def use(self, geography: Geography | None, round_trips: RoundTrips | None) -> None:
+        """From the next `look` on clients and nodes are placed by these; None: there is no such table."""
+        self._geography, self._round_trips = geography, round_trips
+
+    def look(self, down: frozenset[str], now: float, ttls: Mapping[str, int] | None = None) -> Choice | None:
         """The choice for now, the same object while nothing changed; None: nothing is known of any fleet.
 
-        `down` are the addresses that the checks of this process do not reach.
+        `down` are the addresses that the checks of this process do not reach. `ttls`: by address, how many seconds an
+        answer that goes by its state may be kept; one that is not named puts no limit to it.
         """
         if self.was_heard:
             before = self._view

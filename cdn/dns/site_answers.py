@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cdn.dns.answers import Absence, Records
 from cdn.dns.choice import Choice, Family
+from cdn.dns.client import client_at
 from cdn.dns.code import Rrtype
 from cdn.dns.name import Labels
 from cdn.fleet.position import Position
@@ -45,5 +46,5 @@ class SiteAnswers:
             return Records(self._ttl_s)
         if self.choice is None:
             return Absence.NOT_KNOWN_YET
-        packed = self.choice.addresses(site, family, source)
-        return Absence.NO_NODE if packed is None else Records(self._ttl_s, packed)
+        chosen = self.choice.addresses(site, family, client_at(source))
+        return Absence.NO_NODE if chosen is None else Records(self._ttl_s, chosen.packed)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
+from cdn.dns.choice import Choice, Family
+from cdn.dns.client import client_at
 from cdn.dns.fleet_nodes import FleetNode, SeenFleet
 from cdn.fleet.condition import NodeState
 from cdn.fleet.withdrawal import Member
@@ -36,3 +38,9 @@ def site(*regions: str) -> Site:
 
 def texts(packed: tuple[bytes, ...] | None) -> set[str] | None:
     return None if packed is None else {str(ip_address(each)) for each in packed}
+
+
+def asked(choice: Choice, site: Site, family: Family, source: str) -> tuple[bytes, ...] | None:
+    """The addresses that the resolver at `source` hears."""
+    chosen = choice.addresses(site, family, client_at(source))
+    return None if chosen is None else chosen.packed

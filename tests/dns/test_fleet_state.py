@@ -11,7 +11,7 @@ from cdn.dns.fleet_state import FleetState
 from cdn.fleet.condition import NodeState
 from cdn.fleet.view import FREEZE_AFTER_S, THAW_AFTER_S
 from cdn.fleet.withdrawal import RAMP_S, ShareReason
-from tests.dns.fleets import node, seen, site, texts
+from tests.dns.fleets import asked, node, seen, site, texts
 
 NOBODY: frozenset[str] = frozenset()
 
@@ -25,7 +25,7 @@ def named(choice: Choice | None) -> set[str]:
     assert choice is not None
     found: set[str] = set()
     for number in range(3000):
-        found |= texts(choice.addresses(site(), Family.IPV4, f"10.{number >> 8}.{number & 255}.1")) or set()
+        found |= texts(asked(choice, site(), Family.IPV4, f"10.{number >> 8}.{number & 255}.1")) or set()
     return found
 
 
@@ -170,4 +170,4 @@ def test_an_empty_fleet_is_a_fleet() -> None:
     state.hear(SeenFleet(0, False, ()), 0.0)
     choice = state.look(NOBODY, 0.0)
     assert choice is not None
-    assert choice.addresses(site(), Family.IPV4, "192.0.2.1") is None
+    assert asked(choice, site(), Family.IPV4, "192.0.2.1") is None
