@@ -180,6 +180,7 @@ def document_of(restored: Restored) -> Document:
         "sites": restored.sites,
         "domains": restored.domains,
         "tokens": restored.tokens,
+        "zones": restored.zones,
         "nodes": [node.node_id for node in restored.nodes],
         "missing": restored.missing,
     }

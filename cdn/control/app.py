@@ -13,6 +13,7 @@ from cdn.control.auth import ANONYMOUS, Caller
 from cdn.control.content import json_response
 from cdn.control.deploys import Deploys
 from cdn.control.deploys_api import DeploysApi
+from cdn.control.dns_routes import dns_routes
 from cdn.control.domains_api import DomainsApi
 from cdn.control.openapi import describe
 from cdn.control.problem import problem_response, router_problem
@@ -62,6 +63,7 @@ def routes_of(services: Services, intake: ArchiveIntake) -> tuple[Route, ...]:
         *_purge_routes(PurgesApi(services)),
         *_token_routes(TokensApi(services)),
         *_fleet_routes(StatusApi(services), services),
+        *dns_routes(services),
         Route(
             "GET", "/v1/openapi.json", "describeApi", "This description", description.show, Access.ANYBODY, {200: dict}
         ),
@@ -113,6 +115,8 @@ def _authorise(route: Route, request: web.Request, services: Services) -> Caller
         caller.require_admin()
     if route.access is Access.NODE:
         caller.require_follower()
+    if route.access is Access.DNS:
+        caller.require_dns()
     verb = route.access.verb
     if verb is not None:
         caller.require(verb, request.match_info["name"])
@@ -184,7 +188,7 @@ def _upload_routes(api: UploadsApi) -> Sequence[Route]:
         ),
         Route(
             "PUT", UPLOAD + "/blobs/{digest}", "putBlob", "Send a blob through control", api.put_blob, Access.DEPLOY,
-            {201: schema.BlobStored}, takes_bytes=True,
+            {201: schema.BlobStored}, takes_bytes="application/octet-stream",
         ),
     )  # fmt: skip
 
@@ -198,8 +202,8 @@ def _deploy_routes(api: DeploysApi) -> Sequence[Route]:
     return (
         Route(
             "POST", SITE + "/deploys", "createDeploy", "Deploy uploaded blobs (JSON) or an archive", api.create,
-            Access.DEPLOY, {201: schema.DeployActivatedView}, takes=schema.CreateDeploy, takes_bytes=True,
-            query=(WAIT, *of_archive), detail=_DEPLOY_DETAIL,
+            Access.DEPLOY, {201: schema.DeployActivatedView}, takes=schema.CreateDeploy,
+            takes_bytes="application/octet-stream", query=(WAIT, *of_archive), detail=_DEPLOY_DETAIL,
         ),
         Route(
             "GET", SITE + "/deploys", "listDeploys", "A site's deploys, newest first", api.list, Access.READ,

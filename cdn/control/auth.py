@@ -84,6 +84,11 @@ class Caller:
         if not self.is_node and not self.is_dns:
             raise Forbidden("Only a token with the scope node or dns lets anybody follow the journal.")
 
+    def require_dns(self) -> None:
+        """Raises Forbidden."""
+        if not self.is_dns:
+            raise Forbidden("Only a token with the scope dns, that of a name server, may do this.")
+
 
 ANONYMOUS = Caller(token_id="", scopes=())
 

@@ -19,12 +19,15 @@ _ACCESS_WORDS = {
     Access.ANY_TOKEN: "Any valid token; it sees what its scopes cover.",
     Access.ADMIN: "Needs the scope `admin`.",
     Access.NODE: "Needs the scope `node`.",
+    Access.DNS: "Needs the scope `dns`.",
     Access.READ: "Needs `read:SITE`, or any other scope on the site.",
     Access.PURGE: "Needs `purge:SITE` or `admin:SITE`.",
     Access.DEPLOY: "Needs `deploy:SITE` or `admin:SITE`.",
     Access.SITE_ADMIN: "Needs `admin:SITE`.",
 }
 
+
+_BYTES = {"type": "string", "format": "binary"}
 
 _ABOUT = (
     "Publish sites and purge them. Times are seconds since 1970-01-01T00:00:00Z, names that end in _s are durations "
@@ -78,8 +81,8 @@ def _operation(route: Route, by_kind: dict[Any, Any], longest_wait_s: float) -> 
     content: dict[str, Any] = {}
     if route.takes is not None:
         content["application/json"] = {"schema": by_kind[route.takes]}
-    if route.takes_bytes:
-        content["application/octet-stream"] = {"schema": {"type": "string", "format": "binary"}}
+    if route.takes_bytes is not None:
+        content[route.takes_bytes] = {"schema": _BYTES}
     if content:
         operation["requestBody"] = {"required": True, "content": content}
     return operation
@@ -92,7 +95,9 @@ def _answer(status: int, kind: Any, by_kind: dict[Any, Any]) -> dict[str, Any]:
         202: "Recorded and durable; some node may still answer from before: ask for the receipt again",
     }
     answer: dict[str, Any] = {"description": words.get(status, "Done")}
-    if kind is not None:
+    if kind is bytes:
+        answer["content"] = {"application/octet-stream": {"schema": _BYTES}}
+    elif kind is not None:
         answer["content"] = {"application/json": {"schema": by_kind[kind]}}
     return answer
 
@@ -115,7 +120,7 @@ def _parameter(parameter: Parameter, longest_wait_s: float) -> dict[str, Any]:
 
 
 def _kinds_of(route: Route) -> Iterable[Any]:
-    yield from (kind for kind in (route.takes, *route.gives.values()) if kind is not None)
+    yield from (kind for kind in (route.takes, *route.gives.values()) if kind not in (None, bytes))
 
 
 def _distinct(kinds: Iterable[Any]) -> list[Any]:

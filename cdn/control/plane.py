@@ -33,12 +33,15 @@ from cdn.control.token_fold import TokenFold
 from cdn.control.turns import Turns
 from cdn.control.upload_session import UploadSessions
 from cdn.control.uploads import Uploads
+from cdn.control.zone_reader import ZoneReader
 from cdn.errors import Unavailable
 from cdn.fleet.position import Position
 from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.journal import Journal
+from cdn.journal.zone_fold import ZoneFold
 from cdn.origin.store import ObjectStore, StoreUnavailable
 from cdn.purge.floors import Floors
+from cdn.tls.zone_signing import ZoneKeyMaker
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +50,7 @@ class ControlPlane:
     """Control without a listener. It uses journal, store and directory and leaves closing them to whoever opened them.
 
     `replicas`: there may be others over the same journal and store, and calls go to any of them; None: there are none.
+    `zone_reader` None: zones are not imported here; `zone_keys` None: there is no key to seal the keys of zones with.
     `clock` is wall time, `monotonic` the clock on which the directory counts leases.
     """
 
@@ -58,13 +62,15 @@ class ControlPlane:
         directory: NodeDirectory,
         *,
         replicas: Replicas | None = None,
+        zone_reader: ZoneReader | None = None,
+        zone_keys: ZoneKeyMaker | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        catalog_fold, floors, tokens = CatalogFold(settings.zone), Floors(), TokenFold()
+        catalog_fold, floors, tokens, zones = CatalogFold(settings.zone), Floors(), TokenFold(), ZoneFold()
         others = replicas or Replicas()
         self._settings = settings
-        self.state = ControlState(journal, (catalog_fold, floors, tokens))
+        self.state = ControlState(journal, (catalog_fold, floors, tokens, zones))
         self.snapshots = SnapshotKeeper(settings, self.state, floors, store, has_turn=others.has_snapshot_turn)
         self.state.snapshots = self.snapshots
         self.archive = RecordArchive(
@@ -112,6 +118,7 @@ class ControlPlane:
             state=self.state,
             catalog_fold=catalog_fold,
             tokens=tokens,
+            zones=zones,
             store=store,
             directory=directory,
             hub=self.hub,
@@ -132,6 +139,8 @@ class ControlPlane:
             fleet=FleetWatch(directory, monotonic),
             clock=clock,
             monotonic=monotonic,
+            zone_reader=zone_reader,
+            zone_keys=zone_keys,
         )
         self._intake = ArchiveIntake(self.services)
         self._probing: asyncio.Task[None] | None = None

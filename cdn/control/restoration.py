@@ -35,6 +35,7 @@ from cdn.journal.fold import Fold
 from cdn.journal.journal import Journal, Trimmed
 from cdn.journal.record import EVERY_AUDIENCE, Record
 from cdn.journal.snapshot import UnreadableSnapshot, decode, encode, load_into, take
+from cdn.journal.zone_fold import ZoneFold
 from cdn.origin.activation import ActivationPointer, write_pointer
 from cdn.origin.layout import activation_key
 from cdn.origin.store import ObjectMissing, ObjectStore
@@ -75,6 +76,7 @@ class Restored:
     sites: int
     domains: int
     tokens: int
+    zones: int
     nodes: tuple[KeptNode, ...]
     missing: str | None
     """What was archived and could not be restored, when that was accepted."""
@@ -89,12 +91,13 @@ class _State:
     catalog: CatalogFold = field(default_factory=lambda: CatalogFold(ZONE))
     floors: Floors = field(default_factory=Floors)
     tokens: TokenFold = field(default_factory=TokenFold)
+    zones: ZoneFold = field(default_factory=ZoneFold)
     reached: int = 0
     last_at: float | None = None
 
     @property
     def folds(self) -> tuple[Fold, ...]:
-        return (self.catalog, self.floors, self.tokens)
+        return (self.catalog, self.floors, self.tokens, self.zones)
 
 
 async def restore(
@@ -150,6 +153,7 @@ async def restore(
         sites=len(catalog.sites()),
         domains=len(catalog.domains()),
         tokens=len(state.tokens),
+        zones=len(state.zones.zones()),
         nodes=nodes,
         missing=missing,
         is_whole=journal is not None,

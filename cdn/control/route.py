@@ -27,6 +27,7 @@ class Access(Enum):
     ANY_TOKEN = "any-token"  # noqa: S105 -- a word, not a secret
     ADMIN = "admin"
     NODE = "node"
+    DNS = "dns"
     READ = "read"
     PURGE = "purge"
     DEPLOY = "deploy"
@@ -89,7 +90,8 @@ Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`takes` and `gives` are msgspec types; `gives` maps each success status to what comes with it.
+    """`takes` and `gives` are msgspec types; `gives` maps each success status to what comes with it (`bytes`: no JSON).
+    `takes_bytes` is the media type of content that is not JSON.
 
     `detail` says what a caller has to know beyond the summary.
     """
@@ -102,7 +104,7 @@ class Route:
     access: Access
     gives: Mapping[int, Any]
     takes: Any = None
-    takes_bytes: bool = False
+    takes_bytes: str | None = None
     query: tuple[Parameter, ...] = ()
     detail: str = ""
 

@@ -24,14 +24,17 @@ from cdn.control.token_fold import TokenFold
 from cdn.control.turns import Turns
 from cdn.control.uploads import Uploads
 from cdn.control.views import receipt_view
+from cdn.control.zone_reader import ZoneReader
 from cdn.errors import Conflict, NotFound, Unavailable
 from cdn.fleet.position import Position
 from cdn.fleet.receipt import ReceiptPage
 from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.record import Record
+from cdn.journal.zone_fold import ZoneFold
 from cdn.origin.store import ObjectStore
 from cdn.sites.catalog import Catalog
 from cdn.sites.site import Site
+from cdn.tls.zone_signing import ZoneKeyMaker
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class Services:
     state: ControlState
     catalog_fold: CatalogFold
     tokens: TokenFold
+    zones: ZoneFold
     store: ObjectStore
     directory: NodeDirectory
     hub: FollowHub
@@ -59,6 +63,10 @@ class Services:
     """Wall time in seconds."""
     monotonic: Callable[[], float]
     """The clock on which the directory counts leases."""
+    zone_reader: ZoneReader | None = None
+    """Reads zone files; None: zones are not imported here."""
+    zone_keys: ZoneKeyMaker | None = None
+    """Makes the keys of signed zones; None: this control has no key to seal them with."""
 
     @property
     def catalog(self) -> Catalog:

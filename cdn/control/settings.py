@@ -106,6 +106,17 @@ class ControlSettings:
     max_tokens_per_site: int = 1_000
     """A site's fair share of them: whoever has admin of one site leaves the others theirs."""
 
+    max_zones: int = 1_000
+    """Imported zones, of all of which name servers keep a copy."""
+    max_zones_bytes: int = 64 * 1024 * 1024
+    """What they take together in the journal, and ten times as much in the memory of each name server."""
+    max_zone_file_bytes: int = 4 * 1024 * 1024
+    """A zone file as it is sent: what fits a record, with comments and spaces."""
+    max_challenges: int = 10_000
+    """TXT records for certificate authorities at one time: two for each of the names that one renews in an hour."""
+    max_geography_bytes: int = 256 * 1024 * 1024
+    """A table of places: the most detailed databases of addresses compile to a third of it."""
+
     snapshot_every_records: int = 10_000
     """A start replays at most about this many records."""
     snapshot_every_parts: int = 1_000
