@@ -98,15 +98,26 @@ class Zones(Protocol):
 
 
 class Signer(Protocol):
-    """Signs the answers of one zone that has keys."""
+    """Answers as one zone that has keys gives them. What it says is valid for days: whoever remembers it for up to a
+    day need not ask how long. In an authoritative answer the additional section has nothing from below a delegation.
+    """
 
     def signed(self, answer: ZoneAnswer, qtype: int, wall_s: float) -> ZoneAnswer:
-        """The answer with the signatures and proofs that a client who set DO needs (RFC 4035 3.1)."""
+        """For a client who set DO: with the signatures and proofs that it needs (RFC 4035 3.1)."""
+        ...
+
+    def unsigned(self, answer: ZoneAnswer, qtype: int, wall_s: float) -> ZoneAnswer:
+        """For everybody else: the zone's keys are records like others (RFC 4035 3.1, RFC 7344)."""
         ...
 
 
 class Signers(Protocol):
     """Who signs for which zone."""
+
+    @property
+    def generation(self) -> object:
+        """Another object as soon as a zone has other keys; answers are remembered only within one."""
+        ...
 
     def signer_of(self, apex: Labels) -> Signer | None:
         """None: the zone is not signed."""
