@@ -141,6 +141,8 @@ class Control:
     plane: Any = None
     api: Any = None
     admin_token: str = ""
+    zone_reader: Any = None
+    zone_keys: Any = None
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def open(self) -> Control:
@@ -152,7 +154,15 @@ class Control:
         stack.push_async_callback(self.journal.aclose)
         self.directory = await NodeDirectory.open(self.root / "nodes.sqlite", wall=self.clock)
         stack.push_async_callback(self.directory.aclose)
-        self.plane = ControlPlane(settings, self.journal, self.store, self.directory, clock=self.clock)
+        self.plane = ControlPlane(
+            settings,
+            self.journal,
+            self.store,
+            self.directory,
+            zone_reader=self.zone_reader,
+            zone_keys=self.zone_keys,
+            clock=self.clock,
+        )
         await self.plane.start()
         stack.push_async_callback(self.plane.aclose)
         if not self.admin_token:
