@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 
 from cdn.dns.name import labels_of, mailbox_labels
@@ -13,24 +15,47 @@ from cdn.tls.mutual import ClientTls
 MAX_ANSWER_NODES = 8
 """Nodes in one answer at the most: more addresses than a client tries."""
 
+MAX_PROCESSES = 64
+"""Each holds its own copy of the zones and of the fleet, and what it remembers of its answers."""
+
+_PATH = re.compile(r"/[!-~]{0,1023}")
+
 MAX_TTL_S = 604_800
 """A week: whatever is told here should not outlive its mistake by more."""
 
 
+class CheckScheme(Enum):
+    """How nodes are asked whether they live."""
+
+    HTTP = "http"
+    HTTPS = "https"
+
+
 @dataclass(frozen=True, slots=True)
 class CheckSettings:
-    """How the process itself looks whether nodes answer."""
+    """How the process itself looks whether nodes answer. A node that dies is out of every answer within
+    `check_interval_s * down_after + check_timeout_s`."""
 
+    check_scheme: CheckScheme = CheckScheme.HTTP
+    """`http` or `https`; the certificate is not judged, only whether the node lives."""
     check_port: int = 80
-    """The port of the nodes' public addresses that is asked, over HTTP."""
+    """The port of the nodes' public addresses that is asked."""
+    check_path: str = "/"
+    """What is asked for, with HEAD and the CDN's own zone as its host: any status below 500 is life."""
     check_interval_s: float = 2.0
     """From one check of an address to the next."""
-    check_timeout_s: float = 2.0
+    check_timeout_s: float = 1.0
     """How long a node may take to answer one."""
-    down_after: int = 3
-    """Checks that fail in a row before an address leaves the answers."""
-    up_after: int = 5
+    down_after: int = 10
+    """Checks that fail before an address leaves the answers."""
+    ok_after: int = 10
+    """Checks that succeed in a row before those that failed before are forgiven to an address that is up."""
+    up_after: int = 20
     """Checks that succeed in a row before it is back: more than it took to leave, so that one that flaps stays out."""
+
+    def __post_init__(self) -> None:
+        if not _PATH.fullmatch(self.check_path):
+            raise InvalidInput(f"{self.check_path[:80]!r} is no path: begin it with /", field="check_path")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +87,19 @@ class DnsSettings:
     other_control_urls: tuple[str, ...] = ()
     """Where control's other replicas are: when one goes the next is followed."""
     answer_ttl_s: int = 30
-    """How long resolvers keep the addresses of a site: what a visitor waits for at the most when a node dies."""
+    """How long resolvers keep the addresses of a site at the most: what a visitor waits for when a node dies. It is
+    shortened to how soon checks could take one of these addresses out."""
+    answer_ttl_min_s: int = 5
+    """And never shorter than this: when a node falters its visitors' resolvers ask so much more often."""
     answer_nodes: int = 4
     """Nodes in one answer: when one dies, clients try the next."""
     soa_ttl_s: int = 3600
     """Of the zone's SOA and NS records and the name servers' addresses."""
     negative_ttl_s: int = 10
     """How long resolvers keep that a name does not exist: what whoever asked too early waits for."""
+    processes: int = 1
+    """How many processes answer. Of several each has its own share of the questions, and one that dies is replaced
+    without losing what it had not read; 1: the process that follows the journal answers itself."""
     control_tls: ClientTls = field(default_factory=ClientTls)
     """Whom it trusts when it connects to control, and what it shows there."""
     checks: CheckSettings = field(default_factory=CheckSettings)
@@ -84,7 +115,14 @@ class DnsSettings:
             raise InvalidInput(
                 f"answer_nodes is {self.answer_nodes}, give 1 to {MAX_ANSWER_NODES}", field="answer_nodes"
             )
-        for name in ("answer_ttl_s", "soa_ttl_s", "negative_ttl_s"):
+        if not 1 <= self.processes <= MAX_PROCESSES:
+            raise InvalidInput(f"processes is {self.processes}, give 1 to {MAX_PROCESSES}", field="processes")
+        if self.answer_ttl_min_s > self.answer_ttl_s:
+            raise InvalidInput(
+                f"answer_ttl_min_s is {self.answer_ttl_min_s}, more than answer_ttl_s, which is {self.answer_ttl_s}",
+                field="answer_ttl_min_s",
+            )
+        for name in ("answer_ttl_s", "answer_ttl_min_s", "soa_ttl_s", "negative_ttl_s"):
             if not 1 <= getattr(self, name) <= MAX_TTL_S:
                 raise InvalidInput(f"{name} is {getattr(self, name)}, give 1 to {MAX_TTL_S}", field=name)
 

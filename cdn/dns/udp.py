@@ -56,21 +56,7 @@ class UdpSocket:
     @classmethod
     def bind(cls, host: str, port: int, answer: Answer) -> UdpSocket:
         """Raises OSError."""
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        made = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        try:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
-            if family == socket.AF_INET6:
-                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            if host == "::":
-                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-            elif host == "0.0.0.0":  # noqa: S104 - what it is bound to
-                made.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-            made.bind((host, port))
-        except BaseException:
-            made.close()
-            raise
-        return cls(made, answer)
+        return cls(bound_udp(host, port), answer)
 
     @property
     def port(self) -> int:
@@ -130,6 +116,28 @@ class UdpSocket:
             self.counters.send_failed += 1
             _log.debug("an answer to %s was not taken: %s", peer[0], exc)
         return True
+
+
+def bound_udp(host: str, port: int, *, is_shared: bool = False) -> socket.socket:
+    """A datagram socket that does not block; `is_shared`: others of this user may have the same address, and the system
+    spreads askers among them. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        if is_shared:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if host == "::":
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        elif host == "0.0.0.0":  # noqa: S104 - what it is bound to
+            made.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+        made.bind((host, port))
+    except BaseException:
+        made.close()
+        raise
+    return made
 
 
 def _from_where_it_came(ancillary: list[tuple[int, int, bytes]]) -> list[tuple[int, int, Any]]:
