@@ -19,6 +19,7 @@ from cdn.control.plane import ControlPlane
 from cdn.control.replicas import Replicas
 from cdn.control.settings import ControlSettings
 from cdn.control.shared_directory import EXPIRES_AFTER_S, SharedNodeDirectory
+from cdn.dns.zone_file import read_zone_file
 from cdn.errors import Conflict
 from cdn.journal.jetstream import JetStreamJournal
 from cdn.journal.jetstream_blob_losses import JetStreamBlobLosses
@@ -31,6 +32,8 @@ from cdn.journal.sqlite import SqliteJournal
 from cdn.origin.opening import open_store
 from cdn.origin.store import ObjectStore
 from cdn.tls.mutual import ServerTls
+from cdn.tls.sealed import KeyRing
+from cdn.tls.zone_key_roll import ZoneKeyRoll
 
 SNAPSHOT_OFFICE_S = 60.0
 """How long one replica writes the snapshots before another may; it holds on by writing the next one."""
@@ -73,10 +76,12 @@ class ControlPart:
         shared: JetStreamSettings | None = None,
         shutdown_timeout_s: float = SHUTDOWN_TIMEOUT_S,
         tls: ServerTls | None = None,
+        zone_keys: KeyRing | None = None,
     ) -> ControlPart:
         """Open everything in a folder that is locked; `stack` closes it. `option` is how users give `listen`.
 
         `shared` is the journal of several replicas; None: the journal is in the folder. `tls` None: plain HTTP.
+        `zone_keys` seal the keys of signed zones; None: control makes none.
 
         Raises CdnError, and OSError for folders that cannot be used.
         """
@@ -88,7 +93,15 @@ class ControlPart:
             else _shared(stack, folder, shared, PATIENCE_HEARTBEATS * settings.heartbeat_s)
         )
         await _require_kept(journal, folder)
-        plane = ControlPlane(settings, journal, store, directory, replicas=replicas)
+        plane = ControlPlane(
+            settings,
+            journal,
+            store,
+            directory,
+            replicas=replicas,
+            zone_reader=read_zone_file,
+            zone_keys=None if zone_keys is None else ZoneKeyRoll(zone_keys),
+        )
         stack.push_async_callback(plane.aclose)
         await plane.start()
         plane.hub.requires_certificate = tls is not None and tls.client_ca_file is not None

@@ -44,6 +44,7 @@ class DataFolder:
         self.control = path / "control"
         self.edge = path / "edge"
         self.dns = path / "dns"
+        self.dns_key = path / "dns-key"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

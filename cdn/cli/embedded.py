@@ -27,6 +27,7 @@ from cdn.dns.settings import CheckSettings, DnsSettings
 from cdn.edge.node import EdgeNode
 from cdn.edge.settings import EdgeSettings
 from cdn.errors import CdnError, Unavailable
+from cdn.tls.sealed import KeyRing, make_key_file
 
 CATCH_UP_TIMEOUT_S = 60.0
 """How long the edge may take to apply the journal before the start counts as failed."""
@@ -110,7 +111,11 @@ class Embedded:
             stack.enter_context(folder.locked())
             choice = folder.settle_store(settings.store_url, settings.s3_endpoint)
             of_control = control_settings(settings, folder, limits, choice)
-            control = await ControlPart.start(stack, folder, choice, of_control, settings.control, option="--control")
+            make_key_file(folder.dns_key)
+            zone_keys = KeyRing.read(folder.dns_key)
+            control = await ControlPart.start(
+                stack, folder, choice, of_control, settings.control, option="--control", zone_keys=zone_keys
+            )
             note = f"made by cdn up on {settings.node_id}"
             admin_token = await token_kept(control.plane, folder, "admin", note)
             node_token = await token_kept(control.plane, folder, "node", note)

@@ -22,6 +22,7 @@ from cdn.journal.jetstream_settings import JetStreamSettings
 from cdn.origin.dialer import client_tls
 from cdn.sites.manifest import BundleLimits
 from cdn.tls.mutual import ClientTls, ServerTls, require_pair
+from cdn.tls.sealed import KeyRing
 
 NODE_TOKEN = FollowerToken("edge", "CDN_NODE_TOKEN", "node:ID")
 
@@ -44,6 +45,9 @@ class ControlProcess:
     """Its key."""
     client_ca_file: Path | None = None
     """Nodes have to show a certificate of these authorities, beside their token. Callers of the API need none."""
+    dns_key_file: Path | None = None
+    """The key with which the keys of signed zones are sealed: name servers have the same file. Without it no zone is
+    signed."""
 
     def __post_init__(self) -> None:
         require_pair(self.cert_file, self.key_file)
@@ -115,6 +119,8 @@ class ControlRole:
     folder: DataFolder
     journal: JetStreamSettings | None = None
     """Where the journal is that several replicas share; None: in the folder."""
+    zone_keys: KeyRing | None = None
+    """With which the keys of zones are sealed; None: no zone is signed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +147,7 @@ def read_control_role(path: Path, environ: Mapping[str, str] = MappingProxyType(
         store,
         folder,
         journal_settings(file, environ),
+        _zone_keys(file, process.dns_key_file),
     )
 
 
@@ -169,6 +176,14 @@ def read_edge_role(path: Path, environ: Mapping[str, str]) -> EdgeRole:
         except InvalidInput as exc:
             raise file.fault("edge", "extra_ca_file", exc.message) from exc
     return EdgeRole(edge, process, store)
+
+
+def _zone_keys(file: SettingsFile, path: Path | None) -> KeyRing | None:
+    """Raises InvalidInput that names the line of a key file that cannot be used."""
+    try:
+        return None if path is None else KeyRing.read(path)
+    except InvalidInput as exc:
+        raise file.fault("control", "dns_key_file", exc.message) from exc
 
 
 def _peers(file: SettingsFile) -> PeerSettings:

@@ -60,6 +60,7 @@ class RunningControl:
                 shared=role.journal,
                 shutdown_timeout_s=role.process.drain_timeout_s,
                 tls=role.process.tls,
+                zone_keys=role.zone_keys,
             )
             await token_kept(control.plane, folder, "admin", "made by cdn control")
             folder.keep_control_url(control.url)
