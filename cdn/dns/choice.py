@@ -1,40 +1,45 @@
-"""Which nodes an answer names: a few of those that may answer for the site, spread by weight (DESIGN I12, I16)."""
+"""Which nodes an answer names: the nearest of those that may answer for the site and can, spread by weight and load
+(DESIGN I12, I16).
+
+The filters, in order: eligible, up, current, not draining, nearest, spread by load and weight, the first few. `explain`
+names who was left after each.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from hashlib import blake2b
-from typing import TypeVar
+from itertools import count
 from zlib import crc32
 
 from cdn.dns.client import AddressFamily, Client
 from cdn.dns.fleet_nodes import FleetNode
+from cdn.dns.ranking import Geometry, Group, Pool, Standing
+from cdn.dns.remembered import Remembered
 from cdn.dns.site_addresses import Chosen
 from cdn.fleet.condition import NodeState
-from cdn.fleet.eligibility import eligible
 from cdn.sites.site import Site
 
 SLOTS = 1024
-"""Clients are dealt to so many slots by their network, and everyone in a slot gets the same nodes."""
+"""Clients are dealt to so many slots by their network, and all who stand in one place and slot get the same nodes."""
 
-MAX_REMEMBERED = 16_384
-"""Choices kept until the fleet changes, a few hundred bytes each: eight sets of regions in both families."""
+MAX_REMEMBERED = 131_072
+"""Of each of what is kept until the fleet changes, up to 300 bytes each: by place the nearest group that is left, by
+group and slot whom it names, and by place and slot what a further group does."""
 
-MAX_REMEMBERED_REGIONS = 1_024
-"""Sets of regions whose nodes are kept: each holds a list of up to all nodes."""
+MAX_LIVE_POOLS = 1_024
+"""Sets of regions whose nodes are kept with how they are."""
 
 MAX_LOOKED_AT = 64
-"""Of so many candidates a slot looks at everyone; of more it draws some, so that a choice costs the same."""
+"""Of so many nodes of a group a slot looks at everyone; of more it draws some, so that a choice costs the same."""
 
 MAX_ROUNDS = 32
 """Of sixteen drawings each, before everyone is looked at all the same: where nearly all have next to no weight."""
 
-_IN_SERVICE = frozenset({NodeState.SERVING, NodeState.LAGGING, NodeState.DETACHED})
-
-K = TypeVar("K")
-T = TypeVar("T")
+IN_SERVICE = frozenset({NodeState.SERVING, NodeState.LAGGING, NodeState.DETACHED})
+"""Nodes in other states answer nobody, or not for long."""
 
 
 class Family(Enum):
@@ -46,124 +51,289 @@ class Family(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A node with the part of its weight that stands in answers; `packed` are its addresses that are up."""
+    """A node with the part of the slots that it is in, from 0 to 1; `packed` are its addresses that are up."""
 
     node: FleetNode
-    weight: float
+    fraction: float
     packed: tuple[bytes, ...]
 
 
+class Resort(Enum):
+    """Whom an answer is made of: the first of these in which there is anybody."""
+
+    SHARES = "shares"  # who is up, and has a share: all is as it should be
+    UP = "up"  # who is up and in service, however far behind
+    IN_SERVICE = "in-service"  # who is in service, though this process's own checks fail: its own line may be cut
+    NOT_GONE = "not-gone"  # joining or draining
+
+
 class Choice:
-    """All choices for one state of the fleet. It remembers what it chose and is thrown away when the fleet changes.
+    """All choices for one state of the fleet: another state is another object. See `SiteAddresses`."""
 
-    A node of the highest weight is named in every slot, one of half of it in every second, and of those that are named
-    in a slot the first `most` in an order of the slot's own: visitors are spread by weight, and when a node comes or
-    goes only the answers that it is in change.
-    """
-
-    def __init__(self, candidates: Sequence[Candidate], most: int) -> None:
-        self._candidates = tuple(candidates)
-        self._most = most
-        self._pools: dict[tuple[tuple[str, ...], Family], _Pool | None] = {}
-        self._chosen: dict[tuple[tuple[str, ...], Family, int], tuple[bytes, ...]] = {}
+    def __init__(
+        self,
+        candidates: Sequence[Candidate],
+        most: int,
+        geometry: Geometry | None = None,
+        ttls: Mapping[str, int] | None = None,
+    ) -> None:
+        """`most` nodes are in one answer. `geometry` is of the candidates' nodes, in this order, and outlives this;
+        None: all are equally near to everybody. `ttls`: see `FleetState.look`."""
+        self.candidates = tuple(candidates)
+        self.most = most
+        self.geometry = geometry or Geometry([each.node for each in candidates])
+        self.ttls = ttls or {}
+        self.nearest: Remembered[tuple[int, int, int], Nearest] = Remembered(MAX_REMEMBERED)
+        self.further: Remembered[tuple[int, int, int, int], Chosen] = Remembered(MAX_REMEMBERED)
+        self.named: Remembered[tuple[int, int], tuple[bytes, ...]] = Remembered(MAX_REMEMBERED)
+        self.groups: Remembered[tuple[int, Group], LiveGroup] = Remembered(MAX_REMEMBERED)
+        self._pools: dict[tuple[tuple[str, ...], Family], LivePool] = {}
+        self._numbers = count()
 
     def addresses(self, site: Site, family: Family, client: Client) -> Chosen | None:
         """See `SiteAddresses`."""
-        key = (site.settings.region, family, slot_of(client))
-        chosen = self._chosen.get(key)
-        if chosen is None:
-            if key[:2] not in self._pools:
-                candidates = self._candidates_of(site)
-                pool = _Pool(candidates, family) if candidates else None
-                _remember(self._pools, key[:2], pool, MAX_REMEMBERED_REGIONS)
-            pool = self._pools[key[:2]]
-            if pool is None:
-                return None
-            chosen = _remember(self._chosen, key, pool.chosen(key[2], self._most), MAX_REMEMBERED)
-        return Chosen(chosen, 0 if client.is_private else network_prefix(client.family))
+        pool = self._pools.get((site.settings.region, family)) or self.live(site, family)
+        return pool.chosen(client)
 
-    def _candidates_of(self, site: Site) -> tuple[Candidate, ...]:
-        """Those with a share; when none is left, in the last resort, whoever may answer and is not known to be gone."""
-        allowed = [each for each in self._candidates if eligible(each.node.facts, site) and each.node.packed]
-        found = [each for each in allowed if each.weight > 0 and each.packed]
-        return tuple(found or _last_resort(allowed))
+    def live(self, site: Site, family: Family) -> LivePool:
+        """The nodes for a site with how they are."""
+        key = (site.settings.region, family)
+        pool = self._pools.get(key)
+        if pool is None:
+            if len(self._pools) >= MAX_LIVE_POOLS:
+                self._pools.clear()
+            pool = self._pools[key] = LivePool(self, self.number(), self.geometry.pool(site), family)
+        return pool
+
+    def number(self) -> int:
+        """Another one each time: under it a part of this keeps what it remembers."""
+        return next(self._numbers)
 
 
-def _last_resort(allowed: Sequence[Candidate]) -> list[Candidate]:
-    left = [
-        Candidate(each.node, each.node.member.weight, each.node.packed)
-        for each in allowed
-        if each.node.member.weight > 0 and each.node.member.state is not NodeState.GONE
-    ]
-    return [each for each in left if each.node.member.state in _IN_SERVICE] or left
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A node of a group: `weight` is beside the others of the group, `packed` are what is answered with."""
+
+    number: int
+    node_id: str
+    weight: float
+    fraction: float
+    packed: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """Around a place: the first group with anybody in it. `ttl_s`: see `Chosen`."""
+
+    group: LiveGroup
+    ttl_s: int | None
+
+
+class LivePool:
+    """The nodes that an answer for some sites may name now, of one family."""
+
+    def __init__(self, choice: Choice, number: int, pool: Pool, family: Family) -> None:
+        self.pool = pool
+        self._number = number
+        self.resort = _resort(choice.candidates[number] for number in pool.nodes)
+        self._choice = choice
+        self._family = family
+        self._spots = [self._members(spot.nodes) for spot in pool.spots]
+        self._ttls = [self._ttl_s(spot.nodes) for spot in pool.spots] if choice.ttls else []
+        live = sum(map(bool, self._spots))
+        self._is_empty = not live
+        self._is_placed = live > 1
+
+    def chosen(self, client: Client) -> Chosen | None:
+        """See `SiteAddresses.addresses`."""
+        if self.resort is None:
+            return None
+        if self._is_empty:
+            return Chosen(())
+        standing = self._choice.geometry.standing(client)
+        slot = slot_of(client)
+        nearest = self._nearest(standing)
+        packed = nearest.group.named(slot)
+        ttl_s = nearest.ttl_s
+        if not packed:
+            found = self._found_further(standing, slot)
+            packed, ttl_s = found.packed, found.ttl_s
+        if client.source_prefix == 0:
+            return Chosen(packed, 0, ttl_s)
+        scope_prefix = standing.prefix if self._is_placed else 0
+        if not nearest.group.is_same_for_all:
+            scope_prefix = max(scope_prefix, network_prefix(client.family))
+        return Chosen(packed, scope_prefix, ttl_s)
+
+    def walk(self, standing: Standing) -> Iterator[tuple[LiveGroup, int | None]]:
+        """The groups with anybody in them, from the nearest outward, each with how long an answer from it may be kept.
+
+        Whoever is down in a group that is passed over could be up again, which ends the answer's time as well.
+        """
+        ttl_s: int | None = None
+        for spots in self.pool.outward(standing):
+            if self._ttls:
+                ttl_s = _least([ttl_s, *(self._ttls[spot] for spot in spots)])
+            if any(self._spots[spot] for spot in spots):
+                yield self._group(spots), ttl_s
+
+    def _nearest(self, standing: Standing) -> Nearest:
+        key = (self._number, standing.place, standing.row)
+        found = self._choice.nearest.get(key)
+        return found or self._choice.nearest.keep(key, Nearest(*next(self.walk(standing))))
+
+    def _found_further(self, standing: Standing, slot: int) -> Chosen:
+        """For the slots that the nearest group has no part of; when no group has, the nearest takes them all."""
+        key = (self._number, standing.place, standing.row, slot)
+        found = self._choice.further.get(key)
+        if found is not None:
+            return found
+        nearest = self._nearest(standing)
+        chosen = Chosen(nearest.group.named(slot, is_thinned=False), 0, nearest.ttl_s)
+        for group, ttl_s in self.walk(standing):
+            packed = group.named(slot)
+            if packed:
+                chosen = Chosen(packed, 0, ttl_s)
+                break
+        return self._choice.further.keep(key, chosen)
+
+    def _group(self, spots: Group) -> LiveGroup:
+        group = self._choice.groups.get((self._number, spots))
+        if group is None:
+            members = [member for spot in spots for member in self._spots[spot]]
+            group = self._choice.groups.keep((self._number, spots), LiveGroup(self._choice, members))
+        return group
+
+    def _members(self, numbers: Sequence[int]) -> tuple[Member, ...]:
+        """Those that an answer may name, by the resort that it has come to."""
+        found = []
+        for number in numbers:
+            candidate = self._choice.candidates[number]
+            if self.resort is None or not _is_of(candidate, self.resort):
+                continue
+            fraction = candidate.fraction if self.resort is Resort.SHARES else 1.0
+            addresses = candidate.packed if candidate.packed else candidate.node.packed
+            packed = tuple(each for each in addresses if len(each) == self._family.value)
+            if packed:
+                member = candidate.node.member
+                found.append(Member(number, member.node_id, member.weight, fraction, packed))
+        return tuple(found)
+
+    def _ttl_s(self, numbers: Sequence[int]) -> int | None:
+        ttls, nodes = self._choice.ttls, [self._choice.candidates[number].node for number in numbers]
+        return _least([ttls.get(address) for node in nodes for address in node.addresses])
+
+
+class LiveGroup:
+    """Nodes that are equally near, and who of them is named in which slot.
+
+    A node whose fraction is below 1 is in so many of the slots, and in the others the group has one node less. Of those
+    that are in, the heaviest is always drawn, one of half of its weight in every second slot, and the first `most` of
+    the drawn are named, in an order of the slot's own. So visitors are spread by weight, and when a node comes or goes
+    only the answers that it is in change.
+    """
+
+    def __init__(self, choice: Choice, members: Sequence[Member]) -> None:
+        self.members = tuple(members)
+        self._most = choice.most
+        self._remembered = choice.named
+        self._number = choice.number()
+        only = members[0] if len(members) == 1 else None
+        self._constant = only.packed if only is not None and only.fraction >= 1.0 else None
+        self._heaviest = max(member.weight for member in members)
+        self._buckets: dict[int, list[Member]] = {}
+        self._mask = (1 << (4 * len(members)).bit_length()) - 1
+        if len(members) > MAX_LOOKED_AT:
+            for member in members:
+                self._buckets.setdefault(crc32(member.node_id.encode()) & self._mask, []).append(member)
+
+    @property
+    def is_same_for_all(self) -> bool:
+        """Whether it names the same nodes in every slot."""
+        return self._constant is not None
+
+    def named(self, slot: int, *, is_thinned: bool = True) -> tuple[bytes, ...]:
+        """The addresses that are named in a slot; none: the slot is not among those that its nodes take on.
+
+        `is_thinned` False: they take on everybody.
+        """
+        if self._constant is not None:
+            return self._constant
+        key = (self._number, slot if is_thinned else ~slot)
+        found = self._remembered.get(key)
+        if found is None:
+            members = self.drawn(slot, is_thinned=is_thinned)[: self._most]
+            found = self._remembered.keep(key, tuple(one for member in members for one in member.packed))
+        return found
+
+    def drawn(self, slot: int, *, is_thinned: bool = True) -> list[Member]:
+        """Who may be named in a slot, in its order: all of a small group, and enough of a large one."""
+        if self._buckets:
+            found = self._by_bucket(slot, is_thinned=is_thinned)
+            if len(found) >= self._most:
+                return found
+        there = [(*_lots(slot, member.node_id), member) for member in self.members]
+        if is_thinned:
+            there = [each for each in there if each[0] < each[3].fraction * 2**32]
+        heaviest = max((member.weight for *_, member in there), default=0.0)
+        drawn = [(place, member) for _, lot, place, member in there if lot * heaviest < member.weight * 2**32]
+        return [member for _, member in sorted(drawn, key=lambda each: (each[0], each[1].node_id))]
+
+    def _by_bucket(self, slot: int, *, is_thinned: bool) -> list[Member]:
+        """By drawing buckets, each of which has the same chance, until enough are found or too many were drawn."""
+        found: dict[str, Member] = {}
+        for round_ in range(MAX_ROUNDS):
+            drawn = blake2b(b"%d of %d" % (round_, slot)).digest()
+            for start in range(0, len(drawn), 4):
+                bucket = int.from_bytes(drawn[start : start + 4], "big") & self._mask
+                for member in self._buckets.get(bucket, ()):
+                    within, lot, _ = _lots(slot, member.node_id)
+                    is_in = not is_thinned or within < member.fraction * 2**32
+                    if is_in and lot * self._heaviest < member.weight * 2**32:
+                        found[member.node_id] = member
+                        if len(found) == self._most:
+                            return list(found.values())
+        return list(found.values())
 
 
 def network_prefix(family: AddressFamily) -> int:
-    """How many bits of an address are those of a client's network, whom everyone in it shares a slot with."""
+    """How many bits of an address are its network's, /24 or /48: everyone in it is in the same slot."""
     return 24 if family is AddressFamily.IPV4 else 48
 
 
 def slot_of(client: Client) -> int:
     """The slot of a client's network. Those who are not to be placed are all in one."""
-    if client.is_private:
+    if client.source_prefix == 0:
         return 0
     network = client.address >> (client.family.bits - network_prefix(client.family))
     return crc32(network.to_bytes(6, "big")) % SLOTS
 
 
-class _Pool:
-    """The candidates that have addresses of one family."""
-
-    def __init__(self, candidates: Sequence[Candidate], family: Family) -> None:
-        of_family = ((each, tuple(one for one in each.packed if len(one) == family.value)) for each in candidates)
-        self._members = [(each.node.member.node_id, each.weight, packed) for each, packed in of_family if packed]
-        self._heaviest = max((weight for _, weight, _ in self._members), default=0.0)
-        self._buckets: dict[int, list[tuple[str, float, tuple[bytes, ...]]]] = {}
-        self._mask = (1 << (4 * len(self._members)).bit_length()) - 1
-        if len(self._members) > MAX_LOOKED_AT:
-            for member in self._members:
-                self._buckets.setdefault(crc32(member[0].encode()) & self._mask, []).append(member)
-
-    def chosen(self, slot: int, most: int) -> tuple[bytes, ...]:
-        """The addresses that are named in a slot, in its order."""
-        found = self._drawn(slot, most) if self._buckets else []
-        if len(found) < most:
-            found = self._ordered(slot)[:most]
-        return tuple(one for packed in found for one in packed)
-
-    def _ordered(self, slot: int) -> list[tuple[bytes, ...]]:
-        """By looking at everybody."""
-        ordered = []
-        for node_id, weight, packed in self._members:
-            lot, place = _lots(slot, node_id)
-            if lot * self._heaviest < weight * 2**32:
-                ordered.append((place, packed))
-        return [packed for _, packed in sorted(ordered)]
-
-    def _drawn(self, slot: int, most: int) -> list[tuple[bytes, ...]]:
-        """By drawing buckets, each of which has the same chance, until enough are found or too many were drawn."""
-        found: dict[str, tuple[bytes, ...]] = {}
-        for round_ in range(MAX_ROUNDS):
-            drawn = blake2b(b"%d of %d" % (round_, slot)).digest()
-            for start in range(0, len(drawn), 4):
-                for node_id, weight, packed in self._buckets.get(
-                    int.from_bytes(drawn[start : start + 4], "big") & self._mask, ()
-                ):
-                    if _lots(slot, node_id)[0] * self._heaviest < weight * 2**32:
-                        found[node_id] = packed
-                        if len(found) == most:
-                            return list(found.values())
-        return list(found.values())
+def _resort(candidates: Iterator[Candidate]) -> Resort | None:
+    """The first in which there is anybody; None: in none."""
+    there = list(candidates)
+    return next((resort for resort in Resort if any(_is_of(each, resort) for each in there)), None)
 
 
-def _lots(slot: int, node_id: str) -> tuple[int, int]:
-    """Whether a node is named in a slot, and where: two numbers below 2**32 that are always the same for both."""
-    drawn = blake2b(b"%d %s" % (slot, node_id.encode()), digest_size=8).digest()
-    return int.from_bytes(drawn[:4], "big"), int.from_bytes(drawn[4:], "big")
+def _is_of(candidate: Candidate, resort: Resort) -> bool:
+    state = candidate.node.member.state
+    match resort:
+        case Resort.SHARES:
+            return candidate.fraction > 0 and bool(candidate.packed)
+        case Resort.UP:
+            return bool(candidate.packed) and state in IN_SERVICE
+        case Resort.IN_SERVICE:
+            return state in IN_SERVICE
+        case Resort.NOT_GONE:
+            return state is not NodeState.GONE
 
 
-def _remember(kept: dict[K, T], key: K, value: T, most: int) -> T:
-    if len(kept) >= most:
-        kept.clear()
-    kept[key] = value
-    return value
+def _lots(slot: int, node_id: str) -> tuple[int, int, int]:
+    """Whether a node is in a slot, whether it is drawn, and where it stands: three numbers below 2**32 that are always
+    the same for both."""
+    drawn = blake2b(b"%d %s" % (slot, node_id.encode()), digest_size=12).digest()
+    return int.from_bytes(drawn[:4], "big"), int.from_bytes(drawn[4:8], "big"), int.from_bytes(drawn[8:], "big")
+
+
+def _least(numbers: Sequence[int | None]) -> int | None:
+    return min((number for number in numbers if number is not None), default=None)

@@ -7,9 +7,9 @@ from ipaddress import ip_address
 
 import msgspec
 
-from cdn.errors import CdnError
+from cdn.errors import CdnError, InvalidInput
 from cdn.fleet.condition import NodeState
-from cdn.fleet.node import NodeFacts
+from cdn.fleet.node import NodeFacts, check_bias, check_location
 from cdn.fleet.withdrawal import Member
 
 MAX_VIEW_BYTES = 16 * 1024 * 1024
@@ -22,11 +22,18 @@ class UnreadableView(CdnError):
 
 @dataclass(frozen=True, slots=True)
 class FleetNode:
-    """A node with the addresses that answers name, as text and packed."""
+    """A node with the addresses that answers name, as text and packed.
+
+    `location` is latitude and longitude in degrees, as the node says them itself; `bias` how much nearer it counts, in
+    hundredths (`distance.bias_factor`); `load` how busy it is, 1 being all that it can.
+    """
 
     member: Member
     addresses: tuple[str, ...]
     packed: tuple[bytes, ...]
+    location: tuple[float, float] | None = None
+    bias: int = 0
+    load: float = 0.0
 
     @property
     def facts(self) -> NodeFacts:
@@ -50,6 +57,9 @@ class _Node(msgspec.Struct, frozen=True):
     weight: float
     state: str
     lag_s: float
+    location: tuple[float, float] | None = None
+    bias: int = 0
+    load: float = 0.0
 
 
 class _View(msgspec.Struct, frozen=True):
@@ -67,16 +77,18 @@ def read_view(content: bytes) -> SeenFleet:
     try:
         view = _decoder.decode(content)
         nodes = tuple(map(_node, view.nodes))
-    except (msgspec.MsgspecError, ValueError) as exc:
+    except (msgspec.MsgspecError, ValueError, InvalidInput) as exc:
         raise UnreadableView(f"control's view of the fleet cannot be read: {exc}") from exc
     return SeenFleet(view.number, view.frozen, nodes)
 
 
 def _node(node: _Node) -> FleetNode:
-    """Raises ValueError for an address that is none."""
+    """Raises ValueError for an address that is none, InvalidInput for a location that is none."""
     state = _STATES.get(
         node.state, NodeState.JOINING
     )  # a state of a later release: out of answers until this one knows
     weight = node.weight if node.addresses else 0.0  # without an address no answer can name it
     member = Member(node.node, node.region, weight, state, node.lag_s)
-    return FleetNode(member, node.addresses, tuple(ip_address(address).packed for address in node.addresses))
+    packed = tuple(ip_address(address).packed for address in node.addresses)
+    location = check_location(node.location)
+    return FleetNode(member, node.addresses, packed, location, check_bias(node.bias), node.load)

@@ -18,6 +18,9 @@ DEFAULT_WEIGHT = 100
 MAX_WEIGHT = 10_000
 """A hundred times the usual: the largest machine beside the smallest."""
 
+MAX_BIAS = 99
+"""At 99 a node counts as a hundred times nearer than it is, at -99 as a hundred times farther."""
+
 MAX_PUBLIC_ADDRESSES = 8
 """Public addresses of one node: a DNS answer over UDP takes no more from each of several nodes."""
 
@@ -48,6 +51,41 @@ def check_weight(weight: int) -> int:
             field="weight",
         )
     return weight
+
+
+def check_location(location: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Latitude and longitude in degrees, when there is such a place. Raises InvalidInput."""
+    if location is not None and not (-90 <= location[0] <= 90 and -180 <= location[1] <= 180):
+        raise InvalidInput(
+            f"{location[0]},{location[1]} is no place: give the latitude (-90 to 90) and the longitude (-180 to 180), "
+            "like 50.11,8.68",
+            field="location",
+        )
+    return location
+
+
+def check_bias(bias: int) -> int:
+    """`bias` when it can be a node's. Raises InvalidInput."""
+    if not -MAX_BIAS <= bias <= MAX_BIAS:
+        raise InvalidInput(
+            f"{bias} is no bias: give -{MAX_BIAS} (counts as farther away) to {MAX_BIAS} (counts as nearer)",
+            field="bias",
+        )
+    return bias
+
+
+def read_location(text: str) -> tuple[float, float]:
+    """`LAT,LON` in degrees, as settings say it. Raises InvalidInput."""
+    parts = text.split(",")
+    try:
+        latitude, longitude = map(float, parts)
+    except ValueError:
+        raise InvalidInput(
+            f"{text[:80]!r} is no place: give the latitude and the longitude in degrees, like 50.11,8.68",
+            field="location",
+        ) from None
+    check_location((latitude, longitude))
+    return latitude, longitude
 
 
 def check_public_addresses(addresses: tuple[str, ...]) -> tuple[str, ...]:
@@ -82,6 +120,8 @@ class NodeFacts:
 
     `program` is its release; `addresses` are where it listens, `public_addresses` those that DNS answers with (IPv4
     and IPv6, without a port). `weight` is its part of a region's visitors beside the others' weights; 0: none.
+    `location` is its latitude and longitude in degrees, None: where its public addresses are; `bias` is how many
+    hundredths nearer it counts.
     """
 
     program: str
@@ -89,6 +129,8 @@ class NodeFacts:
     addresses: tuple[str, ...] = ()
     weight: int = DEFAULT_WEIGHT
     public_addresses: tuple[str, ...] = ()
+    location: tuple[float, float] | None = None
+    bias: int = 0
 
 
 def check_facts(facts: NodeFacts) -> NodeFacts:
@@ -103,6 +145,8 @@ def check_facts(facts: NodeFacts) -> NodeFacts:
         check_region(facts.region)
     check_weight(facts.weight)
     check_public_addresses(facts.public_addresses)
+    check_location(facts.location)
+    check_bias(facts.bias)
     return facts
 
 

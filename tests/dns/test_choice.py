@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdn.dns import choice as choice_module
+from cdn.dns import ranking as ranking_module
 from cdn.dns.choice import SLOTS, Candidate, Choice, Family, slot_of
 from cdn.dns.client import client_at
 from cdn.dns.fleet_nodes import FleetNode
@@ -27,7 +28,7 @@ def slot_at(source: str) -> int:
 
 
 def candidate(node: FleetNode, fraction: float = 1.0, *, down: bool = False) -> Candidate:
-    return Candidate(node, node.member.weight * fraction, () if down else node.packed)
+    return Candidate(node, fraction, () if down else node.packed)
 
 
 def named(choice: Choice, *regions: str) -> Counter[str]:
@@ -91,7 +92,7 @@ def test_a_choice_costs_the_same_in_any_fleet(monkeypatch: pytest.MonkeyPatch) -
     looked_at = 0
     lots = choice_module._lots
 
-    def counted(slot: int, node_id: str) -> tuple[int, int]:
+    def counted(slot: int, node_id: str) -> tuple[int, int, int]:
         nonlocal looked_at
         looked_at += 1
         return lots(slot, node_id)
@@ -195,12 +196,20 @@ def test_networks_share_a_slot() -> None:
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice_module, "MAX_REMEMBERED", 100)
-    monkeypatch.setattr(choice_module, "MAX_REMEMBERED_REGIONS", 3)
-    choice = Choice([candidate(node(number, region=f"r{number}")) for number in range(1, 8)], 4)
+    monkeypatch.setattr(choice_module, "MAX_LIVE_POOLS", 3)
+    monkeypatch.setattr(ranking_module, "MAX_POOLS", 3)
+    pairs = [node(number + more, region=f"r{number}") for number in range(1, 8) for more in (0, 10)]
+    choice = Choice([candidate(each) for each in pairs], 4)
     for number in range(1, 8):
         for source in SOURCES[:300]:
-            assert texts(asked(choice, site(f"r{number}"), V4, source)) == {f"192.0.2.{number}"}
-        assert (len(choice._chosen) <= 100, len(choice._pools) <= 3) == (True, True)
+            assert texts(asked(choice, site(f"r{number}"), V4, source)) == {
+                f"192.0.2.{number}",
+                f"192.0.2.{number + 10}",
+            }
+        kept = (choice.nearest, choice.further, choice.named, choice.groups)
+        assert all(len(each) <= 100 for each in kept)
+        assert len(choice.named) > 40
+        assert (len(choice._pools) <= 3, len(choice.geometry._pools) <= 3) == (True, True)
 
 
 @given(

@@ -31,7 +31,7 @@ def answers(choice: Choice | None = None) -> SiteAnswers:
 
 def one(*addresses: str, region: str = "") -> Choice:
     found = node(1, region=region, addresses=addresses)
-    return Choice([Candidate(found, 100.0, found.packed)], 4)
+    return Choice([Candidate(found, 1.0, found.packed)], 4)
 
 
 def test_sites_and_previews_that_were_ever_prepared_are_answered() -> None:
