@@ -78,10 +78,10 @@ class EdgeZone:
         site = self._site_of(labels)
         if site is not None:
             return self._of_site(labels, site, qtype, client)
-        if labels in self._zone.between or self.challenges.has(labels):
-            return self._of(labels, {}, qtype)
         if self._serial is None:
             return SERVFAIL
+        if labels in self._zone.between or self.challenges.has(labels):
+            return self._of(labels, {}, qtype)
         return no_name(self._negative, labels, self._closest_encloser(labels))
 
     def delegates(self, labels: Labels) -> bool:
