@@ -16,6 +16,7 @@ class Rcode(IntEnum):
     REFUSED = 5
     YXDOMAIN = 6
     BADVERS = 16
+    BADCOOKIE = 23
 
 
 class Rrtype(IntEnum):
@@ -34,6 +35,11 @@ class Rrtype(IntEnum):
     DNAME = 39
     OPT = 41
     DS = 43
+    RRSIG = 46
+    NSEC = 47
+    DNSKEY = 48
+    CDS = 59
+    CDNSKEY = 60
     SVCB = 64
     HTTPS = 65
     TKEY = 249

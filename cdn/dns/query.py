@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from struct import Struct
 
-from cdn.dns.code import QUERY, Rcode, Rrtype
+from cdn.dns.client_subnet import SUBNET_OPTION, ClientSubnet, read_subnet
+from cdn.dns.code import IN, QUERY, Rcode, Rrtype
+from cdn.dns.cookie import is_well_formed
 from cdn.dns.name import MAX_LABEL_OCTETS, MAX_NAME_OCTETS, Labels
 
 HEADER_BYTES = 12
@@ -15,6 +17,8 @@ MAX_QUERY_BYTES = 4096
 
 MIN_PAYLOAD_BYTES = 512
 """What every client takes over UDP (RFC 1035 4.2.1); EDNS cannot say less (RFC 6891 6.2.3)."""
+
+NSID_OPTION, COOKIE_OPTION = 3, 10
 
 _HEADER = Struct("!HHHHHH")
 _QUESTION_TAIL = Struct("!HH")
@@ -28,16 +32,22 @@ _DNSSEC_OK_BIT = 0x8000
 
 @dataclass(frozen=True, slots=True)
 class Edns:
-    """What the OPT record of a query says (RFC 6891 6.1)."""
+    """What the OPT record of a query says (RFC 6891 6.1). `cookie` is empty when there is none."""
 
     payload_bytes: int
     version: int = 0
     is_dnssec_ok: bool = False
+    subnet: ClientSubnet | None = None
+    cookie: bytes = b""
+    wants_nsid: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One question. `question` is as it was sent, with the case of its letters; `labels` are in lower case."""
+    """One question. `question` is as it was sent, with the case of its letters; `labels` are in lower case.
+
+    `question` is empty when there is only a cookie to be judged (RFC 7873 5.4).
+    """
 
     id: int
     is_recursion_desired: bool
@@ -83,8 +93,10 @@ def read_query(message: bytes) -> Query | Refusal | None:
     if opcode != QUERY:
         return Refusal(number, wants_recursion, opcode, Rcode.NOTIMP)
     questions, answers, authorities, additionals = counts
-    if questions != 1 or answers or len(message) > MAX_QUERY_BYTES:
+    if questions > 1 or answers or len(message) > MAX_QUERY_BYTES:
         return Refusal(number, wants_recursion, opcode, Rcode.FORMERR)
+    if not questions:
+        return _read_without_question(message, number, wants_recursion)
     try:
         labels, end = _read_name(message)
     except _Malformed:
@@ -99,6 +111,21 @@ def read_query(message: bytes) -> Query | Refusal | None:
     if records.edns is not None and records.edns.version:
         return Refusal(number, wants_recursion, opcode, Rcode.BADVERS, question, records.edns)
     return Query(number, wants_recursion, question, labels, qtype, qclass, records.edns)
+
+
+def _read_without_question(message: bytes, number: int, wants_recursion: bool) -> Query | Refusal:
+    """A client may ask for a cookie and nothing else (RFC 7873 5.4)."""
+    records = _Records(message, HEADER_BYTES)
+    _, _, _, _, authorities, additionals = _HEADER.unpack_from(message)
+    try:
+        records.read(authorities, additionals)
+    except _Malformed:
+        return Refusal(number, wants_recursion, QUERY, Rcode.FORMERR, edns=records.edns)
+    edns = records.edns
+    if edns is None or edns.version or not edns.cookie:
+        rcode = Rcode.BADVERS if edns is not None and edns.version else Rcode.FORMERR
+        return Refusal(number, wants_recursion, QUERY, rcode, edns=edns)
+    return Query(number, wants_recursion, b"", (), 0, IN, edns)
 
 
 def _read_name(message: bytes) -> tuple[Labels, int]:
@@ -153,9 +180,9 @@ class _Records:
             return
         if not may_be_opt or self.edns is not None or message[owner]:
             raise _Malformed
-        self.edns = Edns(max(rrclass, MIN_PAYLOAD_BYTES), ttl >> 16 & 0xFF, bool(ttl & _DNSSEC_OK_BIT))
-        if not self.edns.version:  # how a later version writes its options is not known here
-            self._walk_options(start, self._place)
+        self.edns = edns = Edns(max(rrclass, MIN_PAYLOAD_BYTES), ttl >> 16 & 0xFF, bool(ttl & _DNSSEC_OK_BIT))
+        if length and not edns.version:  # how a later version writes its options is not known here
+            self.edns = self._with_options(edns, start, self._place)
 
     def _skip_name(self) -> None:
         """The name of a record that nobody looks at: a pointer ends it and is not followed, so nothing can loop."""
@@ -173,12 +200,28 @@ class _Records:
                 return
         raise _Malformed
 
-    def _walk_options(self, start: int, end: int) -> None:
-        """Unknown ones are passed over (RFC 6891 6.1.2); they have to fill the record exactly."""
+    def _with_options(self, edns: Edns, start: int, end: int) -> Edns:
+        """Unknown ones are passed over (RFC 6891 6.1.2); they have to fill the record exactly.
+
+        Of several cookies the first counts (RFC 7873 5.2). Two networks cannot both be answered.
+        """
+        message = self._message
+        subnet, cookie, wants_nsid = None, b"", False
         while start < end:
             if start + _OPTION.size > end:
                 raise _Malformed
-            _, length = _OPTION.unpack_from(self._message, start)
+            code, length = _OPTION.unpack_from(message, start)
+            content = message[start + _OPTION.size : start + _OPTION.size + length]
             start += _OPTION.size + length
-        if start != end:
-            raise _Malformed
+            if start > end:
+                raise _Malformed
+            if code == SUBNET_OPTION:
+                if subnet is not None or (subnet := read_subnet(content)) is None:
+                    raise _Malformed
+            elif code == COOKIE_OPTION and not cookie:
+                if not is_well_formed(content):
+                    raise _Malformed
+                cookie = content
+            elif code == NSID_OPTION:
+                wants_nsid = True
+        return Edns(edns.payload_bytes, 0, edns.is_dnssec_ok, subnet, cookie, wants_nsid)
