@@ -33,6 +33,8 @@ COMMANDS = {
     "node": ("cdn.cli.node", "app"),
     "explain": ("cdn.cli.explain", "explain"),
     "token": ("cdn.cli.token", "app"),
+    "zone": ("cdn.cli.zone", "app"),
+    "geo": ("cdn.cli.geo", "app"),
 }
 """Where each command is: a module and a name in it, a function or a group of commands."""
 

@@ -7,6 +7,8 @@ import os
 import random
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from io import BufferedReader
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -32,6 +34,10 @@ CONNECT_TIMEOUT_S = 10.0
 
 ANSWER_TIMEOUT_S = 120.0
 """Time for control's own work on one call, beside what the caller asks it to wait for a receipt."""
+
+
+UPLOAD_TIMEOUT_S = 3600.0
+"""For a table of places, which comes in one call: the largest that control takes, over a line of a megabit."""
 
 
 class PresignedUrl(msgspec.Struct, frozen=True):
@@ -198,6 +204,51 @@ class ControlClient:
         """Ends a token."""
         return await self._call("DELETE", f"/v1/tokens/{quote(token_id, safe='')}")
 
+    # zones, geography
+
+    async def zones(self) -> Document:
+        """Every zone that name servers answer for, the CDN's own first."""
+        return await self._call("GET", "/v1/zones")
+
+    async def zone(self, name: str) -> Document:
+        """One zone, with its zone file as `text`."""
+        return await self._call("GET", _zone(name))
+
+    async def import_zone(self, name: str, text: bytes, *, file: str) -> Document:
+        """Puts a zone file in the place of what there was; `file` is what faults call it."""
+        return await self._call(
+            "PUT", _zone(name), content=text, query={"file": file}, media_type="text/dns", is_repeatable=True
+        )
+
+    async def remove_zone(self, name: str) -> Document:
+        """Ends a zone."""
+        return await self._call("DELETE", _zone(name))
+
+    async def signing(self, zone: str) -> Document:
+        """How a zone is signed."""
+        return await self._call("GET", _zone(zone, "signing"))
+
+    async def change_signing(self, zone: str, action: str) -> Document:
+        """Signs a zone, changes its key, or stops."""
+        return await self._call("POST", _zone(zone, "signing"), content={"do": action})
+
+    async def geography(self) -> Document:
+        """By which table of places name servers go."""
+        return await self._call("GET", "/v1/geography")
+
+    async def set_geography(self, table: Path, *, digest: str, note: str) -> Document:
+        """Sends name servers the table in a file, which has this SHA-256. Raises OSError too."""
+        with table.open("rb") as file:
+            query = {"digest": digest, "note": note}
+            return await self._call(
+                "PUT", "/v1/geography", content=file, query=query, media_type="application/octet-stream",
+                wait_s=None, patience_s=UPLOAD_TIMEOUT_S,
+            )  # fmt: skip
+
+    async def reset_geography(self) -> Document:
+        """Name servers go by the table that comes with the program."""
+        return await self._call("DELETE", "/v1/geography")
+
     # the wire
 
     async def _call(
@@ -209,18 +260,22 @@ class ControlClient:
         query: Mapping[str, str | None] = _NO_QUERY,
         wait_s: float | None = None,
         is_repeatable: bool = False,
+        media_type: str = "application/json",
+        patience_s: float = ANSWER_TIMEOUT_S,
     ) -> Document:
         if wait_s is not None:
             query = {**query, "wait": f"{wait_s:g}"}
         asked = urlencode(_present(query))
         url = URL(self.endpoint.locate(f"{path}?{asked}" if asked else path), encoded=True)
-        raw = content if content is None or isinstance(content, bytes) else msgspec.json.encode(content)
+        raw = (
+            content if content is None or isinstance(content, bytes | BufferedReader) else msgspec.json.encode(content)
+        )
         is_repeatable = is_repeatable or method in ("GET", "PATCH")
-        timeout = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S + (wait_s or 0), sock_connect=CONNECT_TIMEOUT_S)
+        timeout = aiohttp.ClientTimeout(total=patience_s + (wait_s or 0), sock_connect=CONNECT_TIMEOUT_S)
         failures = 0
         while True:
             try:
-                return await self._call_once(method, url, raw, timeout)
+                return await self._call_once(method, url, raw, timeout, media_type)
             except Unavailable as exc:
                 failures += 1
                 may_retry = is_repeatable or isinstance(exc.__cause__, _NOTHING_SENT)
@@ -229,10 +284,15 @@ class ControlClient:
             await asyncio.sleep(self._backoff.wait_s(failures, random.random()))  # noqa: S311
 
     async def _call_once(
-        self, method: str, url: URL, content: bytes | None, timeout: aiohttp.ClientTimeout
+        self,
+        method: str,
+        url: URL,
+        content: bytes | BufferedReader | None,
+        timeout: aiohttp.ClientTimeout,
+        media_type: str,
     ) -> Document:
-        fields = None if content is None else {"Content-Type": "application/json"}
-        data = None if content is None else aiohttp.BytesPayload(content, content_type="application/json")
+        fields = None if content is None else {"Content-Type": media_type}
+        data = None if content is None else _payload(content, media_type)
         try:
             async with self._session.request(
                 method, url, data=data, headers=fields, timeout=timeout, allow_redirects=False
@@ -253,6 +313,17 @@ class ControlClient:
 
 def _site(name: str, *more: str) -> str:
     return "/".join(["/v1/sites", *(quote(part, safe="") for part in (name, *more))])
+
+
+def _zone(name: str, *more: str) -> str:
+    return "/".join(["/v1/zones", *(quote(part, safe="") for part in (name, *more))])
+
+
+def _payload(content: bytes | BufferedReader, media_type: str) -> aiohttp.Payload:
+    """A file is sent piece by piece, with its length."""
+    if isinstance(content, bytes):
+        return aiohttp.BytesPayload(content, content_type=media_type)
+    return aiohttp.BufferedReaderPayload(content, content_type=media_type)
 
 
 def _present(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 from cdn.cli.main import app
+from cdn.dns.zone_file import read_zone_file
 from tests.control.control_room import Control
+from tests.control.zone_seams import PlainKeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ async def cdn(tmp_path: Path) -> AsyncIterator[Cdn]:
     """Commands for a control plane with one node that applies at once."""
     root = tmp_path / "control"
     root.mkdir()
-    control = await Control(root).open()
+    control = await Control(root, zone_reader=read_zone_file, zone_keys=PlainKeys()).open()
     try:
         await control.following_node()
         url = str(control.api.client.make_url("")).rstrip("/")

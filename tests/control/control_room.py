@@ -17,6 +17,7 @@ from cdn.control.plane import ControlPlane
 from cdn.control.settings import ControlSettings
 from cdn.fleet.node import NodeFacts
 from cdn.fleet.position import Position
+from cdn.journal.record import RECORD_VERSION
 from cdn.journal.sqlite import SqliteJournal
 from cdn.origin.directory import DirectoryStore
 from cdn.sites.manifest import CHUNK_BYTES, FileEntry, Manifest
@@ -110,9 +111,9 @@ class Node:
     plane: ControlPlane
     node_id: str
 
-    async def connect(self) -> None:
+    async def connect(self, record_version: int = RECORD_VERSION) -> None:
         await self.directory.connected(
-            self.node_id, NodeFacts("test"), self.plane.state.position, lease_s=10.0, record_version=1
+            self.node_id, NodeFacts("test"), self.plane.state.position, lease_s=10.0, record_version=record_version
         )
         self.directory.heartbeat_answered(self.node_id, {})
 

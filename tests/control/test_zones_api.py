@@ -156,11 +156,14 @@ async def test_zones_and_keys_outlive_a_restart_from_records_and_from_a_snapshot
 
 
 async def test_whoever_does_not_know_zones_is_named_before_one_is_recorded(served: Control) -> None:
-    await served.node("edge-1")  # it understands records of version 1
+    old = await served.node("edge-1")
+    await old.connect(record_version=1)
     before = await sequence(served)
     refused = await put(served.api)
     assert (refused.status, "node edge-1" in refused.document["detail"]) == (409, True)
     assert await sequence(served) == before
+    await old.connect()  # upgraded
+    assert (await put(served.api)).status == 201
 
 
 async def test_a_control_without_a_reader_or_keys_says_so(control: Control) -> None:
