@@ -114,11 +114,6 @@ class Signer(Protocol):
 class Signers(Protocol):
     """Who signs for which zone."""
 
-    @property
-    def generation(self) -> object:
-        """Another object as soon as a zone has other keys; answers are remembered only within one."""
-        ...
-
     def signer_of(self, apex: Labels) -> Signer | None:
         """None: the zone is not signed."""
         ...
