@@ -87,22 +87,22 @@ class Choice:
         self.further: Remembered[tuple[int, int, int, int], Chosen] = Remembered(MAX_REMEMBERED)
         self.named: Remembered[tuple[int, int], tuple[bytes, ...]] = Remembered(MAX_REMEMBERED)
         self.groups: Remembered[tuple[int, Group], LiveGroup] = Remembered(MAX_REMEMBERED)
-        self._pools: dict[tuple[tuple[str, ...], Family], LivePool] = {}
+        self._ipv4: dict[tuple[str, ...], LivePool] = {}
+        self._ipv6: dict[tuple[str, ...], LivePool] = {}
         self._numbers = count()
 
     def addresses(self, site: Site, family: Family, client: Client) -> Chosen | None:
         """See `SiteAddresses`."""
-        pool = self._pools.get((site.settings.region, family)) or self.live(site, family)
-        return pool.chosen(client)
+        return self.live(site, family).chosen(client)
 
     def live(self, site: Site, family: Family) -> LivePool:
         """The nodes for a site with how they are."""
-        key = (site.settings.region, family)
-        pool = self._pools.get(key)
+        pools = self._ipv4 if family is Family.IPV4 else self._ipv6
+        pool = pools.get(site.settings.region)
         if pool is None:
-            if len(self._pools) >= MAX_LIVE_POOLS:
-                self._pools.clear()
-            pool = self._pools[key] = LivePool(self, self.number(), self.geometry.pool(site), family)
+            if len(pools) >= MAX_LIVE_POOLS:
+                pools.clear()
+            pool = pools[site.settings.region] = LivePool(self, self.number(), self.geometry.pool(site), family)
         return pool
 
     def number(self) -> int:
@@ -121,12 +121,16 @@ class Member:
     packed: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Nearest:
     """Around a place: the first group with anybody in it. `ttl_s`: see `Chosen`."""
 
-    group: LiveGroup
-    ttl_s: int | None
+    __slots__ = ("group", "same", "ttl_s")
+
+    def __init__(self, group: LiveGroup, ttl_s: int | None) -> None:
+        self.group = group
+        self.ttl_s = ttl_s
+        self.same: dict[int, Chosen] = {}
+        """What all slots hear, where that is the same, by scope: one for each length that a prefix has."""
 
 
 class LivePool:
@@ -151,19 +155,21 @@ class LivePool:
         if self._is_empty:
             return Chosen(())
         standing = self._choice.geometry.standing(client)
-        slot = slot_of(client)
         nearest = self._nearest(standing)
+        scope_prefix = standing.prefix if self._is_placed else 0
+        if nearest.group.is_same_for_all:
+            return nearest.same.get(scope_prefix) or self._same(nearest, scope_prefix)
+        slot = slot_of(client)
         packed = nearest.group.named(slot)
         ttl_s = nearest.ttl_s
         if not packed:
             found = self._found_further(standing, slot)
             packed, ttl_s = found.packed, found.ttl_s
-        if client.source_prefix == 0:
-            return Chosen(packed, 0, ttl_s)
-        scope_prefix = standing.prefix if self._is_placed else 0
-        if not nearest.group.is_same_for_all:
-            scope_prefix = max(scope_prefix, network_prefix(client.family))
-        return Chosen(packed, scope_prefix, ttl_s)
+        return Chosen(packed, _scope_prefix(client, scope_prefix), ttl_s)
+
+    def _same(self, nearest: Nearest, scope_prefix: int) -> Chosen:
+        chosen = nearest.same[scope_prefix] = Chosen(nearest.group.named(0), scope_prefix, nearest.ttl_s)
+        return chosen
 
     def walk(self, standing: Standing) -> Iterator[tuple[LiveGroup, int | None]]:
         """The groups with anybody in them, from the nearest outward, each with how long an answer from it may be kept.
@@ -240,17 +246,14 @@ class LiveGroup:
         self._number = choice.number()
         only = members[0] if len(members) == 1 else None
         self._constant = only.packed if only is not None and only.fraction >= 1.0 else None
+        self.is_same_for_all = self._constant is not None
+        """Whether it names the same nodes in every slot."""
         self._heaviest = max(member.weight for member in members)
         self._buckets: dict[int, list[Member]] = {}
         self._mask = (1 << (4 * len(members)).bit_length()) - 1
         if len(members) > MAX_LOOKED_AT:
             for member in members:
                 self._buckets.setdefault(crc32(member.node_id.encode()) & self._mask, []).append(member)
-
-    @property
-    def is_same_for_all(self) -> bool:
-        """Whether it names the same nodes in every slot."""
-        return self._constant is not None
 
     def named(self, slot: int, *, is_thinned: bool = True) -> tuple[bytes, ...]:
         """The addresses that are named in a slot; none: the slot is not among those that its nodes take on.
@@ -307,6 +310,11 @@ def slot_of(client: Client) -> int:
         return 0
     network = client.address >> (client.family.bits - network_prefix(client.family))
     return crc32(network.to_bytes(6, "big")) % SLOTS
+
+
+def _scope_prefix(client: Client, by_place: int) -> int:
+    """Where the slot mattered too."""
+    return 0 if client.source_prefix == 0 else max(by_place, network_prefix(client.family))
 
 
 def _resort(candidates: Iterator[Candidate]) -> Resort | None:

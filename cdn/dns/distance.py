@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from math import acos, cos, pi, radians, sin
+from math import acos, cos, radians, sin
 
 from cdn.dns.geography import Place
 
@@ -27,7 +27,9 @@ FAR_KM = 10_000.0
 """Counts for any other: the mean distance of two places on earth."""
 
 Vector = tuple[float, float, float]
-"""A point of the sphere of radius 1."""
+"""A point of a sphere whose radius is so little below 1 that no rounding takes the product of two above 1."""
+
+_RADIUS = 1 - 1e-12
 
 
 class Basis(Enum):
@@ -53,13 +55,13 @@ def vector_of(place: Place) -> Vector | None:
     if place.latitude is None or place.longitude is None:
         return None
     latitude, longitude = radians(place.latitude), radians(place.longitude)
-    return cos(latitude) * cos(longitude), cos(latitude) * sin(longitude), sin(latitude)
+    across = cos(latitude) * _RADIUS
+    return across * cos(longitude), across * sin(longitude), sin(latitude) * _RADIUS
 
 
 def great_circle_km(one: Vector, other: Vector) -> float:
-    """The shortest way over the surface."""
-    cosine = one[0] * other[0] + one[1] * other[1] + one[2] * other[2]
-    return EARTH_RADIUS_KM * (0.0 if cosine >= 1.0 else pi if cosine <= -1.0 else acos(cosine))
+    """The shortest way over the surface, to within ten metres."""
+    return EARTH_RADIUS_KM * acos(one[0] * other[0] + one[1] * other[1] + one[2] * other[2])
 
 
 def bias_factor(bias: int) -> float:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from heapq import nsmallest
 from itertools import chain
-from math import acos
+from math import acos, inf
 
 from cdn.dns.client import AddressFamily, Client
 from cdn.dns.distance import (
@@ -34,8 +35,9 @@ SAME_PLACE_KM = 25.0
 SAME_TIME_KM = 1.0 * KM_PER_MS
 """Measured times that differ by a millisecond or less are the same."""
 
-KEPT_GROUPS = 4
-"""The nearest groups around a place that are remembered; when nobody in them is left, the order is made anew."""
+KEPT_SPOTS = 6
+"""The groups around so many of the nearest spots are remembered by place; when nobody in them is left, the whole order
+is made."""
 
 MAX_RANKINGS = 131_072
 """Places around which the order of one set of nodes is remembered, some 300 bytes each: more than a table of the
@@ -171,7 +173,8 @@ class Pool:
         self.spots = spots
         self._geometry = geometry
         self._number = number
-        self._is_plain = all(spot.vector is not None and not spot.names for spot in spots)
+        self._columns = [(*spot.vector, spot.factor * EARTH_RADIUS_KM) for spot in spots if spot.vector is not None]
+        self._is_plain = len(self._columns) == len(spots) and not any(spot.names for spot in spots)
         self._interned: dict[Group, Group] = {}
 
     @property
@@ -184,14 +187,11 @@ class Pool:
         key = (self._number, standing.place, standing.row)
         nearest = self._geometry.rankings.get(key)
         if nearest is None:
-            groups = self._groups(standing)
-            nearest = tuple(self._intern(group) for _, group in zip(range(KEPT_GROUPS), groups, strict=False))
+            nearest = tuple(self._intern(group) for group in self._groups(standing, KEPT_SPOTS))
             self._geometry.rankings.keep(key, nearest)
         yield from nearest
         if sum(map(len, nearest)) < len(self.spots):
-            for number, group in enumerate(self._groups(standing)):
-                if number >= len(nearest):
-                    yield group
+            yield from list(self._groups(standing, len(self.spots)))[len(nearest) :]
 
     def distances(self, standing: Standing) -> list[Distance]:
         """Of every spot."""
@@ -199,28 +199,31 @@ class Pool:
         vector = vector_of(place)
         return [distance(spot, place, vector, measured_ms) for spot in self.spots]
 
-    def _groups(self, standing: Standing) -> Iterator[Group]:
+    def _groups(self, standing: Standing, most: int) -> Iterator[Group]:
+        """Those around the nearest `most` spots. Nearly all of the time that a new place costs is spent here."""
         vector = vector_of(self._geometry.place(standing.place))
+        distances = None
         if vector is not None and self._is_plain:
-            distances = None
             x, y, z = vector
-            order = [
-                (_km(x * there[0] + y * there[1] + z * there[2]) * spot.factor, number)
-                for number, spot in enumerate(self.spots)
-                if (there := spot.vector) is not None
-            ]
+            kms = [acos(x * a + y * b + z * c) * factor for a, b, c, factor in self._columns]
         else:
             distances = self.distances(standing)
-            order = [(each.km, number) for number, each in enumerate(distances)]
-        order.sort()
-        return self._grouped(order, distances)
+            kms = [each.km for each in distances]
+        limit_km = nsmallest(most, kms)[-1] if most < len(kms) else inf
+        reach_km = limit_km + max(SAME_PLACE_KM, SAME_TIME_KM)
+        order = sorted((km, number) for number, km in enumerate(kms) if km <= reach_km)
+        return self._grouped(order, limit_km, distances)
 
-    def _grouped(self, order: list[tuple[float, int]], distances: list[Distance] | None) -> Iterator[Group]:
-        """Around the nearest that is left, those that count as equally near."""
+    def _grouped(
+        self, order: list[tuple[float, int]], limit_km: float, distances: list[Distance] | None
+    ) -> Iterator[Group]:
+        """Around the nearest that is left, those that count as equally near; as long as it is within the limit."""
         taken: set[int] = set()
         for start, (km, head) in enumerate(order):
             if head in taken:
                 continue
+            if km > limit_km:
+                return
             group = [head]
             for further in range(start + 1, len(order)):
                 further_km, spot = order[further]
@@ -260,7 +263,3 @@ def _may_answer(node: FleetNode, site: Site) -> bool:
 def _essence(node: FleetNode) -> object:
     """What of a node makes a geometry another one."""
     return node.member.node_id, node.member.region, node.member.weight > 0, node.packed, node.location, node.bias
-
-
-def _km(cosine: float) -> float:
-    return 0.0 if cosine >= 1.0 else EARTH_RADIUS_KM * acos(max(cosine, -1.0))

@@ -209,7 +209,7 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         kept = (choice.nearest, choice.further, choice.named, choice.groups)
         assert all(len(each) <= 100 for each in kept)
         assert len(choice.named) > 40
-        assert (len(choice._pools) <= 3, len(choice.geometry._pools) <= 3) == (True, True)
+        assert (len(choice._ipv4) <= 3, len(choice.geometry._pools) <= 3) == (True, True)
 
 
 @given(
