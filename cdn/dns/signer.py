@@ -102,7 +102,7 @@ class ZoneSigner:
     def _made(self, answer: ZoneAnswer, qtype: int, wall_s: float) -> Rrset | None:
         """Records of a type that stands in no zone file, at a name that exists; None: it has none of them."""
         if qtype in (Rrtype.NSEC, Rrtype.RRSIG):
-            nsec = self._nsec(answer.name, answer.types, wall_s)
+            nsec = self._nsec(answer, answer.name, answer.types, wall_s)
             # Of all signatures at a name one is enough for whoever asks for them (RFC 8482 4.1 and 7).
             return nsec if qtype == Rrtype.NSEC else self._rrsigs(nsec, self._memos.passing, wall_s)
         rdatas = self._key_rdatas(qtype, wall_s) if answer.name == self.apex else ()
@@ -124,10 +124,10 @@ class ZoneSigner:
             case Proof.NONE | Proof.WILDCARD:
                 return answer, ()
             case Proof.NO_DATA | Proof.WILDCARD_NO_DATA:
-                return answer, (self._nsec(answer.name, answer.types - {qtype}, wall_s),)
+                return answer, (self._nsec(answer, answer.name, answer.types - {qtype}, wall_s),)
             case Proof.NO_DS:
                 cut = next((rrset.owner for rrset in answer.authority if rrset.rrtype == Rrtype.NS), answer.name)
-                return answer, (self._nsec(cut, frozenset({Rrtype.NS}), wall_s),)
+                return answer, (self._nsec(answer, cut, frozenset({Rrtype.NS}), wall_s),)
             case Proof.NO_NAME:
                 return self._no_name(answer, wall_s)
             case _:
@@ -137,22 +137,24 @@ class ZoneSigner:
         encloser = answer.closest_encloser
         next_closer = answer.name[len(answer.name) - len(encloser) - 1 :]
         spans = [around(name, self.apex) for name in dict.fromkeys((next_closer, (b"*", *encloser)))]
-        covering = tuple(self._nsec_of(owner, after_it, frozenset()) for owner, after_it in filter(None, spans))
+        covering = tuple(self._nsec_of(answer, owner, after_it, frozenset()) for owner, after_it in filter(None, spans))
         if len(covering) < len(spans):
-            return replace(answer, rcode=Rcode.NOERROR), (self._nsec(answer.name, frozenset(), wall_s),)
+            return replace(answer, rcode=Rcode.NOERROR), (self._nsec(answer, answer.name, frozenset(), wall_s),)
         return answer, covering
 
-    def _nsec(self, name: Labels, types: frozenset[int], wall_s: float) -> Rrset:
+    def _nsec(self, answer: ZoneAnswer, name: Labels, types: frozenset[int], wall_s: float) -> Rrset:
         """At a name that exists, or is said to."""
         if name == self.apex:
             types |= {each for each in _ALL_KEYS_SIGN if self._key_rdatas(each, wall_s)}
         elif Rrtype.NS in types:
             types &= _AT_DELEGATION  # everything else there belongs to the zone below (RFC 4035 2.3)
-        return self._nsec_of(name, after(name, self.apex), types)
+        return self._nsec_of(answer, name, after(name, self.apex), types)
 
-    def _nsec_of(self, owner: Labels, next_name: Labels, types: frozenset[int]) -> Rrset:
-        rdata = nsec_rdata(next_name, types | {Rrtype.NSEC, Rrtype.RRSIG})
-        return Rrset(owner, Rrtype.NSEC, self._negative_ttl_s, (rdata,))
+    def _nsec_of(self, answer: ZoneAnswer, owner: Labels, next_name: Labels, types: frozenset[int]) -> Rrset:
+        """It may be kept for as long as the answer that it proves (RFC 9077 3), which its SOA says."""
+        soa_ttls = (rrset.ttl_s for rrset in answer.authority if rrset.rrtype == Rrtype.SOA)
+        ttl_s = min((self._negative_ttl_s, *soa_ttls))
+        return Rrset(owner, Rrtype.NSEC, ttl_s, (nsec_rdata(next_name, types | {Rrtype.NSEC, Rrtype.RRSIG}),))
 
     def _section(self, rrsets: Sequence[Rrset], memo: SignatureMemo, wall_s: float) -> tuple[Rrset, ...]:
         """Each with its signatures behind it."""
