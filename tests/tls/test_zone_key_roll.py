@@ -7,9 +7,9 @@ from dataclasses import replace
 import dns.dnssec
 import dns.name
 import dns.rdata
-from dns.rdtypes.ANY.DNSKEY import DNSKEY
 import msgspec
 import pytest
+from dns.rdtypes.ANY.DNSKEY import DNSKEY
 
 from cdn.errors import Conflict, InvalidInput
 from cdn.journal.record import SealedZoneKey
