@@ -244,10 +244,11 @@ class Responder:
             return _no_zone(Rcode.REFUSED)
         client = client_at(source) if edns is None or edns.subnet is None else edns.subnet.client()
         found = zone.answer(labels, qtype, client)
-        if self._signers is None or edns is None or not edns.is_dnssec_ok:
+        signer = None if self._signers is None else self._signers.signer_of(zone.apex)
+        if signer is None:
             return found
-        signer = self._signers.signer_of(zone.apex)
-        return found if signer is None else signer.signed(found, qtype, wall_s)
+        is_dnssec_ok = edns is not None and edns.is_dnssec_ok
+        return signer.signed(found, qtype, wall_s) if is_dnssec_ok else signer.unsigned(found, qtype, wall_s)
 
     def _refused(self, query: Query | Refusal, rcode: Rcode, judged: JudgedCookie | None) -> _Made:
         kind = Kind.ANSWER if rcode is Rcode.NOERROR else Kind.ERROR
