@@ -158,7 +158,7 @@ def _text(name: dns.name.Name) -> str:
 
 def _sentence(exc: Exception, tokens: _Tokens) -> str:
     said = str(exc).removeprefix(f"{tokens.filename}:{tokens.line_number}: ")
-    if isinstance(exc, dns.exception.UnexpectedEnd):
+    if said == dns.exception.UnexpectedEnd.__doc__:
         return "the text ends within a record: a quote or a parenthesis is not closed"
     if said == dns.exception.SyntaxError.__doc__:
         return "this cannot be read as a record: write NAME TTL TYPE DATA"
