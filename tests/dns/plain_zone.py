@@ -63,7 +63,7 @@ class PlainZone:
 
     def answer(self, qname: Name, qtype: str) -> PlainAnswer:
         said = PlainAnswer()
-        asked = set()
+        asked: set[Name] = set()
         while qname not in asked and len(asked) < 16 and qname.is_subdomain(self.apex):
             asked.add(qname)
             next_name = self._step(said, qname, qtype)
@@ -80,7 +80,8 @@ class PlainZone:
         matched = self.apex
         while True:
             if matched != self.apex and self.at(matched, "NS") and not (matched == qname and qtype == "DS"):
-                return self._refer(said, matched)  # 3b
+                self._refer(said, matched)  # 3b
+                return None
             if matched == qname:
                 return self._whole(said, qname, qtype, self.at(qname))  # 3a
             following = dns.name.Name(qname.labels[-len(matched.labels) - 1 :])
