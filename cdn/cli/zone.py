@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 
+ACTIVE = "active"
+"""The stage of a key whose DS record belongs in the zone above."""
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="DNS zones that name servers answer for.")
 
 
@@ -99,7 +102,7 @@ def sign(
     on: Annotated[bool, typer.Option("--on", help="Make a key, and sign with it.")] = False,
     off: Annotated[bool, typer.Option("--off", help="Sign no longer. The DS record has to be gone first.")] = False,
     roll: Annotated[bool, typer.Option("--roll", help="The next step towards a new key.")] = False,
-    ds: Annotated[bool, typer.Option("--ds", help="Print only the DS records for the zone above.")] = False,
+    ds: Annotated[bool, typer.Option("--ds", help="Print only the DS records that the zone above shall have.")] = False,
     is_json: JsonOption = False,
 ) -> None:
     """Sign a zone (DNSSEC), or show how it is signed and what has to be done next."""
@@ -109,7 +112,7 @@ def sign(
 
     async def work(client: ControlClient) -> Result:
         answer = await (client.change_signing(zone, asked[0]) if asked else client.signing(zone))
-        return Result(answer, _ds_lines(answer) if ds else _signing_lines(answer))
+        return Result(answer, _ds_lines(answer, ACTIVE) if ds else _signing_lines(answer))
 
     run(work, is_json=is_json)
 
@@ -128,8 +131,9 @@ def _signing_lines(signing: Document) -> tuple[str, ...]:
     return (*columns(("key", "tag", "stage", "made"), rows), *_ds_lines(signing), *step)
 
 
-def _ds_lines(signing: Document) -> tuple[str, ...]:
-    return tuple(safe(key["ds"]) for key in signing["keys"])
+def _ds_lines(signing: Document, *stages: str) -> tuple[str, ...]:
+    """Of all keys, or only of those at these stages."""
+    return tuple(safe(key["ds"]) for key in signing["keys"] if not stages or key["stage"] in stages)
 
 
 async def _name_in(client: ControlClient, file: str, raw: bytes) -> str:

@@ -33,6 +33,7 @@ from cdn.control.token_fold import TokenFold
 from cdn.control.turns import Turns
 from cdn.control.upload_session import UploadSessions
 from cdn.control.uploads import Uploads
+from cdn.control.zone_key_seals import seal_anew
 from cdn.control.zone_reader import ZoneReader
 from cdn.errors import Unavailable
 from cdn.fleet.position import Position
@@ -144,6 +145,7 @@ class ControlPlane:
         )
         self._intake = ArchiveIntake(self.services)
         self._probing: asyncio.Task[None] | None = None
+        self._sealing: asyncio.Task[int] | None = None
 
     async def start(self) -> None:
         """Load the newest snapshot and apply what the journal has after it.
@@ -174,6 +176,9 @@ class ControlPlane:
         self._uploads.start()
         self._colleagues.start()
         self._probing = asyncio.create_task(self._probe_store(), name="control-store-probe")
+        if (maker := self.services.zone_keys) is not None:
+            sealing = seal_anew(self.state, self.services.zones, maker)
+            self._sealing = asyncio.create_task(sealing, name="control-zone-keys")
 
     def application(self) -> web.Application:
         """The API, ready to be mounted on a listener. New at every call."""
@@ -201,9 +206,10 @@ class ControlPlane:
 
     async def aclose(self) -> None:
         """Close followers' connections and stop background work."""
-        if self._probing is not None:
-            self._probing.cancel()
-            await asyncio.gather(self._probing, return_exceptions=True)
+        for task in (self._probing, self._sealing):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         await self.hub.aclose()
         await self.services.fleet.aclose()
         await self._colleagues.aclose()

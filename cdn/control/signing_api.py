@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from aiohttp import web
 
 from cdn.control.content import json_response, read_json
@@ -34,11 +37,10 @@ class SigningApi:
         maker = self._maker()
 
         def decide() -> Change:
-            longest_ttl_s = self._longest_ttl_s(zone)
-            keys = maker.changed(
-                zone, services.zones.keys(zone), action, longest_ttl_s=longest_ttl_s, now=services.clock()
-            )
-            return ZoneKeysSet(zone, keys)
+            longest_ttl_s, keys = self._longest_ttl_s(zone), services.zones.keys(zone)
+            with _opening():
+                changed = maker.changed(zone, keys, action, longest_ttl_s=longest_ttl_s, now=services.clock())
+            return ZoneKeysSet(zone, changed)
 
         # On the zone's subject: it is not removed between the look and the record.
         await services.state.append(f"zone/{zone}", decide, call.caller.actor)
@@ -49,7 +51,9 @@ class SigningApi:
         recorded = services.zones.keys(zone)
         if not recorded and services.zone_keys is None:
             return json_response(SigningView(zone, signed=False, keys=(), next_step=""))
-        signing = self._maker().described(zone, recorded, longest_ttl_s=self._longest_ttl_s(zone), now=services.clock())
+        maker, longest_ttl_s = self._maker(), self._longest_ttl_s(zone)
+        with _opening():
+            signing = maker.described(zone, recorded, longest_ttl_s=longest_ttl_s, now=services.clock())
         keys = tuple(
             ZoneKeyView(each.key_id, each.stage, each.created_at, each.key_tag, each.ds) for each in signing.keys
         )
@@ -77,6 +81,15 @@ class SigningApi:
                 "start it again. Name servers need the same."
             )
         return self._services.zone_keys
+
+
+@contextmanager
+def _opening() -> Iterator[None]:
+    """Keys that cannot be opened are not the caller's fault: control was given other seals than they were made with."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise Conflict(error.message) from error
 
 
 def _action(text: str) -> SigningAction:

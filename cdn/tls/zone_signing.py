@@ -53,3 +53,7 @@ class ZoneKeyMaker(Protocol):
     def described(self, zone: str, keys: tuple[SealedZoneKey, ...], *, longest_ttl_s: int, now: float) -> ZoneSigning:
         """How a zone with these keys is signed, one without too. Raises InvalidInput for keys that cannot be opened."""
         ...
+
+    def resealed(self, zone: str, keys: tuple[SealedZoneKey, ...]) -> tuple[SealedZoneKey, ...] | None:
+        """The same keys sealed with the key that seals now; None: all of them are. Raises InvalidInput."""
+        ...

@@ -87,6 +87,7 @@ async def test_a_zone_is_signed_and_its_ds_record_printed(cdn: Cdn, zone_file: P
     assert on.out.splitlines()[-1] == "Give the DS record to the zone above."
     assert (await cdn("zone", "sign", "example.org", "--ds")).out == "example.org. IN DS 7 13 2 AB\n"
     assert len((await cdn("zone", "sign", "example.org", "--roll", "--json")).document["keys"]) == 2
+    assert len((await cdn("zone", "sign", "example.org", "--ds")).out.splitlines()) == 1, "the new key is not active"
     refused = await cdn("zone", "rm", "example.org")
     assert (refused.status, "cdn zone sign example.org --off" in refused.err) == (1, True)
     assert "is not signed" in (await cdn("zone", "sign", "example.org", "--off")).out

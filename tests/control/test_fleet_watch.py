@@ -235,6 +235,9 @@ async def test_the_view_over_the_api(control: Control) -> None:
         "share": view["nodes"][1]["share"],
         "share_reason": view["nodes"][1]["share_reason"],
         "region_part": view["nodes"][1]["region_part"],
+        "location": None,
+        "bias": 0,
+        "load": 0.0,
     }
     waiting = asyncio.create_task(control.api.get(f"/v1/fleet/view?beyond={view['number'] + 100}&wait=0.2"))
     assert (await waiting).status == 200

@@ -60,6 +60,9 @@ class PlainKeys:
             case SigningAction.ROLL:
                 return (*keys, SealedZoneKey(f"k{len(keys) + 1}", "published", now, "c2VhbGVk"))
 
+    def resealed(self, zone: str, keys: tuple[SealedZoneKey, ...]) -> tuple[SealedZoneKey, ...] | None:
+        return None
+
     def described(self, zone: str, keys: tuple[SealedZoneKey, ...], *, longest_ttl_s: int, now: float) -> ZoneSigning:
         facts = tuple(
             ZoneKeyFacts(key.key_id, key.stage, key.created_at, 7, f"{zone}. IN DS 7 13 2 AB") for key in keys
