@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cdn.errors import InvalidInput
-from cdn.fleet.node import check_node_id, check_public_addresses, check_weight
+from cdn.fleet.node import check_bias, check_node_id, check_public_addresses, check_weight, read_location
 from cdn.sites.domain import normalise_zone
 
 TOKEN_PREFIX = "cdn_"  # noqa: S105 - how the text of a token begins
@@ -60,6 +60,13 @@ def port(number: int) -> int:
     return number
 
 
+def location(text: str) -> str:
+    """Raises InvalidInput."""
+    if text:
+        read_location(text)
+    return text
+
+
 CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "node_id": check_node_id,
     "dns_id": check_dns_id,
@@ -72,7 +79,9 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "check_port": port,
     "public_addresses": check_public_addresses,
     "weight": check_weight,
+    "location": location,
+    "bias": check_bias,
 }
 
-MAY_BE_ZERO = frozenset({"weight"})
-"""Numbers that say something at 0; everywhere else 0 is a mistake."""
+MAY_BE_ZERO = frozenset({"weight", "bias", "slip"})
+"""Numbers that say something at 0 or below; everywhere else that is a mistake."""

@@ -36,11 +36,14 @@ SECTIONS: Mapping[str, type[ControlSettings | EdgeSettings | HttpLimits | Bundle
 OPTIONS = frozenset({"port", "memory_bytes", "disk_bytes", "workers"})
 """What `cdn up` has an option for."""
 
-OF_ONE_NODE = frozenset({"weight"})
+OF_ONE_NODE = frozenset({"weight", "bias"})
 """Numbers that are no limits: each node of a fleet has its own."""
 
 NETWORKS = tuple[IPv4Network | IPv6Network, ...]
 """The type of settings that are lists of networks."""
+
+PATHS = tuple[Path, ...]
+"""The type of settings that are lists of files."""
 
 ADDRESSES = tuple[Address, ...]
 """The type of settings that are lists of places to listen on."""
@@ -197,6 +200,8 @@ class _Reader:
             made = tuple(map(ip_network, msgspec.convert(value, tuple[str, ...])))
         elif kind == ADDRESSES:
             made = tuple(map(parse_address, msgspec.convert(value, tuple[str, ...])))
+        elif kind == PATHS:
+            made = tuple(map(self._path, msgspec.convert(value, tuple[str, ...])))
         elif Address in kinds:
             made = parse_address(msgspec.convert(value, str))
         elif Path in kinds:

@@ -42,6 +42,8 @@ class KeptNode(msgspec.Struct, frozen=True):
     lease_s: float
     weight: int = DEFAULT_WEIGHT
     public_addresses: tuple[str, ...] = ()
+    location: tuple[float, float] | None = None
+    bias: int = 0
 
 
 class Mark(msgspec.Struct, frozen=True):

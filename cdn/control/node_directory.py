@@ -93,7 +93,14 @@ class NodeDirectory:
             raise
         now = clock()
         for kept in nodes:
-            facts = NodeFacts(kept.program, kept.region, weight=kept.weight, public_addresses=kept.public_addresses)
+            facts = NodeFacts(
+                kept.program,
+                kept.region,
+                weight=kept.weight,
+                public_addresses=kept.public_addresses,
+                location=kept.location,
+                bias=kept.bias,
+            )
             view = NodeView(kept.node_id, facts, None, False, now, kept.lease_s, kept.record_version)
             directory._enter(view).kept = kept
             directory._conditions.look(view)
@@ -440,4 +447,14 @@ class NodeDirectory:
 
 def kept_node(node_id: str, facts: NodeFacts, record_version: int, lease_s: float) -> KeptNode:
     """The node as it is remembered."""
-    return KeptNode(node_id, facts.program, facts.region, record_version, lease_s, facts.weight, facts.public_addresses)
+    return KeptNode(
+        node_id,
+        facts.program,
+        facts.region,
+        record_version,
+        lease_s,
+        facts.weight,
+        facts.public_addresses,
+        facts.location,
+        facts.bias,
+    )

@@ -27,6 +27,12 @@ CREATE TABLE applied (node_id TEXT PRIMARY KEY, epoch TEXT NOT NULL, times BLOB 
 
 _COLUMNS = "node_id, program, region, record_version, lease_s, weight, public_addresses"
 
+_PLACES = """
+CREATE TABLE IF NOT EXISTS place (node_id TEXT PRIMARY KEY, location TEXT NOT NULL, bias INTEGER NOT NULL) WITHOUT ROWID
+"""
+"""Where nodes stand, beside their rows: a release that does not know the table uses the file as before, and a node that
+changed meanwhile says where it stands as soon as it connects."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -46,20 +52,31 @@ class NodeMemory:
 
     async def nodes(self) -> tuple[KeptNode, ...]:
         """Every node that is remembered."""
-        rows = await self._database.run(
-            lambda connection: connection.execute(f"SELECT {_COLUMNS} FROM node").fetchall()
-        )
-        return tuple(map(_node, rows))
+
+        def read(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
+            connection.execute(_PLACES)
+            return connection.execute(
+                f"SELECT {_COLUMNS}, location, bias FROM node LEFT JOIN place USING (node_id)"
+            ).fetchall()
+
+        return tuple(map(_node, await self._database.run(read)))
 
     async def remember(self, nodes: Iterable[KeptNode]) -> None:
         """When this returns they are known after a restart."""
         rows = [
-            {**msgspec.structs.asdict(node), "public_addresses": json.dumps(node.public_addresses)} for node in nodes
+            {
+                **msgspec.structs.asdict(node),
+                "public_addresses": json.dumps(node.public_addresses),
+                "location": json.dumps(node.location),
+            }
+            for node in nodes
         ]
         values = ", ".join(f":{name}" for name in _COLUMNS.split(", "))
 
         def write(connection: sqlite3.Connection) -> None:
+            connection.execute(_PLACES)
             connection.executemany(f"INSERT OR REPLACE INTO node ({_COLUMNS}) VALUES ({values})", rows)
+            connection.executemany("INSERT OR REPLACE INTO place VALUES (:node_id, :location, :bias)", rows)
 
         await self._database.transact(write)
 
@@ -67,14 +84,22 @@ class NodeMemory:
         """The node is not known after a restart."""
 
         def write(connection: sqlite3.Connection) -> None:
+            connection.execute(_PLACES)
             connection.execute("DELETE FROM node WHERE node_id = ?", (node_id,))
+            connection.execute("DELETE FROM place WHERE node_id = ?", (node_id,))
             connection.execute("DELETE FROM applied WHERE node_id = ?", (node_id,))
 
         await self._database.transact(write)
 
     async def forget_nodes(self) -> None:
         """No node is known; the times of those that are heard of again are."""
-        await self._database.transact(lambda connection: connection.execute("DELETE FROM node"))
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute(_PLACES)
+            connection.execute("DELETE FROM node")
+            connection.execute("DELETE FROM place")
+
+        await self._database.transact(write)
 
     async def times(self) -> dict[str, AppliedTimes]:
         """When nodes applied what, by node id, as far as it was kept."""
@@ -99,8 +124,12 @@ class NodeMemory:
 
 
 def _node(row: tuple[Any, ...]) -> KeptNode:
-    values = dict(zip(_COLUMNS.split(", "), row, strict=True))
-    return msgspec.convert({**values, "public_addresses": json.loads(values["public_addresses"])}, KeptNode)
+    values = dict(zip(_COLUMNS.split(", "), row[:-2], strict=True))
+    location, bias = row[-2:]
+    values["public_addresses"] = json.loads(values["public_addresses"])
+    if location is not None:
+        values |= {"location": json.loads(location), "bias": bias}
+    return msgspec.convert(values, KeptNode)
 
 
 async def without_nodes(path: Path) -> None:

@@ -31,6 +31,8 @@ async def put_restored(feed: NodeFeed, nodes: Iterable[KeptNode]) -> None:
             prepared=(),
             weight=node.weight,
             public_addresses=node.public_addresses,
+            location=node.location,
+            bias=node.bias,
         )
         told, revision = await feed.get(node.node_id)
         if told is None or not told.facts:

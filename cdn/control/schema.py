@@ -401,6 +401,12 @@ class FleetNodeView(_Content, frozen=True):
     share: Annotated[float, Meta(description="The part of its weight that stands in DNS, from 0 to 1.")]
     share_reason: Annotated[str, Meta(extra_json_schema={"enum": [each.value for each in ShareReason]})]
     region_part: Annotated[float, Meta(description="What of its region's visitors DNS gives it, from 0 to 1.")]
+    location: Annotated[
+        tuple[float, float] | None,
+        Meta(description="Latitude and longitude in degrees, as the node says them; null: where its addresses are."),
+    ] = None
+    bias: Annotated[int, Meta(description="How many hundredths nearer it counts than it is, -99 to 99.")] = 0
+    load: Annotated[float, Meta(description="How busy it is, 1 being all that it can.")] = 0.0
 
 
 class FleetView(_Content, frozen=True):

@@ -86,6 +86,8 @@ class _Word(msgspec.Struct, frozen=True):
     public_addresses: tuple[str, ...] = ()
     clock_offset_s: float | None = None
     session: int = 0
+    location: tuple[float, float] | None = None
+    bias: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -210,6 +212,8 @@ class SharedNodeDirectory(NodeDirectory):
             weight=facts.weight,
             public_addresses=facts.public_addresses,
             session=own.session,
+            location=facts.location,
+            bias=facts.bias,
         )
         stored = await self._feed.put(node_id, msgspec.json.encode(word), expected_revision=revision)
         if stored is None:
@@ -363,6 +367,8 @@ class SharedNodeDirectory(NodeDirectory):
             public_addresses=view.facts.public_addresses,
             clock_offset_s=self.clock_offset_s(node_id),
             session=own.session,
+            location=view.facts.location,
+            bias=view.facts.bias,
         )
 
     def _standing(self, node_id: str) -> tuple[int, Position] | None:
@@ -413,7 +419,9 @@ class SharedNodeDirectory(NodeDirectory):
 
     def _believe(self, told: Told, word: _Word) -> None:
         node_id = told.name
-        facts = NodeFacts(word.program, word.region, word.addresses, word.weight, word.public_addresses)
+        facts = NodeFacts(
+            word.program, word.region, word.addresses, word.weight, word.public_addresses, word.location, word.bias
+        )
         node = self._nodes.get(node_id)
         if node is None:
             node, before = self._enter(NodeView(node_id, facts, None, False, None, word.lease_s)), None

@@ -126,6 +126,8 @@ class StatusApi:
                 share=round(each.share.fraction, 4),
                 share_reason=each.share.reason.value,
                 region_part=round(each.part, 4),
+                location=each.facts.location,
+                bias=each.facts.bias,
             )
             for each in shown.nodes
         )

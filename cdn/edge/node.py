@@ -38,7 +38,7 @@ from cdn.edge.worker_relay import WorkerRelay
 from cdn.edge.workers import Workers, memory_share
 from cdn.errors import Unavailable
 from cdn.fleet.eligibility import eligible
-from cdn.fleet.node import NodeFacts
+from cdn.fleet.node import NodeFacts, read_location
 from cdn.fleet.position import Position
 from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.follower import Follower
@@ -288,7 +288,16 @@ class EdgeNode:
 
     def _facts(self, addresses: tuple[str, ...]) -> NodeFacts:
         settings = self.settings
-        return NodeFacts(__version__, settings.region, addresses, settings.weight, settings.public_addresses)
+        location = read_location(settings.location) if settings.location else None
+        return NodeFacts(
+            __version__,
+            settings.region,
+            addresses,
+            settings.weight,
+            settings.public_addresses,
+            location,
+            settings.bias,
+        )
 
     def _report_blob_fault(self, site_id: str, digest: str) -> None:
         self.follower.report_blob_fault(site_id, digest)

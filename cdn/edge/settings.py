@@ -9,7 +9,7 @@ from pathlib import Path
 from cdn.edge.limits import HttpLimits
 from cdn.edge.shield_settings import PeerSettings, ShieldSettings
 from cdn.errors import InvalidInput
-from cdn.fleet.node import DEFAULT_WEIGHT, check_public_addresses, check_weight
+from cdn.fleet.node import DEFAULT_WEIGHT, check_bias, check_public_addresses, check_weight, read_location
 from cdn.sites.manifest import CHUNK_BYTES
 from cdn.sites.region import check_region
 from cdn.tls.mutual import ClientTls
@@ -37,6 +37,11 @@ class EdgeSettings:
     """Where visitors reach the node: the IPv4 and IPv6 addresses that DNS answers with, without a port."""
     weight: int = DEFAULT_WEIGHT
     """How many visitors DNS sends here beside the other nodes of the region; 0: none."""
+
+    location: str = ""
+    """Where the node stands, `LATITUDE,LONGITUDE` in degrees; none: DNS looks its public addresses up."""
+    bias: int = 0
+    """How many hundredths nearer the node counts than it is, -99 to 99: it draws in, or leaves, distant visitors."""
 
     other_control_urls: tuple[str, ...] = ()
     """Where control's other replicas are: when one goes the next is followed."""
@@ -95,6 +100,9 @@ class EdgeSettings:
             )
         check_weight(self.weight)
         check_public_addresses(self.public_addresses)
+        if self.location:
+            read_location(self.location)
+        check_bias(self.bias)
         if not 0 <= self.max_in_memory_bytes <= CHUNK_BYTES:
             raise InvalidInput(
                 f"max_in_memory_bytes is {self.max_in_memory_bytes}, give 0 to {CHUNK_BYTES}: what is held whole is "

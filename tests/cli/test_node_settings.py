@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,6 +37,11 @@ def test_weight_and_addresses_are_read(tmp_path: Path) -> None:
     assert (edge.weight, edge.public_addresses) == (0, ("192.0.2.7", "2001:db8::7"))
 
 
+def test_place_and_bias_are_read(tmp_path: Path) -> None:
+    edge = read_edge_role(written(tmp_path, 'location = "-33.87,151.21"', "bias = -99"), TOKEN).edge
+    assert (edge.location, edge.bias) == ("-33.87,151.21", -99)
+
+
 def test_without_them_a_node_has_the_usual_weight_and_no_address(tmp_path: Path) -> None:
     edge = read_edge_role(written(tmp_path), TOKEN).edge
     assert (edge.weight, edge.public_addresses, edge.region) == (100, (), "")
@@ -55,6 +61,13 @@ def test_without_them_a_node_has_the_usual_weight_and_no_address(tmp_path: Path)
         ('public_addresses = ["edge.example"]', "line 6: edge.public_addresses: 'edge.example' is no IP address"),
         ('public_addresses = ["::"]', "line 6: edge.public_addresses: '::' is no address of one machine"),
         ('public_addresses = "192.0.2.7"', "line 6: edge.public_addresses: Expected `array`, got `str`"),
+        ('location = "north"', "line 6: edge.location: 'north' is no place: give the latitude and the longitude"),
+        ('location = "91,0"', "line 6: edge.location: 91.0,0.0 is no place"),
+        ('location = "1,2,3"', "line 6: edge.location: '1,2,3' is no place"),
+        ('location = "nan,0"', "line 6: edge.location: nan,0.0 is no place"),
+        ("bias = 100", "line 6: edge.bias: 100 is no bias: give -99 (counts as farther away) to 99"),
+        ("bias = -100", "line 6: edge.bias: -100 is no bias"),
+        ("bias = 0.5", "line 6: edge.bias: Expected `int`, got `float`"),
         ('region = "EU West"', "line 6: edge.region: 'EU West' cannot name a region"),
     ],
 )  # fmt: skip
@@ -72,7 +85,8 @@ async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
 
 
 async def test_they_reach_control_and_its_view_of_the_fleet(fleet: Fleet) -> None:
-    await fleet.add("n1", region="eu", weight=300, public_addresses=("192.0.2.1", "2001:db8::1"))
+    told: dict[str, Any] = {"region": "eu", "weight": 300, "location": "50.11, 8.68", "bias": -20}
+    await fleet.add("n1", None, public_addresses=("192.0.2.1", "2001:db8::1"), **told)
     await fleet.add("n2", region="eu")
     nodes = (await fleet.call("GET", "/v1/fleet/view"))["nodes"]
     assert [(node["node"], node["region"], node["weight"], node["addresses"]) for node in nodes] == [
@@ -83,6 +97,7 @@ async def test_they_reach_control_and_its_view_of_the_fleet(fleet: Fleet) -> Non
     await fleet.start_control()
     nodes = (await fleet.call("GET", "/v1/fleet/view"))["nodes"]
     assert [(node["weight"], node["addresses"]) for node in nodes] == [(300, ["192.0.2.1", "2001:db8::1"]), (100, [])]
+    assert [(node["location"], node["bias"]) for node in nodes] == [([50.11, 8.68], -20), (None, 0)]
 
 
 async def test_a_node_of_another_zone_is_refused_and_says_why(fleet: Fleet) -> None:
