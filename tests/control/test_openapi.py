@@ -12,6 +12,9 @@ from cdn.control.document_schemas import DOCUMENTS
 from cdn.errors import InvalidInput
 from cdn.sites.settings import SiteSettings, settings_from, settings_to
 from tests.control.control_room import Api, Control, manifest_of
+from tests.control.zone_seams import PlainKeys, plain_reader
+
+CHALLENGE = "_acme-challenge.blog.cdn.localhost"
 
 
 def _served(control: Control) -> set[tuple[str, str]]:
@@ -76,6 +79,8 @@ def _fits(value: Any, schema: dict[str, Any], components: dict[str, Any]) -> boo
 
 
 async def test_answers_are_what_the_description_says(control: Control) -> None:
+    control.zone_reader, control.zone_keys = plain_reader, PlainKeys()
+    await control.reopen()
     api = control.api
     document = (await api.get("/v1/openapi.json")).document
     components = document["components"]["schemas"]
@@ -95,6 +100,16 @@ async def test_answers_are_what_the_description_says(control: Control) -> None:
         ("get", "/v1/status", "/v1/status", None),
         ("get", "/v1/explain?url=http://blog.cdn.localhost/", "/v1/explain", None),
         ("get", "/healthz", "/healthz", None),
+        ("get", "/v1/zones", "/v1/zones", None),
+        ("get", "/v1/zones/cdn.localhost", "/v1/zones/{zone}", None),
+        ("put", "/v1/zones/example.org", "/v1/zones/{zone}", None),
+        ("get", "/v1/zones/cdn.localhost/signing", "/v1/zones/{zone}/signing", None),
+        ("post", "/v1/zones/cdn.localhost/signing", "/v1/zones/{zone}/signing", {"do": "on"}),
+        ("post", "/v1/zones/cdn.localhost/signing", "/v1/zones/{zone}/signing", {"do": "jump"}),
+        ("post", "/v1/challenges", "/v1/challenges", {"name": CHALLENGE, "value": "x", "expires_s": 60}),
+        ("get", "/v1/challenges", "/v1/challenges", None),
+        ("get", "/v1/geography", "/v1/geography", None),
+        ("delete", "/v1/geography", "/v1/geography", None),
         ("get", "/v1/sites/nosuch", "/v1/sites/{name}", None),
         ("delete", "/v1/sites/blog", "/v1/sites/{name}", None),
     ]:
