@@ -325,7 +325,7 @@ class NodeDirectory:
     def _line(self, node: _Node, position: Position, validates_from: Position | None) -> NodeReceipt:
         outcome = outcome_of(node.view, position, self._clock(), validates_from=validates_from)
         if outcome is NodeOutcome.APPLIED:
-            return NodeReceipt(node.view.node_id, outcome, node.times.at(position), node.times.by(position))
+            return NodeReceipt(node.view.node_id, outcome, *node.times.at_and_by(position))
         return NodeReceipt(node.view.node_id, outcome, condition=self._conditions.look(node.view))
 
     async def wait_complete(
@@ -338,11 +338,18 @@ class NodeDirectory:
         page: ReceiptPage | None = None,
     ) -> Receipt:
         """The receipt once it is complete, or as it stands after `timeout_s`. Raises Unavailable at MAX_WAITS."""
+        await self.wait_past(position, timeout_s)
+        return self.receipt(position, recorded_at, validates_from=validates_from, page=page)
+
+    async def wait_past(self, position: Position, timeout_s: float) -> None:
+        """Return when no node that may serve is short of `position`, or `timeout_s` is over.
+
+        Raises Unavailable at MAX_WAITS.
+        """
         until = self._clock() + timeout_s
         while not self._waits.are_past(position):
             if not await self._waits.wait(position, until - self._clock()):
-                break
-        return self.receipt(position, recorded_at, validates_from=validates_from, page=page)
+                return
 
     async def wait_prepared(self, site_id: str, deploy_id: str, timeout_s: float) -> PrepareReport:
         """Who has prepared the deploy, once every serving node has spoken or `timeout_s` is over.
@@ -417,7 +424,7 @@ class NodeDirectory:
         self._tell_watchers()
 
     def _acknowledge(self, node: _Node, position: Position, *, is_exact: bool = True) -> None:
-        node.view = replace(node.view, position=position)
+        node.view = node.view.standing_at(position)
         if position.sequence > node.times.last:
             is_exact = is_exact and not self._hears_the_past
             node.times.note(position.sequence, self._wall(), most_times(len(self._nodes)), is_exact=is_exact)

@@ -126,7 +126,7 @@ class Services:
         directory, position, until = self.directory, record.position, self.monotonic() + wait_s
         settling = asyncio.create_task(directory.settle())
         try:  # those that are known already need not be waited for after the others have become known
-            await directory.wait_complete(position, record.at, wait_s, validates_from=validates_from, page=page)
+            await directory.wait_past(position, wait_s)
             is_settled = await settling
         finally:
             settling.cancel()

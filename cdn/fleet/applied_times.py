@@ -59,21 +59,21 @@ class AppliedTimes:
 
     def at(self, position: Position) -> float | None:
         """When the node applied `position`; None: it has not, or that is not known (see `by`)."""
-        index = self._index(position)
-        is_known = index is not None and position.sequence > self.since and self._are_exact[index]
-        return self._times[index] if index is not None and is_known else None
+        return self.at_and_by(position)[0]
 
     def by(self, position: Position) -> float | None:
         """By when the node had applied `position`, at the latest; None: nothing is known of that."""
-        index = self._index(position)
-        return None if index is None else self._times[index]
+        return self.at_and_by(position)[1]
 
-    def _index(self, position: Position) -> int | None:
-        """The first acknowledgement that covers the position."""
+    def at_and_by(self, position: Position) -> tuple[float | None, float | None]:
+        """Both, for one search."""
         if position.epoch != self.epoch:
-            return None
-        index = bisect_left(self._sequences, position.sequence)
-        return index if index < len(self._sequences) else None
+            return None, None
+        index = bisect_left(self._sequences, position.sequence)  # the first acknowledgement that covers the position
+        if index == len(self._sequences):
+            return None, None
+        time = self._times[index]
+        return time if position.sequence > self.since and self._are_exact[index] else None, time
 
     def packed(self, most: int) -> bytes:
         """The newest `most`, for `unpacked`."""

@@ -88,6 +88,8 @@ class FollowSession:
         self._has_reports = asyncio.Event()
         self._has_reports.set()
         self._explaining: set[asyncio.Task[None]] = set()
+        self._waiting_since: float | None = None  # for control's next message; not while this node's own disk is slow
+        self._sending_since: float | None = None
 
     @property
     def is_caught_up(self) -> bool:
@@ -114,7 +116,8 @@ class FollowSession:
         if self._socket.closed:
             return
         try:
-            await self._send(Leaving())
+            async with asyncio.timeout(self._silence_s):
+                await self._send(Leaving())
             await self._socket.close()
         except (OSError, TimeoutError, aiohttp.ClientError) as exc:
             _log.info("control did not hear that this node leaves: %r", exc)
@@ -130,8 +133,8 @@ class FollowSession:
         hello = Hello(
             follower.node_id, versions, position, follower.facts, follower.zone, follower.wall(), follower.role
         )
-        await self._send(hello)
         async with asyncio.timeout(follower.settings.connect_timeout_s):
+            await self._send(hello)
             first = await self._receive()
         if isinstance(first, Refused):
             raise WireFault(f"control refused: {first.reason}")
@@ -146,7 +149,7 @@ class FollowSession:
         else:
             self._owes_applied.set()
         roads: list[Coroutine[Any, Any, None]] = [self._listen(), self._apply(), self._beat(), self._report()]
-        roads.append(self._say_applied_now_and_then())
+        roads += (self._say_applied_now_and_then(), self._watch())
         if first.tells_peers and follower.on_peers is not None:
             await self._send(AskPeers())
         if first.hears_blob_faults:
@@ -196,8 +199,10 @@ class FollowSession:
                     assert_never(message)
 
     async def _receive(self) -> FromControl | bytes | None:
-        """The next message; None when this side has closed. Raises TimeoutError after a lease of silence."""
-        frame = await self._socket.receive(timeout=self._silence_s)
+        """The next message; None when this side has closed."""
+        self._waiting_since = asyncio.get_running_loop().time()
+        frame = await self._socket.receive()
+        self._waiting_since = None
         match frame.type:
             case WSMsgType.TEXT:
                 return decode_from_control(frame.data)
@@ -209,6 +214,19 @@ class FollowSession:
                 raise WireFault(f"control closed the connection ({frame.data})")
             case _:
                 raise WireFault(f"control's frame cannot be read: {frame.data}")
+
+    async def _watch(self) -> None:
+        """Raises TimeoutError once control has said nothing, or taken nothing of a message, for a lease.
+
+        One look a lease, in place of a timer for each message.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            now = loop.time()
+            since = min((each for each in (self._waiting_since, self._sending_since) if each is not None), default=now)
+            if now >= since + self._silence_s:
+                raise TimeoutError(f"control said nothing, or took nothing, for {self._silence_s:g} s")
+            await asyncio.sleep(since + self._silence_s - now)
 
     async def _gather(self, part: bytes) -> None:
         if self._incoming is None or len(self._incoming) + len(part) > self._incoming_bytes:
@@ -384,9 +402,16 @@ class FollowSession:
             _log.info("an explanation did not reach control: %r", exc)
 
     async def _send(self, message: FromNode) -> None:
-        """Raises TimeoutError when control does not take it within a lease."""
-        async with asyncio.timeout(self._silence_s):
-            await self._socket.send_str(encode_message(message))
+        """Waits while control takes nothing; `_watch` sees to it that this ends."""
+        text = encode_message(message)
+        if self._sending_since is not None:
+            await self._socket.send_str(text)
+            return
+        self._sending_since = asyncio.get_running_loop().time()
+        try:
+            await self._socket.send_str(text)
+        finally:
+            self._sending_since = None
 
 
 async def _explained(explain: Explainer, asked: Explain) -> Explained:

@@ -14,6 +14,7 @@ from cdn.fleet.position import Position
 from cdn.journal.database import BUSY_TIMEOUT_S, Database
 from cdn.journal.fold import Fold
 from cdn.journal.record import EVERY_AUDIENCE, Record, UnknownRecord, decode_record, encode_record
+from cdn.journal.record_tail import RecordTail
 from cdn.journal.snapshot import SECTION_SINCE, Snapshot, UnreadableSnapshot, decode, encode, load_into, take
 
 COMPACT_AFTER = 10_000
@@ -30,6 +31,8 @@ CREATE TABLE snapshot (id INTEGER PRIMARY KEY CHECK (id = 1), content BLOB NOT N
 
 _KEEP = "INSERT OR REPLACE INTO record VALUES (?, ?)"
 
+TAIL_SUFFIX = "-tail"
+
 _log = logging.getLogger(__name__)
 
 
@@ -42,18 +45,22 @@ class ReplicaGap(CdnError):
 
 
 class Replica:
-    """Records and one snapshot in a SQLite file. One follower writes it, one call at a time.
+    """One snapshot in a SQLite file and the records after it in another. One follower writes them, one call at a time.
 
-    `position` is None until `load` found something or `replace` was called.
+    Records go into the tail, in which they are durable for half of what a commit of SQLite costs; `aclose` moves them
+    into the database, where earlier releases keep theirs. `position` is None until `load` found something or `replace`
+    was called.
     """
 
-    def __init__(self, database: Database, compact_after: int) -> None:
+    def __init__(self, database: Database, tail: RecordTail, compact_after: int) -> None:
         self._database = database
+        self._tail = tail
         self._compact_after = compact_after
         self._folds: tuple[Fold, ...] = ()
         self._position: Position | None = None
         self._floor_horizon = 0
         self._records_kept = 0
+        self._is_closed = False
 
     @classmethod
     async def open(
@@ -73,7 +80,7 @@ class Replica:
         except BaseException:
             await database.aclose()
             raise
-        return cls(database, compact_after)
+        return cls(database, RecordTail(path.with_name(path.name + TAIL_SUFFIX), _refused), compact_after)
 
     @property
     def position(self) -> Position | None:
@@ -122,26 +129,16 @@ class Replica:
         if not records:
             return
         position = self._position
-        rows: list[tuple[int, bytes]] = []
+        entries: list[tuple[int, bytes]] = []
         for record in records:
             if position is None or record.position != Position(position.epoch, position.sequence + 1):
                 raise ReplicaGap(f"record {record.position} does not follow {position}")
             position = record.position
-            rows.append((record.sequence, encode_record(record)))
-
-        def keep_one(connection: sqlite3.Connection) -> None:
-            connection.execute(_KEEP, rows[0])
-
-        def keep_all(connection: sqlite3.Connection) -> None:
-            connection.executemany(_KEEP, rows)
-
-        # A cancelled call may have been carried out all the same; then the rows are there already.
-        if len(rows) == 1:  # one statement commits by itself; three wait thrice for their turn beside a busy loop
-            await self._database.run(keep_one)
-        else:
-            await self._database.transact(keep_all)
+            entries.append((record.sequence, encode_record(record)))
+        # A cancelled call may have been carried out all the same; then they are there twice, and count once.
+        await self._tail.append(entries)
         self._position = position
-        self._records_kept += len(rows)
+        self._records_kept += len(entries)
 
     async def retreat(self, position: Position) -> None:
         """Forget the records after `position`; the place changes at once. Raises ReplicaUnavailable."""
@@ -151,6 +148,7 @@ class Replica:
             connection.execute("DELETE FROM record WHERE sequence > ?", (position.sequence,))
 
         await self._database.transact(drop)
+        await self._tail.cut(position.sequence)
 
     async def replace(self, snapshot: Snapshot, encoded: bytes | None = None) -> None:
         """Forget everything and keep `snapshot`, durably. The caller loads it into the folds. ReplicaUnavailable.
@@ -164,6 +162,8 @@ class Replica:
             connection.execute("INSERT OR REPLACE INTO snapshot VALUES (1, ?)", (content,))
 
         await self._database.transact(swap)
+        # What the tail still holds when this fails does not follow the snapshot, or is covered by it, or is the truth.
+        await self._tail.reset()
         self._position = snapshot.position
         self._floor_horizon = snapshot.floor_horizon
         self._records_kept = 0
@@ -184,11 +184,36 @@ class Replica:
             connection.execute("DELETE FROM record WHERE sequence <= ?", (position.sequence,))
 
         await self._database.transact(swap)
+        await self._tail.reset()  # should this fail, the snapshot covers what is in it
         self._records_kept = 0
 
     async def aclose(self) -> None:
-        """Close the file. May be called twice."""
-        await self._database.aclose()
+        """Close the files. May be called twice.
+
+        An earlier release, which reads the database alone, finds there all that was acknowledged.
+        """
+        if self._is_closed:
+            return
+        self._is_closed = True
+        try:
+            if self._tail.size_bytes:
+                await self._move_tail()
+        except ReplicaUnavailable as exc:
+            _log.warning("the newest records stay in %s: %s", self._tail.path, exc)
+        finally:
+            await self._tail.aclose()
+            await self._database.aclose()
+
+    async def _move_tail(self) -> None:
+        await self._tail.rewind()
+        while entries := await self._tail.read(LOAD_BATCH):
+            rows = [entry for entry in entries if self._position is not None and entry[0] <= self._position.sequence]
+
+            def keep(connection: sqlite3.Connection, rows: Sequence[tuple[int, bytes]] = rows) -> None:
+                connection.executemany(_KEEP, rows)
+
+            await self._database.transact(keep)
+        await self._tail.reset()
 
     async def _stored_snapshot(self) -> Snapshot | None:
         def fetch(connection: sqlite3.Connection) -> bytes | None:
@@ -205,23 +230,39 @@ class Replica:
             return None
 
     async def _replay(self, position: Position) -> Position:
-        while True:
-            raws = await self._database.run(partial(_read, after=position.sequence))
-            if not raws:
-                return position
+        """The records that follow `position`: those of the database, then those of the tail."""
+        while raws := await self._database.run(partial(_read, after=position.sequence)):
             for raw in raws:
-                try:
-                    record = decode_record(raw)
-                    if record.position != Position(position.epoch, position.sequence + 1):
-                        raise UnknownRecord(f"record {record.position} of the node's copy does not follow {position}")
-                    for fold in self._folds:
-                        fold.apply(record)
-                except UnknownRecord as exc:
-                    _log.warning("the node's copy ends at %s: %s", position, exc)
+                following = self._applied(raw, position)
+                if following is None:
                     await self.retreat(position)
                     return position
-                position = record.position
-                self._records_kept += 1
+                position = following
+        await self._tail.rewind()
+        while entries := await self._tail.read(LOAD_BATCH):
+            for sequence, raw in entries:
+                if sequence <= position.sequence:
+                    continue  # in the snapshot, or in the database, or twice here
+                following = self._applied(raw, position)
+                if following is None:
+                    await self.retreat(position)
+                    return position
+                position = following
+        return position
+
+    def _applied(self, raw: bytes, position: Position) -> Position | None:
+        """Where the copy stands after a record at `position`; None: it is none that follows and is understood."""
+        try:
+            record = decode_record(raw)
+            if record.position != Position(position.epoch, position.sequence + 1):
+                raise UnknownRecord(f"record {record.position} of the node's copy does not follow {position}")
+            for fold in self._folds:
+                fold.apply(record)
+        except UnknownRecord as exc:
+            _log.warning("the node's copy ends at %s: %s", position, exc)
+            return None
+        self._records_kept += 1
+        return record.position
 
 
 def _lacks(snapshot: Snapshot, fold_name: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from cdn.errors import InvalidInput
@@ -85,3 +87,9 @@ def test_names_a_node_may_have(text: str) -> None:
 def test_names_it_may_not(text: str) -> None:
     with pytest.raises(InvalidInput, match="cannot name a node"):
         check_node_id(text)
+
+
+def test_a_node_that_stands_elsewhere_is_the_same_in_all_else() -> None:
+    facts = NodeFacts("0.1", "eu", ("127.0.0.1:80",), 7, ("192.0.2.1",))
+    view = NodeView("edge-1", facts, Position("e", 1), True, 3.0, 10.0, 2, "stopped")
+    assert view.standing_at(ASKED) == replace(view, position=ASKED)

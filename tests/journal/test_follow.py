@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import random
-import sqlite3
 from pathlib import Path
 
 import pytest
 
+from cdn.errors import Unavailable
 from cdn.fleet.position import Position
 from cdn.journal import sqlite as sqlite_journal
 from cdn.journal import wire
 from cdn.journal.follower import FollowBroken
 from cdn.journal.record import Record
+from cdn.journal.record_tail import RecordTail
+from cdn.journal.replica import TAIL_SUFFIX
 from tests.journal.ledger import Ledger, purge, secret
 from tests.journal.plane import PATIENCE_S, SeveringProxy, node, plane
 
@@ -143,33 +147,37 @@ async def test_an_unknown_record_stops_it_there_and_is_reported(
     async with plane(tmp_path) as control, node(tmp_path, control.url) as edge:
         await control.append(purge("/1"))
         await control.complete(edge)
-        monkeypatch.setattr(sqlite_journal, "version_of", lambda change: 2)
+        monkeypatch.setattr(sqlite_journal, "version_of", lambda change: 99)
         for value in ("/2", "/3"):
             await control.journal.append(purge(value), expected_sequence=None)
         monkeypatch.undo()
         async with asyncio.timeout(PATIENCE_S):
             while control.directory.nodes()[0].stopped is None:
                 await asyncio.sleep(0.005)
-        assert "version 2" in str(edge.follower.stopped)
+        assert "version 99" in str(edge.follower.stopped)
         assert edge.follower.position == Position(control.journal.epoch, 1)
         assert edge.ledger.entries == [(1, "purged /1")]
         assert control.directory.nodes()[0].position == Position(control.journal.epoch, 1)
 
 
-async def test_what_is_not_durable_is_not_acknowledged_and_heals_by_itself(tmp_path: Path) -> None:
+async def test_what_is_not_durable_is_not_acknowledged_and_heals_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with plane(tmp_path) as control, node(tmp_path, control.url) as edge:
         await control.append(purge("/1"))
         await control.complete(edge)
-        holder = sqlite3.connect(tmp_path / "edge-1.db", isolation_level=None)
-        holder.execute("BEGIN IMMEDIATE")
+
+        def full(descriptor: int, content: bytes, offset: int) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(os, "pwrite", full)
         await control.append(purge("/2"))
         async with asyncio.timeout(PATIENCE_S):
-            while "locked" not in str(edge.follower.fault):
+            while "No space left" not in str(edge.follower.fault):
                 await asyncio.sleep(0.005)
         assert control.directory.nodes()[0].position == Position(control.journal.epoch, 1)
         assert edge.ledger.last == 1
-        holder.execute("ROLLBACK")
-        holder.close()
+        monkeypatch.undo()
         await control.complete(edge)
         assert edge.ledger.entries == control.ledger.entries
 
@@ -189,9 +197,9 @@ async def test_it_acknowledges_after_commit_folds_and_sink_in_that_order(
 
         async def committed(records: list[Record]) -> None:
             await commit(records)
-            rows = sqlite3.connect(tmp_path / "edge-1.db")
-            assert rows.execute("SELECT max(sequence) FROM record").fetchone() == (1,)
-            rows.close()
+            other = RecordTail(tmp_path / f"edge-1.db{TAIL_SUFFIX}", Unavailable)
+            assert [sequence for sequence, _ in await other.read(10)] == [1]
+            await other.aclose()
             steps.append("commit")
 
         def folded(record: Record) -> None:

@@ -16,6 +16,7 @@ from aiohttp import web
 from cdn.errors import InvalidInput
 from cdn.fleet.lease import Lease
 from cdn.fleet.position import Position
+from cdn.journal.follow_session import MAX_QUEUED_MESSAGES
 from cdn.journal.follower import FollowBroken, FollowerSettings
 from cdn.journal.record import EDGE_AUDIENCES, Audience, Record, UnknownRecord, encode_record
 from cdn.journal.snapshot import encode, take
@@ -337,6 +338,50 @@ async def test_a_silent_control_is_left_after_a_lease(tmp_path: Path) -> None:
         await control.say(welcome(0, lease_s=0.05))
         await control.accept()
         assert edge.follower.fault is not None
+
+
+async def test_a_control_that_takes_nothing_is_left_after_a_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with script() as control, node(tmp_path, control.url) as edge:
+        await control.accept()
+
+        async def takes_nothing(self: aiohttp.ClientWebSocketResponse, data: str) -> None:
+            if '"heartbeat"' in data:
+                await asyncio.Event().wait()
+
+        monkeypatch.setattr(aiohttp.ClientWebSocketResponse, "send_str", takes_nothing)
+        await control.say(welcome(1, lease_s=0.1))
+        async with asyncio.timeout(PATIENCE_S):
+            while "took nothing" not in str(edge.follower.fault):
+                await control.say(HeartbeatAnswered(0))
+                await asyncio.sleep(0.01)
+        monkeypatch.undo()
+        await control.accept()
+
+
+async def test_while_its_own_disk_is_slow_control_is_not_called_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease_s, free = 0.6, asyncio.Event()
+    async with script() as control, node(tmp_path, control.url) as edge:
+        assert (await control.accept()).position is None
+        await control.say(welcome(1, lease_s=lease_s))
+        await control.snapshot(1)
+        apply = edge.replica.apply
+
+        async def slow(records: Sequence[Record]) -> None:
+            await free.wait()
+            await apply(records)
+
+        monkeypatch.setattr(edge.replica, "apply", slow)
+        last = 4 * MAX_QUEUED_MESSAGES
+        await control.say(*(records(n) for n in range(2, last + 1)))
+        await asyncio.sleep(2 * lease_s)  # time has to pass: that nothing comes of it is the point
+        free.set()
+        while (await control.hear(Applied)).position.sequence < last:
+            pass
+        assert edge.follower.fault is None
 
 
 async def test_control_that_is_not_there_is_tried_again_with_growing_pauses(

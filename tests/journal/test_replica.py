@@ -7,13 +7,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from cdn.fleet.position import Position
 from cdn.journal.record import EDGE_AUDIENCES, RECORD_VERSION, Audience, Record
+from cdn.journal.record_tail import Entry
 from cdn.journal.replica import Replica, ReplicaGap, ReplicaUnavailable
 from cdn.journal.snapshot import take
 from tests.journal.ledger import Ledger, purge
@@ -24,6 +25,7 @@ _APPLY_FOR_EVER = """
 import asyncio, sys
 from cdn.fleet.position import Position
 from cdn.journal.record import EDGE_AUDIENCES
+from cdn.journal.record_tail import Entry
 from cdn.journal.replica import Replica
 from cdn.journal.snapshot import take
 from tests.journal.ledger import Ledger
@@ -50,6 +52,14 @@ asyncio.run(main())
 def record(sequence: int, *, epoch: str = "e") -> Record:
     draft = purge(f"/{sequence}")
     return Record(RECORD_VERSION, epoch, sequence, draft.subject, 1.0, "tester", Audience.ALL, draft.change)
+
+
+def _rows(path: Path) -> list[int]:
+    connection = sqlite3.connect(path)
+    try:
+        return [sequence for (sequence,) in connection.execute("SELECT sequence FROM record ORDER BY sequence")]
+    finally:
+        connection.close()
 
 
 async def _begin(replica: Replica, *folds: Ledger, epoch: str = "e", sequence: int = 0) -> None:
@@ -215,7 +225,6 @@ async def test_locked_it_refuses_keeps_its_place_and_heals(open_replica: OpenRep
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     for refused in (
-        replica.apply([record(1)]),
         replica.compact(),
         replica.replace(take([ledger], Position("e", 9), floor_horizon=0, audiences=EDGE_AUDIENCES)),
     ):
@@ -232,14 +241,14 @@ async def test_a_call_that_was_cancelled_when_it_was_already_durable_can_be_made
 ) -> None:
     replica, ledger = await open_replica(), Ledger()
     await _begin(replica, ledger)
-    transact = replica._database.transact
+    append = replica._tail.append
 
-    async def cancelled_too_late(job: Callable[[sqlite3.Connection], None]) -> None:
-        await transact(job)
+    async def cancelled_too_late(entries: Sequence[Entry]) -> None:
+        await append(entries)
         raise asyncio.CancelledError
 
     with monkeypatch.context() as patched:
-        patched.setattr(replica._database, "transact", cancelled_too_late)
+        patched.setattr(replica._tail, "append", cancelled_too_late)
         with pytest.raises(asyncio.CancelledError):
             await replica.apply([record(1), record(2)])
     assert replica.position == Position("e", 0)
@@ -247,6 +256,66 @@ async def test_a_call_that_was_cancelled_when_it_was_already_durable_can_be_made
     await _apply(replica, ledger, 2, 3)
     again, loaded = await open_replica(), Ledger()
     assert await again.load([loaded]) == Position("e", 3)
+
+
+async def test_what_was_not_closed_is_in_the_tail_and_what_was_is_in_the_database_for_earlier_releases(
+    path: Path,
+) -> None:
+    killed = await Replica.open(path)
+    await _begin(killed, Ledger())
+    for batch in ([record(1), record(2)], [record(3)]):
+        await killed.apply(batch)  # and then the process dies
+    assert _rows(path) == []
+    replica, ledger = await Replica.open(path), Ledger()
+    assert await replica.load([ledger]) == Position("e", 3)
+    await _apply(replica, ledger, 4)
+    await replica.aclose()
+    assert _rows(path) == [1, 2, 3, 4]
+    again, loaded = await Replica.open(path), Ledger()
+    assert await again.load([loaded]) == Position("e", 4)
+    await _apply(again, loaded, 5)
+    await again.aclose()
+    assert loaded.entries == [(n, f"purged /{n}") for n in range(1, 6)]
+    await killed.aclose()
+
+
+async def test_a_tail_from_before_another_epoch_is_no_part_of_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replica, ledger = await Replica.open(path), Ledger()
+    await _begin(replica, ledger)
+    await _apply(replica, ledger, *range(1, 10))
+
+    async def died() -> None:
+        raise ConnectionAbortedError
+
+    monkeypatch.setattr(replica._tail, "reset", died)
+    fresh = Ledger()
+    fresh.entries = [(5, "new history")]
+    with pytest.raises(ConnectionAbortedError):
+        await replica.replace(take([fresh], Position("f", 5), floor_horizon=0, audiences=EDGE_AUDIENCES))
+    again, loaded = await Replica.open(path), Ledger()
+    assert await again.load([loaded]) == Position("f", 5)
+    await again.apply([record(6, epoch="f")])
+    third, reloaded = await Replica.open(path), Ledger()
+    assert await third.load([reloaded]) == Position("f", 6)
+    assert reloaded.entries == [(5, "new history"), (6, "purged /6")]
+    for each in (third, again):
+        await each.aclose()
+    monkeypatch.undo()
+    await replica.aclose()
+
+
+async def test_what_was_dropped_does_not_come_back(path: Path) -> None:
+    replica, ledger = await Replica.open(path), Ledger()
+    await _begin(replica, ledger)
+    await _apply(replica, ledger, 1, 2, 3, 4)
+    await replica.retreat(Position("e", 2))
+    again, loaded = await Replica.open(path), Ledger()
+    assert await again.load([loaded]) == Position("e", 2)
+    await _apply(again, loaded, 3)
+    third, reloaded = await Replica.open(path), Ledger()
+    assert await third.load([reloaded]) == Position("e", 3)
+    for each in (third, again, replica):
+        await each.aclose()
 
 
 @pytest.mark.parametrize("acks", [2, 30, 90])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import sqlite3
 from collections import deque
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 
 from cdn.errors import Unavailable
 from cdn.journal.database import Database
+from cdn.journal.record_tail import RecordTail
 from tests.simulation.virtual_time import VirtualLoop
 
 T = TypeVar("T")
@@ -26,6 +28,8 @@ class Disk:
         self.is_full = False
         self._rng = rng
         self._files: dict[Path, sqlite3.Connection] = {}
+        self._tails: dict[Path, int] = {}
+        self._wiped: list[int] = []
         self._waiting: deque[Callable[[], None]] = deque()
         self._free_at = 0.0
         self._life = 0
@@ -40,6 +44,12 @@ class Disk:
             self._files[path] = made
         return self._files[path]
 
+    def open_tail(self, path: Path) -> int:
+        """The descriptor of a file of octets, which stays open until the disk is closed."""
+        if path not in self._tails:
+            self._tails[path] = os.memfd_create(path.name)
+        return self._tails[path]
+
     def lose(self, path: Path) -> None:
         """The file is gone, or damaged so that it was set aside."""
         self._files.pop(path).close()
@@ -52,8 +62,11 @@ class Disk:
 
     def wipe(self) -> None:
         """Another disk."""
-        self.close()
+        for connection in self._files.values():
+            connection.close()
         self._files.clear()
+        self._wiped += self._tails.values()  # a job of a process that died may still hold it
+        self._tails.clear()
 
     def submit(self, work: Callable[[], None]) -> None:
         """Do it once everything given before is done, later."""
@@ -72,6 +85,10 @@ class Disk:
     def close(self) -> None:
         for connection in self._files.values():
             connection.close()
+        for descriptor in (*self._tails.values(), *self._wiped):
+            os.close(descriptor)
+        self._tails.clear()
+        self._wiped.clear()
 
     def _next(self, life: int) -> None:
         if life == self._life:
@@ -134,3 +151,32 @@ class SimulatedDatabase(Database):
     def put_in_place(cls, beginning: Path, path: Path) -> None:
         """As the journal puts a new file in the place of none."""
         cls.disks[path.parts[0]].move(beginning, path)
+
+
+class SimulatedTail(RecordTail):
+    """`RecordTail` on a simulated disk; the first folder of the path names the disk."""
+
+    def _given(self, job: Callable[[], Any] | None) -> asyncio.Future[Any]:
+        assert job is not None, "it has no thread to end"
+        disk = SimulatedDatabase.disks[self.path.parts[0]]
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def work() -> None:
+            try:
+                if disk.is_full:
+                    raise self._failure(f"{self.path}: no space left")
+                outcome = job()
+            except Exception as exc:
+                if not done.done():
+                    done.set_exception(exc)
+                return
+            if not done.done():
+                done.set_result(outcome)
+
+        disk.submit(work)
+        return done
+
+    def _open(self) -> None:
+        self._descriptor = SimulatedDatabase.disks[self.path.parts[0]].open_tail(self.path)
+        self._size_bytes = os.fstat(self._descriptor).st_size
+        self._rewind()

@@ -25,7 +25,7 @@ from cdn.journal.record import DeployActivated, Record, decode_record
 from tests.simulation.cache import TAGS
 from tests.simulation.checker import Checker
 from tests.simulation.control import SimulatedControl
-from tests.simulation.disk import Disk, SimulatedDatabase
+from tests.simulation.disk import Disk, SimulatedDatabase, SimulatedTail
 from tests.simulation.faults import happen
 from tests.simulation.network import FarEnd, Network
 from tests.simulation.node import SimulatedNode, request_for
@@ -391,6 +391,7 @@ def _patched(network: Network, lines: Lines) -> Iterator[None]:
         mock.patch("cdn.journal.sqlite.Database", SimulatedDatabase),
         mock.patch("cdn.journal.sqlite._put_in_place", SimulatedDatabase.put_in_place),
         mock.patch("cdn.journal.replica.Database", SimulatedDatabase),
+        mock.patch("cdn.journal.replica.RecordTail", SimulatedTail),
         mock.patch("cdn.control.node_memory.Database", SimulatedDatabase),
         mock.patch.object(aiohttp, "ClientSession", side_effect=lambda **_: network.client()),
         mock.patch.object(web, "WebSocketResponse", FarEnd),
