@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
@@ -25,13 +26,23 @@ WORDS = (
 
 def explain(
     url: Annotated[str, typer.Argument(metavar="URL", help="The URL as a visitor would ask for it.")],
-    node: Annotated[str | None, typer.Option("--node", help="Ask this node only.", metavar="NODE")] = None,
+    node: Annotated[
+        str | None, typer.Option("--node", help="Ask this node only, or this name server.", metavar="NODE")
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option("--from", help="Say which nodes DNS names for a client there.", metavar="ADDRESS|NETWORK"),
+    ] = None,
     is_json: JsonOption = False,
 ) -> None:
     """Say why a URL is answered as it is: site, deploy, file, what is stored, what a node decides.
 
-    Exit status 1 when no site has the URL's host.
+    With --from it is about the name alone: where that client is, which nodes are left after each filter and why the
+    others are not, and the answer. Exit status 1 when no site has the URL's host, or no name server the name.
     """
+    if source is not None:
+        _explain_name(host_of(url), source, node, is_json=is_json)
+        return
     if url.startswith("/") or not url.strip():
         raise typer.BadParameter("give the whole URL, with the host, like http://blog.cdn.localhost:8080/about")
 
@@ -41,6 +52,66 @@ def explain(
         return Result(answer, tuple(explanation_lines(answer)), status)
 
     run(work, is_json=is_json)
+
+
+def _explain_name(name: str, source: str, server: str | None, *, is_json: bool) -> None:
+    async def work(client: ControlClient) -> Result:
+        answer = await client.explain_name(name, source, server=server)
+        is_known = any(each["result"] is not None and each["result"].get("zone") for each in answer["servers"])
+        return Result(answer, tuple(name_explanation_lines(answer)), ExitStatus.DONE if is_known else ExitStatus.FAILED)
+
+    run(work, is_json=is_json)
+
+
+def host_of(url: str) -> str:
+    """The name in a URL, or the name itself. Raises BadParameter."""
+    try:
+        host = urlsplit(url if "://" in url else f"//{url}").hostname
+    except ValueError:
+        host = None
+    if not host:
+        raise typer.BadParameter("give a name like blog.cdn.localhost, or a URL with one")
+    return host
+
+
+def name_explanation_lines(answer: Document) -> Iterator[str]:
+    """What each name server says, as indented lines that are safe for a terminal."""
+    yield f"{safe(answer['name'])} for {safe(answer['source'])}"
+    yield "  no site has this name" if answer["site"] is None else f"  site {safe(answer['site'])}"
+    if not answer["servers"]:
+        yield "  no name server follows the control that was asked"
+    for server in answer["servers"]:
+        yield f"name server {safe(server['node'])}"
+        result = server["result"]
+        if server["failure"] is not None:
+            yield f"  {safe(server['failure'])}"
+        elif result["zone"] is None:
+            yield "  the name is in no zone that it answers for"
+        else:
+            for rrtype in ("A", "AAAA"):
+                yield from _answer_lines(rrtype, result[rrtype])
+
+
+def _answer_lines(rrtype: str, said: Document) -> Iterator[str]:
+    """One type: the answer, then how it came about."""
+    addresses = " ".join(map(safe, said["addresses"])) or safe(said["rcode"])
+    ttl = "" if said["ttl_s"] is None else f", for {said['ttl_s']} s"
+    yield f"  {rrtype}: {addresses} (the same for all of its /{said['scope_prefix']}{ttl})"
+    if "filters" not in said:
+        return
+    client = said["client"]
+    where = [*(client["location"] or []), client["country"], client["continent"]]
+    place = " ".join(safe(str(each)) for each in where if each != "") or "nobody knows where"
+    yield f"    client: {place} (its /{client['prefix']}), slot {client['slot']}"
+    for each in said["filters"]:
+        yield f"    {safe(each['filter'])}: {', '.join(_named(each['left'])) or 'nobody'}"
+        yield from (f"      without {line}" for line in _named(each["out"]))
+    yield from (f"    distance of {line}" for line in _named(said["nearest"]))
+
+
+def _named(entries: list[Any]) -> list[str]:
+    """Nodes, or nodes with a reason."""
+    return [safe(each) if isinstance(each, str) else f"{safe(each[0])}: {safe(each[1])}" for each in entries]
 
 
 def explanation_lines(answer: Document) -> Iterator[str]:

@@ -302,6 +302,15 @@ def _fleet_routes(api: StatusApi, services: Services) -> Sequence[Route]:
             ),
         ),
         Route(
+            "GET", "/v1/explain/name", "explainName", "Why a name is answered as it is for a client", api.explain_name,
+            Access.ANY_TOKEN, {200: schema.NameExplanation},
+            query=(
+                Parameter("name", "The name", is_required=True),
+                Parameter("from", "The client's address, or the network that its resolver passes on", is_required=True),
+                Parameter("server", "Ask this name server only"),
+            ),
+        ),
+        Route(
             "GET", FOLLOW_PATH, "follow", "Follow the journal over a WebSocket", follow, Access.NODE, {101: None}
         ),
         Route("GET", "/healthz", "health", "Whether control answers", api.health, Access.ANYBODY, {200: schema.Health}),

@@ -150,6 +150,16 @@ class FollowHub:
             raise Unavailable(f"node {node_id} is not connected")
         return await connection.explain(host, target, timeout_s)
 
+    async def explain_name(self, dns_id: str, name: str, source: str, timeout_s: float) -> dict[str, Any]:
+        """How the name server would answer `name` for whoever asks from `source` now.
+
+        Raises NotFound when it does not follow this replica of control, Unavailable when it is too slow or cannot say.
+        """
+        connection = self._by_node.get(f"{FollowerRole.DNS.value}:{dns_id}")
+        if connection is None:
+            raise NotFound(f"no name server {dns_id} follows this control")
+        return await connection.explain(name, source, timeout_s)
+
     @property
     def connections(self) -> int:
         """How many nodes follow this replica of control."""

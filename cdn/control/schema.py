@@ -441,6 +441,20 @@ class Explanation(_Content, frozen=True):
     nodes: tuple[NodeExplanation, ...]
 
 
+class NameExplanation(_Content, frozen=True):
+    """Why a name is answered as it is for a client: what each name server says that follows the control that was asked.
+
+    `site` None: no site has this name; it may be another one of an imported zone. Of a name server `result` names for
+    each type the answer, where the client is, and the filters: who was left after each, and why the others went.
+    """
+
+    name: str
+    source: str
+    site: str | None
+    position: PositionView
+    servers: tuple[NodeExplanation, ...]
+
+
 class Health(_Content, frozen=True):
     status: str
 

@@ -23,6 +23,7 @@ from cdn.control.schema import (
     FleetNodeView,
     FleetView,
     Health,
+    NameExplanation,
     NodeExplanation,
     NodeForgotten,
     NodeStatus,
@@ -165,6 +166,40 @@ class StatusApi:
                 nodes=tuple(nodes),
             )
         )
+
+    async def explain_name(self, call: Call) -> web.Response:
+        """What the name servers say that follow this replica of control: there is no need to ask each of many."""
+        services, name, source = self._services, call.query["name"], call.query["from"]
+        host = parse_host(name.rstrip("."))
+        if host is None:
+            raise InvalidInput(f"{name[:255]!r} is not a name.", field="name")
+        binding = services.catalog.bind(host.name)
+        site = None if binding is None else services.catalog.site(binding.site_id)
+        if not call.caller.is_admin and (site is None or not call.caller.may(Verb.READ, site.name)):
+            raise Forbidden(f"This token does not have the scope read for the site of {host.name}.")
+        following = [follower.dns_id for follower in services.hub.dns.all()]
+        wanted = call.query.get("server")
+        if wanted is not None and wanted not in following:
+            raise NotFound(f"No name server {wanted!r} follows this control.")
+        asked = following[: services.settings.max_explaining_nodes] if wanted is None else [wanted]
+        servers = await asyncio.gather(*(self._ask_server(dns_id, host.name, source) for dns_id in asked))
+        return json_response(
+            NameExplanation(
+                host.name,
+                source,
+                None if site is None else site.name,
+                position_view(services.state.position),
+                (*servers,),
+            )
+        )
+
+    async def _ask_server(self, dns_id: str, name: str, source: str) -> NodeExplanation:
+        timeout_s = self._services.settings.explain_timeout_s
+        try:
+            result = await self._services.hub.explain_name(dns_id, name, source, timeout_s)
+        except CdnError as error:
+            return NodeExplanation(dns_id, failure=error.message)
+        return NodeExplanation(dns_id, result=result)
 
     def _asked(self, node_id: str | None) -> list[str]:
         nodes = {node.node_id: node for node in self._services.directory.nodes()}

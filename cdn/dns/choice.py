@@ -215,7 +215,7 @@ class LivePool:
         found = []
         for number in numbers:
             candidate = self._choice.candidates[number]
-            if self.resort is None or not _is_of(candidate, self.resort):
+            if self.resort is None or not is_of(candidate, self.resort):
                 continue
             fraction = candidate.fraction if self.resort is Resort.SHARES else 1.0
             addresses = candidate.packed if candidate.packed else candidate.node.packed
@@ -320,10 +320,11 @@ def _scope_prefix(client: Client, by_place: int) -> int:
 def _resort(candidates: Iterator[Candidate]) -> Resort | None:
     """The first in which there is anybody; None: in none."""
     there = list(candidates)
-    return next((resort for resort in Resort if any(_is_of(each, resort) for each in there)), None)
+    return next((resort for resort in Resort if any(is_of(each, resort) for each in there)), None)
 
 
-def _is_of(candidate: Candidate, resort: Resort) -> bool:
+def is_of(candidate: Candidate, resort: Resort) -> bool:
+    """Whether the node may be named at this resort."""
     state = candidate.node.member.state
     match resort:
         case Resort.SHARES:

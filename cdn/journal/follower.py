@@ -79,7 +79,7 @@ class FollowerSettings:
 
 
 Explainer = Callable[[str, str], Awaitable[Mapping[str, Any]]]
-"""Given host and target, how this node would answer."""
+"""Given host and target (see `wire.Explain`), how this node would answer."""
 
 
 class Follower:

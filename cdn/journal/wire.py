@@ -169,6 +169,9 @@ class HeartbeatAnswered(_Message, frozen=True, tag="heartbeat_answered"):
 
 
 class Explain(_Message, frozen=True, tag="explain"):
+    """Of an edge: why it answers `target` on `host` as it does. Of a name server: why it answers the name `host` as it
+    does for whoever asks from `target`, an address or a network; earlier releases explain nothing."""
+
     id: int
     host: str
     target: str

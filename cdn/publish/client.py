@@ -189,6 +189,10 @@ class ControlClient:
         """Why a URL is answered as it is."""
         return await self._call("GET", "/v1/explain", query={"url": url, "node": node})
 
+    async def explain_name(self, name: str, source: str, *, server: str | None) -> Document:
+        """Why a name is answered as it is for a client at the address, or in the network, `source`."""
+        return await self._call("GET", "/v1/explain/name", query={"name": name, "from": source, "server": server})
+
     # tokens
 
     async def create_token(self, scopes: Iterable[str], *, expires_s: float | None, note: str) -> Document:
