@@ -94,18 +94,30 @@ class EdgeZone:
         return self._sites.site_of(labels[0])
 
     def _of(
-        self, labels: Labels, rrsets: Mapping[int, Rrset], qtype: int, more: frozenset[int] = frozenset()
+        self,
+        labels: Labels,
+        rrsets: Mapping[int, Rrset],
+        qtype: int,
+        more: frozenset[int] = frozenset(),
+        scope_prefix: int = 0,
     ) -> ZoneAnswer:
         """From the records at a name, where there are those of the types `more` too."""
-        types, rrset = frozenset(rrsets) | more, rrsets.get(qtype)
+        types, rrset = more.union(rrsets), rrsets.get(qtype)
         if labels in self.challenges.texts:
             types |= {int(Rrtype.TXT)}
             rrset = self.challenges.beside(labels, rrset) if qtype == Rrtype.TXT else rrset
         if qtype == Rrtype.ANY and types:
             rrset = minimal_any(labels)
         if rrset is None:
-            return no_data(self._negative, labels, types - {qtype})
-        return ZoneAnswer(Rcode.NOERROR, answer=(rrset,), name=labels, closest_encloser=labels, types=types)
+            return no_data(self._negative, labels, types - {qtype}, scope_prefix=scope_prefix)
+        return ZoneAnswer(
+            Rcode.NOERROR,
+            answer=(rrset,),
+            name=labels,
+            closest_encloser=labels,
+            types=types,
+            scope_prefix=scope_prefix,
+        )
 
     def _of_site(self, labels: Labels, site: Site, qtype: int, client: Client) -> ZoneAnswer:
         if qtype not in ADDRESS_TYPES:
@@ -116,7 +128,7 @@ class EdgeZone:
             return SERVFAIL
         ttl_s = self._sites.ttl_s if chosen.ttl_s is None else chosen.ttl_s
         rrsets = {qtype: Rrset(labels, qtype, ttl_s, chosen.packed)} if chosen.packed else {}
-        return replace(self._of(labels, rrsets, qtype, self._site_types), scope_prefix=chosen.scope_prefix)
+        return self._of(labels, rrsets, qtype, self._site_types, chosen.scope_prefix)
 
     def _closest_encloser(self, labels: Labels) -> Labels:
         for start in range(1, len(labels) - self._depth):

@@ -47,7 +47,7 @@ def read_zone_file(text: str, *, file: str, cdn_zone: str, name: str | None = No
 
     `file` is what faults call the text. `cdn_zone` is the CDN's own zone, where the targets of ALIAS lines are. `name`
     is the zone's; None: the owner of its SOA record. Beside what RFC 1035 5.1 has, `$TTL` (RFC 2308 4) and `$GENERATE`
-    are understood; `$INCLUDE` is not. It takes about 50 us a record: call it in a thread.
+    are understood; `$INCLUDE` is not. It takes about 100 us a record: call it in a thread.
 
     Raises InvalidInput: `message` says the first fault, `details` every one, each with its file and line; TooLarge
     above MAX_ZONE_FILE_BYTES and MAX_ZONE_RECORDS.

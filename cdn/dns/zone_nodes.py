@@ -14,7 +14,7 @@ from cdn.dns.zone_records import target_of
 WILD = b"*"
 """The label of a wildcard (RFC 4592 2.1.1)."""
 
-_POINTING = (Rrtype.NS, Rrtype.MX, Rrtype.SRV, Rrtype.SVCB, Rrtype.HTTPS)
+_POINTING: frozenset[int] = frozenset({Rrtype.NS, Rrtype.MX, Rrtype.SRV, Rrtype.SVCB, Rrtype.HTTPS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,8 @@ def nodes_of(apex: Labels, rrsets: Iterable[Rrset]) -> dict[Labels, Node]:
 
 def _cut(owner: Labels, apex: Labels, referrals: Mapping[Labels, ZoneAnswer]) -> Labels | None:
     """The highest delegation at or above a name: below it nothing is answered."""
+    if not referrals:
+        return None
     ancestors = (owner[start:] for start in range(len(owner) - len(apex) - 1, -1, -1))
     return next((labels for labels in ancestors if labels in referrals), None)
 
@@ -63,15 +65,12 @@ def _node(
     if cut is not None:
         referral = referrals[cut]
         return Node(rrsets=types, types=referral.types, referral=referral, is_cut=cut == owner)
+    additional = {rrtype: _addresses(types[rrtype], at) for rrtype in _POINTING.intersection(types)}
     alias = types.get(Rrtype.ALIAS)
+    if alias is None:
+        return Node(rrsets=types, types=frozenset(types), additional=additional)
     own = {rrtype: rrset for rrtype, rrset in types.items() if rrtype != Rrtype.ALIAS}
-    found = ((rrtype, _addresses(own[rrtype], at)) for rrtype in _POINTING if rrtype in own)
-    return Node(
-        rrsets=own,
-        types=frozenset(own) | (ADDRESS_TYPES if alias is not None else frozenset()),
-        additional={rrtype: additional for rrtype, additional in found if additional},
-        alias=None if alias is None else _alias(alias),
-    )
+    return Node(rrsets=own, types=ADDRESS_TYPES.union(own), additional=additional, alias=_alias(alias))
 
 
 def _referral(owner: Labels, types: Mapping[int, Rrset], at: Mapping[Labels, Mapping[int, Rrset]]) -> ZoneAnswer:
