@@ -1,4 +1,4 @@
-"""`python -m bench [hits] [purge] [deploy] [new_edge] [fleet]`: prints a table and JSON; all of them without a name."""
+"""`python -m bench [hits] [purge] [deploy] [new_edge] [fleet] [steering]`: a table and JSON; all of them without a name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import deploy, fleet, hits, new_edge, purge
+from bench import deploy, fleet, hits, new_edge, purge, steering
 from bench.table import Fact, Row, as_table, save_json
 
 BENCHES: dict[str, Callable[[Path], list[Row | Fact]]] = {
@@ -16,6 +16,7 @@ BENCHES: dict[str, Callable[[Path], list[Row | Fact]]] = {
     "deploy": deploy.run,
     "new_edge": new_edge.run,
     "fleet": fleet.run,
+    "steering": steering.run,
 }
 
 

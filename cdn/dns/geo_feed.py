@@ -18,6 +18,7 @@ import aiohttp
 
 from cdn.dns.geo_default import default_table
 from cdn.dns.geo_files import SUFFIX, FileWatch, checked_table, made_table, newest_table, ready_table, remove_others
+from cdn.dns.geo_settings import GeoSettings
 from cdn.dns.geo_table import MAX_TABLE_BYTES, GeoTable, open_table
 from cdn.dns.round_trips import RoundTripTable, read_round_trips
 from cdn.errors import CdnError, InvalidInput, Unavailable
@@ -42,14 +43,6 @@ LAST_PAUSE_S = 60.0
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class GeoSettings:
-    """`geo_files`: one compiled table, or one or two `.mmdb` files; empty: what the journal says, else the default."""
-
-    geo_files: tuple[Path, ...] = ()
-    round_trip_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +71,6 @@ class GeoFeed:
     ) -> None:
         """`folder` is the feed's own, for copies of tables; it is made. `changed` is called with every new state, on
         the loop's thread."""
-        self.look_every_s = LOOK_EVERY_S
         self._folder = folder
         self._changed = changed
         self._urls = tuple(url.rstrip("/") + TABLE_PATH for url in control_urls)
@@ -107,6 +99,11 @@ class GeoFeed:
         """Why what is wanted does not hold yet, None when it does."""
         return "; ".join(self._faults.values()) or None
 
+    @property
+    def has_news(self) -> bool:
+        """Whether something is wanted that it has not looked into yet."""
+        return self._is_wanted.is_set()
+
     def want(self, digest: str, size_bytes: int) -> None:
         """What the journal says (`GeographySet`); "": the default. Does nothing when the settings name files."""
         self._wanted = (digest, size_bytes if digest else 0)
@@ -129,6 +126,7 @@ class GeoFeed:
 
     async def run(self) -> None:
         """Look for changes of files, fetch what is wanted. Until cancelled."""
+        self._folder.mkdir(parents=True, exist_ok=True)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._look_again_and_again())
             if not self._files.paths:
@@ -154,7 +152,7 @@ class GeoFeed:
 
     async def _look_again_and_again(self) -> None:
         while self._files.paths or self._round_trips.paths:
-            await asyncio.sleep(self.look_every_s)
+            await asyncio.sleep(LOOK_EVERY_S)
             await self._look_at_files()
             await self._look_at_round_trips()
 
@@ -190,6 +188,8 @@ class GeoFeed:
                 await self._is_wanted.wait()
                 self._is_wanted.clear()
                 wanted = self._wanted
+                if wanted == self._held:
+                    self._faults.pop("table", None)
                 if wanted in (self._held, self._refused):
                     continue
                 try:

@@ -100,6 +100,10 @@ class GeoTable:
             if max(ranges.numbers) >= places:
                 raise InvalidInput(f"a range names place {max(ranges.numbers)} of {places}: compile the table anew")
 
+    def ranges(self, family: AddressFamily) -> AddressRanges:
+        """All of a family."""
+        return self._ipv4 if family is AddressFamily.IPV4 else self._ipv6
+
     @property
     def summary(self) -> TableSummary:
         """Where it is from and what is in it."""
@@ -107,7 +111,7 @@ class GeoTable:
 
     def locate(self, family: AddressFamily, address: int) -> Located:
         """See `Geography`. IPv6 addresses are told apart by their upper 64 bits."""
-        return (self._ipv4 if family is AddressFamily.IPV4 else self._ipv6).locate(address)
+        return self.ranges(family).locate(address)
 
     def place(self, number: int) -> Place:
         """See `Geography`."""

@@ -77,11 +77,11 @@ def round_trips_of(lines: Iterable[str], name: str) -> RoundTripTable:
         if number > MAX_LINES:
             raise TooLarge(f"{name} has more than {MAX_LINES} lines: merge prefixes")
         text = line.strip()
-        if not text or text.startswith("#") or (number == 1 and text.lower().startswith("prefix,")):
-            continue
         try:
             if len(line) >= MAX_LINE_CHARACTERS:
                 raise ValueError(f"it is longer than {MAX_LINE_CHARACTERS} characters")
+            if not text or text.startswith("#") or (number == 1 and text.lower().startswith("prefix,")):
+                continue
             family, prefix, node_or_region, ms = _entry(text)
         except ValueError as exc:
             raise InvalidInput(
