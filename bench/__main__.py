@@ -1,4 +1,4 @@
-"""`python -m bench [hits] [purge] [deploy] [new_edge] [fleet] [steering]`: a table and JSON; all of them without a name."""
+"""`python -m bench [hits] [purge] [deploy] [new_edge] [fleet] [steering]`: a table and JSON; all without a name."""
 
 from __future__ import annotations
 
