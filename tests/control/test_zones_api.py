@@ -127,6 +127,7 @@ async def test_zones_are_bounded_each_and_together(make_control: ControlMaker) -
     assert (await put(api, "b.example", long)).status == 201
     full = await put(api, "c.example", long)
     assert (full.status, "2 zones, the limit" in full.document["detail"]) == (409, True)
+    assert (await put(api, "a.example", long)).status == 200, "one that is there is no further one"
 
 
 async def test_only_admins_see_and_change_zones(served: Control) -> None:
