@@ -61,6 +61,8 @@ def running_cdn(
     }
     words = [sys.executable, "-m", "cdn", "up", "--data", str(folder / "data")]
     words += ["--control", "127.0.0.1:0", "--http", "127.0.0.1:0", "--json", *options]
+    if "--dns" not in options:
+        words += ["--dns", "off"]
     if core is not None:
         words = ["taskset", "-c", str(core), *words]
     process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from cdn.cli.address import Address
 from cdn.cli.admin import Admin, listening_admin
+from cdn.cli.answering_process import answering_command
 from cdn.cli.data_folder import DataFolder
 from cdn.cli.dns_metrics import dns_metrics
 from cdn.cli.dns_settings import DnsRole
@@ -47,7 +48,9 @@ class RunningDns:
             running.admin_url = await listening_admin(stack, admin, role.process.admin, "admin in [dns]")
             listen = role.process.listen
             with naming("listen in [dns]", " or ".join(map(str, listen))):
-                node = running._node = await DnsNode.start(role.dns, [(each.host, each.port) for each in listen])
+                node = running._node = await DnsNode.start(
+                    role.dns, [(each.host, each.port) for each in listen], answering_command()
+                )
             stack.push_async_callback(node.stop)
             watch = asyncio.create_task(running._watch(node), name="catching up")
             stack.callback(watch.cancel)

@@ -10,9 +10,14 @@ from cdn.cli.address import Address
 from cdn.cli.follower_token import FollowerToken
 from cdn.cli.role_settings import check_tls_files
 from cdn.cli.settings_file import Section, SettingsFile, section_of
+from cdn.dns.cookie import CookieSecrets
+from cdn.dns.cookie_secret_file import cookie_secrets
+from cdn.dns.geo_settings import GeoSettings
+from cdn.dns.rate_limit import RateLimits
 from cdn.dns.settings import CheckSettings, DnsSettings, TcpSettings
 from cdn.errors import InvalidInput
 from cdn.tls.mutual import ClientTls
+from cdn.tls.sealed import KeyRing
 
 DNS_TOKEN = FollowerToken("dns", "CDN_DNS_TOKEN", "dns:ID")
 
@@ -46,9 +51,11 @@ DNS_FILE: Mapping[str, Section] = {
         DnsSettings,
         CheckSettings,
         TcpSettings,
+        GeoSettings,
         DnsProcess,
-        without=frozenset({"token", "checks", "tcp", "control_tls"}),
+        without=frozenset({"token", "checks", "tcp", "control_tls", "rate_limits", "geo"}),
     ),
+    "rate_limits": section_of(RateLimits),
     "control_tls": section_of(ClientTls),
 }
 """What the file of `cdn dns` may have."""
@@ -72,7 +79,17 @@ def read_dns_role(path: Path, environ: Mapping[str, str]) -> DnsRole:
         token=DNS_TOKEN.read(file, process.token_file, environ),
         checks=file.made("dns", CheckSettings),
         tcp=file.made("dns", TcpSettings),
+        geo=file.made("dns", GeoSettings),
+        rate_limits=file.made("rate_limits", RateLimits),
         control_tls=file.made("control_tls", ClientTls),
     )
     check_tls_files(file, {"control_tls": dns.control_tls})
+    for key, read in (
+        ("dns_key_file", lambda: dns.dns_key_file and KeyRing.read(dns.dns_key_file)),
+        ("cookie_secret_file", lambda: CookieSecrets(cookie_secrets(dns.cookie_secret_file))),
+    ):
+        try:
+            read()
+        except InvalidInput as exc:
+            raise file.fault("dns", key, exc.message) from exc
     return DnsRole(dns, process)

@@ -1,4 +1,4 @@
-"""The embedded size: control, one edge and, when asked for, a name server in one process (docs/decisions/005)."""
+"""The embedded size: control, one edge and a name server in one process (docs/decisions/005)."""
 
 from __future__ import annotations
 
@@ -181,6 +181,7 @@ async def _start_dns(
         token=await token_kept(control.plane, folder, "dns", f"made by cdn up on {settings.node_id}"),
         name_servers=(f"ns.{settings.zone} {reachable(listen).host}",),
         hostmaster=f"hostmaster@ns.{settings.zone}",
+        dns_key_file=folder.dns_key,
         checks=CheckSettings(check_port=edge_port),
     )
     with naming("--dns", listen):

@@ -21,6 +21,14 @@ def _typed_address(text: str) -> Address:
         raise typer.BadParameter(str(exc)) from exc
 
 
+OFF = "off"
+"""What is given where nobody shall listen."""
+
+
+def _typed_address_or_off(text: str) -> Address | str:
+    return OFF if str(text) == OFF else _typed_address(text)
+
+
 def _typed_size(text: str) -> int:
     try:
         return parse_size(str(text))
@@ -53,14 +61,14 @@ def up(  # noqa: PLR0917 - options
         Address, typer.Option("--http", parser=_typed_address, metavar="ADDR", help="Address visitors connect to.")
     ] = "127.0.0.1:8080",  # type: ignore[assignment]
     dns: Annotated[
-        Address | None,
+        Address,
         typer.Option(
             "--dns",
-            parser=_typed_address,
+            parser=_typed_address_or_off,
             metavar="ADDR",
-            help="Address where questions about the zone are answered, like 127.0.0.1:8053. [default: nowhere]",
+            help="Address where DNS questions about the zones are answered; off: nowhere.",
         ),
-    ] = None,
+    ] = "127.0.0.1:8053",  # type: ignore[assignment]
     zone: Annotated[
         str, typer.Option("--zone", parser=_typed_zone, metavar="ZONE", help="Sites answer at NAME.ZONE.")
     ] = "cdn.localhost",
@@ -96,7 +104,7 @@ def up(  # noqa: PLR0917 - options
     is_verbose: Annotated[bool, typer.Option("--verbose", help="Log what is usual as well, on stderr.")] = False,
     is_json: Annotated[bool, typer.Option("--json", help="Print one JSON document when ready.")] = False,
 ) -> None:
-    """Run control, an edge and, with --dns, a name server on this machine until it is stopped (Ctrl-C)."""
+    """Run control, an edge and a name server on this machine until it is stopped (Ctrl-C)."""
     from cdn.cli.embedded import Embedded, EmbeddedSettings, print_ready
     from cdn.cli.service import log_to_stderr, serve
 
@@ -111,7 +119,7 @@ def up(  # noqa: PLR0917 - options
         memory_bytes=memory,
         disk_bytes=disk,
         workers=workers,
-        dns=dns,
+        dns=None if dns == OFF else dns,  # type: ignore[comparison-overlap]  # what the parser may give
         allows_private_upstreams=allows_private_upstreams,
         node_id=node,
         limits_file=config,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import signal
@@ -12,11 +11,10 @@ from collections.abc import Sequence
 
 import uvloop
 
+from cdn.cli.parent_death import die_with
 from cdn.cli.service import USUAL_GARBAGE_THRESHOLDS, log_to_stderr
 from cdn.edge.worker import Worker
 from cdn.errors import CdnError
-
-_PR_SET_PDEATHSIG = 1
 
 COMMAND = (sys.executable, "-m", "cdn.cli.worker_process")
 """Starts a worker; the number of its node's process and of two descriptors follow: where it listens, and its relay."""
@@ -30,7 +28,7 @@ def worker_command() -> tuple[str, ...]:
 def main(arguments: Sequence[str]) -> int:
     """Serve until the node says otherwise, or is gone."""
     node, listening, relay = (int(argument) for argument in arguments)
-    _die_with(node)
+    die_with(node)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # they reach the whole group: the node drains its workers
     log_to_stderr(is_verbose=False)
@@ -41,19 +39,6 @@ def main(arguments: Sequence[str]) -> int:
         print(f"cdn: a worker of process {node} ended: {exc}", file=sys.stderr)
         return 1
     return 0
-
-
-def _die_with(node: int) -> None:
-    """No worker outlives its node, not even a stopped one: it would keep the port, and know nothing.
-
-    Where the system has no such wish (only Linux has), the end of the relay says the same, to a worker that runs.
-    """
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), "prctl")
-        if os.getppid() != node:
-            os._exit(1)  # it died before it could be told
 
 
 if __name__ == "__main__":

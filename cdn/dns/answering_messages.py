@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from cdn.dns.fleet_nodes import SeenFleet
 from cdn.dns.settings import DnsSettings
 from cdn.errors import CdnError
 from cdn.fleet.position import Position
@@ -31,15 +32,9 @@ class _Message(msgspec.Struct, frozen=True, tag_field="kind"):
 
 
 class Setup(_Message, frozen=True, tag="setup"):
-    """The first message: as what the process answers. `cookie_secrets` are the same for all."""
+    """The first message: as what the process answers."""
 
     settings: DnsSettings
-    cookie_secrets: tuple[bytes, ...]
-
-
-class CookieSecretsChanged(_Message, frozen=True, tag="cookies"):
-    """Cookies are made and believed with these from now on."""
-
     cookie_secrets: tuple[bytes, ...]
 
 
@@ -58,9 +53,9 @@ class Applied(_Message, frozen=True, tag="applied"):
 
 
 class Heard(_Message, frozen=True, tag="heard"):
-    """Control's view of the fleet as it came, and when."""
+    """Control's view of the fleet, and when it came; `seen` None: it is the last one again."""
 
-    view: bytes
+    seen: SeenFleet | None
     at: float
 
 
@@ -72,7 +67,8 @@ class Checked(_Message, frozen=True, tag="checked"):
 
 
 class Placed(_Message, frozen=True, tag="placed"):
-    """The table of places to go by, None for the one that comes with the program; and the round trips' file anew."""
+    """The table of places to go by, None for the one that comes with the program. The settings' file of round trips is
+    to be read anew."""
 
     table_path: Path | None
 
@@ -93,7 +89,7 @@ class Beat(_Message, frozen=True, tag="beat"):
     counted: dict[str, float]
 
 
-Down = Setup | CookieSecretsChanged | Loaded | Applied | Heard | Checked | Placed | Drain
+Down = Setup | Loaded | Applied | Heard | Checked | Placed | Drain
 Up = Listening | Beat
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=str)

@@ -115,19 +115,6 @@ class FleetFeed:
         self._turn += 1
 
 
-def kept_view(path: Path) -> SeenFleet | None:
-    """The view on disk, None when there is none that can be read."""
-    try:
-        if path.stat().st_size > MAX_VIEW_BYTES:
-            raise UnreadableView(f"it is longer than {MAX_VIEW_BYTES} bytes")
-        return read_view(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, UnreadableView) as exc:
-        _log.warning("the view of the fleet kept in %s counts as none: %s", path, exc)
-        return None
-
-
 def _replace(path: Path, content: bytes) -> None:
     """Whole or not at all."""
     temporary = path.with_name(path.name + ".new")

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
+from cdn.dns.fleet_state import FULL_LOAD
+from cdn.dns.geo_settings import GeoSettings
 from cdn.dns.name import labels_of, mailbox_labels
+from cdn.dns.rate_limit import RateLimits
 from cdn.dns.zone import MAX_NAME_SERVERS, NameServer, SoaTimes, Zone, name_server
 from cdn.errors import InvalidInput
 from cdn.tls.mutual import ClientTls
@@ -17,6 +20,9 @@ MAX_ANSWER_NODES = 8
 
 MAX_PROCESSES = 64
 """Each holds its own copy of the zones and of the fleet, and what it remembers of its answers."""
+
+MAX_NSID_BYTES = 128
+"""A name, and no answer is crowded out by it."""
 
 _PATH = re.compile(r"/[!-~]{0,1023}")
 
@@ -100,6 +106,22 @@ class DnsSettings:
     processes: int = 1
     """How many processes answer. Of several each has its own share of the questions, and one that dies is replaced
     without losing what it had not read; 1: the process that follows the journal answers itself."""
+    full_load: float = FULL_LOAD
+    """The load, as nodes report it, above which a node gets a smaller part of its visitors."""
+    https_alpn: tuple[str, ...] = ()
+    """What HTTPS records of sites announce besides HTTP/1.1, like "h2"; none: sites have no such records."""
+    dns_key_file: Path | None = None
+    """The key with which control sealed the keys of signed zones: control's own `dns_key_file`. Without it zones that
+    are signed are answered with SERVFAIL."""
+    nsid: str = ""
+    """What the process calls itself when it is asked (RFC 5001); empty: it says nothing."""
+    cookie_secret_file: Path | None = None
+    """The secrets of DNS cookies (RFC 7873), in hex, one a line: the first makes cookies, all are believed. All
+    processes of the zone have the same; without a file each makes one of its own when it starts."""
+    limits_rates: bool = True
+    """Whether answers to one network are limited ([rate_limits])."""
+    rate_limits: RateLimits = field(default_factory=RateLimits)
+    geo: GeoSettings = field(default_factory=GeoSettings)
     control_tls: ClientTls = field(default_factory=ClientTls)
     """Whom it trusts when it connects to control, and what it shows there."""
     checks: CheckSettings = field(default_factory=CheckSettings)
@@ -117,6 +139,10 @@ class DnsSettings:
             )
         if not 1 <= self.processes <= MAX_PROCESSES:
             raise InvalidInput(f"processes is {self.processes}, give 1 to {MAX_PROCESSES}", field="processes")
+        if not 0 < self.full_load <= 1:
+            raise InvalidInput(f"full_load is {self.full_load:g}, give above 0 and at most 1", field="full_load")
+        if len(self.nsid.encode()) > MAX_NSID_BYTES:
+            raise InvalidInput(f"nsid has at most {MAX_NSID_BYTES} octets", field="nsid")
         if self.answer_ttl_min_s > self.answer_ttl_s:
             raise InvalidInput(
                 f"answer_ttl_min_s is {self.answer_ttl_min_s}, more than answer_ttl_s, which is {self.answer_ttl_s}",
@@ -142,6 +168,10 @@ class DnsSettings:
     @property
     def replica_path(self) -> Path:
         return self.data_dir / "replica.db"
+
+    @property
+    def geography_dir(self) -> Path:
+        return self.data_dir / "geography"
 
     @property
     def fleet_path(self) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import MISSING, fields
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 
 from cdn.cli.address import Address
 from cdn.cli.dns_settings import DNS_FILE, DnsProcess, read_dns_role
+from cdn.dns.geo_settings import GeoSettings
+from cdn.dns.rate_limit import RateLimits
 from cdn.dns.settings import CheckSettings, DnsSettings, TcpSettings
 from cdn.errors import InvalidInput
 
@@ -45,7 +48,7 @@ def test_the_example_names_every_setting_once_with_its_default() -> None:
     for table, section in DNS_FILE.items():
         assert document[table].keys() == section.keys.keys()
     defaults: dict[str, Any] = {}
-    for settings in (DnsSettings, CheckSettings, TcpSettings, DnsProcess):
+    for settings in (DnsSettings, CheckSettings, TcpSettings, GeoSettings, DnsProcess):
         for field in fields(settings):
             if field.default_factory is not MISSING:
                 defaults[field.name] = field.default_factory()
@@ -58,7 +61,15 @@ def test_the_example_names_every_setting_once_with_its_default() -> None:
         default = defaults[key]
         shown = str(default) if isinstance(default, Address) else default
         shown = [str(each) for each in default] if isinstance(default, tuple) else shown
+        shown = shown.value if isinstance(shown, Enum) else shown
         assert value == ("(none)" if shown is None else shown), key
+
+
+def test_the_example_limits_rates_as_usual() -> None:
+    assert tomllib.loads(EXAMPLE.read_text())["rate_limits"] == {
+        field.name: list(field.default) if isinstance(field.default, tuple) else field.default
+        for field in fields(RateLimits)
+    }
 
 
 def test_the_example_can_be_used() -> None:

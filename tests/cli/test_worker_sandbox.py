@@ -48,9 +48,9 @@ try:
     sys.exit("such memory is given")
 except PermissionError:
     pass
-from cdn.cli.worker_process import _die_with
+from cdn.cli.parent_death import die_with
 import cdn.edge.worker
-_die_with(int(sys.argv[1]))
+die_with(int(sys.argv[1]))
 print("bound")
 """
 

@@ -14,8 +14,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from cdn.dns import fleet_feed
-from cdn.dns.fleet_feed import FleetFeed, kept_view
+from cdn.dns.fleet_feed import FleetFeed
 from cdn.dns.fleet_nodes import SeenFleet
+from cdn.dns.kept_view import kept_view
 
 PATIENCE_S = 30.0
 

@@ -70,6 +70,8 @@ class RunningCdn:
             words += ["--control", "127.0.0.1:0"]
         if "--http" not in self.options:
             words += ["--http", "127.0.0.1:0"]
+        if "--dns" not in self.options:
+            words += ["--dns", "off"]
         log = (self.folder / "up.log").open("a")
         with log:
             self.process = subprocess.Popen(
