@@ -82,7 +82,7 @@ class GeoFeed:
         self._faults: dict[str, str] = {}
         self._wanted = ("", 0)
         self._held = ("", 0)
-        self._refused = ("", 0)
+        self._refused: tuple[str, int] | None = None
         self._is_wanted = asyncio.Event()
         self._former: Path | None = None
         self._turn = 0
