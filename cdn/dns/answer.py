@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cdn.dns.answer_memo import AnswerMemo
 from cdn.dns.client import client_at
@@ -245,9 +245,11 @@ class Responder:
         client = client_at(source) if edns is None or edns.subnet is None else edns.subnet.client()
         found = zone.answer(labels, qtype, client)
         signer = None if self._signers is None else self._signers.signer_of(zone.apex)
+        is_dnssec_ok = edns is not None and edns.is_dnssec_ok
+        if len(found.authority) > 1 and not is_dnssec_ok:
+            found = _without_ds(found)
         if signer is None:
             return found
-        is_dnssec_ok = edns is not None and edns.is_dnssec_ok
         return signer.signed(found, qtype, wall_s) if is_dnssec_ok else signer.unsigned(found, qtype, wall_s)
 
     def _refused(self, query: Query | Refusal, rcode: Rcode, judged: JudgedCookie | None) -> _Made:
@@ -298,6 +300,11 @@ class Responder:
 
 def _no_zone(rcode: Rcode) -> ZoneAnswer:
     return ZoneAnswer(rcode, is_authoritative=False)
+
+
+def _without_ds(found: ZoneAnswer) -> ZoneAnswer:
+    """Whether a delegated zone is signed is told to those who want to know (RFC 3225 3)."""
+    return replace(found, authority=tuple(rrset for rrset in found.authority if rrset.rrtype != Rrtype.DS))
 
 
 def _kind(found: ZoneAnswer) -> Kind:
