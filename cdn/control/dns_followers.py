@@ -23,6 +23,8 @@ class Followers(Protocol):
 
     def heard_clock(self, node_id: str, offset_s: float) -> None: ...
 
+    def heard_load(self, node_id: str, load: float) -> None: ...
+
     def heartbeat_answered(self, node_id: str, counters: Mapping[str, int], *, is_draining: bool = False) -> None: ...
 
     def prepared(self, node_id: str, site_id: str, deploy_id: str, failure: str | None = None) -> None: ...
@@ -86,6 +88,9 @@ class DnsFollowers:
 
     def heard_clock(self, node_id: str, offset_s: float) -> None:
         """Nobody goes by its clock."""
+
+    def heard_load(self, node_id: str, load: float) -> None:
+        """Nobody is sent to it."""
 
     def heartbeat_answered(self, node_id: str, counters: Mapping[str, int], *, is_draining: bool = False) -> None:
         """It is there; what it counted it shows on its own admin address."""

@@ -34,18 +34,19 @@ _AT_REST = frozenset({ShareReason.FULL, ShareReason.OUT, ShareReason.UNWEIGHTED}
 _log = logging.getLogger(__name__)
 
 
-_Known = tuple[str, NodeFacts, Condition]
+_Known = tuple[str, NodeFacts, Condition, float]
 
 
 @dataclass(frozen=True, slots=True)
 class ShownNode:
-    """A node in a view. `part` is what of its region's visitors it would get, from 0 to 1."""
+    """A node in a view. `part` is what of its region's visitors it would get, from 0 to 1; `load` how busy it is."""
 
     facts: NodeFacts
     condition: Condition
     member: Member
     share: Share
     part: float
+    load: float = 0.0
 
     @property
     def node_id(self) -> str:
@@ -122,10 +123,11 @@ class FleetWatch:
         before, previous = self._shown, self._view
         self._view = next_view(previous, observed, self._directory.heard_at(), now)
         if self._view.is_frozen:  # and so is what was known of the nodes beside their state
-            known = [(each.node_id, each.facts, each.condition) for each in before.nodes]
+            known = [(each.node_id, each.facts, each.condition, each.load) for each in before.nodes]
         else:
             pairs = zip(nodes, conditions, strict=True)
-            known = [(node.node_id, node.facts, condition) for node, condition in pairs]
+            load = self._directory.load
+            known = [(node.node_id, node.facts, condition, load(node.node_id)) for node, condition in pairs]
         is_same = previous is not None and self._view.members == previous.members and not self._is_moving
         shown = before.nodes
         if not is_same or any(_differs(each, *new) for each, new in zip(before.nodes, known, strict=True)):
@@ -146,8 +148,8 @@ class FleetWatch:
         parts = _parts(members, shares)
         self._is_moving = any(share.reason not in _AT_REST for share in shares.values())
         return tuple(
-            ShownNode(facts, condition, members[node_id], shares[node_id], parts[node_id])
-            for node_id, facts, condition in known
+            ShownNode(facts, condition, members[node_id], shares[node_id], parts[node_id], load)
+            for node_id, facts, condition, load in known
         )
 
     def _member(self, node: NodeView, condition: Condition) -> Member:
@@ -195,11 +197,12 @@ def _parts(members: Mapping[str, Member], shares: Mapping[str, Share]) -> dict[s
     }
 
 
-def _differs(shown: ShownNode, node_id: str, facts: NodeFacts, condition: Condition) -> bool:
+def _differs(shown: ShownNode, node_id: str, facts: NodeFacts, condition: Condition, load: float) -> bool:
     """Whether a node is to be shown otherwise."""
-    return shown.facts is not facts or shown.condition.reason is not condition.reason or shown.node_id != node_id
+    is_same = shown.facts is facts and shown.condition.reason is condition.reason and shown.load == load
+    return not is_same or shown.node_id != node_id
 
 
 def _essence(nodes: tuple[ShownNode, ...]) -> list[object]:
     """What of nodes makes a view another one."""
-    return [(each.member, each.share, each.condition.reason, each.facts) for each in nodes]
+    return [(each.member, each.share, each.condition.reason, each.facts, each.load) for each in nodes]

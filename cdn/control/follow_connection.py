@@ -370,6 +370,7 @@ class FollowConnection:
             case Heartbeat():
                 # A node that says nothing for a lease is gone, so a revoked token ends within one.
                 self._require_node(self._node_id, self._role)
+                directory.heard_load(self._node_id, message.load)
                 async with asyncio.timeout(PATIENCE_HEARTBEATS * self._hub.heartbeat_s):
                     await directory.renew(self._node_id)
                 self._look_at_clock(message.wall_at)

@@ -31,6 +31,12 @@ LISTED_NODES = 100
 MAX_COUNTERS = 256
 """Counters kept of one heartbeat."""
 
+LOAD_STEP = 0.1
+"""How much busier or less busy a node is before the view of the fleet says so."""
+
+MAX_LOAD = 10.0
+"""What is believed of a node that says that it is busier than it can be."""
+
 
 class NodeDoubled(Conflict):
     """Another node under the same id is connected and alive."""
@@ -48,6 +54,7 @@ class _Node:
     kept: KeptNode | None = None  # the row that is durable
     counters: Mapping[str, int] = field(default_factory=dict)
     clock_offset_s: float | None = None
+    load: float = 0.0
 
 
 class NodeDirectory:
@@ -215,6 +222,13 @@ class NodeDirectory:
         """The node's wall clock was so far ahead of control's when it said so. Shown to people, and nothing else."""
         self._node(node_id).clock_offset_s = offset_s
 
+    def heard_load(self, node_id: str, load: float) -> None:
+        """How busy the node is. A little more or less is no news: each change is one for every name server."""
+        node, load = self._node(node_id), min(max(load, 0.0), MAX_LOAD)
+        if abs(load - node.load) >= LOAD_STEP:
+            node.load = round(load, 1)
+            self._tell_watchers()
+
     def heartbeat_answered(self, node_id: str, counters: Mapping[str, int], *, is_draining: bool = False) -> None:
         """Called before the answer is sent: the node's lease may run from now on. `is_draining`: it will leave soon."""
         node = self._node(node_id)
@@ -283,6 +297,10 @@ class NodeDirectory:
     def clock_offset_s(self, node_id: str) -> float | None:
         """How far the node's wall clock was ahead of control's when it last said; None: it never did. NotFound."""
         return self._node(node_id).clock_offset_s
+
+    def load(self, node_id: str) -> float:
+        """How busy the node is, to LOAD_STEP; 1: it does all that it can. Raises NotFound."""
+        return self._node(node_id).load
 
     def page(self, after: str, most: int) -> tuple[NodeView, ...]:
         """`most` nodes by id, those whose id comes after `after`."""

@@ -332,6 +332,7 @@ class NodeStatus(_Content, frozen=True):
         str, Meta(description="Why.", extra_json_schema={"enum": [each.value for each in ShareReason]})
     ] = ShareReason.OUT.value
     region_part: Annotated[float, Meta(description="What of its region's visitors DNS gives it, from 0 to 1.")] = 0.0
+    load: Annotated[float, Meta(description="How busy it is, 1 being all that it can, to a tenth.")] = 0.0
 
 
 class ArchiveView(_Content, frozen=True):

@@ -88,6 +88,7 @@ class _Word(msgspec.Struct, frozen=True):
     session: int = 0
     location: tuple[float, float] | None = None
     bias: int = 0
+    load: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -369,6 +370,7 @@ class SharedNodeDirectory(NodeDirectory):
             session=own.session,
             location=view.facts.location,
             bias=view.facts.bias,
+            load=self.load(node_id),
         )
 
     def _standing(self, node_id: str) -> tuple[int, Position] | None:
@@ -428,6 +430,7 @@ class SharedNodeDirectory(NodeDirectory):
         else:
             before = node.view.facts, self._conditions.look(node.view).state
         node.clock_offset_s = word.clock_offset_s
+        is_as_busy, node.load = node.load == word.load, word.load
         is_renewed = self._beats.get(node_id) != (told.teller, word.beat)
         self._beats[node_id] = (told.teller, word.beat)
         self._sessions[node_id] = word.session
@@ -447,7 +450,7 @@ class SharedNodeDirectory(NodeDirectory):
             if node_id not in self._preparations.said((site_id, deploy_id)):
                 super().prepared(node_id, site_id, deploy_id, failure)
         after = self._conditions.changed(node.view, has_left=word.has_left, is_draining=word.is_draining)
-        self._moved(node, is_another=before != (facts, after.state))
+        self._moved(node, is_another=not is_as_busy or before != (facts, after.state))
 
     async def _sweep(self) -> None:
         """A replica that died cannot say that its nodes' leases end."""

@@ -129,6 +129,7 @@ class StatusApi:
                 region_part=round(each.part, 4),
                 location=each.facts.location,
                 bias=each.facts.bias,
+                load=each.load,
             )
             for each in shown.nodes
         )
@@ -245,6 +246,7 @@ class StatusApi:
             share=0.0 if shown is None else round(shown.share.fraction, 4),
             share_reason=ShareReason.OUT.value if shown is None else shown.share.reason.value,
             region_part=0.0 if shown is None else round(shown.part, 4),
+            load=directory.load(node.node_id),
         )
 
 

@@ -21,6 +21,7 @@ from cdn.edge.fetch import ChunkFetcher
 from cdn.edge.front import Front
 from cdn.edge.listener import Listener
 from cdn.edge.listening_sockets import listening_sockets
+from cdn.edge.load import LoadMeter
 from cdn.edge.manifest_cache import ManifestCache, ManifestUnavailable
 from cdn.edge.memory_tier import MemoryTier
 from cdn.edge.pipeline import Pipeline
@@ -143,6 +144,7 @@ class EdgeNode:
         self._turns = asyncio.Semaphore(settings.max_concurrent_preparations)
         self._tasks: set[asyncio.Task[None]] = set()
         self._follower: Follower | None = None
+        self._load = LoadMeter()
         self._relay = WorkerRelay(self.view, clocks.monotonic)
         self._front: Front | None = None
         self._sockets: Sequence[socket.socket] = ()
@@ -233,6 +235,7 @@ class EdgeNode:
             zone=self.settings.zone,
             everywhere=self._relay.everywhere if self.settings.workers > 1 else None,
         )
+        self._follower.load = self._busiest
         if self.settings.peers.is_on:
             self._follower.on_peers = self.shielding.kept_roll.take
         if any(url.startswith("https:") for url in self.settings.control_urls):
@@ -392,6 +395,12 @@ class EdgeNode:
         while True:
             await asyncio.sleep(FORGET_EVERY_S)
             self.view.catalog.forget_retained(time.time())
+
+    def _busiest(self) -> float:
+        """What the busiest of the node's loops uses of a core, its own or a worker's; 1 is all that it can."""
+        own = self._load.share(time.thread_time(), self._clocks.monotonic())
+        workers = {} if self._front is None else self._front.counted()
+        return max(own, workers.get("worker_load_percent", 0) / 100)
 
     def counted(self) -> Mapping[str, int]:
         """What the node counted since it started, and what it holds."""

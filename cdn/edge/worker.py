@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import time
 from collections.abc import Mapping
 from ipaddress import ip_network
 from math import inf
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from cdn.edge.clocks import machine_clocks
 from cdn.edge.listener import Listener
+from cdn.edge.load import LoadMeter
 from cdn.edge.memory_tier import MemoryTier
 from cdn.edge.prepared import Prepared
 from cdn.edge.site_view import News, SiteGone, SiteView
@@ -34,6 +36,7 @@ class Worker:
         self._link = link
         self._clocks = clocks
         self._serves_until = -inf
+        self._load = LoadMeter()
         self._listener: Listener | None = None
         self._prepared: MemoryTier[Prepared] = MemoryTier(settings.memory_bytes)
         # Floors are the node's: here a generation that rose is enough, what it forbids is asked for again.
@@ -122,6 +125,7 @@ class Worker:
             "timed_out": counters.timed_out,
             "open_connections": self._listener.open_connections,
             "memory_bytes": self._prepared.cost_bytes,
+            "load_percent": round(100 * self._load.share(time.thread_time(), self._clocks.monotonic())),
         }
         return numbers, counters.refused
 

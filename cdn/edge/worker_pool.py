@@ -168,6 +168,7 @@ class WorkerPool:
             "workers_hung": self.hung,
             "worker_memory_bytes": now["memory_bytes"],
             "worker_recalled": (self._past + now)["recalled"],
+            "worker_load_percent": max((line.counted.get("load_percent", 0) for line in self._lines()), default=0),
         }
 
     def withdraw(self) -> None:
@@ -323,5 +324,5 @@ class WorkerPool:
         return total
 
 
-_LEVELS = frozenset({"open_connections", "memory_bytes"})
+_LEVELS = frozenset({"open_connections", "memory_bytes", "load_percent"})
 """What goes with the worker; everything else it counted did happen."""

@@ -362,7 +362,8 @@ class FollowSession:
 
     def _heartbeat(self, number: int) -> Heartbeat:
         follower = self._follower
-        return Heartbeat(number, dict(follower.counters()), follower.is_draining, follower.wall())
+        load = round(follower.load(), 2)
+        return Heartbeat(number, dict(follower.counters()), follower.is_draining, follower.wall(), load)
 
     async def _report(self) -> None:
         while True:

@@ -135,6 +135,8 @@ class Follower:
         """How control is reached by https; None: as the system does."""
         self.on_peers: Callable[[Sequence[PeerToken]], Awaitable[None]] | None = None
         """Told whose tokens let nodes ask this one; None: nobody asks it."""
+        self.load: Callable[[], float] = lambda: 0.0
+        """How busy the node is, 1 being all that it can; asked at each heartbeat, on the event loop."""
         self.is_draining = False
         """Whether the node is about to leave and wants no new visitors."""
         self.reports: dict[tuple[str, str], str | None] = {}

@@ -93,12 +93,14 @@ class PrepareFailed(_Message, frozen=True, tag="prepare_failed"):
 
 
 class Heartbeat(_Message, frozen=True, tag="heartbeat"):
-    """`is_draining`: the node finishes what it was asked and is about to leave. `wall_at`: as in `Hello`."""
+    """`is_draining`: the node finishes what it was asked and is about to leave. `wall_at`: as in `Hello`. `load`: how
+    busy it is, 1 being all that it can; earlier releases do not say."""
 
     number: int
     counters: dict[str, int]
     is_draining: bool = False
     wall_at: float | None = None
+    load: float = 0.0
 
 
 class Explained(_Message, frozen=True, tag="explained"):
