@@ -68,7 +68,8 @@ class SignerBook:
         return self._by_apex.get(apex)
 
     def _read(self, zone: str) -> None:
-        keys, ttls = self._fold.keys(zone), self._ttls(zone)
+        keys = self._fold.keys(zone)
+        ttls = self._ttls(zone) if keys else None
         known = self._signers.get(zone)
         if known is not None and known[:2] == (keys, ttls):
             return
@@ -78,7 +79,7 @@ class SignerBook:
         except InvalidInput as exc:
             self.faults[zone] = exc.message  # nobody can ask for such a zone either
             return
-        if not keys or ttls is None:
+        if ttls is None:
             self._signers.pop(zone, None)
             self._by_apex.pop(apex, None)
             return
@@ -123,6 +124,6 @@ def _ttls_of(zone: str, rrsets: Sequence[ZoneRecords]) -> ZoneTtls | None:
         return None
     try:
         minimum_s = int.from_bytes(base64.b64decode(soa.rdatas[0], validate=True)[-4:], "big")
-    except ValueError:
+    except (IndexError, ValueError):
         return None
     return ZoneTtls(max(each.ttl_s for each in rrsets), min(soa.ttl_s, minimum_s))
