@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode
+from pathlib import Path
 
 import dns.rdata
 import dns.rdataclass
@@ -227,3 +228,9 @@ def test_whatever_is_handed_in_is_a_zone_or_a_fault_with_a_line(found: list[str]
         told_faults = ()
         assert zone.zone
     assert all(fault.startswith("my.zone:") for fault in told_faults)
+
+
+def test_the_zone_of_the_documentation_is_one() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "dns.md").read_text()
+    zone = text[text.index("$ORIGIN") :].partition("```")[0]
+    assert len(told(read(zone))) == 8
