@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from cdn.dns.code import Rcode, Rrtype
 from cdn.dns.name import Labels
 from cdn.dns.site_names import ADDRESS_TYPES
 from cdn.dns.zone_answer import Proof, Rrset, ZoneAnswer
 from cdn.dns.zone_records import target_of
+
+_NO_ADDITIONAL: Mapping[int, tuple[Rrset, ...]] = {}
 
 WILD = b"*"
 """The label of a wildcard (RFC 4592 2.1.1)."""
@@ -27,7 +30,7 @@ class Node:
 
     rrsets: Mapping[int, Rrset] = field(default_factory=dict)
     types: frozenset[int] = frozenset()
-    additional: Mapping[int, tuple[Rrset, ...]] = field(default_factory=dict)
+    additional: Mapping[int, tuple[Rrset, ...]] = field(default_factory=lambda: _NO_ADDITIONAL)
     alias: tuple[bytes, int] | None = None
     referral: ZoneAnswer | None = None
     is_cut: bool = False
@@ -65,12 +68,19 @@ def _node(
     if cut is not None:
         referral = referrals[cut]
         return Node(rrsets=types, types=referral.types, referral=referral, is_cut=cut == owner)
-    additional = {rrtype: _addresses(types[rrtype], at) for rrtype in _POINTING.intersection(types)}
+    pointing = _POINTING.intersection(types)
+    additional = {rrtype: _addresses(types[rrtype], at) for rrtype in pointing} if pointing else _NO_ADDITIONAL
     alias = types.get(Rrtype.ALIAS)
     if alias is None:
-        return Node(rrsets=types, types=frozenset(types), additional=additional)
+        return Node(rrsets=types, types=_one_set(tuple(types)), additional=additional)
     own = {rrtype: rrset for rrtype, rrset in types.items() if rrtype != Rrtype.ALIAS}
     return Node(rrsets=own, types=ADDRESS_TYPES.union(own), additional=additional, alias=_alias(alias))
+
+
+@lru_cache(maxsize=1024)
+def _one_set(types: tuple[int, ...]) -> frozenset[int]:
+    """The same object for the same types: a zone has thousands of names with an address and nothing else."""
+    return frozenset(types)
 
 
 def _referral(owner: Labels, types: Mapping[int, Rrset], at: Mapping[Labels, Mapping[int, Rrset]]) -> ZoneAnswer:
