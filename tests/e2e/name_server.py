@@ -51,6 +51,7 @@ class NamedFleet:
             f'name_servers = ["ns1.{ZONE} 127.0.0.1"]\ncontrol_url = "{self.fleet.url}"\ntoken_file = "ns1.token"\n'
             f'listen = ["127.0.0.1:0", "[::1]:0"]\nadmin = "127.0.0.1:0"\ncheck_port = {self.port}\n'
             f"check_interval_s = 0.2\nwithdraw_s = 0.3\n{more}"
+            "[rate_limits]\nanswers_per_s = 1000000\n"  # all that tests ask comes from one network
         )
         server = self.fleet.made("dns", config)
         server.start()
