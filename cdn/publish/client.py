@@ -7,7 +7,6 @@ import os
 import random
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from io import BufferedReader
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -242,12 +241,14 @@ class ControlClient:
 
     async def set_geography(self, table: Path, *, digest: str, note: str) -> Document:
         """Sends name servers the table in a file, which has this SHA-256. Raises OSError too."""
-        with table.open("rb") as file:
-            query = {"digest": digest, "note": note}
-            return await self._call(
-                "PUT", "/v1/geography", content=file, query=query, media_type="application/octet-stream",
-                wait_s=None, patience_s=UPLOAD_TIMEOUT_S,
-            )  # fmt: skip
+        return await self._call(
+            "PUT",
+            "/v1/geography",
+            content=table,
+            query={"digest": digest, "note": note},
+            media_type="application/octet-stream",
+            patience_s=UPLOAD_TIMEOUT_S,
+        )
 
     async def reset_geography(self) -> Document:
         """Name servers go by the table that comes with the program."""
@@ -271,9 +272,7 @@ class ControlClient:
             query = {**query, "wait": f"{wait_s:g}"}
         asked = urlencode(_present(query))
         url = URL(self.endpoint.locate(f"{path}?{asked}" if asked else path), encoded=True)
-        raw = (
-            content if content is None or isinstance(content, bytes | BufferedReader) else msgspec.json.encode(content)
-        )
+        raw = content if content is None or isinstance(content, bytes | Path) else msgspec.json.encode(content)
         is_repeatable = is_repeatable or method in ("GET", "PATCH")
         timeout = aiohttp.ClientTimeout(total=patience_s + (wait_s or 0), sock_connect=CONNECT_TIMEOUT_S)
         failures = 0
@@ -291,7 +290,7 @@ class ControlClient:
         self,
         method: str,
         url: URL,
-        content: bytes | BufferedReader | None,
+        content: bytes | Path | None,
         timeout: aiohttp.ClientTimeout,
         media_type: str,
     ) -> Document:
@@ -323,11 +322,11 @@ def _zone(name: str, *more: str) -> str:
     return "/".join(["/v1/zones", *(quote(part, safe="") for part in (name, *more))])
 
 
-def _payload(content: bytes | BufferedReader, media_type: str) -> aiohttp.Payload:
-    """A file is sent piece by piece, with its length."""
+def _payload(content: bytes | Path, media_type: str) -> aiohttp.Payload:
+    """A file is sent piece by piece, with its length, and closed by whoever sends it. Raises OSError."""
     if isinstance(content, bytes):
         return aiohttp.BytesPayload(content, content_type=media_type)
-    return aiohttp.BufferedReaderPayload(content, content_type=media_type)
+    return aiohttp.BufferedReaderPayload(content.open("rb"), content_type=media_type)
 
 
 def _present(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
+from yarl import URL
 
 from cdn.errors import InvalidInput, NotFound, Unavailable
 from cdn.publish import client as client_module
@@ -154,3 +157,30 @@ async def test_an_endless_answer_is_cut(serve: Serve, monkeypatch: pytest.Monkey
     async with ControlClient.open(Endpoint(await serve(handler), None), Backoff(attempts=1)) as client:
         with pytest.raises(Unavailable, match="more than 1000 bytes"):
             await client.sites()
+
+
+async def test_a_file_is_sent_whole_with_its_length_also_at_the_second_attempt(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int | None, bytes]] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        seen.append((request.content_length, await request.read()))
+        return web.json_response({})
+
+    table = tmp_path / "table"
+    table.write_bytes(b"x" * 300_000)
+    url = await serve(handler)
+    async with ControlClient.open(Endpoint(url, None), QUICK) as client:
+        refuse = [True]
+        once = client._call_once
+
+        async def second_time(*arguments: Any) -> Any:
+            if refuse:
+                refuse.clear()
+                arguments = (arguments[0], URL("http://127.0.0.1:1/"), *arguments[2:])
+            return await once(*arguments)
+
+        monkeypatch.setattr(client, "_call_once", second_time)
+        await client.set_geography(table, digest="d", note="n")
+    assert seen == [(300_000, b"x" * 300_000)]
