@@ -198,8 +198,8 @@ def outcomes(folder: Path, draws: int, map_path: Path | None = None) -> list[Out
     for scenario in scenarios(open_table(folder / "cities.geo"), places):
         found.append(measured(scenario, world, places))
         say(_as_row(found[-1]))
-    if map_path is not None:
-        map_path.write_text(draw_map(world, found[0].ms_of, places), encoding="utf-8")
+        if map_path is not None and len(found) == 1:
+            map_path.write_text(draw_map(world, found[0].ms_of, places), encoding="utf-8")
     return found
 
 
