@@ -1,4 +1,5 @@
-"""A worker binds itself to its node's life also where the service unit forbids memory that is written and executed."""
+"""A worker binds itself to its node's life also where the service unit forbids memory that is written and executed; and
+what signs answers works there too."""
 
 from __future__ import annotations
 
@@ -49,7 +50,10 @@ try:
 except PermissionError:
     pass
 from cdn.cli.parent_death import die_with
-import cdn.edge.worker
+import cdn.edge.worker, cdn.dns.answering_child
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+ec.generate_private_key(ec.SECP256R1()).sign(b"x", ec.ECDSA(hashes.SHA256()))
 die_with(int(sys.argv[1]))
 print("bound")
 """
