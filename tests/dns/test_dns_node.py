@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import dns.asyncquery
@@ -15,6 +16,7 @@ import pytest
 from dns.message import Message
 
 from cdn.dns import node as node_module
+from cdn.dns.health import HealthChecks
 from cdn.dns.node import DnsNode
 from cdn.dns.settings import CheckSettings, DnsSettings
 from cdn.fleet.position import Position
@@ -63,8 +65,7 @@ async def keep_a_copy(path: Path) -> None:
     fold.catalog.create_site(Site("s1", "blog", 0.0, SiteSettings()))
     await replica.replace(take((fold,), Position("e1", 41), floor_horizon=0, audiences=EVERY_AUDIENCE))
     await replica.aclose()
-    node = {"node": "n1", "region": "", "addresses": ["192.0.2.1"], "weight": 1, "state": "serving", "lag_s": 0.0}
-    (path / "fleet.json").write_text(json.dumps({"number": 3, "frozen": False, "nodes": [node]}))
+    keep_nodes(path, "192.0.2.1")
 
 
 async def test_one_that_knows_nothing_yet_denies_nothing(tmp_path: Path) -> None:
@@ -143,3 +144,47 @@ async def test_what_fails_beside_the_answers_is_said_and_begins_anew(
             while sum("begins anew" in record.message for record in caplog.records) < 2:
                 await asyncio.sleep(0.01)
         assert (await ask(node, f"blog.{ZONE}")).answer
+
+
+async def test_what_checks_find_is_in_the_answers_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No look that comes around every second is needed; and answers are kept the shorter the sooner they may change."""
+    monkeypatch.setattr(node_module, "LOOK_EVERY_S", 3600.0)
+    dead: set[str] = set()
+
+    async def check(self: HealthChecks, address: str) -> bool:
+        return address not in dead
+
+    monkeypatch.setattr(HealthChecks, "_ask", check)
+    await keep_a_copy(tmp_path / "ns")
+    keep_nodes(tmp_path / "ns", "192.0.2.1", "192.0.2.2")
+    told = replace(settings(tmp_path / "ns"), checks=CheckSettings(check_interval_s=600.0), answer_ttl_s=3000)
+    node = await DnsNode.start(told, [("127.0.0.1", 0)])
+    try:
+
+        async def until(addresses: set[str], ttl_s: int) -> None:
+            async with asyncio.timeout(PATIENCE_S):
+                while True:
+                    [rrset] = (await ask(node, f"blog.{ZONE}")).answer
+                    if ({str(record) for record in rrset}, rrset.ttl) == (addresses, ttl_s):
+                        return
+                    await asyncio.sleep(0.01)
+
+        await until({"192.0.2.1", "192.0.2.2"}, 3000)
+        dead.add("192.0.2.2")
+        for _ in range(8):
+            await node.checks.look_at("192.0.2.2")
+        await until({"192.0.2.1", "192.0.2.2"}, 1200)  # two checks more
+        for _ in range(2):
+            await node.checks.look_at("192.0.2.2")
+        await until({"192.0.2.1"}, 3000)
+    finally:
+        await node.stop()
+
+
+def keep_nodes(path: Path, *addresses: str) -> None:
+    """The view of the fleet that an earlier process left."""
+    nodes = [
+        {"node": f"n{number}", "region": "", "addresses": [address], "weight": 1, "state": "serving", "lag_s": 0.0}
+        for number, address in enumerate(addresses, start=1)
+    ]
+    (path / "fleet.json").write_text(json.dumps({"number": 3, "frozen": False, "nodes": nodes}))
