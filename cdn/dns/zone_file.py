@@ -76,7 +76,7 @@ def _zone_name(name: str) -> dns.name.Name:
 
 def _read(text: str, file: str, origin: dns.name.Name | None) -> list[Line]:
     """Every record with its line. Raises InvalidInput at the first that cannot be read, and for all that cannot be."""
-    tokens = _Tokens(text, file)
+    tokens = _Tokens(text.removeprefix("\ufeff"), file)  # which some editors begin files with
     collected = _Collected(tokens, origin or _NO_ORIGIN)
     reader = dns.zonefile.Reader(tokens, dns.rdataclass.IN, collected)
     reader.zone_origin = dns.name.root  # it would pass over records outside of the zone without a word

@@ -85,6 +85,10 @@ def test_the_zone_is_named_by_its_soa_or_by_who_imports_it() -> None:
     assert read(HEAD, name="example.com").zone == "example.com"
 
 
+def test_files_of_other_systems() -> None:
+    assert read("\ufeff" + HEAD.replace("\n", "\r\n") + "www A 192.0.2.1\r\n") == read(HEAD + "www A 192.0.2.1")
+
+
 def test_names_come_back_as_they_were() -> None:
     for name in (r"a\.b.example.com", r"a\032b.example.com", "*.example.com", "_x-1.example.com", r"\000\255.x", ""):
         assert labels_from_text(name) == labels(name + ".")

@@ -6,6 +6,7 @@ import re
 from itertools import product
 
 import dns.name
+import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
@@ -59,27 +60,40 @@ def without_faults(found: list[PlainRecord]) -> list[PlainRecord]:
         found = left
 
 
-@settings(deadline=None, max_examples=80, suppress_health_check=list(HealthCheck))
-@given(st.lists(lines, max_size=14, unique=True), st.data())
+zones_found = st.lists(lines, max_size=14, unique=True)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@given(zones_found, st.data())
 def test_the_tree_says_what_the_model_says(found: list[PlainRecord], data: st.DataObject) -> None:
+    compare(found, data.draw(st.lists(st.sampled_from(QUESTIONS), min_size=12, max_size=12, unique=True)))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@settings(deadline=None, max_examples=2_000, suppress_health_check=list(HealthCheck))
+@given(zones_found)
+def test_the_tree_says_what_the_model_says_of_every_name(found: list[PlainRecord]) -> None:
+    compare(found, QUESTIONS)
+
+
+def compare(found: list[PlainRecord], qnames: list[str]) -> None:
+    """All types of some names in the zone that is made of the records that were found."""
     server = PlainRecord(dns.name.from_text(APEX), 62, "NS", "ns.other.")
     zone = without_faults([SOA, server, *(each for each in found if each != server)])
     note("\n".join(each.text() for each in zone))
     read = read_zone_file("\n".join(each.text() for each in zone), file="z", cdn_zone="cdn.test", name=APEX)
     tree = ZoneTree(labels(APEX), read.rrsets, SiteNames(Catalog("cdn.test"), 30))
     model = PlainZone(dns.name.from_text(APEX), zone)
-    for qname in data.draw(st.lists(st.sampled_from(QUESTIONS), min_size=12, max_size=12, unique=True)):
-        for qtype in TYPES:
-            said, expected = (
-                tree.answer(labels(qname), rrtype(qtype), CLIENT),
-                model.answer(dns.name.from_text(qname), qtype),
-            )
-            asked = f"{qname} {qtype}"
-            assert said.rcode.name == expected.rcode, asked
-            assert said.is_authoritative == expected.is_authoritative, asked
-            assert records(said.answer) == expected.answer, asked
-            assert records(said.authority) == expected.authority, asked
-            assert set(records(said.additional)) == expected.additional, asked
-            assert said.proof.value == expected.proof, asked
-            if expected.encloser is not None:
-                assert said.closest_encloser == expected.encloser.labels[:-1], asked
+    for qname, qtype in product(qnames, TYPES):
+        said = tree.answer(labels(qname), rrtype(qtype), CLIENT)
+        expected = model.answer(dns.name.from_text(qname), qtype)
+        asked = f"{qname} {qtype}"
+        assert said.rcode.name == expected.rcode, asked
+        assert said.is_authoritative == expected.is_authoritative, asked
+        assert records(said.answer) == expected.answer, asked
+        assert records(said.authority) == expected.authority, asked
+        assert set(records(said.additional)) == expected.additional, asked
+        assert said.proof.value == expected.proof, asked
+        if expected.encloser is not None:
+            assert said.closest_encloser == expected.encloser.labels[:-1], asked
