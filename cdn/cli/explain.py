@@ -103,10 +103,11 @@ def _answer_lines(rrtype: str, said: Document) -> Iterator[str]:
     where = [*(client["location"] or []), client["country"], client["continent"]]
     place = " ".join(safe(str(each)) for each in where if each != "") or "nobody knows where"
     yield f"    client: {place} (its /{client['prefix']}), slot {client['slot']}"
-    for each in said["filters"]:
+    for each in said["filters"] if said["addresses"] else said["filters"][-1:]:
         yield f"    {safe(each['filter'])}: {', '.join(_named(each['left'])) or 'nobody'}"
         yield from (f"      without {line}" for line in _named(each["out"]))
-    yield from (f"    distance of {line}" for line in _named(said["nearest"]))
+    if said["filters"][-1]["left"]:
+        yield from (f"    distance of {line}" for line in _named(said["nearest"]))
 
 
 def _named(entries: list[Any]) -> list[str]:

@@ -79,7 +79,7 @@ def _table(nodes: Sequence[Document], *, is_all: bool) -> tuple[str, ...]:
     if len(nodes) > SHOWN_NODES and not is_all:
         shown = [node for node in nodes if not _is_usual(node)]
     rows = [_row(node) for node in shown]
-    head = ("node", "region", "state", "sequence", "lag", "lease", "weight", "dns", "last heard", "program")
+    head = ("node", "region", "state", "sequence", "lag", "lease", "weight", "load", "dns", "last heard", "program")
     table = columns(head, rows) if rows else ()
     if len(shown) == len(nodes):
         return table
@@ -100,6 +100,7 @@ def _row(node: Document) -> tuple[str, ...]:
         "-" if lag is None else str(lag) if not lag else f"{lag} ({node['lag_s']:.0f} s)",
         "-" if not lease_left_s else f"{lease_left_s:.0f} s",
         str(node["facts"].get("weight", "-")),
+        "-" if "load" not in node else f"{100 * node['load']:.0f}%",
         _dns(node),
         in_time(node["answered_at"]),
         node["program"],

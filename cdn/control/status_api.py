@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from ipaddress import ip_network
 
 import msgspec
 from aiohttp import web
@@ -171,6 +172,13 @@ class StatusApi:
     async def explain_name(self, call: Call) -> web.Response:
         """What the name servers say that follow this replica of control: there is no need to ask each of many."""
         services, name, source = self._services, call.query["name"], call.query["from"]
+        try:
+            ip_network(source)
+        except ValueError:
+            raise InvalidInput(
+                f"{source[:80]!r} is neither an IP address nor a network: give one like 203.0.113.7 or 203.0.113.0/24.",
+                field="from",
+            ) from None
         host = parse_host(name.rstrip("."))
         if host is None:
             raise InvalidInput(f"{name[:255]!r} is not a name.", field="name")

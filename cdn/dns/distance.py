@@ -39,7 +39,7 @@ class Basis(Enum):
     COORDINATES = "coordinates"
     COUNTRY = "country"
     CONTINENT = "continent"
-    NOTHING = "nothing"  # nothing in common is known: all such nodes are equally far
+    NOTHING = "not known"  # nothing in common is known: all such nodes are equally far
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,11 +44,11 @@ async def test_a_node_is_shown_with_lease_weight_and_its_part_of_dns(cdn: Cdn, m
     out = (await cdn("status")).out
     head = next(line for line in out.splitlines() if line.startswith("node "))
     assert head.split() == [
-        *("node", "region", "state", "sequence", "lag", "lease", "weight", "dns", "last", "heard", "program")
+        *("node", "region", "state", "sequence", "lag", "lease", "weight", "load", "dns", "last", "heard", "program")
     ]
     row = cells(out, "n0001")
-    assert (row[1], row[2], row[4], row[6], row[7], row[8]) == ("eu", "serving", "0", "s", "50", "50%")
-    assert cells(out, "edge-1")[7:9] == ["100", "100%"]
+    assert (row[1], row[2], row[4], *row[6:10]) == ("eu", "serving", "0", "s", "50", "0%", "50%")
+    assert cells(out, "edge-1")[7:10] == ["100", "0%", "100%"]
 
 
 async def test_wrong_clocks_and_refusals_are_said(cdn: Cdn) -> None:
