@@ -15,8 +15,9 @@ from cdn.cli.address import Address
 from cdn.cli.dns_settings import DNS_FILE, DnsProcess, read_dns_role
 from cdn.dns.geo_settings import GeoSettings
 from cdn.dns.rate_limit import RateLimits
-from cdn.dns.settings import CheckSettings, DnsSettings, TcpSettings
+from cdn.dns.settings import CheckScheme, CheckSettings, DnsSettings, TcpSettings
 from cdn.errors import InvalidInput
+from cdn.tls.sealed import make_key_file
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "config" / "dns.toml"
 SECRET = "cdn_0123456789abcdef_" + "5" * 64
@@ -133,3 +134,40 @@ def test_what_is_no_token_is_not_repeated(tmp_path: Path) -> None:
     told = refusal(tmp_path / "dns.toml", LEAST, {"CDN_DNS_TOKEN": "secret words"})
     assert "CDN_DNS_TOKEN holds no token" in told
     assert "secret" not in told
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ('dns_key_file = "none"', "dns.dns_key_file: "),
+        ('cookie_secret_file = "none"', "dns.cookie_secret_file: "),
+        ('cookie_secret_file = "short"', "dns.cookie_secret_file: a cookie secret has 16 octets"),
+        ('check_path = "alive"', "dns.check_path: 'alive' is no path"),
+        ('check_scheme = "gopher"', "dns.check_scheme: "),
+        ("processes = 65", "dns.processes: processes is 65"),
+        ("[rate_limits]\nslip = 101", "rate_limits.slip: slip is 101"),
+        ('[rate_limits]\nexempt = ["192.0.2.1/24"]', "rate_limits.exempt: "),
+    ],
+)
+def test_what_cannot_be_used_is_named_with_its_line(tmp_path: Path, line: str, sentence: str) -> None:
+    (tmp_path / "token").write_text(f"{SECRET}\n")
+    (tmp_path / "short").write_text("abcd\n")
+    said = refusal(tmp_path / "dns.toml", LEAST + line)
+    assert sentence in said
+    assert f"line {(LEAST + line).count(chr(10)) + 1}: " in said
+
+
+def test_more_is_told(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(f"{SECRET}\n")
+    (tmp_path / "cookies").write_text("ab" * 16)
+    make_key_file(tmp_path / "key")
+    file = tmp_path / "dns.toml"
+    file.write_text(
+        f'{LEAST}processes = 4\ncheck_scheme = "https"\nhttps_alpn = ["h2"]\ngeo_files = ["a.mmdb", "b.mmdb"]\n'
+        'dns_key_file = "key"\ncookie_secret_file = "cookies"\n[rate_limits]\nslip = 0\nexempt = ["::1/128"]\n'
+    )
+    told = read_dns_role(file, {}).dns
+    assert (told.processes, told.checks.check_scheme, told.https_alpn) == (4, CheckScheme.HTTPS, ("h2",))
+    assert told.geo.geo_files == (tmp_path / "a.mmdb", tmp_path / "b.mmdb")
+    assert told.rate_limits == RateLimits(slip=0, exempt=("::1/128",))
+    assert (told.dns_key_file, told.cookie_secret_file) == (tmp_path / "key", tmp_path / "cookies")

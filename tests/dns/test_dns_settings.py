@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cdn.dns.answering import answer_settings
+from cdn.dns.cookie_secret_file import cookie_secrets
 from cdn.dns.name import labels_of
+from cdn.dns.rate_limit import RateLimits
 from cdn.dns.settings import DnsSettings
 from cdn.dns.zone import NameServer
 from cdn.errors import InvalidInput
@@ -68,9 +72,40 @@ def test_the_zone_that_settings_describe() -> None:
         ({"answer_ttl_s": 604_801}, "answer_ttl_s", "give 1 to 604800"),
         ({"soa_ttl_s": 0}, "soa_ttl_s", "give 1 to 604800"),
         ({"negative_ttl_s": 604_801}, "negative_ttl_s", "give 1 to 604800"),
+        ({"answer_ttl_min_s": 31}, "answer_ttl_min_s", "more than answer_ttl_s, which is 30"),
+        ({"answer_ttl_min_s": 0}, "answer_ttl_min_s", "give 1 to 604800"),
+        ({"processes": 0}, "processes", "give 1 to 64"),
+        ({"processes": 65}, "processes", "give 1 to 64"),
+        ({"full_load": 1.5}, "full_load", "at most 1"),
+        ({"nsid": "n" * 129}, "nsid", "at most 128 octets"),
     ],
 )
 def test_what_cannot_be_is_refused_with_its_name(changed: dict[str, Any], field: str, sentence: str) -> None:
     with pytest.raises(InvalidInput, match=sentence) as refused:
         settings(**changed)
     assert refused.value.field == field
+
+
+def test_all_processes_together_keep_to_the_limits() -> None:
+    limits = RateLimits(answers_per_s=1000, absences_per_s=3, errors_per_s=1, slip=2, exempt=("192.0.2.0/24",))
+    alone = answer_settings(settings(rate_limits=limits, nsid="ns-1"), (b"s" * 16,))
+    assert (alone.nsid, alone.rate_limits) == (b"ns-1", limits)
+    assert alone.cookies is not None
+    of_three = answer_settings(settings(rate_limits=limits, processes=3), (b"s" * 16,))
+    assert of_three.rate_limits == replace(limits, answers_per_s=334, absences_per_s=1, errors_per_s=1)
+    assert answer_settings(settings(limits_rates=False), (b"s" * 16,)).rate_limits is None
+
+
+def test_cookie_secrets_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "secrets"
+    file.write_text(f"# now\n{'ab' * 16}  # since May\n\n{'cd' * 16}\n")
+    assert cookie_secrets(file) == (b"\xab" * 16, b"\xcd" * 16)
+    alone = cookie_secrets(None)
+    assert len(alone[0]) == 16
+    assert alone != cookie_secrets(None), "one that nobody else has"
+    file.write_text("ab\nhunter2")
+    with pytest.raises(InvalidInput, match="line 2") as refused:
+        cookie_secrets(file)
+    assert "hunter2" not in refused.value.message
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        cookie_secrets(tmp_path / "none")
