@@ -1,4 +1,4 @@
-"""A fleet on this machine: two controls, three edges in two regions, NATS and an S3 server; some of them die.
+"""A fleet on this machine: two controls, three edges in two regions, a name server, NATS and an S3 server; some die.
 
 `make demo FLEET=1` runs it. It ends with status 0 only when every receipt and every answer was as it should be.
 """
@@ -21,13 +21,39 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from examples.counted_server import counted_server
+from examples.cuttable_line import CuttableLine, line_to
 from examples.demo import EXAMPLE, ZONE, DemoFailed, expect, okay, step
-from examples.fleet_roles import DETACH_AFTER_S, Fleet, Role, free_address, servers
+from examples.fleet_roles import (
+    CHECK_INTERVAL_S,
+    DETACH_AFTER_S,
+    DOWN_AFTER,
+    Fleet,
+    Role,
+    Standing,
+    free_address,
+    servers,
+)
+from examples.visitors import NameServer, Visitor
 from tests.servers.nats import NatsFailed, NatsMissing
 from tests.servers.seaweed import ServerFailed, ServerMissing
 
 SITE, PINNED, PULLED = "harbour", "pilots", "prices"
 EUROPE, AMERICA = "europe", "america"
+
+STANDINGS = {
+    "eu-1": Standing(EUROPE, "52.37,4.90", "127.0.1.1"),  # Amsterdam
+    "eu-2": Standing(EUROPE, "41.39,2.17", "127.0.1.2", weight=50),  # Barcelona
+    "us-1": Standing(AMERICA, "40.71,-74.01", "127.0.1.3"),  # New York
+}
+"""Lag takes at most a third of a region's weight out of DNS: eu-2 is a third of Europe, so lag takes out all of it."""
+
+HAARLEM = Visitor("Haarlem", "145.38.0.0")
+MADRID = Visitor("Madrid", "147.96.0.0")
+BOSTON = Visitor("Boston", "128.103.0.0")
+NEAREST = {HAARLEM: "eu-1", MADRID: "eu-2", BOSTON: "us-1"}
+
+SLACK_S = 20.0
+"""On top of what is promised: a machine that does everything at once is slow."""
 
 
 def main() -> int:
@@ -64,35 +90,53 @@ class Story:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self._bundle = fleet.folder / "bundle"
-        self._edges: tuple[str, ...] = ("eu-1", "eu-2", "us-1")
+        self._edges = tuple(STANDINGS)
 
     def tell(self, *, is_short: bool) -> None:
         """All of it, or the part that needs no waiting for a lease."""
-        first, second = self._start()
-        self._deploy(first, second)
-        self._purge(first)
-        if not is_short:
-            self._shield(second)
-            self._keep_in_europe(second)
-            self._kill_an_edge(first)
-        self._kill_a_control(first, second)
+        first, second = self._start_controls()
+        with line_to(second.ready["control_url"]) as line:
+            self._start_edges(first, second, line)
+            self._deploy(first, second)
+            self._purge(first)
+            name_server = self._start_name_server(first, second)
+            if not is_short:
+                self._shield(second)
+                self._keep_in_europe(second, name_server)
+                self._kill_an_edge(first, name_server)
+                self._cut_an_edge_off(first, name_server, line)
+            self._kill_a_control(first, second)
 
-    def _start(self) -> tuple[Role, Role]:
+    def _start_controls(self) -> tuple[Role, Role]:
         step("two controls, none of them special: they share the journal, the store and what they know of nodes")
         first, second = (self._fleet.start_control(name) for name in ("control-1", "control-2"))
         for control in (first, second):
             control.wait_ready()
             print(f"   {control.name} at {control.ready['control_url']}")
+        return first, second
+
+    def _start_edges(self, first: Role, second: Role, line: CuttableLine) -> None:
         step("three edges in two regions; eu-1 is the others' shield, us-1 runs two workers")
         shield = free_address()
         asks = f'[shield]\nurls = ["http://{shield}"]\nregion = "{EUROPE}"'
-        self._fleet.start_edge("eu-1", EUROPE, first, second, more=f'[peers]\nlisten = "{shield}"')
-        self._fleet.start_edge("eu-2", EUROPE, second, first, more=asks)
-        self._fleet.start_edge("us-1", AMERICA, first, second, more=f"workers = 2\n{asks}")
+        shields = f'[peers]\nlisten = "{shield}"'
+        self._fleet.start_edge("eu-1", STANDINGS["eu-1"], first, second, more=shields)
+        self._fleet.start_edge("eu-2", STANDINGS["eu-2"], second, first, follows=[line.url], more=asks)
+        self._fleet.start_edge("us-1", STANDINGS["us-1"], first, second, more=f"workers = 2\n{asks}")
         for name in self._edges:
             print(f"   {name} at {self._fleet.roles[name].ready['http_url']}")
         self._status(first)
-        return first, second
+
+    def _start_name_server(self, first: Role, second: Role) -> NameServer:
+        step("a name server of our own: it sends each visitor to the nearest edge that is healthy and current")
+        server = self._fleet.start_dns("ns-1", first, second)
+        address = server.ready["listen"]
+        print(f"   ns-1 at {address}: dig -p {address.rpartition(':')[2]} @127.0.0.1 +subnet=... {SITE}.{ZONE}")
+        name_server = NameServer(address, {standing.address: name for name, standing in STANDINGS.items()})
+        for visitor, edge in NEAREST.items():
+            name_server.wait_sends(visitor, _host(SITE), (edge,), SLACK_S)
+            okay(f"a visitor in {visitor.city} is sent to {edge}")
+        return name_server
 
     def _deploy(self, first: Role, second: Role) -> None:
         shutil.copytree(EXAMPLE, self._bundle)
@@ -143,17 +187,23 @@ class Story:
                 raise DemoFailed(f"{edge} does not ask its shield: {told}")
             time.sleep(0.1)
 
-    def _keep_in_europe(self, control: Role) -> None:
+    def _keep_in_europe(self, control: Role, name_server: NameServer) -> None:
         step("a site whose bytes may only be in Europe")
         self._cdn(control, "site", "create", PINNED, "--region", EUROPE)
         self._cdn(control, "deploy", str(self._bundle), "--site", PINNED)
         self._visit("eu-1", "/", site=PINNED)
         self._visit("us-1", "/", site=PINNED, status=421)
         okay("the node in America refuses it and fetched nothing")
+        for visitor in (BOSTON, HAARLEM):
+            name_server.wait_sends(visitor, _host(PINNED), ("eu-1",), SLACK_S)
+            okay(f"a visitor in {visitor.city} is sent to eu-1")
 
-    def _kill_an_edge(self, control: Role) -> None:
+    def _kill_an_edge(self, control: Role, name_server: NameServer) -> None:
         step("kill -9 of us-1, and a deploy while it is gone")
         self._fleet.roles["us-1"].kill()
+        promised_s = CHECK_INTERVAL_S * DOWN_AFTER + 1
+        took_s = name_server.wait_sends(BOSTON, _host(SITE), ("eu-1",), promised_s + SLACK_S)
+        okay(f"the visitor in Boston is sent to eu-1 after {took_s:.1f} s (promised: {promised_s:g} s)")
         self._change("The pilot boat is out.")
         self._cdn(control, "deploy", str(self._bundle), "--site", SITE, "--wait", "30s")
         okay(f"complete once the lease of us-1 ({DETACH_AFTER_S:g} s) was surely over: it serves nothing unasked after")
@@ -167,6 +217,18 @@ class Story:
         self._visit("us-1", "/robots.txt", says="hit")
         okay("and what it had kept is a hit at once")
         self._status(control)
+
+    def _cut_an_edge_off(self, control: Role, name_server: NameServer, line: CuttableLine) -> None:
+        step("the line of eu-2 to control is cut: it is well and answers visitors, and hears of no purge")
+        line.cut()
+        self._cdn(control, "purge", "--site", SITE, "--all", "--wait", "30s")
+        self._visit("eu-2", "/")
+        took_s = name_server.wait_sends(MADRID, _host(SITE), ("eu-1",), DETACH_AFTER_S + SLACK_S)
+        okay(f"the receipt says so, and the visitor in Madrid is sent to eu-1 ({took_s:.1f} s after the receipt)")
+        self._cdn(control, "explain", "--from", MADRID.network, f"http://{_host(SITE)}/")
+        line.mend()
+        self._wait_connected(control)
+        okay("the line is back: eu-2 takes on visitors again, more and more of them within a minute")
 
     def _kill_a_control(self, first: Role, second: Role) -> None:
         step("kill -9 of control-1; its edges go to control-2")
@@ -234,6 +296,10 @@ class Story:
             content = response.read()
         told = ", ".join(response.headers.get_all("Cache-Status") or ())
         return response.status, told, content
+
+
+def _host(site: str) -> str:
+    return f"{site}.{ZONE}"
 
 
 def stay(fleet: Fleet) -> None:

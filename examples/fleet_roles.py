@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,12 +21,26 @@ import boto3
 
 from examples.demo import ZONE, DemoFailed
 from tests.servers.nats import NatsLayout, start_single, stop_layout
+from tests.servers.ports import free_ports
 from tests.servers.seaweed import S3Address, running_seaweed
 
 BUCKET = "cdn-demo"
 READY_TIMEOUT_S = 60.0
 HEARTBEAT_S, DETACH_AFTER_S = 1.0, 5.0
 """Shorter than usual, so that the demonstration waits less for a node that died."""
+
+CHECK_INTERVAL_S, DOWN_AFTER = 0.5, 3
+"""A name server looks so often whether an edge answers, and believes so many silences in a row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where an edge is: on one machine each has an address of its own, which visitors are sent to."""
+
+    region: str
+    location: str
+    address: str
+    weight: int = 100
 
 
 @dataclass(slots=True)
@@ -103,6 +117,8 @@ class Fleet:
     folder: Path
     nats: NatsLayout
     s3: S3Address
+    edge_port: int
+    """Of every edge: name servers name addresses, and visitors know the port."""
     roles: dict[str, Role] = field(default_factory=dict)
 
     def start_control(self, name: str) -> Role:
@@ -125,11 +141,12 @@ max_bytes = 1_000_000_000
 """,
         )
 
-    def start_edge(self, name: str, region: str, first: Role, other: Role, *, more: str = "") -> Role:
-        """An edge that follows one control, and the other one when the first has gone."""
-        (self.folder / f"{name}.token").write_text(
-            self.cdn(first, "token", "create", "--scope", f"node:{name}").split()[0]
-        )
+    def start_edge(
+        self, name: str, stands: Standing, first: Role, other: Role, *, follows: Sequence[str] = (), more: str = ""
+    ) -> Role:
+        """An edge that follows one control, and the other one when the first has gone; or the URLs `follows`."""
+        urls = tuple(follows) or (first.ready["control_url"], other.ready["control_url"])
+        self._make_token(name, f"node:{name}", first)
         edge = self._start(
             "edge",
             name,
@@ -137,12 +154,15 @@ max_bytes = 1_000_000_000
 node_id = "{name}"
 data_dir = "{name}"
 zone = "{ZONE}"
-region = "{region}"
+region = "{stands.region}"
+location = "{stands.location}"
+weight = {stands.weight}
+public_addresses = ["{stands.address}"]
 cache_name = "{name}"
-control_url = "{first.ready["control_url"]}"
-other_control_urls = ["{other.ready["control_url"]}"]
+control_url = "{urls[0]}"
+other_control_urls = {json.dumps(urls[1:])}
 token_file = "{name}.token"
-listen = "{free_address()}"
+listen = "{stands.address}:{self.edge_port}"
 admin = "127.0.0.1:0"
 allows_private_upstreams = true
 {more}
@@ -150,6 +170,37 @@ allows_private_upstreams = true
         )
         edge.wait_ready()
         return edge
+
+    def start_dns(self, name: str, first: Role, other: Role) -> Role:
+        """A name server that looks twice a second whether the edges answer."""
+        self._make_token(name, f"dns:{name}", first)
+        server = self._start(
+            "dns",
+            name,
+            f"""[dns]
+dns_id = "{name}"
+data_dir = "{name}"
+zone = "{ZONE}"
+name_servers = ["ns.{ZONE} 127.0.0.1"]
+hostmaster = "hostmaster@example.net"
+control_url = "{first.ready["control_url"]}"
+other_control_urls = ["{other.ready["control_url"]}"]
+token_file = "{name}.token"
+listen = ["127.0.0.1:0"]
+admin = "127.0.0.1:0"
+check_port = {self.edge_port}
+check_interval_s = {CHECK_INTERVAL_S}
+down_after = {DOWN_AFTER}
+up_after = 2
+""",
+            has_store=False,
+        )
+        server.wait_ready()
+        return server
+
+    def _make_token(self, name: str, scope: str, control: Role) -> None:
+        path = self.folder / f"{name}.token"
+        path.write_text(self.cdn(control, "token", "create", "--scope", scope).split()[0])
 
     def cdn(self, control: Role, *words: str) -> str:
         """What a command prints. Raises DemoFailed unless it ends with status 0: it is done then."""
@@ -174,11 +225,10 @@ allows_private_upstreams = true
             "CDN_TOKEN": token,
         }
 
-    def _start(self, kind: str, name: str, settings: str) -> Role:
+    def _start(self, kind: str, name: str, settings: str, *, has_store: bool = True) -> Role:
         config = self.folder / f"{name}.toml"
-        config.write_text(
-            f'{settings}\n[store]\nurl = "s3://{BUCKET}/fleet"\nendpoint_url = "{self.s3.endpoint_url}"\n'
-        )
+        store = f'\n[store]\nurl = "s3://{BUCKET}/fleet"\nendpoint_url = "{self.s3.endpoint_url}"\n'
+        config.write_text(settings + store * has_store)
         keys = {
             "AWS_ACCESS_KEY_ID": self.s3.access_key,
             "AWS_SECRET_ACCESS_KEY": self.s3.secret_key,
@@ -197,7 +247,7 @@ def servers(folder: Path) -> Iterator[Fleet]:
     try:
         with running_seaweed(folder / "s3") as s3:
             _make_bucket(s3)
-            fleet = Fleet(folder, nats, s3)
+            fleet = Fleet(folder, nats, s3, free_ports(1)[0])
             try:
                 yield fleet
             finally:
