@@ -10,8 +10,8 @@ from cdn.dns.answer_memo import AnswerMemo
 from cdn.dns.client import client_at
 from cdn.dns.code import IN, Rcode, Rrtype
 from cdn.dns.cookie import COOKIE_BYTES, Cookies, CookieSecrets, JudgedCookie
-from cdn.dns.one_zone import Answerer
 from cdn.dns.query import COOKIE_OPTION, MIN_PAYLOAD_BYTES, NSID_OPTION, Edns, Query, Refusal, read_query
+from cdn.dns.query_pattern import QueryPatterns
 from cdn.dns.rate_limit import Kind, RateLimiter, RateLimits
 from cdn.dns.response import (
     MAX_PAYLOAD_BYTES,
@@ -27,7 +27,7 @@ from cdn.dns.transport import Transport
 from cdn.dns.zone_answer import Signers, ZoneAnswer, Zones
 from cdn.errors import InvalidInput
 
-__all__ = ["AnswerCounters", "AnswerSettings", "Answerer", "Responder", "Transport"]
+__all__ = ["AnswerCounters", "AnswerSettings", "Responder", "Transport"]
 
 MEMO_S = 600.0
 """For so long answers are remembered where no zone changes: signatures are made anew days before they end."""
@@ -35,8 +35,15 @@ MEMO_S = 600.0
 MAX_NSID_BYTES = 128
 """Enough for a name; it stands in the answers that have to fit."""
 
-_NOT_IMPLEMENTED = frozenset({Rrtype.TKEY, Rrtype.TSIG, Rrtype.MAILA, Rrtype.MAILB})
-_TRANSFERS = frozenset({Rrtype.AXFR, Rrtype.IXFR})
+_IN_NO_ZONE = {
+    **dict.fromkeys(map(int, (Rrtype.TKEY, Rrtype.TSIG, Rrtype.MAILA, Rrtype.MAILB)), Rcode.NOTIMP),
+    **dict.fromkeys(map(int, (Rrtype.AXFR, Rrtype.IXFR)), Rcode.REFUSED),
+    int(Rrtype.OPT): Rcode.FORMERR,  # it stands in no question (RFC 6891 6.1.1)
+}
+"""Types that are in questions only, or not even there, and what is said to them."""
+
+_OF_ZONES = frozenset({int(Rcode.NOERROR), int(Rcode.NXDOMAIN)})
+_ANSWER, _ABSENCE = Kind.ANSWER, Kind.ABSENCE
 
 _OPTION_HEAD_BYTES = 4
 _RCODES = 32
@@ -102,6 +109,7 @@ class Responder:
         self._cookies = None if settings.cookies is None else Cookies(settings.cookies)
         self._limiter = None if settings.rate_limits is None else RateLimiter(settings.rate_limits)
         self._memo = AnswerMemo()
+        self._patterns = QueryPatterns()
         self._generation: object = None
         self._from_s = self._until_s = 0.0
         self._tallies = [0] * _TALLIES
@@ -164,7 +172,7 @@ class Responder:
         return memo.find(message, len(message)) or memo.find((message, source), len(message))
 
     def _read_and_answer(self, message: bytes, source: str, transport: Transport, wall_s: float) -> bytes | None:
-        query = read_query(message)
+        query = self._patterns.query(message) or read_query(message)
         if query is None:
             self._silent[transport] += 1
             return None
@@ -199,6 +207,7 @@ class Responder:
         if not has_cookie and question[:name_bytes].islower():
             made = self._made(query, source, limit_bytes, wall_s, has_cookie=False)
             self._remember_octets(message, source, made, edns)
+            self._patterns.keep(message, query)
             return made
         key = (question[:name_bytes].lower(), *_meaning(query, limit_bytes), has_cookie)
         remembered = self._memo.find(key, len(question)) or self._memo.find((key, source), len(question))
@@ -233,11 +242,9 @@ class Responder:
 
     def _found(self, query: Query, source: str, wall_s: float) -> ZoneAnswer:
         edns, labels, qtype = query.edns, query.labels, query.qtype
-        if qtype == Rrtype.OPT:
-            return _no_zone(Rcode.FORMERR)  # it stands in no question (RFC 6891 6.1.1)
-        if qtype in _NOT_IMPLEMENTED:
-            return _no_zone(Rcode.NOTIMP)
-        if query.qclass != IN or qtype in _TRANSFERS:
+        if qtype in _IN_NO_ZONE:
+            return _no_zone(_IN_NO_ZONE[qtype])
+        if query.qclass != IN:
             return _no_zone(Rcode.REFUSED)
         zone = self._zones.zone_of(labels, qtype)
         if zone is None:
@@ -308,13 +315,9 @@ def _without_ds(found: ZoneAnswer) -> ZoneAnswer:
 
 
 def _kind(found: ZoneAnswer) -> Kind:
-    match found.rcode:
-        case Rcode.NOERROR:
-            return Kind.ABSENCE if found.is_authoritative and not found.answer else Kind.ANSWER
-        case Rcode.NXDOMAIN:
-            return Kind.ABSENCE
-        case _:
-            return Kind.ERROR
+    if found.rcode in _OF_ZONES:
+        return _ABSENCE if found.rcode or (found.is_authoritative and not found.answer) else _ANSWER
+    return Kind.ERROR
 
 
 def _tally(made: _Made, transport: Transport) -> int:

@@ -96,27 +96,36 @@ class _Writer:
     def __init__(self, question: bytes, labels: Labels) -> None:
         self.content = bytearray(HEADER_BYTES) + question
         self._labels = labels
-        self._at: dict[Labels, int] = {}
-        place = HEADER_BYTES
-        for skipped, label in enumerate(labels):
-            self._at[labels[skipped:]] = place
-            place += 1 + len(label)
+        self._at: dict[Labels, int] | None = None  # most answers need nothing of it but where the question's name is
 
     def write(self, rrsets: Sequence[Rrset]) -> int:
         """Append the records, and say how many they are."""
         content, written = self.content, 0
         for rrset in rrsets:
-            rrtype, ttl_s = rrset.rrtype, min(rrset.ttl_s, _MAX_TTL_S)
+            owner, rrtype, rdatas = rrset.owner, rrset.rrtype, rrset.rdatas
+            ttl_s = min(rrset.ttl_s, _MAX_TTL_S)
             names = _NAMES_IN_RDATA.get(rrtype)
-            written += len(rrset.rdatas)
-            for rdata in rrset.rdatas:
-                self._write_name(rrset.owner)
+            written += len(rdatas)
+            for rdata in rdatas:
+                if owner == self._labels:
+                    content += _QNAME
+                else:
+                    self._write_name(owner)
                 if names is None:
                     content += _RECORD_TAIL.pack(rrtype, IN, ttl_s, len(rdata))
                     content += rdata
                 else:
                     self._write_rdata_with_names(_RECORD_TAIL.pack(rrtype, IN, ttl_s, 0), rdata, *names)
         return written
+
+    def _known(self) -> dict[Labels, int]:
+        """Where names stand: at first those in the question's."""
+        if self._at is None:
+            self._at, place = {}, HEADER_BYTES
+            for skipped, label in enumerate(self._labels):
+                self._at[self._labels[skipped:]] = place
+                place += 1 + len(label)
+        return self._at
 
     def _write_rdata_with_names(self, tail: bytes, rdata: bytes, place: int, names: int) -> None:
         content = self.content
@@ -130,18 +139,15 @@ class _Writer:
         content[start - 2 : start] = (len(content) - start).to_bytes(2, "big")
 
     def _write_name(self, labels: Labels) -> None:
-        content = self.content
-        if labels and labels == self._labels:
-            content += _QNAME
-            return
+        content, known = self.content, self._known()
         for skipped, label in enumerate(labels):
             rest = tuple(map(bytes.lower, labels[skipped:]))
-            offset = self._at.get(rest)
+            offset = known.get(rest)
             if offset is not None:
                 content += (_POINTER | offset).to_bytes(2, "big")
                 return
             if len(content) <= _MAX_OFFSET:
-                self._at[rest] = len(content)
+                known[rest] = len(content)
             content.append(len(label))
             content += label
         content.append(0)

@@ -62,6 +62,14 @@ TABLE: dict[tuple[str, str], ZoneAnswer] = {
         authority=(rrset(f"below.{ZONE}", "NS", 3600, f"ns.below.{ZONE}."),),
         additional=(rrset(f"ns.below.{ZONE}", "A", 3600, "192.0.2.77"),),
     ),
+    (f"signed.{ZONE}", "A"): ZoneAnswer(
+        Rcode.NOERROR,
+        is_authoritative=False,
+        authority=(
+            rrset(f"signed.{ZONE}", "NS", 3600, "ns.example.org."),
+            rrset(f"signed.{ZONE}", "DS", 3600, "1 13 2 " + 32 * "ab"),
+        ),
+    ),
     (f"wide.below.{ZONE}", "A"): ZoneAnswer(
         Rcode.NOERROR,
         is_authoritative=False,
