@@ -37,7 +37,7 @@ check: $(VENV)/dev
 	$(BIN)/mypy
 
 test: $(VENV)/dev $(VENV)/aws-cli/installed
-	sh scripts/need.sh strace systemd-analyze openssl gcc
+	sh scripts/need.sh strace systemd-analyze openssl gcc dig kdig delv unbound dnsviz
 	$(BIN)/python -m pytest -n $(JOBS) -m "not soak" -q
 	$(BIN)/python -m pytest tests/http tests/sites tests/fleet -m "not soak" -q --cov=cdn/http --cov=cdn/sites --cov=cdn/fleet --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 
@@ -51,11 +51,11 @@ conformance: $(VENV)/node
 	$(BIN)/python -m tests.conformance --workers 2
 
 soak: $(VENV)/dev
-	sh scripts/need.sh strace openssl gcc
+	sh scripts/need.sh strace openssl gcc dig kdig delv unbound dnsviz
 	$(BIN)/python -m pytest -m soak -q
 
 bench: $(VENV)/dev $(VENV)/aws-cli/installed
-	sh scripts/need.sh nginx wrk
+	sh scripts/need.sh nginx wrk dnsperf gdnsd pdns_server
 	$(BIN)/python -m bench
 
 format: $(VENV)/dev

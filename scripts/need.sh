@@ -7,6 +7,9 @@ for name in "$@"; do
     nginx) package=nginx-light ;;
     systemd-analyze) package=systemd ;;
     gcc) package="gcc libc6-dev" ;;
+    dig | delv) package=bind9-dnsutils ;;
+    kdig) package=knot-dnsutils ;;
+    pdns_server) package="pdns-server pdns-backend-geoip" ;;
     *) package=$name ;;
   esac
   PATH="$PATH:/usr/sbin" command -v "$name" >/dev/null 2>&1 || missing="$missing $package"
