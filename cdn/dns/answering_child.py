@@ -21,6 +21,7 @@ from cdn.dns.answering_messages import (
     Listening,
     Loaded,
     Placed,
+    Resumed,
     Setup,
     Up,
     framed,
@@ -33,7 +34,8 @@ from cdn.dns.geo_table import open_table
 from cdn.dns.listeners import Listeners
 from cdn.dns.round_trips import RoundTripTable, read_round_trips
 from cdn.errors import CdnError
-from cdn.journal.record import decode_record
+from cdn.fleet.position import Position
+from cdn.journal.record import Record, decode_record
 
 BEAT_S = 0.5
 """How often it shows life."""
@@ -100,17 +102,14 @@ class AnsweringChild:
                     fold.load(sections.get(fold.name))
                 answering.journal_loaded(position)
             case Applied(records, position):
-                decoded = [decode_record(each) for each in records]
-                for record in decoded:
-                    for fold in answering.folds:
-                        fold.apply(record)
-                answering.journal_applied(decoded, position)
+                self._apply([decode_record(each) for each in records], position)
             case Heard(seen, at):
-                if seen is not None:
-                    self._seen = seen
+                self._seen = seen or self._seen
                 if self._seen is not None:
                     answering.hear(self._seen, at)
                 self._look_soon()
+            case Resumed(shares):
+                answering.fleet.resume(shares)
             case Checked(down, ttls_s):
                 answering.check(down, ttls_s)
                 self._look_soon()
@@ -120,6 +119,12 @@ class AnsweringChild:
                 raise AssertionError("the one comes first, the other last")
             case _:
                 assert_never(message)
+
+    def _apply(self, records: Sequence[Record], position: Position) -> None:
+        for record in records:
+            for fold in self._answering.folds:
+                fold.apply(record)
+        self._answering.journal_applied(records, position)
 
     def _place(self, table_path: Path | None) -> None:
         """What the supervisor could read a moment ago; if not any more, places are as before and it is said."""

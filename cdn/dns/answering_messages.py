@@ -16,6 +16,7 @@ from cdn.dns.fleet_nodes import SeenFleet
 from cdn.dns.settings import DnsSettings
 from cdn.errors import CdnError
 from cdn.fleet.position import Position
+from cdn.fleet.withdrawal import Share
 
 MAX_MESSAGE_BYTES = 1024 * 1024 * 1024
 """All zones at once are the largest."""
@@ -66,6 +67,12 @@ class Checked(_Message, frozen=True, tag="checked"):
     ttls_s: dict[str, int]
 
 
+class Resumed(_Message, frozen=True, tag="resumed"):
+    """Each node's share as it stands, so that one that is rising goes on rising."""
+
+    shares: dict[str, Share]
+
+
 class Placed(_Message, frozen=True, tag="placed"):
     """The table of places to go by, None for the one that comes with the program. The settings' file of round trips is
     to be read anew."""
@@ -89,7 +96,7 @@ class Beat(_Message, frozen=True, tag="beat"):
     counted: dict[str, float]
 
 
-Down = Setup | Loaded | Applied | Heard | Checked | Placed | Drain
+Down = Setup | Loaded | Applied | Heard | Resumed | Checked | Placed | Drain
 Up = Listening | Beat
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=str)

@@ -71,6 +71,10 @@ class FleetState:
         shares = self._shares or {}
         return tuple(NodeShare(node, shares[node_id]) for node_id, node in self._nodes.items() if node_id in shares)
 
+    def resume(self, shares: Mapping[str, Share]) -> None:
+        """Go on from these shares, by node: those of another process that has watched the fleet for longer."""
+        self._shares = shares
+
     def hear(self, seen: SeenFleet, now: float) -> None:
         """Control's view. One that control itself calls frozen is no word of the journal."""
         if seen.is_frozen and self._view is not None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from cdn import __version__
 from cdn.dns.answering import Answering
-from cdn.dns.answering_messages import Applied, Checked, Down, Heard, Loaded, Placed, Setup
+from cdn.dns.answering_messages import Applied, Checked, Down, Heard, Loaded, Placed, Resumed, Setup
 from cdn.dns.answering_pool import AnsweringPool
 from cdn.dns.cookie_secret_file import cookie_secrets
 from cdn.dns.fleet_feed import FleetFeed
@@ -239,6 +239,7 @@ class DnsNode:
             Placed(self.geography.state.table_path),
             self._loaded(),
             *heard,
+            Resumed({each.node.member.node_id: each.share for each in self.fleet.shares()}),
             Checked(self.answering.down, dict(self.answering.ttls_s)),
         ]
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
@@ -18,10 +19,15 @@ from dns.message import Message
 
 from cdn.cli.answering_process import answering_command
 from cdn.dns import answering_pool as pool_module
+from cdn.dns.answering import Answering
+from cdn.dns.answering_messages import Resumed, framed, read_down
 from cdn.dns.answering_pool import AnsweringPool
+from cdn.dns.fleet_nodes import SeenFleet
+from cdn.dns.kept_view import kept_view
 from cdn.dns.node import DnsNode
 from cdn.errors import Unavailable
 from cdn.fleet.position import Position
+from cdn.fleet.withdrawal import ShareReason
 from cdn.journal.record import Audience, ChallengeSet, Change, Record, SiteCreated
 from tests.dns.test_dns_node import PATIENCE_S, ZONE, keep_a_copy, settings
 
@@ -79,6 +85,12 @@ async def clients(node: DnsNode, count: int = CLIENTS, which: int = 0) -> AsyncI
     finally:
         for each in made:
             each.socket.close()
+
+
+def kept(path: Path) -> SeenFleet:
+    seen = kept_view(path / "fleet.json")
+    assert seen is not None
+    return seen
 
 
 async def until(is_so: Callable[[], bool]) -> None:
@@ -218,3 +230,23 @@ async def test_a_port_of_another_server_is_not_shared(tmp_path: Path) -> None:
             await DnsNode.start(
                 replace(settings(tmp_path / "two"), processes=2), [("127.0.0.1", node.ports[0])], answering_command()
             )
+
+
+async def test_a_new_one_takes_no_rising_node_for_a_whole_one(tmp_path: Path) -> None:
+    await keep_a_copy(tmp_path / "ns")
+    async with started(tmp_path / "one", processes=1) as node:
+        node.fleet.hear(kept(tmp_path / "ns"), time.monotonic())
+        node.fleet.look(frozenset({"192.0.2.1"}), time.monotonic())
+        node.fleet.look(frozenset(), time.monotonic())
+        [rising] = node.fleet.shares()
+        assert rising.share.reason is ShareReason.RAMPING
+        child = Answering(settings(tmp_path / "two"), (b"s" * 16,))
+        child.fleet.hear(kept(tmp_path / "ns"), time.monotonic())
+        [told] = [each for each in node._greeting() if isinstance(each, Resumed)]
+        reader = asyncio.StreamReader()
+        reader.feed_data(framed(told))
+        heard = await read_down(reader)
+        assert isinstance(heard, Resumed)
+        child.fleet.resume(heard.shares)
+        child.look()
+        assert [each.share.reason for each in child.fleet.shares()] == [ShareReason.RAMPING]
