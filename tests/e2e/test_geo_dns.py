@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +56,10 @@ def addresses(*names: str) -> set[str]:
 
 
 @pytest.fixture
-def geo_fleet(tmp_path: Path) -> Iterator[GeoFleet]:
+async def geo_fleet(tmp_path: Path) -> AsyncIterator[GeoFleet]:
     fleet = GeoFleet(NamedFleet(RoleFleet(tmp_path, 'url = "store"', {})))
     yield fleet
-    fleet.named.fleet.close()
+    await fleet.aclose()
 
 
 class GeoFleet:
@@ -69,6 +69,14 @@ class GeoFleet:
         self.named = named
         self.root = named.fleet.root
         self.server: RoleProcess | None = None
+        self.line: CutProxy | None = None
+
+    async def aclose(self) -> None:
+        """End whatever still runs."""
+        await asyncio.to_thread(self.named.fleet.close)
+        if self.line is not None:
+            self.line.cut()
+            await self.line.aclose()
 
     async def start(self) -> CutProxy:
         """What control tells fra-2 goes over the line that is returned."""
@@ -77,7 +85,7 @@ class GeoFleet:
         self._write_places(self.root / "places.geo")
         control = fleet.start_control('detach_after_s = 6\ndns_key_file = "dns-key"\n')
         await control.until_ready()
-        line = await CutProxy.start(fleet.url)
+        line = self.line = await CutProxy.start(fleet.url)
         for name, address in NODES.items():
             self._start_edge(name, address, line.url if name == "fra-2" else fleet.url)
         for edge in fleet.edges.values():
