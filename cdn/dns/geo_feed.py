@@ -84,7 +84,6 @@ class GeoFeed:
         self._held = ("", 0)
         self._refused: tuple[str, int] | None = None
         self._is_wanted = asyncio.Event()
-        self._former: Path | None = None
         self._turn = 0
 
     @property
