@@ -37,8 +37,9 @@ class Proof(Enum):
 class ZoneAnswer:
     """The sections, complete but for signatures.
 
-    `proof` is about `name`: the question's name, or the last one of a chain of CNAME and DNAME. `closest_encloser` is
-    its longest ancestor that exists. `types` are those at the name (or at the wildcard, or at the delegation).
+    `proof` is about `name`: the question's name, or the last one of a chain of CNAME and DNAME, or the delegated name
+    of a referral, whose DS records, where there are some, stand beside its NS records. `closest_encloser` is its
+    longest ancestor that exists. `types` are those at the name (or at the wildcard, or at the delegation).
     `scope_prefix`: the answer is the same for all clients who share so many bits with this one; 0: for everybody.
     """
 
