@@ -184,8 +184,7 @@ class Responder:
         if isinstance(query, Refusal):
             made = self._refused(query, query.rcode, judged)
         elif not query.question:
-            is_bad = judged is not None and judged.is_bad
-            made = self._refused(query, Rcode.BADCOOKIE if is_bad else Rcode.NOERROR, judged)
+            made = self._refused(query, _rcode_of_cookie(judged), judged)
         elif transport is Transport.TCP:
             made = self._made(query, source, MAX_TCP_BYTES, wall_s, has_cookie=judged is not None)
         else:
@@ -307,6 +306,13 @@ class Responder:
 
 def _no_zone(rcode: Rcode) -> ZoneAnswer:
     return ZoneAnswer(rcode, is_authoritative=False)
+
+
+def _rcode_of_cookie(judged: JudgedCookie | None) -> Rcode:
+    """Of a message without a question (RFC 7873 5.4), which means nothing where cookies are not spoken."""
+    if judged is None:
+        return Rcode.FORMERR
+    return Rcode.BADCOOKIE if judged.is_bad else Rcode.NOERROR
 
 
 def _without_ds(found: ZoneAnswer) -> ZoneAnswer:

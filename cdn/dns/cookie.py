@@ -36,7 +36,7 @@ MADE_FOR_S = 60
 """For so long whoever asks with the same cookie gets the same new one."""
 
 MAX_REMEMBERED = 16_384
-"""Cookies that were judged: 4 MiB. Resolvers ask with the same one for half an hour, and a hash takes 15 us."""
+"""Cookies that were judged: 6 MiB. Resolvers ask with the same one for half an hour, and a hash takes 15 us."""
 
 _VERSION = 1
 _HALF = 1 << 31

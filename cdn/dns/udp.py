@@ -27,6 +27,7 @@ _IP_PKTINFO = 8
 
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - with what this machine reaches them by
 _ANCILLARY_BYTES = 64
+_TOO_MANY_BYTES = MAX_QUERY_BYTES + 1
 _IN_PKTINFO = struct.Struct("=I4s4s")
 
 _log = logging.getLogger(__name__)
@@ -82,40 +83,59 @@ class UdpSocket:
                 self._socket.connect((_WILDCARDS.get(host, host), port))
             except OSError as exc:
                 _log.warning("questions that come while the server stops may be lost: %s", exc)
-            for _ in range(MAX_WAITING):
-                if not self._read_one():
-                    break
+            self._read(MAX_WAITING)
 
     def _read_some(self) -> None:
-        for _ in range(MAX_AT_ONCE):
-            if not self._read_one():
-                return
+        self._read(MAX_AT_ONCE)
 
-    def _read_one(self) -> bool:
-        """Whether there was something to read."""
-        try:
-            if self._is_wildcard:
-                message, ancillary, _, peer = self._socket.recvmsg(MAX_QUERY_BYTES + 1, _ANCILLARY_BYTES)
-            else:
-                message, peer = self._socket.recvfrom(MAX_QUERY_BYTES + 1)
-                ancillary = []
-        except BlockingIOError:
-            return False
-        except OSError as exc:  # what became of an earlier answer: nothing that concerns the next question
-            _log.debug("a socket told of a fault: %s", exc)
-            return True
-        response = self._answer(message, peer[0]) if peer[1] else None  # nobody can be answered at port 0
-        if response is None:
-            return True
-        try:
-            if ancillary:
-                self._socket.sendmsg([response], _from_where_it_came(ancillary), 0, peer)
-            else:
-                self._socket.sendto(response, peer)
-        except OSError as exc:  # a full buffer among them: the client asks again
-            self.counters.send_failed += 1
-            _log.debug("an answer to %s was not taken: %s", peer[0], exc)
-        return True
+    def _read(self, most: int) -> None:
+        """Answer what there is, up to so many questions."""
+        if self._is_wildcard:
+            self._read_with_destination(most)
+            return
+        receive, send, answer = self._socket.recvfrom, self._socket.sendto, self._answer
+        for _ in range(most):
+            try:
+                message, peer = receive(_TOO_MANY_BYTES)
+            except BlockingIOError:
+                return
+            except OSError as exc:
+                _note_fault(exc)
+                continue
+            if not peer[1] or (response := answer(message, peer[0])) is None:  # nobody can be answered at port 0
+                continue
+            try:
+                send(response, peer)
+            except OSError as exc:
+                self._note_unsent(exc, peer)
+
+    def _read_with_destination(self, most: int) -> None:
+        """The same, with the address that each question was sent to."""
+        receive, send, answer = self._socket.recvmsg, self._socket.sendmsg, self._answer
+        for _ in range(most):
+            try:
+                message, ancillary, _, peer = receive(_TOO_MANY_BYTES, _ANCILLARY_BYTES)
+            except BlockingIOError:
+                return
+            except OSError as exc:
+                _note_fault(exc)
+                continue
+            if not peer[1] or (response := answer(message, peer[0])) is None:
+                continue
+            try:
+                send((response,), _from_where_it_came(ancillary), 0, peer)
+            except OSError as exc:
+                self._note_unsent(exc, peer)
+
+    def _note_unsent(self, exc: OSError, peer: Any) -> None:
+        """A full buffer among others: the client asks again."""
+        self.counters.send_failed += 1
+        _log.debug("an answer to %s was not taken: %s", peer[0], exc)
+
+
+def _note_fault(exc: OSError) -> None:
+    """What became of an earlier answer: nothing that concerns the next question."""
+    _log.debug("a socket told of a fault: %s", exc)
 
 
 def bound_udp(host: str, port: int, *, is_shared: bool = False) -> socket.socket:

@@ -315,6 +315,11 @@ def test_a_message_may_have_a_cookie_and_no_question(is_bad: bool, rcode: int) -
 
 def test_without_a_cookie_a_message_without_a_question_is_malformed() -> None:
     only = dns.message.QueryMessage(id=7)
+    only.use_edns(0, options=[cookie(CLIENT_COOKIE)])
+    raw = responder().answer(only.to_wire(), SOURCE, UDP, WALL_S)
+    assert raw is not None
+    assert dns.message.from_wire(raw).rcode() == dns.rcode.FORMERR, "nobody speaks of cookies here"
+    only.use_edns(-1)
     assert responder(cookies=SECRETS).answer(only.to_wire(), SOURCE, UDP, WALL_S) == b"\0\7\x80\1" + bytes(8)
     for edns, rcode in ((0, dns.rcode.FORMERR), (1, dns.rcode.BADVERS)):
         only.use_edns(edns)
