@@ -13,7 +13,8 @@ IPV4_PREFIX, IPV6_PREFIX = 24, 56
 """What is one network of clients: a provider's resolvers share it, and so does whoever is flooded through us."""
 
 MAX_SOURCES = 65_536
-"""Addresses of one second, each with its counts: 25 MiB where each is a network of its own. With more the second begins anew, and nobody waits for it."""
+"""Addresses of one second, each with its counts: 25 MiB where each is a network of its own. With more the second begins
+anew, and nobody waits for it."""
 
 WINDOW_S = 1.0
 """After which everybody has the whole limit again: nothing is held against the victim for longer than the flood."""
