@@ -221,6 +221,32 @@ def test_a_change_of_health_costs_no_distances(monkeypatch: pytest.MonkeyPatch) 
     assert named(third, "10.1.0.1")[0] == ["192.0.2.3"], "another table: another order"
 
 
+def test_a_node_that_moves_is_named_elsewhere() -> None:
+    state = FleetState(None, 4, 0.0)
+    state.use(GEOGRAPHY, None)
+    state.hear(seen(*FLEET), 0.0)
+    first = state.look(frozenset(), 0.0)
+    assert first is not None
+    assert state.look(frozenset(), 0.0) is first
+    for moved in (at(3, LONDON), at(3, LONDON, bias=50), at(3, NEW_YORK), at(3, NEW_YORK, weight=7.0)):
+        state.hear(seen(at(1, FRANKFURT), at(2, LONDON), moved), 0.0)
+        last = state.look(frozenset(), 0.0)
+        assert last is not None
+        assert last is not first
+        assert ("192.0.2.3" in named(last, "10.2.0.1")[0]) == (moved.location == LONDON)
+        first = last
+
+
+def test_the_last_group_that_is_remembered_is_whole() -> None:
+    """Its nearest node is the sixth in the order, and the others come after that."""
+    fleet = [at(number, (0.0, float(number))) for number in range(1, 6)]
+    fleet += [at(number, (0.0, 6.0 + (number - 6) * 0.05)) for number in range(6, 10)]
+    geography = Blocks({1: Place(0.0, 0.0)})
+    choice = choice_of(fleet, dict.fromkeys(range(1, 6), 0.0), geography=geography)
+    for _ in range(2):
+        assert set(named(choice, "10.1.0.1")[0]) == {f"192.0.2.{number}" for number in range(6, 10)}
+
+
 def test_a_busy_node_keeps_a_part_of_its_networks() -> None:
     state = FleetState(None, 4, 0.0, full_load=0.5)
     state.use(GEOGRAPHY, None)
