@@ -1,4 +1,4 @@
-"""`python -m bench [hits] [purge] [deploy] [new_edge] [fleet] [steering]`: a table and JSON; all without a name."""
+"""`python -m bench [NAME]...`: a table and JSON; all benches without a name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import deploy, fleet, hits, new_edge, purge, steering
+from bench import deploy, dns, fleet, hits, new_edge, purge, steering
 from bench.table import Fact, Row, as_table, save_json
 
 BENCHES: dict[str, Callable[[Path], list[Row | Fact]]] = {
@@ -17,6 +17,7 @@ BENCHES: dict[str, Callable[[Path], list[Row | Fact]]] = {
     "new_edge": new_edge.run,
     "fleet": fleet.run,
     "steering": steering.run,
+    "dns": dns.run,
 }
 
 

@@ -34,8 +34,9 @@ TIMES_KEPT = 100_000
 class Node:
     """One follower and when it came where."""
 
-    def __init__(self, node_id: str, replica: Replica, view: SiteView) -> None:
+    def __init__(self, node_id: str, replica: Replica, view: SiteView, facts: NodeFacts) -> None:
         self.node_id = node_id
+        self.facts = facts
         self.replica = replica
         self.view = view
         self.times: deque[tuple[int, float]] = deque(maxlen=TIMES_KEPT)
@@ -73,8 +74,9 @@ class Followers:
         match question["do"]:
             case "start":
                 self._settings = question
-                for number in range(question["count"]):
-                    await self._make(f"{question['name']}{number}")
+                places = question.get("places") or [None] * question["count"]
+                for number, place in enumerate(places):
+                    await self._make(f"{question['name']}{number}", _facts(place))
                 await self._connect()
                 return True
             case "times":
@@ -98,10 +100,10 @@ class Followers:
             case unknown:
                 raise ValueError(unknown)
 
-    async def _make(self, node_id: str) -> None:
+    async def _make(self, node_id: str, facts: NodeFacts) -> None:
         replica = await Replica.open(Path(self._settings["folder"]) / f"{node_id}.db")
         view = SiteView(CatalogFold(self._settings["zone"]), Floors())
-        node = Node(node_id, replica, view)
+        node = Node(node_id, replica, view, facts)
         view.listen(node.act_on)
         await replica.load((view.catalog_fold, view.floors))
         self._nodes.append(node)
@@ -117,7 +119,7 @@ class Followers:
                 node.replica,
                 (node.view.catalog_fold, node.view.floors),
                 node,
-                facts=NodeFacts("bench", "", ()),
+                facts=node.facts,
             )
             node.task = asyncio.create_task(node.follower.run())
         await asyncio.gather(*(node.follower.wait_caught_up() for node in self._nodes if node.follower is not None))
@@ -132,6 +134,14 @@ class Followers:
         found = node.view.catalog.site_named(site)
         state = None if found is None else node.view.catalog.alias(found.id, alias)
         return None if state is None or state.active is None else state.active.id
+
+
+def _facts(place: list[Any] | None) -> NodeFacts:
+    """Of a node that stands somewhere (latitude, longitude, public address), or nowhere in particular."""
+    if place is None:
+        return NodeFacts("bench", "", ())
+    latitude, longitude, address = place
+    return NodeFacts("bench", public_addresses=(address,), location=(latitude, longitude))
 
 
 async def main() -> None:

@@ -100,6 +100,43 @@ def running_edge(
         yield RunningEdge(pid, ready["http_url"], ready["admin_url"])
 
 
+@dataclass(frozen=True, slots=True)
+class RunningDns:
+    """A `cdn dns` that listens on 127.0.0.1."""
+
+    pid: int
+    port: int
+    admin_url: str
+
+    def wait_for_whole_shares(self, nodes: int) -> None:
+        """Return once each of so many nodes stands in answers with all of its weight: new ones do after a minute."""
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while time.monotonic() < deadline:
+            with urllib.request.urlopen(f"{self.admin_url}/metrics", timeout=READY_TIMEOUT_S) as answer:
+                lines = answer.read().decode().splitlines()
+            shares = [float(line.split()[-1]) for line in lines if line.startswith("cdn_dns_node_share{")]
+            if len(shares) == nodes and all(share == 1.0 for share in shares):
+                return
+            time.sleep(0.5)
+        raise RuntimeError(f"not all of {nodes} nodes had their whole share within {READY_TIMEOUT_S:g} s")
+
+
+@contextmanager
+def running_dns(control: RunningControl, name: str, *, more: str = "", core: str | None = None) -> Iterator[RunningDns]:
+    """A name server with a folder of its own beside control's, and its token; pinned to cores when they are given."""
+    folder = control.folder
+    token = control.call("POST", "/v1/tokens", {"scopes": [f"dns:{name}"]})["token"]
+    (folder / f"{name}.token").write_text(str(token))
+    config = folder / f"{name}.toml"
+    config.write_text(
+        f'[dns]\ndns_id = "{name}"\ndata_dir = "{name}"\nzone = "{ZONE}"\nhostmaster = "who@example.net"\n'
+        f'name_servers = ["ns1.{ZONE} 127.0.0.1"]\ncontrol_url = "{control.url}"\ntoken_file = "{name}.token"\n'
+        f'listen = ["127.0.0.1:0"]\nadmin = "127.0.0.1:0"\nwithdraw_s = 0.1\n{more}\n'
+    )
+    with _started("dns", config, "listen", core) as (pid, ready):
+        yield RunningDns(pid, int(ready["listen"].rpartition(":")[2]), ready["admin_url"])
+
+
 @contextmanager
 def running_control(folder: Path, *, nats: NatsLayout | None = None) -> Iterator[RunningControl]:
     """Control over a folder as its store; its journal is on `nats`, else an SQLite file."""
