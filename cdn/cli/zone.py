@@ -54,7 +54,8 @@ def import_zone(
         answer = await client.import_zone(zone, text, file=_shown(file))
         done = "is replaced" if answer["replaced"] else "is imported"
         line = f"zone {safe(answer['zone'])} {done}: {counted(answer['records'], 'record')}, recorded as "
-        return Result(answer, (f"{line}{answer['sequence']}", "who has it already: cdn status"))
+        warnings = (safe(each) for each in answer.get("warnings", ()))
+        return Result(answer, (f"{line}{answer['sequence']}", *warnings, "who has it already: cdn status"))
 
     run(work, is_json=is_json)
 

@@ -40,10 +40,12 @@ class ZoneContent(ZoneView, frozen=True):
 
 
 class ZoneImported(ZoneView, frozen=True):
-    """Name servers answer from it as soon as they have applied the record at `position`: see `dns` in showStatus."""
+    """Name servers answer from it as soon as they have applied the record at `position`: see `dns` in showStatus.
+    `warnings` are about names that lead to no site, or to one that does not know them."""
 
     replaced: Annotated[bool, Meta(description="There was a zone of this name before.")] = False
     position: PositionView | None = None
+    warnings: tuple[str, ...] = ()
 
 
 class ZoneRemovedView(_Content, frozen=True):

@@ -14,6 +14,7 @@ from cdn.control.views import position_view
 from cdn.control.zone_names import check_beside, normalise_name
 from cdn.control.zone_schema import ZoneContent, ZoneImported, ZoneList, ZoneRemovedView, ZoneView
 from cdn.control.zone_text import zone_text
+from cdn.control.zone_warnings import warnings_of
 from cdn.errors import Conflict, InvalidInput, NotFound, TooLarge, Unavailable
 from cdn.journal.record import MAX_RECORD_BYTES, Change, ZoneRemoved, ZoneSet
 from cdn.journal.zone_fold import ImportedZone
@@ -71,7 +72,12 @@ class ZonesApi:
         record = await services.state.append(f"zone/{name}", decide, call.caller.actor)
         zone = ImportedZone(name, change.rrsets, record.sequence, record.at)
         view = msgspec.structs.asdict(self._view(zone))
-        answer = ZoneImported(**view, replaced=was_there, position=position_view(record.position))
+        answer = ZoneImported(
+            **view,
+            replaced=was_there,
+            position=position_view(record.position),
+            warnings=warnings_of(change, services.catalog),
+        )
         return json_response(answer, 200 if was_there else 201)
 
     async def remove(self, call: Call) -> web.Response:

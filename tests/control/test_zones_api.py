@@ -59,6 +59,24 @@ async def test_a_zone_is_imported_shown_replaced_and_removed(served: Control) ->
     assert (await api.delete("/v1/zones/example.org")).status == 404
 
 
+async def test_names_that_lead_to_no_site_or_to_one_that_does_not_know_them_are_told(served: Control) -> None:
+    api = served.api
+    zone = (
+        f"{SOA}\n@ 60 ALIAS blog.cdn.localhost.\nwww 60 CNAME blog.cdn.localhost.\n*.w 60 CNAME blog.cdn.localhost.\n"
+        "next 60 CNAME next--blog.cdn.localhost.\nother 60 CNAME blog.example.net.\nx 60 CNAME a.b.cdn.localhost.\n"
+    )
+    told = (await put(api, text=zone)).document["warnings"]
+    assert [each.split()[0] for each in told] == [
+        "example.org", "www.example.org", "*.w.example.org", "next.example.org",
+    ]  # fmt: skip
+    assert all("there is no site blog (yet): cdn site create blog" in each for each in told)
+    await api.post("/v1/sites", {"name": "blog"})
+    await api.post("/v1/sites/blog/domains", {"domain": "www.example.org"})
+    told = (await put(api, text=zone)).document["warnings"]
+    assert [each.split()[0] for each in told] == ["example.org", "next.example.org"]
+    assert told[0].endswith("cdn domain add example.org --site blog")
+
+
 async def test_a_fault_leaves_the_zone_as_it_was_and_says_where_it_is(served: Control) -> None:
     api = served.api
     await put(api)

@@ -14,7 +14,7 @@ from cdn.journal.record import SealedZoneKey, ZoneRecords, ZoneSet
 from cdn.tls.zone_signing import SigningAction, ZoneKeyFacts, ZoneSigning
 
 ALIAS = 65401
-_TYPES = {"SOA": 6, "NS": 2, "A": 1, "TXT": 16, "DS": 43, "MX": 15}
+_TYPES = {"SOA": 6, "NS": 2, "A": 1, "TXT": 16, "DS": 43, "MX": 15, "CNAME": 5}
 SOA = "@ 3600 SOA ns1.example.org. hostmaster.example.org. 1 7200 900 1209600 300"
 
 
