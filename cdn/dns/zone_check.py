@@ -13,6 +13,9 @@ from cdn.dns.code import Rrtype
 from cdn.errors import InvalidInput
 from cdn.sites.name import check_alias, check_site_name, split_label
 
+MAX_ZONE_NAMES = 100_000
+"""With those that exist only because others are below them, of which one deep name brings many: 40 MB in memory."""
+
 _SIGNED = frozenset(
     {RdataType.RRSIG, RdataType.NSEC, RdataType.NSEC3, RdataType.NSEC3PARAM, RdataType.DNSKEY, RdataType.CDS,
      RdataType.CDNSKEY, RdataType.SIG, RdataType.NXT}
@@ -51,6 +54,8 @@ def faults_of(lines: Sequence[Line], apex: dns.name.Name, cdn_zone: dns.name.Nam
         else:
             found.append(Fault(line.number, f"{_shown(line.owner)} is not in the zone {_shown(apex)}: take it out"))
     zone = _Zone(inside, apex)
+    if not zone.is_small():
+        return [Fault(1, f"the zone has more than {MAX_ZONE_NAMES} names, with all that stand between: delegate parts")]
     for check in (_of_records, _of_names, _of_apex, _of_delegations, _of_dnames):
         found.extend(check(zone))
     found.extend(_of_aliases(zone, cdn_zone))
@@ -68,6 +73,18 @@ class _Zone:
             self.at.setdefault(line.owner, {}).setdefault(line.rrtype, []).append(line)
         self.cuts = {owner for owner, types in self.at.items() if RdataType.NS in types and owner != apex}
 
+    def is_small(self) -> bool:
+        """Whether it has at most MAX_ZONE_NAMES names."""
+        depth, names = len(self.apex.labels), set[tuple[bytes, ...]]()
+        for owner in self.at:
+            labels = owner.labels
+            while len(labels) > depth and labels not in names:
+                names.add(labels)
+                labels = labels[1:]
+            if len(names) > MAX_ZONE_NAMES:
+                return False
+        return True
+
     def above(self, owner: dns.name.Name) -> Iterator[dns.name.Name]:
         """The names between a name and the apex, from the nearest to the apex."""
         while owner != self.apex:
@@ -76,6 +93,8 @@ class _Zone:
 
     def cut_above(self, owner: dns.name.Name) -> dns.name.Name | None:
         """The highest delegation that a name is below."""
+        if not self.cuts:
+            return None
         cuts = [name for name in self.above(owner) if name in self.cuts]
         return cuts[-1] if cuts else None
 
@@ -178,7 +197,7 @@ def _of_dnames(zone: _Zone) -> Iterator[Fault]:
     owners = {owner for owner, types in zone.at.items() if RdataType.DNAME in types}
     for owner, types in zone.at.items():
         first = min(lines[0].number for lines in types.values())
-        for above in zone.above(owner):
+        for above in zone.above(owner) if owners else ():
             if above in owners:
                 yield Fault(
                     first,

@@ -36,6 +36,9 @@ class Node:
     is_cut: bool = False
 
 
+_EMPTY = Node()
+
+
 def nodes_of(apex: Labels, rrsets: Iterable[Rrset]) -> dict[Labels, Node]:
     """All names of the zone. Raises InvalidInput when the rdata of an ALIAS, NS, MX, SRV, SVCB or HTTPS is none."""
     at: dict[Labels, dict[int, Rrset]] = {}
@@ -68,6 +71,8 @@ def _node(
     if cut is not None:
         referral = referrals[cut]
         return Node(rrsets=types, types=referral.types, referral=referral, is_cut=cut == owner)
+    if not types:
+        return _EMPTY
     pointing = _POINTING.intersection(types)
     additional = {rrtype: _addresses(types[rrtype], at) for rrtype in pointing} if pointing else _NO_ADDITIONAL
     alias = types.get(Rrtype.ALIAS)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cdn.dns import zone_file
+from cdn.dns import zone_check, zone_file
 from cdn.dns.zone_file import read_zone_file
 from cdn.dns.zone_records import labels_from_text
 from cdn.errors import InvalidInput, TooLarge
@@ -136,6 +136,7 @@ def test_what_is_no_name_is_said_to_be_none(name: str) -> None:
         (f"@ DS {DS}", "5: the DS of a zone belongs to the zone above"),
         ("x DNAME y\na.b.x TXT a", "6: a.b.x.example.com is below x.example.com, whose DNAME"),
         ("x DNAME y\nx DNAME z", "6: x.example.com has another DNAME in line 5"),
+        ("x NS y.other.\nx DNAME z", "5: x.example.com has NS and DNAME"),
         ("x ALIAS example.net.", "5: example.net is no site: an ALIAS names SITE.cdn.example.net"),
         ("x ALIAS cdn.example.net.", "5: cdn.example.net is no site"),
         ("x ALIAS a.b.cdn.example.net.", "5: a.b.cdn.example.net is no site"),
@@ -196,6 +197,14 @@ def test_a_file_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zone_file, "MAX_FAULTS", 3)
     monkeypatch.setattr(zone_file, "MAX_ZONE_FILE_BYTES", 10_000)
     assert len(faults(HEAD + "x CNAME y\ny CNAME x\nz NS z\n" + "out. A 192.0.2.1\n" * 5)) == 3
+
+
+def test_names_that_stand_between_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zone_check, "MAX_ZONE_NAMES", 6)
+    assert read(HEAD + "a.b.c TXT x\nx.b.c TXT x\nb.c TXT x\nd.e TXT x\n")
+    assert faults(HEAD + "a.b.c TXT x\nx.b.c TXT x\nb.c TXT x\nd.e.f TXT x\n") == (
+        "my.zone:1: the zone has more than 6 names, with all that stand between: delegate parts",
+    )
 
 
 def test_a_zone_fits_the_record_it_was_read_for() -> None:
