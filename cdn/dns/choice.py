@@ -25,9 +25,12 @@ from cdn.sites.site import Site
 SLOTS = 1024
 """Clients are dealt to so many slots by their network, and all who stand in one place and slot get the same nodes."""
 
+MAX_PLACES = 262_144
+"""By place the nearest group that is left is kept until the fleet changes, some 200 bytes each (see MAX_RANKINGS)."""
+
 MAX_REMEMBERED = 131_072
-"""Of each of what is kept until the fleet changes, up to 300 bytes each: by place the nearest group that is left, by
-group and slot whom it names, and by place and slot what a further group does."""
+"""Of each of what else is kept so long, up to 300 bytes each: groups, by group and slot whom it names, and by place and
+slot whom a further group names."""
 
 MAX_LIVE_POOLS = 1_024
 """Sets of regions whose nodes are kept with how they are."""
@@ -83,7 +86,7 @@ class Choice:
         self.most = most
         self.geometry = geometry or Geometry([each.node for each in candidates])
         self.ttls = ttls or {}
-        self.nearest: Remembered[tuple[int, int, int], Nearest] = Remembered(MAX_REMEMBERED)
+        self.nearest: Remembered[tuple[int, int, int], Nearest] = Remembered(MAX_PLACES)
         self.further: Remembered[tuple[int, int, int, int], Chosen] = Remembered(MAX_REMEMBERED)
         self.named: Remembered[tuple[int, int], tuple[bytes, ...]] = Remembered(MAX_REMEMBERED)
         self.groups: Remembered[tuple[int, Group], LiveGroup] = Remembered(MAX_REMEMBERED)
@@ -122,7 +125,7 @@ class Member:
 
 
 class Nearest:
-    """Around a place: the first group with anybody in it. `ttl_s`: see `Chosen`."""
+    """Around some places: the first group with anybody in it. `ttl_s`: see `Chosen`."""
 
     __slots__ = ("group", "same", "ttl_s")
 
@@ -186,7 +189,10 @@ class LivePool:
     def _nearest(self, standing: Standing) -> Nearest:
         key = (self._number, standing.place, standing.row)
         found = self._choice.nearest.get(key)
-        return found or self._choice.nearest.keep(key, Nearest(*next(self.walk(standing))))
+        if found is None:
+            group, ttl_s = next(self.walk(standing))
+            found = self._choice.nearest.keep(key, group.nearest(ttl_s))
+        return found
 
     def _found_further(self, standing: Standing, slot: int) -> Chosen:
         """For the slots that the nearest group has no part of; when no group has, the nearest takes them all."""
@@ -248,12 +254,20 @@ class LiveGroup:
         self._constant = only.packed if only is not None and only.fraction >= 1.0 else None
         self.is_same_for_all = self._constant is not None
         """Whether it names the same nodes in every slot."""
+        self._nearest: dict[int | None, Nearest] = {}  # by TTL, of which there are no more than settings allow
         self._heaviest = max(member.weight for member in members)
         self._buckets: dict[int, list[Member]] = {}
         self._mask = (1 << (4 * len(members)).bit_length()) - 1
         if len(members) > MAX_LOOKED_AT:
             for member in members:
                 self._buckets.setdefault(crc32(member.node_id.encode()) & self._mask, []).append(member)
+
+    def nearest(self, ttl_s: int | None) -> Nearest:
+        """The same for all places that it is nearest to."""
+        found = self._nearest.get(ttl_s)
+        if found is None:
+            found = self._nearest[ttl_s] = Nearest(self, ttl_s)
+        return found
 
     def named(self, slot: int, *, is_thinned: bool = True) -> tuple[bytes, ...]:
         """The addresses that are named in a slot; none: the slot is not among those that its nodes take on.

@@ -63,3 +63,48 @@ async def test_a_node_that_returns_while_it_is_forgotten_is_kept(tmp_path: Path)
     assert [node.node_id for node in directory.nodes()] == ["n1"]
     await directory.aclose()
     assert kept(tmp_path / "nodes.db") == [("n1", "eu")]
+
+
+async def test_where_a_node_stands_is_remembered(tmp_path: Path) -> None:
+    path = tmp_path / "nodes.db"
+    directory = await NodeDirectory.open(path)
+    here = replace(FACTS, location=(50.11, 8.68), bias=-20)
+    await connect(directory, here)
+    (kept_node,) = directory.kept()
+    assert (kept_node.location, kept_node.bias) == (here.location, here.bias)
+    await directory.aclose()
+    directory = await NodeDirectory.open(path)
+    facts = directory.node("n1").facts
+    assert (facts.location, facts.bias) == (here.location, here.bias)
+    directory.left("n1")
+    await directory.forget("n1")
+    await directory.aclose()
+    connection = sqlite3.connect(path)
+    assert connection.execute("SELECT * FROM place").fetchall() == []
+    connection.close()
+
+
+async def test_a_file_of_the_release_before_is_used(tmp_path: Path) -> None:
+    path = tmp_path / "nodes.db"
+    directory = await NodeDirectory.open(path)
+    await connect(directory)
+    await directory.aclose()
+    connection = sqlite3.connect(path)
+    connection.execute("DROP TABLE place")  # as that release left it
+    connection.commit()
+    connection.close()
+    directory = await NodeDirectory.open(path)
+    facts = directory.node("n1").facts
+    assert (facts.region, facts.location, facts.bias) == ("eu", None, 0)
+    await directory.aclose()
+
+
+async def test_how_busy_a_node_is_shows_in_steps(tmp_path: Path) -> None:
+    directory = await NodeDirectory.open(tmp_path / "nodes.db")
+    await connect(directory)
+    told: list[float] = []
+    directory.watch(lambda: told.append(directory.load("n1")))
+    for load in (0.04, 0.5, 0.55, 0.58, 0.44, 0.0, 99.0, -1.0):
+        directory.heard_load("n1", load)
+    assert told == [0.5, 0.0, 10.0, 0.0]
+    await directory.aclose()

@@ -196,6 +196,7 @@ def test_networks_share_a_slot() -> None:
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice_module, "MAX_REMEMBERED", 100)
+    monkeypatch.setattr(choice_module, "MAX_PLACES", 100)
     monkeypatch.setattr(choice_module, "MAX_LIVE_POOLS", 3)
     monkeypatch.setattr(ranking_module, "MAX_POOLS", 3)
     pairs = [node(number + more, region=f"r{number}") for number in range(1, 8) for more in (0, 10)]
