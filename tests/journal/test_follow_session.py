@@ -346,9 +346,12 @@ async def test_a_control_that_takes_nothing_is_left_after_a_lease(
     async with script() as control, node(tmp_path, control.url) as edge:
         await control.accept()
 
+        send_str = aiohttp.ClientWebSocketResponse.send_str
+
         async def takes_nothing(self: aiohttp.ClientWebSocketResponse, data: str) -> None:
             if '"heartbeat"' in data:
                 await asyncio.Event().wait()
+            await send_str(self, data)
 
         monkeypatch.setattr(aiohttp.ClientWebSocketResponse, "send_str", takes_nothing)
         await control.say(welcome(1, lease_s=0.1))
