@@ -53,6 +53,8 @@ sub          NS    ns.sub
 ns.sub       A     192.0.2.54
 signed       NS    ns.sub
 signed       DS    12345 13 2 0000000000000000000000000000000000000000000000000000000000000001
+own          NS    own
+own          A     192.0.2.55
 into         CNAME www.sub
 *.wild       A     192.0.2.99
 *.wild       MX    5 mail
@@ -79,14 +81,15 @@ def tree() -> ZoneTree:
 def records() -> dict[Labels, frozenset[int]]:
     """By every name in the zone that exists, what is there; below delegations nothing does."""
     found: dict[Labels, frozenset[int]] = {}
-    cuts = {labels_from_text(f"{cut}.example.org") for cut in ("sub", "signed")}
+    cuts = {labels_from_text(f"{cut}.example.org") for cut in ("sub", "signed", "own")}
     for rrset in read_zone_file(ZONE, file="example.org.zone", cdn_zone="cdn.example.net").rrsets:
         name = labels_from_text(rrset.name)
         if any(name[-len(cut) :] == cut and name != cut for cut in cuts):
             continue
         for start in range(len(name) - len(APEX) + 1):
             found.setdefault(name[start:], frozenset())
-        found[name] |= {rrset.type}
+        if name not in cuts or rrset.type in (Rrtype.NS, Rrtype.DS):
+            found[name] |= {rrset.type}
     found[APEX] |= {Rrtype.DNSKEY, Rrtype.CDS, Rrtype.CDNSKEY}
     return found
 
@@ -216,6 +219,13 @@ def test_of_the_signatures_at_a_name_one_is_told() -> None:
         of_what = asked(name, Rrtype.NSEC).answer[0]
         assert [len(each.rdatas) for each in signatures] == [1]
         assert set(validator().good((of_what, *signatures))) == {(name_of(name), 47)}
+
+
+def test_of_a_delegation_only_what_the_zone_above_says_is_proved() -> None:
+    cut = (b"own", *APEX)
+    plain = replace(tree().answer(cut, Rrtype.DS, CLIENT), types=frozenset({1, 2}))
+    [denial] = validator().denials(SIGNER.signed(plain, Rrtype.DS, NOW))
+    assert denial.types == {2, 46, 47}
 
 
 def test_what_is_not_known_now_is_not_signed() -> None:
