@@ -23,8 +23,8 @@ from cdn.dns.geography import NOWHERE, Place
 
 IPV4_RANGES = 420_000
 IPV6_RANGES = 300_000
-"""Together about a megabyte when packed: nineteen of twenty visitors are then sent where the whole database would send
-them, and unpacking takes a sixth of a second."""
+"""Together 1.2 MB when packed: 94 of a hundred visitors are then sent where the whole database would send
+them, and unpacking takes a fifth of a second."""
 
 STEPS = 4
 """Places are brought together on a grid of a quarter of a degree: 14 km off at the most from north to south."""
