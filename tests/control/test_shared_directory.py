@@ -158,6 +158,20 @@ async def test_every_replica_knows_a_node_before_it_is_let_in(pair: tuple[Replic
     assert (second.outcome(1), second.outcome(2)) == (APPLIED, PENDING)
 
 
+async def test_every_replica_knows_where_a_node_stands_and_how_busy_it_is(pair: tuple[Replica, Replica]) -> None:
+    first, second = pair
+    facts = NodeFacts("0.1", location=(50.11, 8.68), bias=-20)
+    await first.directory.connected("n1", facts, at(1), lease_s=LEASE_S, record_version=1)
+    assert second.directory.node("n1").facts == facts
+    told: list[float] = []
+    second.directory.watch(lambda: told.append(second.directory.load("n1")))
+    first.directory.heard_load("n1", 0.6)
+    await first.hear()
+    assert (second.directory.load("n1"), told) == (0.6, [0.6])
+    await first.hear()
+    assert told == [0.6], "no news"
+
+
 async def test_an_acknowledgement_at_one_ends_the_waiting_at_another(pair: tuple[Replica, Replica]) -> None:
     first, second = pair
     await first.take_in()
