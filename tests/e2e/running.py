@@ -16,6 +16,9 @@ from urllib.parse import urlsplit
 
 START_TIMEOUT_S = 60.0
 
+CALL_TIMEOUT_S = 90.0
+"""A deploy may wait ten seconds for nodes to prepare, and then as long for its receipt as it was told."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -52,6 +55,8 @@ class RunningCdn:
     control_url: str = ""
     http_url: str = ""
     dns: str = ""
+    is_earlier: bool = False
+    """Whether it is a program from before name servers ran by default: it knows no `--dns off`."""
     process: subprocess.Popen[str] | None = None
     _output: list[str] = field(default_factory=list)
 
@@ -70,7 +75,7 @@ class RunningCdn:
             words += ["--control", "127.0.0.1:0"]
         if "--http" not in self.options:
             words += ["--http", "127.0.0.1:0"]
-        if "--dns" not in self.options:
+        if "--dns" not in self.options and not self.is_earlier:
             words += ["--dns", "off"]
         log = (self.folder / "up.log").open("a")
         with log:
@@ -146,7 +151,7 @@ class RunningCdn:
 def exchange(url: str, method: str, target: str, fields: dict[str, str], content: bytes | None = None) -> Answer:
     """One HTTP/1.1 request."""
     address = urlsplit(url)
-    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=30)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=CALL_TIMEOUT_S)
     try:
         connection.request(method, target, body=content, headers=fields)
         response = connection.getresponse()

@@ -138,7 +138,7 @@ def mixed(tmp_path: Path, earlier: dict[str, str]) -> Iterator[Mixed]:
         held.bind(("127.0.0.1", 0))
         port = held.getsockname()[1]
     with ExitStack() as stack:
-        up = RunningCdn(tmp_path, options=("--control", f"127.0.0.1:{port}"), environ=dict(earlier))
+        up = RunningCdn(tmp_path, options=("--control", f"127.0.0.1:{port}"), environ=dict(earlier), is_earlier=True)
         mixed = Mixed(tmp_path, up)
         stack.callback(mixed.close)
         up.start()
