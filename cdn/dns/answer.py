@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 
-from cdn.dns.answer_memo import AnswerMemo
+from cdn.dns.answer_memo import AnswerMemo, Remembered
 from cdn.dns.client import client_at
 from cdn.dns.code import IN, Rcode, Rrtype
 from cdn.dns.cookie import COOKIE_BYTES, Cookies, CookieSecrets, JudgedCookie
@@ -24,7 +24,7 @@ from cdn.dns.response import (
     opt_record,
 )
 from cdn.dns.transport import Transport
-from cdn.dns.zone_answer import Signers, ZoneAnswer, Zones
+from cdn.dns.zone_answer import Likeness, Signers, ZoneAnswer, Zones, all_alike
 from cdn.errors import InvalidInput
 
 __all__ = ["AnswerCounters", "AnswerSettings", "Responder", "Transport"]
@@ -93,6 +93,8 @@ class _Made:
     kind: Kind
     is_for_one: bool
     """It is for whom it was made for, by their address, and for nobody else who asks the same."""
+    likeness: Likeness | None = None
+    """Who else who asks the same is answered the same; None: that is not known."""
 
 
 class Responder:
@@ -148,7 +150,7 @@ class Responder:
             self._forget(wall_s)
         remembered = self._memo.newer.get(message[2:])
         if remembered is None:
-            remembered = self._remembered(message[2:], source)
+            remembered = self._remembered(message[2:], source) or self._alike(message)
             if remembered is None:
                 return self._read_and_answer(message, source, Transport.UDP, wall_s)
         front, start, tally, kind = remembered
@@ -165,11 +167,19 @@ class Responder:
         self._generation = self._zones.generation
         self._from_s, self._until_s = wall_s, wall_s + MEMO_S
         self._memo.clear()
+        self._patterns.clear()
 
-    def _remembered(self, message: bytes, source: str) -> tuple[bytes, int, int, int] | None:
+    def _remembered(self, message: bytes, source: str) -> Remembered | None:
         """What was last asked longer ago, and what is for this resolver alone."""
         memo = self._memo
         return memo.find(message, len(message)) or memo.find((message, source), len(message))
+
+    def _alike(self, message: bytes) -> Remembered | None:
+        """What another network was answered that is answered the same: a third of the work of a new answer."""
+        remembered = self._patterns.remembered(message)
+        if remembered is not None:
+            self._memo.keep(message[2:], len(message), remembered)
+        return remembered
 
     def _read_and_answer(self, message: bytes, source: str, transport: Transport, wall_s: float) -> bytes | None:
         query = self._patterns.query(message) or read_query(message)
@@ -205,21 +215,22 @@ class Responder:
         name_bytes = len(question) - 4
         if not has_cookie and question[:name_bytes].islower():
             made = self._made(query, source, limit_bytes, wall_s, has_cookie=False)
-            self._remember_octets(message, source, made, edns)
-            self._patterns.keep(message, query)
+            kept = self._remember_octets(message, source, made, edns)
+            if made.likeness is not None:
+                self._patterns.keep(message, query, made.likeness, kept)
             return made
         key = (question[:name_bytes].lower(), *_meaning(query, limit_bytes), has_cookie)
         remembered = self._memo.find(key, len(question)) or self._memo.find((key, source), len(question))
         if remembered is None:
             made = self._made(query, source, limit_bytes, wall_s, has_cookie=has_cookie)
-            kept: Hashable = (key, source) if made.is_for_one else key
-            self._memo.keep(kept, len(question), (made.front, 0, _tally(made, Transport.UDP), made.kind))
+            of_whom: Hashable = (key, source) if made.is_for_one else key
+            self._memo.keep(of_whom, len(question), (made.front, 0, _tally(made, Transport.UDP), made.kind))
             return made
         front, _, tally, kind = remembered
         front = front[:10] + question + front[10 + len(question) :]
         return _Made(front, tally % _RCODES, tally >= _TALLY_TRUNCATED, Kind(kind), False)
 
-    def _remember_octets(self, message: bytes, source: str, made: _Made, edns: Edns | None) -> None:
+    def _remember_octets(self, message: bytes, source: str, made: _Made, edns: Edns | None) -> Remembered:
         address = _address(edns)
         front, start = made.front, len(message)
         if message.endswith(address):
@@ -227,7 +238,9 @@ class Responder:
         else:
             front += address
         key: Hashable = (message[2:], source) if made.is_for_one else message[2:]
-        self._memo.keep(key, len(message), (front, start, _tally(made, Transport.UDP), made.kind))
+        remembered = (front, start, _tally(made, Transport.UDP), made.kind)
+        self._memo.keep(key, len(message), remembered)
+        return remembered
 
     def _made(self, query: Query, source: str, limit_bytes: int, wall_s: float, *, has_cookie: bool) -> _Made:
         edns = query.edns
@@ -237,7 +250,8 @@ class Responder:
         after_bytes = len(_address(edns)) + (_OPTION_HEAD_BYTES + COOKIE_BYTES) * has_cookie
         encoded, is_truncated = encode_response(query, found, opt, Room(limit_bytes, after_bytes))
         is_for_one = subnet is None and found.scope_prefix > 0
-        return _Made(encoded[2:], found.rcode, is_truncated, _kind(found), is_for_one)
+        likeness = found.likeness if found.scope_prefix else all_alike
+        return _Made(encoded[2:], found.rcode, is_truncated, _kind(found), is_for_one, likeness)
 
     def _found(self, query: Query, source: str, wall_s: float) -> ZoneAnswer:
         edns, labels, qtype = query.edns, query.labels, query.qtype

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from cdn.dns.challenges import Challenges
 from cdn.dns.client import Client
@@ -128,7 +129,8 @@ class EdgeZone:
             return SERVFAIL
         ttl_s = self._sites.ttl_s if chosen.ttl_s is None else chosen.ttl_s
         rrsets = {qtype: Rrset(labels, qtype, ttl_s, chosen.packed)} if chosen.packed else {}
-        return self._of(labels, rrsets, qtype, self._site_types, chosen.scope_prefix)
+        answer = self._of(labels, rrsets, qtype, self._site_types, chosen.scope_prefix)
+        return replace(answer, likeness=partial(self._sites.chosen, site, qtype))
 
     def _closest_encloser(self, labels: Labels) -> Labels:
         for start in range(1, len(labels) - self._depth):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Protocol
 
@@ -33,6 +34,15 @@ class Proof(Enum):
     NO_DS = "no-ds"  # a referral to a zone that is not signed
 
 
+Likeness = Callable[[Client], Hashable]
+"""What of a client an answer is made of: clients for whom it gives the same are answered the same."""
+
+
+def all_alike(client: Client) -> Hashable:
+    """The likeness of what everybody is answered."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class ZoneAnswer:
     """The sections, complete but for signatures.
@@ -41,6 +51,7 @@ class ZoneAnswer:
     of a referral, whose DS records, where there are some, stand beside its NS records. `closest_encloser` is its
     longest ancestor that exists. `types` are those at the name (or at the wildcard, or at the delegation).
     `scope_prefix`: the answer is the same for all clients who share so many bits with this one; 0: for everybody.
+    `likeness` holds for one generation of `Zones` and this question; without it only `scope_prefix` says who is alike.
     """
 
     rcode: Rcode
@@ -53,6 +64,7 @@ class ZoneAnswer:
     closest_encloser: Labels = ()
     types: frozenset[int] = frozenset()
     scope_prefix: int = 0
+    likeness: Likeness | None = field(default=None, compare=False)
 
     def extended(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from cdn.dns.challenges import Challenges
 from cdn.dns.client import Client
@@ -122,17 +123,19 @@ class ZoneTree:
         assert node.alias is not None
         label, ttl_s = node.alias
         site = self._sites.site_of(label)
-        chosen = None if site is None else self._sites.chosen(site, qtype, client)
+        likeness = None if site is None else partial(self._sites.chosen, site, qtype)
+        chosen = None if likeness is None else likeness(client)
         if site is not None and chosen is None:
             return SERVFAIL
         if chosen is None or not chosen.packed:
             # the site may come, or get nodes of that family, sooner than the zone's own negative TTL says
             soa = replace(self._negative, ttl_s=min(self._negative.ttl_s, self._sites.ttl_s))
             scope_prefix = 0 if chosen is None else chosen.scope_prefix
-            return no_data(soa, name, node.types - {qtype}, wildcard_of=wildcard_of, scope_prefix=scope_prefix)
+            absent = no_data(soa, name, node.types - {qtype}, wildcard_of=wildcard_of, scope_prefix=scope_prefix)
+            return replace(absent, likeness=likeness)
         ttl_s = min(ttl_s, self._sites.ttl_s if chosen.ttl_s is None else chosen.ttl_s)
         answer = _positive(Rrset(name, qtype, ttl_s, chosen.packed), node, name, wildcard_of)
-        return replace(answer, scope_prefix=chosen.scope_prefix)
+        return replace(answer, scope_prefix=chosen.scope_prefix, likeness=likeness)
 
 
 def _positive(rrset: Rrset, node: Node, name: Labels, wildcard_of: Labels | None) -> ZoneAnswer:

@@ -9,9 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdn.dns import query_pattern as subject
+from cdn.dns.client import Client
 from cdn.dns.query import Query, read_query
 from cdn.dns.query_pattern import MAX_PATTERN_BYTES, QueryPatterns
+from cdn.dns.zone_answer import all_alike
 
+ANSWER = (b"answer", 0, 0, 0)
 QUESTION = b"\x03www\x07example\x03net\x00\x00\x01\x00\x01"
 
 
@@ -47,7 +50,7 @@ OTHERS = [
 def kept(raw: bytes) -> QueryPatterns:
     patterns, query = QueryPatterns(), read_query(raw)
     assert isinstance(query, Query)
-    patterns.keep(raw, query)
+    patterns.keep(raw, query, all_alike, ANSWER)
     return patterns
 
 
@@ -71,6 +74,33 @@ def test_a_changed_bit_is_read_as_it_is_or_not_at_all(raw: bytes, bit: int) -> N
     assert found is None or found == read_query(bytes(changed))
 
 
+def test_who_is_alike_is_answered_the_same() -> None:
+    patterns, raw = QueryPatterns(), KNOWN[0]
+    query = read_query(raw)
+    assert isinstance(query, Query)
+
+    def first_octet(client: Client) -> int:
+        return client.address >> 24
+
+    patterns.keep(raw, query, first_octet, ANSWER)
+    assert patterns.remembered(raw[:-3] + b"\xc0\x09\x09") == ANSWER
+    assert patterns.remembered(raw[:-3] + b"\xc1\x00\x02") is None
+    patterns.clear()
+    assert patterns.remembered(raw) is None
+
+
+def test_answers_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject, "MAX_ANSWERS", 3)
+    patterns = QueryPatterns()
+    for octet in range(10):
+        raw = KNOWN[0][:-3] + bytes((octet, 0, 2))
+        query = read_query(raw)
+        assert isinstance(query, Query)
+        patterns.keep(raw, query, lambda client: client.address, ANSWER)
+        assert patterns.remembered(raw) == ANSWER
+        assert sum(len(each.answers) for each in patterns._patterns.values()) <= 3
+
+
 def test_patterns_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subject, "MAX_PATTERNS", 3)
     patterns, raw = QueryPatterns(), KNOWN[0]
@@ -78,10 +108,10 @@ def test_patterns_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
         one = raw.replace(b"\x03net\x00\x00\x01", b"\x03net\x00\x00" + bytes((rdtype,)))
         query = read_query(one)
         assert isinstance(query, Query)
-        patterns.keep(one, query)
+        patterns.keep(one, query, all_alike, ANSWER)
         assert patterns.query(one) == query
-        assert len(patterns._queries) <= 3
+        assert len(patterns._patterns) <= 3
     query = read_query(raw)
     assert isinstance(query, Query)
-    patterns.keep(raw + bytes(MAX_PATTERN_BYTES), query)
+    patterns.keep(raw + bytes(MAX_PATTERN_BYTES), query, all_alike, ANSWER)
     assert patterns.query(raw + bytes(MAX_PATTERN_BYTES)) is None
