@@ -7,6 +7,10 @@ KEEP   ?=
 FLEET  ?=
 JOBS   ?= auto
 
+# The way from octets that anybody may send to octets that are answered: every branch of it is tested.
+ANSWER_TESTS := $(addprefix tests/dns/test_,$(addsuffix .py,responder response query query_pattern cookie rate_limit client_subnet answer_memo alike))
+ANSWER_FILES := cdn/dns/answer.py,cdn/dns/answer_memo.py,cdn/dns/query.py,cdn/dns/query_pattern.py,cdn/dns/response.py,cdn/dns/cookie.py,cdn/dns/siphash.py,cdn/dns/rate_limit.py,cdn/dns/client.py,cdn/dns/client_subnet.py
+
 .PHONY: demo check test conformance soak bench format clean
 
 $(VENV)/runtime: requirements.txt pyproject.toml
@@ -40,6 +44,8 @@ test: $(VENV)/dev $(VENV)/aws-cli/installed
 	sh scripts/need.sh strace systemd-analyze openssl gcc dig kdig delv unbound dnsviz
 	$(BIN)/python -m pytest -n $(JOBS) -m "not soak" -q
 	$(BIN)/python -m pytest tests/http tests/sites tests/fleet -m "not soak" -q --cov=cdn/http --cov=cdn/sites --cov=cdn/fleet --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
+	$(BIN)/python -m pytest $(ANSWER_TESTS) -m "not soak" -q --cov=cdn/dns --cov-branch --cov-report=
+	$(BIN)/python -m coverage report --show-missing --skip-covered --fail-under=100 --include=$(ANSWER_FILES)
 
 $(VENV)/node: requirements-conformance.txt $(VENV)/dev
 	command -v node >/dev/null && command -v npm >/dev/null || \
