@@ -48,8 +48,9 @@ class AnswerMemo:
             self._older, self.newer = self.newer, {}
             self._answers = {}
             self._bytes = 0
-        shared = self._answers.setdefault(answer, answer)
         self._bytes += KEY_BYTES + key_bytes
-        if shared is answer:
+        shared = self._answers.get(answer)
+        if shared is None:
+            shared = self._answers[answer] = answer
             self._bytes += ANSWER_BYTES + len(answer[0])
         self.newer[key] = shared

@@ -26,3 +26,6 @@ def test_equal_answers_are_held_once() -> None:
     assert memo._bytes - before == KEY_BYTES + 1
     memo.keep(b"c", 1, (b"another", 1, 0, 0))
     assert memo._bytes - before == 2 * (KEY_BYTES + 1) + ANSWER_BYTES + len(b"another")
+    before = memo._bytes
+    memo.keep(b"d", 1, first)
+    assert memo._bytes - before == KEY_BYTES + 1, "the very same one too"
