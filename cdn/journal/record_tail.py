@@ -139,11 +139,9 @@ class RecordTail:
     # On the thread.
 
     def _open(self) -> None:
-        is_new = not self.path.exists()
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_DSYNC | os.O_CLOEXEC, 0o600)
         try:
-            if is_new:
-                _sync_folder(self.path.parent)
+            _sync_folder(self.path.parent)  # of one that is there too: who made it may have died before this
             self._size_bytes = os.fstat(descriptor).st_size
         except BaseException:
             os.close(descriptor)

@@ -196,7 +196,8 @@ class Replica:
             return
         self._is_closed = True
         try:
-            if self._tail.size_bytes:
+            # Without a position the start did not end, and the tail may hold what stands nowhere else.
+            if self._tail.size_bytes and self._position is not None:
                 await self._move_tail()
         except ReplicaUnavailable as exc:
             _log.warning("the newest records stay in %s: %s", self._tail.path, exc)

@@ -121,6 +121,24 @@ async def test_a_full_disk_is_said_and_the_next_call_goes_on(tmp_path: Path, mon
         await tail.append(_entries(3))
 
 
+async def test_its_name_is_durable_whoever_made_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "tail"
+    synced: list[int] = []
+
+    def fails(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    tail = RecordTail(path, Unavailable)
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(Unavailable, match="Input/output error"):
+        await tail.append(_entries(1))
+    assert path.exists()
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    await tail.append(_entries(1))
+    assert synced == [tmp_path.stat().st_ino]
+    await tail.aclose()
+
+
 async def test_it_is_durable_by_the_system_call_itself_and_grows_seldom(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -279,6 +279,33 @@ async def test_what_was_not_closed_is_in_the_tail_and_what_was_is_in_the_databas
     await killed.aclose()
 
 
+@pytest.mark.parametrize("fault", [ReplicaUnavailable, asyncio.CancelledError])
+async def test_a_start_that_does_not_end_forgets_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch, fault: type[BaseException]
+) -> None:
+    killed, ledger = await Replica.open(path), Ledger()
+    await _begin(killed, ledger)
+    await _apply(killed, ledger, *range(1, 8))  # and then the process dies
+    starting = await Replica.open(path)
+    read = starting._tail.read
+
+    async def two_and_then_a_fault(most: int) -> list[Entry]:
+        if starting._tail.size_bytes:
+            monkeypatch.undo()
+            raise fault("now")
+        return await read(2)
+
+    monkeypatch.setattr(starting._tail, "read", two_and_then_a_fault)
+    with pytest.raises(fault):
+        await starting.load([Ledger()])
+    await starting.aclose()
+    again, loaded = await Replica.open(path), Ledger()
+    assert await again.load([loaded]) == Position("e", 7)
+    assert loaded.entries == [(n, f"purged /{n}") for n in range(1, 8)]
+    await again.aclose()
+    await killed.aclose()
+
+
 async def test_a_tail_from_before_another_epoch_is_no_part_of_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     replica, ledger = await Replica.open(path), Ledger()
     await _begin(replica, ledger)
