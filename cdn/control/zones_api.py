@@ -85,6 +85,8 @@ class ZonesApi:
         name = normalise_name(call.path["zone"], field="zone")
 
         def decide() -> Change:
+            if name == services.settings.zone:
+                raise Conflict(f"{name} is the CDN's own zone: its names are those of sites, and it stays.")
             self._zone(name)
             if services.zones.keys(name):
                 raise Conflict(
@@ -134,6 +136,8 @@ class ZonesApi:
         settings, others = self._services.settings, [z for z in self._services.zones.zones() if z.name != name]
         if len(others) >= settings.max_zones:
             raise Conflict(f"There are {settings.max_zones} zones, the limit: remove one first.")
+        for gone in self._sizes.keys() - {zone.name for zone in others}:
+            del self._sizes[gone]
         total_bytes = size_bytes + sum(map(self._size_bytes, others))
         if total_bytes > settings.max_zones_bytes:
             raise Conflict(

@@ -149,8 +149,12 @@ class AnsweringChild:
     async def _look_again_and_again(self) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            if self._listeners is not None:
+            if self._listeners is None:
+                continue
+            try:
                 self._look()
+            except Exception:  # noqa: BLE001 - whatever it was, answers go on and it is said
+                _log.exception("an answering process cannot look at the fleet, and will again")
 
     async def _beat(self) -> None:
         while True:

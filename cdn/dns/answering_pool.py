@@ -161,6 +161,8 @@ class AnsweringPool:
                 was_up = await self._run(place)
             except OSError as exc:
                 _log.error("answering process %d cannot be started: %s", place.number, exc)
+            except Exception:  # noqa: BLE001 - its sockets have questions waiting, whatever it was
+                _log.exception("answering process %d is begun anew", place.number)
             if self._is_ending:
                 return
             self.died += 1

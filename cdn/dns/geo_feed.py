@@ -144,7 +144,7 @@ class GeoFeed:
                 return
             self._files.forget()
         except (InvalidInput, OSError) as exc:
-            self._failed("table", exc)
+            self._not_read("table", exc, self._files)
         newest = await asyncio.to_thread(newest_table, self._folder)
         if newest is not None:
             self._become(replace(self.state, table=newest[0], table_path=newest[1]))
@@ -164,7 +164,7 @@ class GeoFeed:
                 path = self._path(key)
                 self._take(await made_table(self._files.paths, path), path)
         except (InvalidInput, OSError) as exc:
-            self._failed("table", exc)
+            self._not_read("table", exc, self._files)
 
     async def _look_at_round_trips(self, *, at_once: bool = False) -> None:
         if not self._round_trips.paths:
@@ -175,7 +175,7 @@ class GeoFeed:
                 self._faults.pop("round trips", None)
                 self._become(replace(self.state, round_trips=read))
         except (InvalidInput, OSError) as exc:
-            self._failed("round trips", exc)
+            self._not_read("round trips", exc, self._round_trips)
 
     # The journal's table.
 
@@ -264,6 +264,11 @@ class GeoFeed:
     def _become(self, state: GeoState) -> None:
         self._state = state
         self._changed(state)
+
+    def _not_read(self, what: str, exc: Exception, watch: FileWatch) -> None:
+        self._failed(what, exc)
+        if isinstance(exc, OSError):  # not what the files are, but what the disk is just now: it is tried again
+            watch.forget()
 
     def _failed(self, what: str, exc: Exception) -> None:
         fault = exc.message if isinstance(exc, CdnError) else str(exc) or type(exc).__name__

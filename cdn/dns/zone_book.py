@@ -18,6 +18,7 @@ from cdn.fleet.position import Position
 from cdn.journal.record import (
     ChallengeRemoved,
     ChallengeSet,
+    DeployActivated,
     DeployPrepared,
     Record,
     SiteChanged,
@@ -131,7 +132,9 @@ class ZoneBook:
 
 def _changes_answers(record: Record) -> bool:
     match record.change:
-        case DeployPrepared(alias=alias):
-            return alias != PRODUCTION  # a preview may have got its name; a site has its own from the beginning
+        case DeployPrepared(alias=alias) | DeployActivated(alias=alias):
+            # A preview may have got its name, or have it back when so many others had driven it out meanwhile; a site
+            # has its own from the beginning.
+            return alias != PRODUCTION
         case change:
             return isinstance(change, _OF_ANSWERS)

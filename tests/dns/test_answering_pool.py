@@ -18,12 +18,15 @@ import pytest
 from dns.message import Message
 
 from cdn.cli.answering_process import answering_command
+from cdn.dns import answering_child as child_module
 from cdn.dns import answering_pool as pool_module
 from cdn.dns.answering import Answering
-from cdn.dns.answering_messages import Resumed, framed, read_down
+from cdn.dns.answering_child import AnsweringChild
+from cdn.dns.answering_messages import Down, Resumed, Setup, framed, read_down
 from cdn.dns.answering_pool import AnsweringPool
 from cdn.dns.fleet_nodes import SeenFleet
 from cdn.dns.kept_view import kept_view
+from cdn.dns.listeners import Listeners
 from cdn.dns.node import DnsNode
 from cdn.errors import Unavailable
 from cdn.fleet.position import Position
@@ -230,6 +233,48 @@ async def test_a_port_of_another_server_is_not_shared(tmp_path: Path) -> None:
             await DnsNode.start(
                 replace(settings(tmp_path / "two"), processes=2), [("127.0.0.1", node.ports[0])], answering_command()
             )
+
+
+async def test_a_place_stays_taken_whatever_fails_at_its_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await keep_a_copy(tmp_path / "ns")
+    async with started(tmp_path / "ns") as node:
+        pool, greeting = pool_of(node), node._greeting
+
+        def broken() -> list[Down]:
+            monkeypatch.setattr(pool, "_greeting", greeting)
+            raise LookupError("nobody thought of this")
+
+        monkeypatch.setattr(pool, "_greeting", broken)
+        os.kill(pool.process_ids[0], signal.SIGKILL)
+        await until(lambda: pool.died >= 2 and pool.answering == PROCESSES)
+        assert "nobody thought of this" in caplog.text
+
+
+async def test_a_look_that_fails_is_not_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ns").mkdir()
+    monkeypatch.setattr(child_module, "LOOK_EVERY_S", 0.01)
+    here, there = socket.socketpair()
+    _, writer = await asyncio.open_connection(sock=here)
+    with there, closing(writer):
+        child = AnsweringChild(Setup(settings(tmp_path / "ns"), (b"s" * 16,)), writer)
+        looks = 0
+
+        def look() -> None:
+            nonlocal looks
+            looks += 1
+            if looks == 1:
+                raise LookupError("nobody thought of this")
+
+        monkeypatch.setattr(child._answering, "look", look)
+        child._listeners = await Listeners.start(
+            (), (), child._settings.tcp, answer_udp=child._answering.answer_udp, answer_tcp=child._answering.answer_tcp
+        )
+        looking = asyncio.create_task(child._look_again_and_again())
+        await until(lambda: looks > 1 or looking.done())
+        assert not looking.done()
+        looking.cancel()
 
 
 async def test_a_new_one_takes_no_rising_node_for_a_whole_one(tmp_path: Path) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -20,6 +23,7 @@ from cdn.dns.geo_default import default_table
 from cdn.dns.geo_feed import GeoFeed, GeoState
 from cdn.dns.geo_settings import GeoSettings
 from cdn.dns.geo_table import GeoTable
+from cdn.dns.round_trips import read_round_trips
 from tests.dns.mmdb import mmdb
 
 PATIENCE_S = 60.0
@@ -223,6 +227,30 @@ async def test_databases_of_the_settings_are_compiled_beside_the_answers(tmp_pat
     again, heard = feed_of(tmp_path, heard, files=(own,)), Heard()
     await again.load()
     assert country_of(again.state) == "FR"  # until the new one is compiled
+
+
+async def test_a_disk_that_is_full_for_a_while_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (own := tmp_path / "own.geo").write_bytes(table(tmp_path, "DE"))
+    (rtt := tmp_path / "rtt").write_text("192.0.2.0/24,fra1,12\n")
+    heard, failures = Heard(), [2, 2]
+
+    def failing(which: int, real: Callable[..., Any]) -> Callable[..., Any]:
+        def at_first_failing(*arguments: Any) -> Any:
+            if failures[which]:
+                failures[which] -= 1
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return real(*arguments)
+
+        return at_first_failing
+
+    monkeypatch.setattr(shutil, "copyfile", failing(0, shutil.copyfile))
+    monkeypatch.setattr(geo_feed, "read_round_trips", failing(1, read_round_trips))
+    feed = feed_of(tmp_path, heard, files=(own,), rtt=rtt)
+    await feed.load()
+    assert "No space left" in fault_of(feed)
+    async with running(feed):
+        await heard.until(lambda: country_of(feed.state) == "DE" and feed.state.round_trips is not None)
+        assert (failures, feed.fault) == ([0, 0], None)
 
 
 async def test_round_trips_are_read_again_when_they_change(tmp_path: Path) -> None:
