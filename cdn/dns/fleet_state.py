@@ -72,8 +72,9 @@ class FleetState:
         return tuple(NodeShare(node, shares[node_id]) for node_id, node in self._nodes.items() if node_id in shares)
 
     def resume(self, shares: Mapping[str, Share]) -> None:
-        """Go on from these shares, by node: those of another process that has watched the fleet for longer."""
-        self._shares = shares
+        """Go on from these shares, by node: those of another process that has watched the fleet for longer. None at
+        all: it knows of no fleet either, and nobody has to rise."""
+        self._shares = shares or None
 
     def hear(self, seen: SeenFleet, now: float) -> None:
         """Control's view. One that control itself calls frozen is no word of the journal."""

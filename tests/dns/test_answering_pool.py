@@ -235,6 +235,18 @@ async def test_a_port_of_another_server_is_not_shared(tmp_path: Path) -> None:
             )
 
 
+async def test_where_nobody_answered_before_no_node_has_to_rise(tmp_path: Path) -> None:
+    await keep_a_copy(tmp_path / "ns")
+    async with started(tmp_path / "one", processes=1) as node:  # which has heard of no fleet
+        [told] = [each for each in node._greeting() if isinstance(each, Resumed)]
+        child = Answering(settings(tmp_path / "two"), (b"s" * 16,))
+        child.fleet.resume(told.shares)
+        for fleet in (node.fleet, child.fleet):
+            fleet.hear(kept(tmp_path / "ns"), time.monotonic())
+            fleet.look(frozenset(), time.monotonic())
+            assert [each.share.reason for each in fleet.shares()] == [ShareReason.FULL]
+
+
 async def test_a_place_stays_taken_whatever_fails_at_its_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
