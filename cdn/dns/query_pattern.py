@@ -99,7 +99,7 @@ class QueryPatterns:
     def _find(self, message: bytes) -> tuple[QueryPattern, int] | None:
         for address_bytes in _ADDRESS_BYTES:
             pattern = self._patterns.get(message[2:-address_bytes])
-            if pattern is not None:
+            if pattern is not None and pattern.source_prefix == 8 * address_bytes:  # else it was cut, or has a tail
                 return pattern, address_bytes
         return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import dns.name
@@ -72,6 +72,7 @@ class _Zone:
         for line in lines:
             self.at.setdefault(line.owner, {}).setdefault(line.rrtype, []).append(line)
         self.cuts = {owner for owner, types in self.at.items() if RdataType.NS in types and owner != apex}
+        self._cuts = _Above(self.cuts, apex)
 
     def is_small(self) -> bool:
         """Whether it has at most MAX_ZONE_NAMES names."""
@@ -85,18 +86,29 @@ class _Zone:
                 return False
         return True
 
-    def above(self, owner: dns.name.Name) -> Iterator[dns.name.Name]:
-        """The names between a name and the apex, from the nearest to the apex."""
-        while owner != self.apex:
-            owner = owner.parent()
-            yield owner
-
     def cut_above(self, owner: dns.name.Name) -> dns.name.Name | None:
         """The highest delegation that a name is below."""
-        if not self.cuts:
+        return self._cuts.highest(owner)
+
+
+class _Above:
+    """Which of some names stands highest above another, between it and the apex. Of what names have in common above
+    them it looks at every name once: zones have thousands of names, and names more than a hundred labels."""
+
+    def __init__(self, some: Iterable[dns.name.Name], apex: dns.name.Name) -> None:
+        self._some = {name.labels: name for name in some}
+        self._highest: dict[tuple[bytes, ...], dns.name.Name | None] = {apex.labels: None}
+
+    def highest(self, name: dns.name.Name) -> dns.name.Name | None:
+        """None: none of them. The name is the apex or below it."""
+        if not self._some:
             return None
-        cuts = [name for name in self.above(owner) if name in self.cuts]
-        return cuts[-1] if cuts else None
+        labels, known = name.labels, self._highest
+        first = next(start for start in range(len(labels)) if labels[start:] in known)
+        found = known[labels[first:]]
+        for start in range(first - 1, -1, -1):
+            found = known[labels[start:]] = found or self._some.get(labels[start + 1 :])
+        return found
 
 
 def _of_records(zone: _Zone) -> Iterator[Fault]:
@@ -195,15 +207,15 @@ def _is_delegated_elsewhere(zone: _Zone, line: Line) -> bool:
 
 def _of_dnames(zone: _Zone) -> Iterator[Fault]:
     owners = {owner for owner, types in zone.at.items() if RdataType.DNAME in types}
+    renamed = _Above(owners, zone.apex)
     for owner, types in zone.at.items():
         first = min(lines[0].number for lines in types.values())
-        for above in zone.above(owner) if owners else ():
-            if above in owners:
-                yield Fault(
-                    first,
-                    f"{_shown(owner)} is below {_shown(above)}, whose DNAME stands for every such name (RFC 6672 2.4)",
-                )
-                break
+        above = renamed.highest(owner)
+        if above is not None:
+            yield Fault(
+                first,
+                f"{_shown(owner)} is below {_shown(above)}, whose DNAME stands for every such name (RFC 6672 2.4)",
+            )
         if owner in owners and owner in zone.cuts:
             yield Fault(first, f"{_shown(owner)} has NS and DNAME, which exclude each other (RFC 6672 2.3)")
 

@@ -25,6 +25,10 @@ MAX_ZONE_FILE_BYTES = 4_194_304
 MAX_ZONE_RECORDS = 20_000
 """More than a record of the journal holds of the shortest; it ends a `$GENERATE` that would never end."""
 
+MAX_WORD_CHARACTERS = 1_024
+"""Of a TTL, a class, a type, and of every word of a directive. A TTL is read digit by digit, each of which costs as
+much time as there are digits before it; and what a line of `$GENERATE` says is there 20,000 times."""
+
 MAX_FAULTS = 100
 """Faults told of one file: whoever mends so many reads it again."""
 
@@ -78,7 +82,7 @@ def _read(text: str, file: str, origin: dns.name.Name | None) -> list[Line]:
     """Every record with its line. Raises InvalidInput at the first that cannot be read, and for all that cannot be."""
     tokens = _Tokens(text.removeprefix("\ufeff"), file)  # which some editors begin files with
     collected = _Collected(tokens, origin or _NO_ORIGIN)
-    reader = dns.zonefile.Reader(tokens, dns.rdataclass.IN, collected)
+    reader = _Reader(tokens, dns.rdataclass.IN, collected)
     reader.zone_origin = dns.name.root  # it would pass over records outside of the zone without a word
     try:
         reader.read()
@@ -97,12 +101,36 @@ class _Tokens(dns.tokenizer.Tokenizer):
     def __init__(self, text: str, file: str) -> None:
         super().__init__(text, file)
         self.line = 1
+        self._is_directive = False
 
     def get(self, want_leading: bool = False, want_comment: bool = False) -> dns.tokenizer.Token:
         """See there. Only what begins a line is asked for with both."""
-        if want_leading and want_comment:
+        begins_line = want_leading and want_comment
+        if begins_line:
             self.line = self.line_number
-        return super().get(want_leading, want_comment)
+        token = super().get(want_leading, want_comment)
+        if begins_line:
+            self._is_directive = token.is_identifier() and token.value.startswith("$")
+        if self._is_directive:
+            _check_word(token)
+        return token
+
+
+class _Reader(dns.zonefile.Reader):
+    """Looks at the length of what comes before the data of a record."""
+
+    def _get_identifier(self) -> dns.tokenizer.Token:
+        token: dns.tokenizer.Token = super()._get_identifier()  # type: ignore[no-untyped-call]
+        _check_word(token)
+        return token
+
+
+def _check_word(token: dns.tokenizer.Token) -> None:
+    if len(token.value) > MAX_WORD_CHARACTERS:
+        raise ValueError(
+            f"{token.value[:40]!r} goes on for {len(token.value)} characters: before the data of a record a word has "
+            f"at most {MAX_WORD_CHARACTERS}"
+        )
 
 
 class _Collected(dns.transaction.Transaction):

@@ -1,0 +1,73 @@
+"""What was tried against the name server and got through once."""
+
+from __future__ import annotations
+
+import time
+
+import dns.edns
+import dns.message
+import pytest
+
+from cdn.dns.code import Rcode
+from cdn.dns.transport import Transport
+from cdn.dns.zone_file import read_zone_file
+from cdn.errors import InvalidInput
+from tests.dns.test_alike import QUESTIONS, responder, zones
+from tests.dns.zone_of_tests import ZONE
+
+WALL_S = 1_800_000_000.0
+SOURCE = "198.51.100.7"
+NETWORKS = [("10.0.1.0", 24), ("10.0.1.7", 32), ("2001:db8:1::", 48), ("2001:db8:1:100::", 56)]
+HEAD = """$ORIGIN own.example.
+$TTL 300
+@ IN SOA ns.example.org. dns.example.org. 1 3600 600 86400 60
+@ IN NS ns.example.org.
+"""
+DIGITS = "9" * 1_000_000
+SOON_S = 20.0
+"""It took minutes, and hours of a larger file."""
+
+
+def subnet_query(question: tuple[str, str], network: str, prefix: int) -> bytes:
+    option = dns.edns.ECSOption(network, prefix)
+    return dns.message.make_query(*question, use_edns=0, options=[option], id=1).to_wire()
+
+
+@pytest.mark.parametrize("question", QUESTIONS[:6], ids=" ".join)
+@pytest.mark.parametrize(("network", "prefix"), NETWORKS)
+@pytest.mark.parametrize("fraction", [0.25, 1.0])
+def test_a_known_query_that_was_cut_or_has_a_tail_is_malformed(
+    question: tuple[str, str], network: str, prefix: int, fraction: float
+) -> None:
+    message = subnet_query(question, network, prefix)
+    asked = responder(zones([fraction] * 4))
+    assert asked.answer(message, SOURCE, Transport.UDP, WALL_S) is not None
+    for changed in [message[:-cut] for cut in range(1, 7)] + [message + b"\xff" * more for more in range(1, 9)]:
+        answer = asked.answer(changed, SOURCE, Transport.UDP, WALL_S)
+        assert answer is not None
+        assert answer[3] & 15 == Rcode.FORMERR
+
+
+@pytest.mark.parametrize(
+    "line",
+    [f"a {DIGITS}w A 192.0.2.1", f"$TTL {DIGITS}w", f"a IN {DIGITS}x A 192.0.2.1"],
+    ids=["of a record", "by default", "behind the class"],
+)
+def test_a_ttl_of_a_million_digits_is_refused_before_it_is_counted(line: str) -> None:
+    start = time.process_time()
+    with pytest.raises(InvalidInput, match=r"^hostile:5: .* goes on for 100000\d characters"):
+        read_zone_file(HEAD + line + "\n", file="hostile", cdn_zone=ZONE)
+    assert time.process_time() - start < SOON_S
+
+
+@pytest.mark.parametrize("rrtype", ["NS", "DNAME"])
+def test_what_is_above_many_names_far_down_is_looked_for_once(rrtype: str) -> None:
+    names = "".join(f"b{number} A 192.0.2.1\n" for number in range(4_000))
+    deep = f"$ORIGIN {'.'.join('a' * 110)}.own.example.\n{names}"
+
+    def read_s(text: str) -> float:
+        start = time.process_time()
+        read_zone_file(text, file="deep", cdn_zone=ZONE)
+        return time.process_time() - start
+
+    assert read_s(f"{HEAD}z {rrtype} ns.example.org.\n{deep}") < 3 * read_s(HEAD + deep)
