@@ -25,7 +25,9 @@ WORDS = (
 
 
 def explain(
-    url: Annotated[str, typer.Argument(metavar="URL", help="The URL as a visitor would ask for it.")],
+    url: Annotated[
+        str, typer.Argument(metavar="URL", help="The URL as a visitor would ask for it; with --from, a name.")
+    ],
     node: Annotated[
         str | None, typer.Option("--node", help="Ask this node only, or this name server.", metavar="NODE")
     ] = None,
@@ -38,7 +40,8 @@ def explain(
     """Say why a URL is answered as it is: site, deploy, file, what is stored, what a node decides.
 
     With --from it is about the name alone: where that client is, which nodes are left after each filter and why the
-    others are not, and the answer. Exit status 1 when no site has the URL's host, or no name server the name.
+    others are not, and the answer. Exit status 1 when no site has the URL's host, or no name server answers for a
+    zone that the name is in.
     """
     if source is not None:
         _explain_name(host_of(url), source, node, is_json=is_json)
@@ -94,9 +97,9 @@ def name_explanation_lines(answer: Document) -> Iterator[str]:
 
 def _answer_lines(rrtype: str, said: Document) -> Iterator[str]:
     """One type: the answer, then how it came about."""
-    addresses = " ".join(map(safe, said["addresses"])) or safe(said["rcode"])
     ttl = "" if said["ttl_s"] is None else f", for {said['ttl_s']} s"
-    yield f"  {rrtype}: {addresses} (the same for all of its /{said['scope_prefix']}{ttl})"
+    whom = f"all of its /{said['scope_prefix']}" if said["scope_prefix"] else "everybody"
+    yield f"  {rrtype}: {_said(said)} (the same for {whom}{ttl})"
     if "filters" not in said:
         return
     client = said["client"]
@@ -108,6 +111,17 @@ def _answer_lines(rrtype: str, said: Document) -> Iterator[str]:
         yield from (f"      without {line}" for line in _named(each["out"]))
     if said["filters"][-1]["left"]:
         yield from (f"    distance of {line}" for line in _named(said["nearest"]))
+
+
+def _said(said: Document) -> str:
+    """The answer in a few words. An earlier name server does not say where a name leads."""
+    if said["addresses"]:
+        return " ".join(map(safe, said["addresses"]))
+    if said.get("leads_to"):
+        return f"CNAME {safe(said['leads_to'])}"
+    if said["rcode"] != "NOERROR":
+        return safe(said["rcode"])
+    return "delegated: other name servers answer" if said.get("is_delegated") else "no address of this kind"
 
 
 def _named(entries: list[Any]) -> list[str]:

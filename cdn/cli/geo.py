@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -46,8 +47,10 @@ def update(
     is_json: JsonOption = False,
 ) -> None:
     """Compile a database of places and send it to every name server. A city-level one takes about a minute."""
-    if bool(files) == default:
+    if not files and not default:
         raise typer.BadParameter("give a FILE, or --default")
+    if files and default:
+        raise typer.BadParameter("give a FILE or --default, not both")
 
     async def work(client: ControlClient) -> Result:
         if not files:
@@ -85,15 +88,24 @@ def _result(answer: Document, *more: str) -> Result:
 def _table_of(files: list[Path], folder: Path) -> tuple[Path, TableSummary]:
     """The compiled table, made in `folder` where the files are databases. Raises InvalidInput."""
     from cdn.dns.geo_compile import compile_table
-    from cdn.dns.geo_files import checked_table
 
     try:
         if len(files) == 1 and files[0].suffix != DATABASE_SUFFIX:
-            return files[0], checked_table(files[0]).summary
+            return files[0], _summary(files[0])
         table = folder / "table"
         return table, compile_table(files, table)
     except OSError as exc:
-        raise InvalidInput(f"{exc.filename or files[0]} cannot be read: {exc.strerror}") from exc
+        raise InvalidInput(f"{os.fsdecode(exc.filename or files[0])} cannot be read: {exc.strerror}") from exc
+
+
+def _summary(file: Path) -> TableSummary:
+    """Of a table that was compiled before. Raises InvalidInput, OSError."""
+    from cdn.dns.geo_files import checked_table
+
+    try:
+        return checked_table(file).summary
+    except InvalidInput as exc:
+        raise InvalidInput(f"{exc.message} (the name of a database ends in {DATABASE_SUFFIX})") from exc
 
 
 def _note(source: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,7 @@ import typer
 from cdn.cli.result import Document, Result
 from cdn.cli.run import JsonOption, run
 from cdn.cli.text import columns, counted, in_time, safe
-from cdn.errors import InvalidInput
+from cdn.errors import Conflict, InvalidInput
 
 if TYPE_CHECKING:
     from cdn.publish.client import ControlClient
@@ -21,6 +22,9 @@ STDIN = "-"
 
 ACTIVE = "active"
 """The stage of a key whose DS record belongs in the zone above."""
+
+PUBLISHED = "published"
+"""The stage of a key that does not sign yet: its DS record would be entered too early."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="DNS zones that name servers answer for.")
 
@@ -113,7 +117,11 @@ def sign(
 
     async def work(client: ControlClient) -> Result:
         answer = await (client.change_signing(zone, asked[0]) if asked else client.signing(zone))
-        return Result(answer, _ds_lines(answer, ACTIVE) if ds else _signing_lines(answer))
+        if not ds:
+            return Result(answer, _signing_lines(answer))
+        if not (lines := _ds_lines(answer, lambda stage: stage == ACTIVE)):
+            raise Conflict(_without_ds(answer))
+        return Result(answer, lines)
 
     run(work, is_json=is_json)
 
@@ -129,12 +137,20 @@ def _signing_lines(signing: Document) -> tuple[str, ...]:
         return (f"{zone} is not signed: cdn zone sign {zone} --on",)
     rows = [(key["id"], str(key["key_tag"]), key["stage"], in_time(key["created_at"])) for key in signing["keys"]]
     step = (safe(signing["next_step"]),) if signing["next_step"] else ()
-    return (*columns(("key", "tag", "stage", "made"), rows), *_ds_lines(signing), *step)
+    ds_lines = _ds_lines(signing, lambda stage: stage != PUBLISHED)
+    return (*columns(("key", "tag", "stage", "made"), rows), *ds_lines, *step)
 
 
-def _ds_lines(signing: Document, *stages: str) -> tuple[str, ...]:
-    """Of all keys, or only of those at these stages."""
-    return tuple(safe(key["ds"]) for key in signing["keys"] if not stages or key["stage"] in stages)
+def _without_ds(signing: Document) -> str:
+    zone = safe(signing["zone"])
+    if signing["signed"]:
+        return f"{zone} shall have no DS record: signing is being switched off"
+    return f"{zone} is not signed: cdn zone sign {zone} --on"
+
+
+def _ds_lines(signing: Document, is_meant: Callable[[str], bool]) -> tuple[str, ...]:
+    """Of the keys whose stage is meant."""
+    return tuple(safe(key["ds"]) for key in signing["keys"] if is_meant(key["stage"]))
 
 
 async def _name_in(client: ControlClient, file: str, raw: bytes) -> str:

@@ -38,6 +38,11 @@ def _of_site(name: str, target: str, site_name: str, catalog: Catalog) -> Iterat
     site = catalog.site_named(site_name)
     if site is None:
         yield f"{name} leads to {target}, and there is no site {site_name} (yet): cdn site create {site_name}"
+    elif not target.startswith(f"{site_name}."):
+        yield (
+            f"{name} leads to the preview {target}, and edges know previews by their own names only: a domain is "
+            "answered from what is in production"
+        )
     elif "*" not in name and "_" not in name and catalog.domain_owner(name) != site.id:
         yield (
             f"{name} leads to {target}, and the site {site_name} does not answer to that name (yet): "

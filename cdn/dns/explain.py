@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Any
 
+import dns.name
+
 from cdn.dns.choice import Choice, Family, LiveGroup, LivePool, Resort, is_of, slot_of
 from cdn.dns.client import AddressFamily, Client, client_at
 from cdn.dns.code import Rrtype
@@ -246,11 +248,14 @@ def read_client(text: str) -> Client:
 
 def _answer(answer: ZoneAnswer, qtype: int) -> Document:
     rrsets = [rrset for rrset in answer.answer if rrset.rrtype == qtype]
+    aliases = [rrset.rdatas[0] for rrset in answer.answer if rrset.rrtype == Rrtype.CNAME]
     return {
         "rcode": answer.rcode.name,
         "addresses": [str(ip_address(rdata)) for rrset in rrsets for rdata in rrset.rdatas],
         "ttl_s": min((rrset.ttl_s for rrset in answer.answer), default=None),
         "scope_prefix": answer.scope_prefix,
+        "leads_to": dns.name.from_wire(aliases[-1], 0)[0].to_text(omit_final_dot=True) if aliases else None,
+        "is_delegated": not answer.is_authoritative,
     }
 
 

@@ -138,11 +138,28 @@ def test_a_name_is_explained_filter_by_filter() -> None:
         "    nearest: n1",
         "    distance of n1: 3 km (coordinates)",
     ]
-    assert "  AAAA: NOERROR (the same for all of its /24)" in lines
+    assert "  AAAA: no address of this kind (the same for all of its /24)" in lines
     assert "    family: nobody" in lines
     assert "      without n1: it has no IPv6 address" in lines
     assert lines[-1] == "  the name is in no zone that it answers for"
     assert not any("\x1b" in line or "\n" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        (
+            {"ttl_s": 60, "leads_to": "blog.cdn.localhost"},
+            "CNAME blog.cdn.localhost (the same for everybody, for 60 s)",
+        ),
+        ({"leads_to": None, "is_delegated": True}, "delegated: other name servers answer (the same for everybody)"),
+        ({"rcode": "NXDOMAIN"}, "NXDOMAIN (the same for everybody)"),
+    ],
+)
+def test_an_answer_without_addresses_says_what_it_is(more: dict[str, Any], line: str) -> None:
+    said = {"rcode": "NOERROR", "addresses": [], "ttl_s": None, "scope_prefix": 0, **more}
+    server = {"node": "ns-1", "failure": None, "result": {"zone": "example.org", "A": said, "AAAA": said}}
+    assert f"  A: {line}" in name_explanation_lines({**NAME, "servers": [server]})
 
 
 def test_without_a_name_server_or_a_site_that_is_said() -> None:

@@ -40,7 +40,14 @@ async def test_a_table_is_sent_shown_and_given_up(cdn: Cdn, table: Path) -> None
 async def test_what_is_no_table_is_not_sent(cdn: Cdn, table: Path, tmp_path: Path) -> None:
     table.write_bytes(table.read_bytes()[:-1])
     (tmp_path / "no.mmdb").write_bytes(b"not a database")
-    for path, said in ((table, "places.geo"), (tmp_path / "no.mmdb", "no.mmdb"), (tmp_path / "nosuch", "nosuch")):
+    (tmp_path / "text").write_bytes(b"neither a database nor a table" * 100)
+    for path, said in (
+        (table, "places.geo"),
+        (tmp_path / "no.mmdb", "no.mmdb"),
+        (tmp_path / "text", "the name of a database ends in .mmdb"),
+        (tmp_path / "nosuch", f"cdn: {tmp_path}/nosuch cannot be read"),
+        (tmp_path / "nosuch.mmdb", f"cdn: {tmp_path}/nosuch.mmdb cannot be read"),
+    ):
         refused = await cdn("geo", "update", str(path))
         assert (refused.status, said in refused.err) == (1, True), refused
     assert (await cdn("geo", "show", "--json")).document["digest"] == ""

@@ -40,6 +40,8 @@ async def test_a_zone_is_imported_listed_shown_again_imported_and_removed(cdn: C
     assert (again.document["replaced"], again.document["records"]) == (True, 4)
     assert (await cdn("zone", "show", "example.org")).out.splitlines()[1:] == shown.out.splitlines()[1:]
     assert "is the CDN's own" in (await cdn("zone", "show", "cdn.localhost")).out
+    own = await cdn("zone", "rm", "cdn.localhost")
+    assert (own.status, "is the CDN's own zone" in own.err) == (1, True)
     removed = await cdn("zone", "rm", "EXAMPLE.org.")
     assert (removed.status, removed.out) == (0, "zone example.org is removed\n")
     gone = await cdn("zone", "show", "example.org")
@@ -82,6 +84,10 @@ def test_standard_input_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> N
 async def test_a_zone_is_signed_and_its_ds_record_printed(cdn: Cdn, zone_file: Path) -> None:
     await cdn("zone", "import", str(zone_file))
     assert "is not signed: cdn zone sign example.org --on" in (await cdn("zone", "sign", "example.org")).out
+    unsigned = await cdn("zone", "sign", "example.org", "--ds")
+    assert (unsigned.status, unsigned.out, "is not signed" in unsigned.err) == (1, "", True), (
+        "no empty file of DS records"
+    )
     on = await cdn("zone", "sign", "example.org", "--on")
     assert "k1" in on.out
     assert on.out.splitlines()[-1] == "Give the DS record to the zone above."

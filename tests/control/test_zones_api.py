@@ -75,6 +75,7 @@ async def test_names_that_lead_to_no_site_or_to_one_that_does_not_know_them_are_
     told = (await put(api, text=zone)).document["warnings"]
     assert [each.split()[0] for each in told] == ["example.org", "next.example.org"]
     assert told[0].endswith("cdn domain add example.org --site blog")
+    assert "leads to the preview next--blog.cdn.localhost" in told[1]
 
 
 async def test_a_fault_leaves_the_zone_as_it_was_and_says_where_it_is(served: Control) -> None:

@@ -16,8 +16,11 @@ from cdn.dns.name import labels_of, mailbox_labels
 from cdn.dns.site_names import SiteNames
 from cdn.dns.zone import SoaTimes, Zone, name_server
 from cdn.dns.zone_book import ZoneBook
+from cdn.dns.zone_file import read_zone_file
 from cdn.errors import InvalidInput
 from cdn.fleet.condition import NodeState
+from cdn.fleet.position import Position
+from cdn.journal.record import Audience, Record
 from cdn.journal.zone_fold import ZoneFold
 from cdn.sites.catalog import Catalog
 from cdn.sites.settings import SiteSettings
@@ -28,7 +31,7 @@ from tests.dns.test_nearest import FRANKFURT, GEOGRAPHY, LONDON, NEAR_FRANKFURT,
 DOWN = frozenset({"192.0.2.4"})
 
 
-def explainer(*nodes: FleetNode, most: int = 1, is_known: bool = True) -> NameExplainer:
+def explainer(*nodes: FleetNode, most: int = 1, is_known: bool = True, zones: ZoneFold | None = None) -> NameExplainer:
     catalog = Catalog("cdn.test")
     catalog.create_site(Site("s1", "blog", 0.0, SiteSettings()))
     catalog.create_site(Site("s2", "pinned", 0.0, SiteSettings(region=("eu",))))
@@ -42,7 +45,10 @@ def explainer(*nodes: FleetNode, most: int = 1, is_known: bool = True) -> NameEx
     zone = Zone(labels_of("cdn.test"), servers, mailbox_labels("dns@other.net"), SoaTimes(negative_ttl_s=10))
     edge = EdgeZone(zone, sites)
     edge.serial = 9
-    return NameExplainer(ZoneBook(edge, sites, ZoneFold()), sites, state)
+    book = ZoneBook(edge, sites, ZoneFold() if zones is None else zones)
+    if zones is not None:
+        book.journal_loaded(Position("e", 1), 0.0)
+    return NameExplainer(book, sites, state)
 
 
 def filters(said: dict[str, Any]) -> dict[str, tuple[list[str], dict[str, str]]]:
@@ -125,6 +131,21 @@ async def test_a_name_without_a_site_and_one_of_nobodys() -> None:
     for name, source in (("a b", "10.1.0.1"), ("blog.cdn.test", "10.1.0"), ("blog.cdn.test", "10.1.0.1/24")):
         with pytest.raises(InvalidInput):
             await asked.explain(name, source)
+
+
+async def test_where_a_name_leads_is_said() -> None:
+    text = (
+        "$TTL 60\n@ SOA ns.o. h 1 2 3 4 5\n@ NS ns.o.\na CNAME b\nb CNAME blog.cdn.test.\nlab NS ns.o.\nc A 192.0.2.9\n"
+    )
+    zones = ZoneFold()
+    change = read_zone_file(text, file="z", cdn_zone="cdn.test", name="o.org")
+    zones.apply(Record(1, "e", 1, "zone/o.org", 0.0, "test", Audience.DNS, change))
+    asked = explainer(at(1, FRANKFURT), zones=zones)
+    said = [
+        (await asked.explain(name, "10.1.0.1"))["A"] for name in ("a.o.org", "x.lab.o.org", "c.o.org", "blog.cdn.test")
+    ]
+    assert [each["leads_to"] for each in said] == ["blog.cdn.test", None, None, None]
+    assert [each["is_delegated"] for each in said] == [False, True, False, False]
 
 
 async def test_visitors_are_answered_as_before() -> None:
