@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
@@ -19,6 +19,13 @@ WRITE_BUFFER_BYTES = 64 * 1024
 
 BACKLOG = 1024
 """Connections that the system holds until they are accepted."""
+
+MAX_AT_ONCE = 64
+"""Questions over all connections answered before everything else on the loop has its turn: some 10 ms where each has
+signatures made for it."""
+
+MAX_IN_A_ROW = 16
+"""Of them those of one connection; then others have their turn, however many questions it sent."""
 
 Answer = Callable[[bytes, str], bytes | None]
 """Given a message and the address it came from."""
@@ -64,6 +71,8 @@ class TcpConnections:
         self.answer = answer
         self._open: OrderedDict[_Connection, None] = OrderedDict()
         self._none_left = asyncio.Event()
+        self._left = MAX_AT_ONCE
+        self._waiting: deque[_Connection] = deque()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -96,6 +105,24 @@ class TcpConnections:
         if connection in self._open:
             self._open.move_to_end(connection)
 
+    def may_answer(self) -> bool:
+        """Whether one more question may be answered in this turn of the loop; it counts as answered then."""
+        if self._left == MAX_AT_ONCE:
+            asyncio.get_running_loop().call_soon(self._next_turn)
+        self._left -= 1
+        return self._left >= 0
+
+    def wait_turn(self, connection: _Connection) -> None:
+        """It goes on in one of the next turns, after those that wait already."""
+        self._waiting.append(connection)
+
+    def _next_turn(self) -> None:
+        self._left = MAX_AT_ONCE
+        for _ in range(len(self._waiting)):
+            if self._left <= 0:
+                break
+            self._waiting.popleft().go_on()
+
     def left(self, connection: _Connection) -> None:
         self._open.pop(connection, None)
         if not self._open:
@@ -112,6 +139,8 @@ class _Connection(asyncio.Protocol):
         self._received = bytearray()
         self._timer: asyncio.TimerHandle | None = None
         self._is_paused = False
+        self._is_waiting = False
+        self._has_ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -126,11 +155,13 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        self._answer_some()
+        if not self._is_waiting:
+            self._answer_some()
 
     def eof_received(self) -> bool:
         """A client that asks no more may still want its answers: what is buffered is sent, then it is closed."""
-        return self._is_paused
+        self._has_ended = True
+        return self._is_paused or self._is_waiting
 
     def pause_writing(self) -> None:
         self._is_paused = True
@@ -139,9 +170,25 @@ class _Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._is_paused = False
-        if self._transport is not None and not self._transport.is_closing():
+        if not self._is_waiting:
+            self._read_on()
+
+    def go_on(self) -> None:
+        """It is this one's turn again."""
+        self._is_waiting = False
+        if not self._is_paused:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        self._answer_some()
+        if self._is_paused or self._is_waiting or self._transport.is_closing():
+            return
+        if self._has_ended:
+            self._transport.close()
+        else:
             self._transport.resume_reading()
-            self._answer_some()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:
@@ -160,7 +207,7 @@ class _Connection(asyncio.Protocol):
 
     def _answer_some(self) -> None:
         """Every whole message that is there, until the client has to take answers first."""
-        transport, received, start = self._transport, self._received, 0
+        transport, received, start, answered = self._transport, self._received, 0, 0
         assert transport is not None
         while not self._is_paused and len(received) - start >= LENGTH_BYTES:
             length = int.from_bytes(received[start : start + LENGTH_BYTES], "big")
@@ -172,6 +219,12 @@ class _Connection(asyncio.Protocol):
             end = start + LENGTH_BYTES + length
             if len(received) < end:
                 break
+            if answered == MAX_IN_A_ROW or not self._of.may_answer():
+                self._is_waiting = True
+                transport.pause_reading()
+                self._of.wait_turn(self)
+                break
+            answered += 1
             response = self._of.answer(bytes(received[start + LENGTH_BYTES : end]), self._source)
             start = end
             if response is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import wraps
@@ -14,6 +15,7 @@ import uvloop
 
 from cdn.dns.query import MAX_QUERY_BYTES
 from cdn.dns.settings import TcpSettings
+from cdn.dns.tcp import MAX_AT_ONCE as MAX_TCP_AT_ONCE
 from cdn.dns.tcp import TcpConnections, TcpServer
 from cdn.dns.udp import MAX_AT_ONCE, UdpSocket
 
@@ -289,6 +291,44 @@ async def test_who_takes_no_answers_is_read_no_further() -> None:
         for _ in range(asked + 50):
             assert await read_framed(reader) == bytes(60_000)
         writer.transport.abort()
+
+
+@on_uvloop
+async def test_clients_that_ask_thousands_of_questions_at_once_stop_nobody_else() -> None:
+    turns = 0
+    asked_of: Counter[int] = Counter()
+
+    def note(message: bytes, source: str) -> bytes:
+        asked_of[turns] += 1
+        return message
+
+    async with tcp(note, timeout_s=PATIENCE_S) as (port, _):
+        clients = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+
+        async def ask(writer: asyncio.StreamWriter) -> None:
+            for number in range(3_000):
+                writer.write(framed(b"%012d" % number))
+            writer.write_eof()
+            await writer.drain()
+
+        async def hear(reader: asyncio.StreamReader) -> None:
+            for number in range(3_000):
+                assert await read_framed(reader) == b"%012d" % number
+            assert await ended(reader)
+
+        async def turn() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        turning = asyncio.create_task(turn())
+        await asyncio.gather(*(ask(writer) for _, writer in clients), *(hear(reader) for reader, _ in clients))
+        turning.cancel()
+        for _, writer in clients:
+            writer.close()
+    assert sum(asked_of.values()) == 9_000
+    assert max(asked_of.values()) <= 2 * MAX_TCP_AT_ONCE
 
 
 @on_uvloop
