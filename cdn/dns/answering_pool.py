@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from cdn.dns.answering_messages import BrokenRelay, Down, Drain, Listening, framed, read_up
+from cdn.dns.answering_messages import BrokenRelay, Down, Drain, Listening, Loaded, framed, read_up
 from cdn.errors import Unavailable
 
 FIRST_PAUSE_S = 0.05
@@ -31,7 +31,7 @@ HANG_S = 4.0
 """One that has shown none for so long is killed: resolvers give up on a server after a few seconds."""
 
 START_S = 60.0
-"""From a process's start to its first answer, with all zones in memory."""
+"""From a process's start to its first answer, with all zones in memory; and for all zones that are told it later."""
 
 MAX_FAILED_STARTS = 5
 """Of one place, when the server starts: the next will fail as well, and whoever waits is told."""
@@ -58,6 +58,7 @@ class _Place:
     writer: asyncio.StreamWriter | None = None
     heard_at: float = 0.0
     began_at: float = 0.0
+    spared_until: float = 0.0
     is_up: asyncio.Event = field(default_factory=asyncio.Event)
     counted: dict[str, float] = field(default_factory=dict)
 
@@ -124,6 +125,8 @@ class AnsweringPool:
                 _kill(place)
             else:
                 writer.write(frame)
+                if isinstance(message, Loaded):
+                    place.spared_until = time.monotonic() + START_S
 
     def counted(self) -> dict[str, float]:
         """The sums over all processes that there were; what one counted after its last sign of life died with it."""
@@ -185,6 +188,7 @@ class AnsweringPool:
             raise
         place.process = process
         place.began_at = place.heard_at = time.monotonic()
+        place.spared_until = 0.0
         try:
             reader, writer = await asyncio.open_connection(sock=here)
             with contextlib.closing(writer):
@@ -243,7 +247,8 @@ class AnsweringPool:
                 if place.process is None or place.process.returncode is not None:
                     continue
                 is_up = place.is_up.is_set()
-                if looked_at > (place.heard_at + HANG_S if is_up else place.began_at + START_S):
+                until = max(place.heard_at + HANG_S, place.spared_until) if is_up else place.began_at + START_S
+                if looked_at > until:
                     said = f"shows no life for {HANG_S:g} s" if is_up else f"does not answer after {START_S:g} s"
                     _log.warning("answering process %d %s: it is replaced", place.number, said)
                     self.hung += 1

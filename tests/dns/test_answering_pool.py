@@ -204,6 +204,26 @@ async def test_one_that_hangs_is_replaced(tmp_path: Path, monkeypatch: pytest.Mo
         assert hanging not in pool.process_ids
 
 
+async def test_one_that_reads_all_zones_anew_does_not_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await keep_a_copy(tmp_path / "ns")
+    async with started(tmp_path / "ns") as node:
+        pool = pool_of(node)
+        reading = pool.process_ids
+        assert node.position is not None
+        node.on_snapshot(node.position, epoch_changed=False)
+        monkeypatch.setattr(pool_module, "HANG_S", 1.5)
+        for pid in reading:
+            os.kill(pid, signal.SIGSTOP)  # as if that took long
+        await asyncio.sleep(2.5)
+        monkeypatch.undo()
+        for pid in reading:
+            os.kill(pid, signal.SIGCONT)
+        async with clients(node) as asking:
+            for client in asking:
+                assert (await client.ask()).answer
+        assert (pool.hung, pool.process_ids) == (0, reading)
+
+
 async def test_stopping_answers_what_those_have_left_who_hang(tmp_path: Path) -> None:
     await keep_a_copy(tmp_path / "ns")
     told = replace(settings(tmp_path / "ns"), processes=PROCESSES)

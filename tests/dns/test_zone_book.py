@@ -246,6 +246,19 @@ def test_another_choice_begins_a_generation_and_the_same_does_not() -> None:
     assert book.book.generation is after
 
 
+def test_of_a_snapshot_only_zones_that_are_others_are_read() -> None:
+    book, other = Book(), Book()
+    for each in (book, other):
+        each.apply(zone_set("example.com", "www A 192.0.2.1"), zone_set("example.net", "www A 192.0.2.1"))
+    other.apply(zone_set("example.net", "www A 192.0.2.2"))
+    before = {name: book.book.zone_of(labels(name), rrtype("A")) for name in ("example.com", "example.net")}
+    book.zones.load(other.zones.dump())
+    book.book.journal_loaded(Position("f", 77), 0.0)
+    after = {name: book.book.zone_of(labels(name), rrtype("A")) for name in before}
+    assert [after[name] is before[name] for name in before] == [True, False]
+    assert book.ask("www.example.net", "A") == ["NOERROR aa", "answer www.example.net. 300 A 192.0.2.2"]
+
+
 def test_a_snapshot_begins_a_generation_with_everything_in_it() -> None:
     book, other = Book(), Book()
     other.apply(zone_set("example.com", "www A 192.0.2.1"), ChallengeSet("a.example.com", "x", 9.0))
