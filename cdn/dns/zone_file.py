@@ -189,7 +189,7 @@ def _sentence(exc: Exception, tokens: _Tokens) -> str:
     if said == dns.exception.UnexpectedEnd.__doc__:
         return "the text ends within a record: a quote or a parenthesis is not closed"
     if said == dns.exception.SyntaxError.__doc__:
-        return "this cannot be read as a record: write NAME TTL TYPE DATA"
+        return "this cannot be read as a record: write NAME TTL TYPE DATA, with data that fit TYPE (A: 192.0.2.1)"
     return said or type(exc).__name__
 
 
