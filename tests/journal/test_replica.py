@@ -151,6 +151,19 @@ async def test_compaction_keeps_the_state_and_bounds_the_records(open_replica: O
     assert loaded.entries == ledger.entries
 
 
+async def test_the_tail_begins_anew_with_every_compaction_and_snapshot(open_replica: OpenReplica) -> None:
+    replica, ledger = await open_replica(), Ledger()
+    await _begin(replica, ledger)
+    for last in (10, 20, 30):
+        await _apply(replica, ledger, *range(last - 9, last + 1))
+        assert replica._tail.size_bytes > 0
+        await replica.compact()
+        assert replica._tail.size_bytes == 0
+    await _apply(replica, ledger, 31)
+    await replica.replace(take([ledger], Position("f", 1), floor_horizon=0, audiences=EDGE_AUDIENCES))
+    assert replica._tail.size_bytes == 0
+
+
 async def test_the_floor_horizon_survives_compaction_and_restart(open_replica: OpenReplica) -> None:
     replica, ledger = await open_replica(), Ledger()
     await replica.load([ledger])
