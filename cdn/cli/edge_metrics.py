@@ -33,6 +33,8 @@ HELP: Mapping[str, str] = {
     "shields_suspended": "Shields that are passed by until they answer again.",
     "peer_answered": "Requests of other nodes that were answered, as their shield.",
     "peer_connections": "Connections of other nodes that are open.",
+    "load_hundredths": "How busy this process's loop was in the last ten seconds, in hundredths of a core.",
+    "worker_load_hundredths": "The same of the busiest worker's loop.",
     "workers": "Workers that take connections.",
     "workers_died": "Workers that ended and were replaced.",
     "workers_hung": "Workers that showed no life and were ended.",
@@ -51,6 +53,8 @@ GAUGES = frozenset(
         "upstream_connections",
         "shields_suspended",
         "peer_connections",
+        "load_hundredths",
+        "worker_load_hundredths",
         "workers",
         "worker_memory_bytes",
     }

@@ -398,9 +398,11 @@ class EdgeNode:
 
     def _busiest(self) -> float:
         """What the busiest of the node's loops uses of a core, its own or a worker's; 1 is all that it can."""
-        own = self._load.share(time.thread_time(), self._clocks.monotonic())
         workers = {} if self._front is None else self._front.counted()
-        return max(own, workers.get("worker_load_percent", 0) / 100)
+        return max(self._own_load(), workers.get("worker_load_hundredths", 0) / 100)
+
+    def _own_load(self) -> float:
+        return self._load.share(time.thread_time(), self._clocks.monotonic())
 
     def counted(self) -> Mapping[str, int]:
         """What the node counted since it started, and what it holds."""
@@ -416,6 +418,7 @@ class EdgeNode:
             "disk_responses": facts.responses,
             "disk_bytes": facts.cost_bytes,
             "memory_bytes": self.prepared.cost_bytes,
+            "load_hundredths": round(100 * self._own_load()),
             **({} if self._front is None else self._front.counted()),
         }
 

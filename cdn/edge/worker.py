@@ -125,7 +125,7 @@ class Worker:
             "timed_out": counters.timed_out,
             "open_connections": self._listener.open_connections,
             "memory_bytes": self._prepared.cost_bytes,
-            "load_percent": round(100 * self._load.share(time.thread_time(), self._clocks.monotonic())),
+            "load_hundredths": round(100 * self._load.share(time.thread_time(), self._clocks.monotonic())),
         }
         return numbers, counters.refused
 

@@ -168,7 +168,9 @@ class WorkerPool:
             "workers_hung": self.hung,
             "worker_memory_bytes": now["memory_bytes"],
             "worker_recalled": (self._past + now)["recalled"],
-            "worker_load_percent": max((line.counted.get("load_percent", 0) for line in self._lines()), default=0),
+            "worker_load_hundredths": max(
+                (line.counted.get("load_hundredths", 0) for line in self._lines()), default=0
+            ),
         }
 
     def withdraw(self) -> None:
@@ -324,5 +326,5 @@ class WorkerPool:
         return total
 
 
-_LEVELS = frozenset({"open_connections", "memory_bytes", "load_percent"})
+_LEVELS = frozenset({"open_connections", "memory_bytes", "load_hundredths"})
 """What goes with the worker; everything else it counted did happen."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cdn.cli import control_metrics as of_control
+from cdn.cli import dns_metrics as of_dns
 from cdn.cli import edge_metrics as of_edge
 from cdn.cli.control_metrics import control_metrics
 from cdn.cli.edge_metrics import edge_metrics
@@ -82,6 +83,7 @@ def test_metrics_of_dns_are_documented() -> None:
     source = (ROOT / "cdn" / "cli" / "dns_metrics.py").read_text()
     made = re.findall(r'(counter|gauge|labelled)\(\s*"(cdn_dns_\w+)"(?:,\s*Kind\.(\w+))?', source)
     names = {f"{name}_total" if "COUNTER" in kind or make == "counter" else name for make, name, kind in made}
+    names |= {f"cdn_dns_{name.replace('.', '_')}_total" for name, _ in of_dns._COUNTERS}
     assert len(names) > 10
     assert {name for name in documented() if name.startswith("cdn_dns_")} == names
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from cdn.journal.replica import TAIL_SUFFIX
+
 FILL_BYTES = 64 * 1024
 
 
@@ -21,7 +23,9 @@ class SmallDisk:
     folder: Path
 
     def fill(self) -> None:
-        """Until not one more byte fits."""
+        """Until not one more byte fits, nor into the room that a node's copy has made for its newest records."""
+        for tail in self.folder.rglob(f"*{TAIL_SUFFIX}"):
+            os.truncate(tail, len(tail.read_bytes().rstrip(b"\0")))
         descriptor = os.open(self.folder / "filler", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         try:
             size_bytes = FILL_BYTES
