@@ -77,7 +77,8 @@ class FleetFeed:
                     continue
                 self.fault = None
                 self._hear(seen)
-                if seen.number != number:
+                # A view that control itself calls frozen is no word of the journal: what was kept before is better.
+                if seen.number != number and not (seen.is_frozen and self._path.exists()):
                     self._newest = content
                     self._has_unkept.set()
                 number = seen.number

@@ -96,6 +96,25 @@ async def test_it_waits_for_the_next_view_and_hears_every_answer(tmp_path: Path)
     assert [each.member.node_id for each in kept.nodes] == ["n1", "n2"]
 
 
+async def test_what_a_control_that_is_frozen_says_takes_no_other_word_s_place_on_disk(tmp_path: Path) -> None:
+    path = tmp_path / "fleet.json"
+    control = ToldControl(view(1) | {"frozen": True})
+
+    def kept_number() -> int | None:
+        kept = kept_view(path)
+        return None if kept is None else kept.number
+
+    async with control.served() as url, feeding(path, url) as (_, heard):
+        await until(lambda: kept_number() == 1)  # better than nothing
+        control.told = view(2, "n1")
+        await until(lambda: kept_number() == 2)
+        control.told = view(3) | {"frozen": True}
+        await until(lambda: len([each for each in heard if each.number == 3]) > 20)
+        assert kept_number() == 2
+        control.told = view(4, "n1")
+        await until(lambda: kept_number() == 4)
+
+
 @pytest.mark.parametrize(
     "told", [500, 401, 302, b"<html>", b"{}", pytest.param(b" " * (16 * 1024 * 1024 + 1), id="long")]
 )
