@@ -45,6 +45,9 @@ _IN_NO_ZONE = {
 _OF_ZONES = frozenset({int(Rcode.NOERROR), int(Rcode.NXDOMAIN)})
 _ANSWER, _ABSENCE = Kind.ANSWER, Kind.ABSENCE
 
+_MEANING_BYTES = 200
+"""What a query takes beside its name where it is remembered by what it means."""
+
 _OPTION_HEAD_BYTES = 4
 _RCODES = 32
 _TALLY_TRUNCATED = _RCODES
@@ -220,11 +223,12 @@ class Responder:
                 self._patterns.keep(message, query, made.likeness, kept)
             return made
         key = (question[:name_bytes].lower(), *_meaning(query, limit_bytes), has_cookie)
-        remembered = self._memo.find(key, len(question)) or self._memo.find((key, source), len(question))
+        key_bytes = len(question) + _MEANING_BYTES
+        remembered = self._memo.find(key, key_bytes) or self._memo.find((key, source), key_bytes)
         if remembered is None:
             made = self._made(query, source, limit_bytes, wall_s, has_cookie=has_cookie)
             of_whom: Hashable = (key, source) if made.is_for_one else key
-            self._memo.keep(of_whom, len(question), (made.front, 0, _tally(made, Transport.UDP), made.kind))
+            self._memo.keep(of_whom, key_bytes, (made.front, 0, _tally(made, Transport.UDP), made.kind))
             return made
         front, _, tally, kind = remembered
         front = front[:10] + question + front[10 + len(question) :]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 
 import dns.edns
 import dns.message
 import pytest
 
+from cdn.dns.answer import Responder
+from cdn.dns.answer_memo import AnswerMemo
 from cdn.dns.code import Rcode
 from cdn.dns.transport import Transport
 from cdn.dns.zone_file import read_zone_file
@@ -71,3 +74,26 @@ def test_what_is_above_many_names_far_down_is_looked_for_once(rrtype: str) -> No
         return time.process_time() - start
 
     assert read_s(f"{HEAD}z {rrtype} ns.example.org.\n{deep}") < 3 * read_s(HEAD + deep)
+
+
+@pytest.mark.parametrize("name", [f"blog.{ZONE}", f"Blog.{ZONE}"], ids=["by its octets", "by what it means"])
+def test_answers_for_a_million_networks_take_the_memory_that_is_theirs(name: str) -> None:
+    limit_bytes = 2 * 1024 * 1024
+    asked = responder(zones([0.25] * 4))
+    asked._memo = AnswerMemo(limit_bytes)  # the whole of it takes minutes to fill
+    message = bytearray(subnet_query((name, "A"), "10.0.0.1", 32))
+    tracemalloc.start()
+    try:
+        before = allocated(asked, message, range(1))
+        most = max(allocated(asked, message, range(start, start + 1_000)) for start in range(1, 12_000, 1_000))
+        assert most - before < 1.2 * limit_bytes
+    finally:
+        tracemalloc.stop()
+
+
+def allocated(asked: Responder, message: bytearray, clients: range) -> int:
+    """Octets that are allocated after a question for each of these clients."""
+    for client in clients:
+        message[-3:] = client.to_bytes(3, "big")
+        assert asked.answer(bytes(message), SOURCE, Transport.UDP, WALL_S) is not None
+    return tracemalloc.get_traced_memory()[0]
