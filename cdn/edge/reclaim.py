@@ -17,6 +17,7 @@ from cdn.edge.disk_tier import DiskTier
 from cdn.edge.stored import StoredResponse
 from cdn.fleet.position import Position
 from cdn.http.decide import Required
+from cdn.http.no_vary_search import parse_no_vary_search
 
 DELAY_S = 5.0
 """From a purge to the sweep behind it: a burst of purges is swept once."""
@@ -38,6 +39,8 @@ class FloorsOfSite(Protocol):
     def sweepable(self) -> int: ...
 
     def required(self, names: tuple[str, ...], tags: tuple[str, ...]) -> Required: ...
+
+    def required_with_any_query(self, path: str) -> Required: ...
 
 
 class SweptFloors(Protocol):
@@ -165,8 +168,11 @@ class Reclaim:
         through = self._position()
 
         def is_unusable(stored: StoredResponse) -> bool:
-            required = floors.required(stored.names, self._tags_of(stored))
-            return stored.is_below(required.hard, self._position().epoch)
+            hard = floors.required(stored.names, self._tags_of(stored)).hard
+            if _answers_other_queries(stored):  # also those that were purged, and nothing else would remember that
+                paths = {name.partition("?")[0] for name in stored.names}
+                hard = max(hard, *(floors.required_with_any_query(path).hard for path in paths))
+            return stored.is_below(hard, self._position().epoch)
 
         removed = await self._disk.sweep(site_id, through, is_unusable, pause_s=self._pause_s)
         self._floors.swept(site_id, through)
@@ -178,3 +184,7 @@ class Reclaim:
         now = self._clock()
         self._swept_at = {site: at for site, at in self._swept_at.items() if at + self._rest_s > now}
         self._swept_at[site_id] = now
+
+
+def _answers_other_queries(stored: StoredResponse) -> bool:
+    return stored.pulled is not None and parse_no_vary_search(stored.pulled.head.fields) is not None

@@ -62,6 +62,17 @@ class SiteFloors:
         """The highest hard floor, 0 without any: a sweep frees something only if this is above the last one."""
         return max(floor.hard for floor in self._all())
 
+    def required_with_any_query(self, path: str) -> Required:
+        """What the floors demand of a response that may answer `path` with one query or another.
+
+        It looks at every floor of a URL or a prefix: for sweeps, not for requests.
+        """
+        start, hard, soft = path + "?", 0, 0
+        for name, floor in chain(self._urls.items(), self._prefixes.items()):
+            if name.startswith(start):
+                hard, soft = max(hard, floor.hard), max(soft, floor.soft)
+        return Required(hard, soft)
+
     @property
     def is_empty(self) -> bool:
         """Nothing is demanded."""

@@ -160,7 +160,7 @@ def does_vary_allow(stored: Stored, asked_with: Lines) -> bool:
     names = [name.lower() for name in members(combined(stored.lines, "vary") or "")]
     if "*" in names:
         return False
-    confirmed = [each for each in stored.updates if each.method == "GET"]
+    confirmed = [each for each in stored.updates if each.status == 304]
     originals = [stored.origin.lines, *(each.lines for each in confirmed)]
     return any(all(plain(name, before) == plain(name, asked_with) for name in names) for before in originals)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.model.script import Answering, Asking, Passing, Purging, Restarting, Step, Told
+from tests.model.script import Answering, Asking, Passing, Purging, Restarting, Step, Sweeping, Told
 
 
 def told(*lines: tuple[str, str], **more: object) -> tuple[Told, ...]:
@@ -147,12 +147,40 @@ A_FAILURE_THAT_OTHERS_WAIT_FOR: list[Step] = [
 ]
 """It is for those who waited, and only if Vary allows it."""
 
+A_PURGE_OF_ANOTHER_QUERY_AND_A_SWEEP: list[Step] = [
+    Asking("/a?x=2", told=told(FRESH, ("no-vary-search", "params"))),
+    Asking("/a?x=3", told=told()),
+    Purging("url", "/a?x=1"),
+    Sweeping(),
+    Asking("/a?x=1", told=told(FRESH)),
+]
+"""What was stored for one query answered the one that was purged, and is not to do so again once the floor is gone."""
+
+A_PURGE_OF_A_PREFIX_OF_ANOTHER_QUERY: list[Step] = [
+    Asking("/a?x=2", told=told(FRESH, ("no-vary-search", "params"))),
+    Purging("prefix", "/a?x=1"),
+    Sweeping(),
+    Asking("/a?x=11", told=told(FRESH)),
+]
+
+A_304_TO_HEAD_THAT_BRINGS_VARY: list[Step] = [
+    Asking(told=told(("cache-control", "max-age=10"), ("last-modified", "@-1000"))),
+    Passing(3),
+    Asking(
+        lines=(("accept-language", "de, en"), ("cache-control", "no-cache")),
+        told=told(("cache-control", "max-age=10"), ("vary", "accept-language"), confirms=True),
+        method="HEAD",
+    ),
+]
+"""The upstream selected it for this request, whatever its method."""
+
 ALONE: tuple[list[Step], ...] = (
     A_PART_THAT_IS_THE_WHOLE, A_304_FOR_ONE_WHO_WANTS_NOTHING_STORED, A_304_THAT_IS_PRIVATE, A_304_WITH_A_FIELD_FOR_ONE,
     A_304_WITHOUT_A_DATE, A_304_THAT_NARROWS_NO_VARY_SEARCH, VARIANTS_WITH_OTHER_NO_VARY_SEARCH,
     A_PURGE_AND_A_DEAD_UPSTREAM, A_PURGE_AND_A_304, A_PURGE_BEFORE_A_RESTART, A_PURGE_WHILE_IT_IS_FETCHED,
     STALE_BUT_MUST_BE_VALIDATED, STALE_FOR_TOO_LONG, WISHES_OF_CLIENTS, PARTS_OF_DIFFERENT_REPRESENTATIONS,
     A_304_ABOUT_ANOTHER,
-    A_304_THAT_CHANGES_VARY, INVALIDATED,
+    A_304_THAT_CHANGES_VARY, INVALIDATED, A_PURGE_OF_ANOTHER_QUERY_AND_A_SWEEP, A_PURGE_OF_A_PREFIX_OF_ANOTHER_QUERY,
+    A_304_TO_HEAD_THAT_BRINGS_VARY,
 )  # fmt: skip
 TOGETHER: tuple[list[Step], ...] = (A_304_TO_WHAT_WAS_REPLACED, A_FAILURE_THAT_OTHERS_WAIT_FOR)
