@@ -16,6 +16,12 @@ from cdn.sites.name import check_alias, check_site_name, split_label
 MAX_ZONE_NAMES = 100_000
 """With those that exist only because others are below them, of which one deep name brings many: 40 MB in memory."""
 
+MAX_SET_BYTES = 64_000
+"""Of the records of one name and type in an answer, which has 65,535 octets with its question and signatures."""
+
+_RECORD_HEAD_BYTES = 12
+"""Of a record in an answer whose name points to the question's."""
+
 _SIGNED = frozenset(
     {RdataType.RRSIG, RdataType.NSEC, RdataType.NSEC3, RdataType.NSEC3PARAM, RdataType.DNSKEY, RdataType.CDS,
      RdataType.CDNSKEY, RdataType.SIG, RdataType.NXT}
@@ -121,6 +127,13 @@ def _of_records(zone: _Zone) -> Iterator[Fault]:
                 yield Fault(
                     first.number,
                     f"{text} records are made here when the zone is signed (`cdn zone sign`): import it unsigned",
+                )
+            set_bytes = sum(_RECORD_HEAD_BYTES + len(rdata) for rdata in {line.rdata for line in lines})
+            if set_bytes > MAX_SET_BYTES:
+                yield Fault(
+                    first.number,
+                    f"all {text} of {_shown(owner)} together take {set_bytes} octets in an answer, which has room for "
+                    f"{MAX_SET_BYTES}: nobody could ever be told them",
                 )
             for line in lines[1:]:
                 if line.ttl_s != first.ttl_s:

@@ -97,3 +97,10 @@ def allocated(asked: Responder, message: bytearray, clients: range) -> int:
         message[-3:] = client.to_bytes(3, "big")
         assert asked.answer(bytes(message), SOURCE, Transport.UDP, WALL_S) is not None
     return tracemalloc.get_traced_memory()[0]
+
+
+def test_records_that_fit_no_answer_are_refused_where_they_are_imported() -> None:
+    fits = "".join(f'big TXT "{number:05}{"x" * 240}"\n' for number in range(248))
+    read_zone_file(HEAD + fits, file="hostile", cdn_zone=ZONE)
+    with pytest.raises(InvalidInput, match=r"^hostile:5: all TXT of big.own.example together take 64017 octets"):
+        read_zone_file(HEAD + fits + f'big TXT "{"y" * 20}"\n', file="hostile", cdn_zone=ZONE)
