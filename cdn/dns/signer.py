@@ -129,17 +129,19 @@ class ZoneSigner:
                 cut = next((rrset.owner for rrset in answer.authority if rrset.rrtype == Rrtype.NS), answer.name)
                 return answer, (self._nsec(answer, cut, frozenset({Rrtype.NS}), wall_s),)
             case Proof.NO_NAME:
-                return self._no_name(answer, wall_s)
+                return self._no_name(answer, qtype, wall_s)
             case _:
                 assert_never(answer.proof)
 
-    def _no_name(self, answer: ZoneAnswer, wall_s: float) -> tuple[ZoneAnswer, tuple[Rrset, ...]]:
+    def _no_name(self, answer: ZoneAnswer, qtype: int, wall_s: float) -> tuple[ZoneAnswer, tuple[Rrset, ...]]:
         encloser = answer.closest_encloser
         next_closer = answer.name[len(answer.name) - len(encloser) - 1 :]
         spans = [around(name, self.apex) for name in dict.fromkeys((next_closer, (b"*", *encloser)))]
         covering = tuple(self._nsec_of(answer, owner, after_it, frozenset()) for owner, after_it in filter(None, spans))
         if len(covering) < len(spans):
-            return replace(answer, rcode=Rcode.NOERROR), (self._nsec(answer, answer.name, frozenset(), wall_s),)
+            said = replace(answer, rcode=Rcode.NOERROR, proof=Proof.NO_DATA, types=frozenset())
+            said, denials = self._denied(self.unsigned(said, qtype, wall_s), qtype, wall_s)
+            return replace(said, proof=Proof.NO_NAME), denials
         return answer, covering
 
     def _nsec(self, answer: ZoneAnswer, name: Labels, types: frozenset[int], wall_s: float) -> Rrset:

@@ -200,6 +200,9 @@ def test_names_that_anybody_can_make_up_are_proved(own: list[bytes], qtype: int)
         answer = asked(name, qtype)
         denials = validator().denials(answer)
         if answer.rcode is Rcode.NOERROR and tree().answer(name, qtype, CLIENT).rcode is Rcode.NXDOMAIN:
+            if qtype == Rrtype.NSEC:  # what is said to exist has this one
+                assert [(rrset.owner, rrset.rrtype) for rrset in answer.answer] == [(name, 47), (name, 46)]
+                return
             assert validator().proves_no_data(denials, name_of(answer.name), qtype)  # said to exist, without records
         else:
             judge(name, qtype)
@@ -211,6 +214,7 @@ def test_a_name_that_no_record_can_cover_is_said_to_exist() -> None:
     answer = asked(name, 1)
     assert answer.rcode is Rcode.NOERROR
     assert validator().proves_no_data(validator().denials(answer), name_of(name), 1)
+    assert [rrset.rrtype for rrset in asked(name, Rrtype.NSEC).answer] == [Rrtype.NSEC, Rrtype.RRSIG]
 
 
 def test_of_the_signatures_at_a_name_one_is_told() -> None:
