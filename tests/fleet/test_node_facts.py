@@ -10,9 +10,12 @@ from cdn.fleet.node import (
     MAX_PUBLIC_ADDRESSES,
     MAX_WEIGHT,
     NodeFacts,
+    check_bias,
     check_facts,
+    check_location,
     check_public_addresses,
     check_weight,
+    read_location,
 )
 
 
@@ -68,3 +71,38 @@ def test_facts_are_checked_as_a_whole() -> None:
     ):
         with pytest.raises(InvalidInput):
             check_facts(wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "location"),
+    [
+        ("50.11,8.68", (50.11, 8.68)),
+        (" -33.9 , 151.2", (-33.9, 151.2)),
+        ("90,-180", (90.0, -180.0)),
+        ("0,0", (0.0, 0.0)),
+    ],
+)
+def test_places(text: str, location: tuple[float, float]) -> None:
+    assert read_location(text) == location
+    assert check_location(location) == location
+
+
+@pytest.mark.parametrize("text", ["", "50.11", "50.11,8.68,3", "north,8", "90.1,0", "0,180.1", "-91,0", "nan,0"])
+def test_places_that_are_none(text: str) -> None:
+    with pytest.raises(InvalidInput, match="is no place"):
+        read_location(text)
+
+
+def test_a_node_may_say_no_place() -> None:
+    assert check_location(None) is None
+
+
+@pytest.mark.parametrize("bias", [-99, 0, 99])
+def test_biases(bias: int) -> None:
+    assert check_bias(bias) == bias
+
+
+@pytest.mark.parametrize("bias", [-100, 100])
+def test_biases_that_are_none(bias: int) -> None:
+    with pytest.raises(InvalidInput, match=f"{bias} is no bias"):
+        check_bias(bias)
