@@ -172,7 +172,10 @@ def test_a_flipped_bit_raises_nothing(data: st.DataObject) -> None:
     raw = bytearray(message(QUESTION + OPT, counts=(1, 0, 0, 1)))
     bit = data.draw(st.integers(0, len(raw) * 8 - 1))
     raw[bit // 8] ^= 1 << bit % 8
-    read_query(bytes(raw))
+    found = read_query(bytes(raw))
+    is_response = bool(raw[2] & 0x80)
+    assert (found is None) == is_response, "only to responses nothing is said"
+    assert found is None or found.id == int.from_bytes(raw[:2], "big")
 
 
 LABELS = st.binary(min_size=1, max_size=20)
