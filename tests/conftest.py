@@ -16,10 +16,16 @@ import boto3
 import pytest
 from botocore.config import Config
 
+from tests.second_run import watch_run
 from tests.servers.seaweed import S3Address, S3Server, ServerMissing, start_seaweed, stop_seaweed
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests of real processes that fail on a busy machine have a second run."""
+    watch_run(config)
 
 
 @pytest.fixture(scope="session")

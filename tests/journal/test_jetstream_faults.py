@@ -297,9 +297,10 @@ async def test_writers_without_pause_on_one_subject_all_come_to_append(nats_clus
             await appended(writers[number], "/x")
             counts[number] += 1
 
-    async with asyncio.timeout(30):
+    # How evenly is the machine's affair; that none of them gives up, or never gets its turn, is ours.
+    async with asyncio.timeout(60):
         await asyncio.gather(*(write(number) for number in range(3)))
-    assert max(counts) < 30 * 20
+    assert min(counts) >= 30
     for writer in writers:
         await writer.aclose()
     await delete_streams(nats_cluster, settings.name)
