@@ -18,12 +18,19 @@ from cdn.edge.stored import StoredResponse
 from cdn.fleet.position import Position
 from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.record import (
+    AnswerRemoved,
+    AnswerSet,
+    CertificateRemoved,
+    CertificateSet,
     ChallengeRemoved,
     ChallengeSet,
+    ClaimRemoved,
     DeployActivated,
     DeployPrepared,
     DomainAdded,
+    DomainClaimed,
     DomainRemoved,
+    DomainVerified,
     GeographySet,
     Purged,
     Record,
@@ -168,12 +175,16 @@ class SiteView:
                 self.runtime(change.site_id).generation += 1
                 if change.purges:
                     self._tell(FloorsRose(change.site_id))
-            case DeployActivated() | SiteCreated() | DomainAdded() | DomainRemoved():
+            case DeployActivated() | SiteCreated() | DomainAdded() | DomainRemoved() | DomainVerified():
                 self.runtime(change.site_id).generation += 1
             case TokenCreated() | TokenRevoked() | Withheld():
                 pass
             case ZoneSet() | ZoneRemoved() | ZoneKeysSet() | ChallengeSet() | ChallengeRemoved() | GeographySet():
                 pass  # what name servers answer is nothing to an edge
+            case DomainClaimed() | ClaimRemoved():
+                pass  # control's matter
+            case CertificateSet() | CertificateRemoved() | AnswerSet() | AnswerRemoved():
+                pass  # no response is made otherwise because of them
             case _:
                 assert_never(change)
 

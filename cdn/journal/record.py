@@ -10,7 +10,7 @@ import msgspec
 from cdn.errors import CdnError, InvalidInput, TooLarge
 from cdn.fleet.position import Position
 
-RECORD_VERSION = 2
+RECORD_VERSION = 3
 """The newest version that this program knows. It reads every version up to this one and stops at a newer one; it writes
 each record in the oldest version that can say it (`version_of`)."""
 
@@ -185,6 +185,70 @@ class GeographySet(_Change, frozen=True, tag="geography.set"):
     note: str
 
 
+class DomainClaimed(_Change, frozen=True, omit_defaults=True, tag="domain.claimed"):
+    """The site wants to answer `domain`, which may be a wildcard (`*.example.com`). It counts once whoever holds the
+    name has put `token` into DNS; several sites may claim one name until then. `redirect_to`: see DomainVerified."""
+
+    domain: str
+    site_id: str
+    token: str
+    redirect_to: str = ""
+
+
+class ClaimRemoved(_Change, frozen=True, tag="domain.claim_removed"):
+    domain: str
+    site_id: str
+
+
+class DomainVerified(_Change, frozen=True, omit_defaults=True, tag="domain.verified"):
+    """From this sequence on the site answers `domain`, and every claim on it is over. `redirect_to`: another domain of
+    the site, to which visitors of this one are sent; "": they are answered."""
+
+    domain: str
+    site_id: str
+    redirect_to: str = ""
+
+
+class CertificateSet(_Change, frozen=True, tag="certificate.set"):
+    """The certificate for `name`, in the place of any before: a domain, a wildcard, or the CDN's own zone with
+    `site_id` "". `certificate_id` is the SHA-256 of the first certificate, in hex; `names` are all that it is for;
+    `chain` is in PEM form, the first certificate first. `sealed_keys` are the private key, encrypted for each group of
+    nodes that may serve it, in base64, by the group's name (a region; "": nodes of no region). `issuer` says where it
+    came from: the directory of an authority, "development" or "upload"."""
+
+    name: str
+    certificate_id: str
+    site_id: str
+    names: tuple[str, ...]
+    not_before: float
+    not_after: float
+    issuer: str
+    chain: str
+    sealed_keys: dict[str, str]
+
+
+class CertificateRemoved(_Change, frozen=True, tag="certificate.removed"):
+    name: str
+
+
+class AnswerSet(_Change, frozen=True, tag="answer.set"):
+    """What nodes answer an authority that looks whether we hold `domain`, until the wall time `expires_at`. `method` is
+    "http-01": `value` is the content of /.well-known/acme-challenge/`token` (RFC 8555 8.3); or "tls-alpn-01": `value`
+    is the digest that the certificate of the handshake says, in base64url, and `token` "" (RFC 8737)."""
+
+    method: str
+    domain: str
+    token: str
+    value: str
+    expires_at: float
+
+
+class AnswerRemoved(_Change, frozen=True, tag="answer.removed"):
+    method: str
+    domain: str
+    token: str
+
+
 class Withheld(_Change, frozen=True, tag="withheld"):
     """Stands for a record whose audience does not include the reader."""
 
@@ -206,13 +270,22 @@ Change = (
     | ChallengeSet
     | ChallengeRemoved
     | GeographySet
+    | DomainClaimed
+    | ClaimRemoved
+    | DomainVerified
+    | CertificateSet
+    | CertificateRemoved
+    | AnswerSet
+    | AnswerRemoved
     | Withheld
 )
 
 
-SINCE: dict[type, int] = dict.fromkeys(
-    (ZoneSet, ZoneRemoved, ZoneKeysSet, ChallengeSet, ChallengeRemoved, GeographySet), 2
-)
+SINCE: dict[type, int] = {
+    **dict.fromkeys((ZoneSet, ZoneRemoved, ZoneKeysSet, ChallengeSet, ChallengeRemoved, GeographySet), 2),
+    **dict.fromkeys((DomainClaimed, ClaimRemoved, DomainVerified, CertificateSet, CertificateRemoved), 3),
+    **dict.fromkeys((AnswerSet, AnswerRemoved), 3),
+}
 """The version with which a kind of change, or a field of it, came; kinds that are not named are of version 1."""
 
 
@@ -222,7 +295,7 @@ def version_of(change: Change) -> int:
 
 
 _AUDIENCES: dict[type, Audience] = {
-    **dict.fromkeys((TokenCreated, TokenRevoked), Audience.CONTROL),
+    **dict.fromkeys((TokenCreated, TokenRevoked, DomainClaimed, ClaimRemoved), Audience.CONTROL),
     **dict.fromkeys((ZoneSet, ZoneRemoved, ZoneKeysSet, ChallengeSet, ChallengeRemoved, GeographySet), Audience.DNS),
 }
 
