@@ -16,6 +16,7 @@ from cdn.edge.head_parser import HeadParser
 from cdn.edge.limits import HttpLimits
 from cdn.edge.proxied_connection import ProxiedConnection
 from cdn.edge.service import ListenerCounters, Service
+from cdn.edge.tls_contexts import TlsContexts
 from cdn.edge.trusted_proxies import TrustedProxies
 
 log = logging.getLogger(__name__)
@@ -50,13 +51,15 @@ class Listener:
         scheme: str = "http",
         trusted_proxies: TrustedProxies | None = None,
         proxy_protocol: bool = False,
+        tls: TlsContexts | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> Listener:
         """Listen on `host` and `port` (0: a free one, see `port`). Raises OSError when that is not possible.
 
         `cache_name` stands in the Cache-Status of answers that the engine makes by itself. `trusted_proxies` say for
-        whom they ask in X-Forwarded-For; with `proxy_protocol` at the start of their connections, and only there.
+        whom they ask in X-Forwarded-For; with `proxy_protocol` at the start of their connections, and only there. With
+        `tls` every connection begins with a handshake (behind the header of a proxy), and the scheme is https.
         """
         service, connection = _service(
             application,
@@ -65,6 +68,7 @@ class Listener:
             scheme=scheme,
             trusted_proxies=trusted_proxies or TrustedProxies(),
             proxy_protocol=proxy_protocol,
+            tls=tls,
             monotonic=monotonic,
             wall=wall,
         )
@@ -82,6 +86,7 @@ class Listener:
         scheme: str = "http",
         trusted_proxies: TrustedProxies | None = None,
         proxy_protocol: bool = False,
+        tls: TlsContexts | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> Listener:
@@ -96,6 +101,7 @@ class Listener:
             scheme=scheme,
             trusted_proxies=trusted_proxies or TrustedProxies(),
             proxy_protocol=proxy_protocol,
+            tls=tls,
             monotonic=monotonic,
             wall=wall,
         )
@@ -187,6 +193,7 @@ def _service(
     scheme: str,
     trusted_proxies: TrustedProxies,
     proxy_protocol: bool,
+    tls: TlsContexts | None,
     monotonic: Callable[[], float],
     wall: Callable[[], float],
 ) -> tuple[Service, Callable[[], asyncio.Protocol]]:
@@ -197,11 +204,12 @@ def _service(
         parser=HeadParser(limits),
         memo=HeadMemo(limits.max_memo_entries, limits.max_memo_bytes, limits.max_memo_head_bytes),
         cache_name=cache_name,
-        scheme=scheme,
+        scheme=scheme if tls is None else "https",
         monotonic=monotonic,
         wall=wall,
         counters=ListenerCounters(),
         forwarders=TrustedProxies() if proxy_protocol else trusted_proxies,
+        tls=tls,
     )
     if proxy_protocol:
         return service, partial(ProxiedConnection, service, trusted_proxies)

@@ -11,6 +11,7 @@ from cdn.edge.application import Application
 from cdn.edge.head_memo import HeadMemo
 from cdn.edge.head_parser import HeadParser
 from cdn.edge.limits import HttpLimits
+from cdn.edge.tls_contexts import TlsContexts
 from cdn.edge.trusted_proxies import TrustedProxies
 
 
@@ -69,3 +70,5 @@ class Service:
     """Whether connections that come now are to close after their first answer."""
     serves_until: float = inf
     """Until when (monotonic) what was prepared may be sent without asking; a worker's lease from its node."""
+    tls: TlsContexts | None = None
+    """With it, connections begin with a handshake."""
