@@ -1,0 +1,157 @@
+"""Who wants which domain, and by which token a domain was verified, from the records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from cdn.journal.record import (
+    Audience,
+    ClaimRemoved,
+    DomainAdded,
+    DomainClaimed,
+    DomainRemoved,
+    DomainVerified,
+    Record,
+    SiteRemoved,
+)
+
+
+class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True, gc=False):
+    """A site's wish to answer `domain`, which holds once `token` is seen in DNS. `claimed_at` is the wall time of the
+    record `sequence` that first said so."""
+
+    domain: str
+    site_id: str
+    token: str
+    redirect_to: str
+    claimed_at: float
+    sequence: int
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    claims: tuple[Claim, ...]
+    proofs: tuple[Claim, ...]
+
+
+class ClaimFold:
+    """Claims that are open, by domain and site, and of each domain that was verified by a claim this claim: its token
+    is what has to be seen again from time to time.
+
+    A domain that somebody was given without a claim (an administrator's word) has no proof: nothing of it lapses.
+    """
+
+    name: str = "claims"
+    audience: Audience = Audience.CONTROL
+
+    def __init__(self) -> None:
+        self.changes = 0
+        """Higher as soon as anything here has changed."""
+        self._claims: dict[str, dict[str, Claim]] = {}
+        self._proofs: dict[str, Claim] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._claims.values()))
+
+    def claim(self, domain: str, site_id: str) -> Claim | None:
+        """The open claim of a site on a domain."""
+        return self._claims.get(domain, {}).get(site_id)
+
+    def of_domain(self, domain: str) -> tuple[Claim, ...]:
+        """All open claims on a domain, the oldest first."""
+        return tuple(self._claims.get(domain, {}).values())
+
+    def of_site(self, site_id: str) -> tuple[Claim, ...]:
+        """All open claims of a site, by domain."""
+        found = (claims.get(site_id) for _, claims in sorted(self._claims.items()))
+        return tuple(claim for claim in found if claim is not None)
+
+    def claims(self) -> tuple[Claim, ...]:
+        """All that are open, by domain."""
+        return tuple(claim for _, claims in sorted(self._claims.items()) for claim in claims.values())
+
+    def proof(self, domain: str) -> Claim | None:
+        """The claim by which a domain was verified; None: it was not, or without one."""
+        return self._proofs.get(domain)
+
+    def proofs(self) -> tuple[Claim, ...]:
+        """All of them, by domain."""
+        return tuple(self._proofs[domain] for domain in sorted(self._proofs))
+
+    def apply(self, record: Record) -> None:
+        """See `Fold.apply`."""
+        match record.change:
+            case DomainClaimed() as change:
+                self._claim(change, record)
+            case ClaimRemoved(domain=domain, site_id=site_id):
+                self._drop(domain, site_id)
+            case DomainVerified(domain=domain, site_id=site_id, redirect_to=redirect_to):
+                self._verify(domain, site_id, redirect_to)
+            case DomainAdded(domain=domain):
+                self._claims.pop(domain, None)
+                self._proofs.pop(domain, None)
+            case DomainRemoved(domain=domain, site_id=site_id):
+                self._forget_proof(domain, site_id)
+            case SiteRemoved(site_id=site_id):
+                self._forget_site(site_id)
+            case _:
+                return  # other folds' matter
+        self.changes += 1
+
+    def dump(self) -> Any:
+        """The state as JSON builtins; None when there is none, so that earlier programs can read the snapshot."""
+        if not (self._claims or self._proofs):
+            return None
+        return msgspec.to_builtins(_Section(self.claims(), self.proofs()))
+
+    def load(self, section: Any) -> None:
+        """See `Fold.load`. Raises msgspec.MsgspecError, and then nothing has changed."""
+        state = _Section((), ()) if section is None else msgspec.convert(section, _Section)
+        self._claims = {}
+        for claim in sorted(state.claims, key=lambda each: each.sequence):
+            self._claims.setdefault(claim.domain, {})[claim.site_id] = claim
+        self._proofs = {claim.domain: claim for claim in state.proofs}
+        self.changes += 1
+
+    def _claim(self, change: DomainClaimed, record: Record) -> None:
+        of_domain = self._claims.setdefault(change.domain, {})
+        there = of_domain.get(change.site_id)
+        at, sequence = (record.at, record.sequence) if there is None else (there.claimed_at, there.sequence)
+        of_domain[change.site_id] = Claim(
+            change.domain, change.site_id, change.token, change.redirect_to, at, sequence
+        )  # fmt: skip
+
+    def _verify(self, domain: str, site_id: str, redirect_to: str) -> None:
+        claim = self.claim(domain, site_id)
+        if claim is None:
+            claim = self._proofs.get(domain)
+        self._claims.pop(domain, None)
+        self._proofs.pop(domain, None)
+        if claim is not None and claim.site_id == site_id:
+            self._proofs[domain] = msgspec.structs.replace(claim, redirect_to=redirect_to)
+
+    def _drop(self, domain: str, site_id: str) -> None:
+        of_domain = self._claims.get(domain, {})
+        of_domain.pop(site_id, None)
+        if not of_domain:
+            self._claims.pop(domain, None)
+
+    def _forget_proof(self, domain: str, site_id: str) -> None:
+        proof = self._proofs.get(domain)
+        if proof is not None and proof.site_id == site_id:
+            del self._proofs[domain]
+
+    def _forget_site(self, site_id: str) -> None:
+        for domain in _domains_of(self._claims_of(site_id)):
+            self._drop(domain, site_id)
+        for domain in _domains_of([claim for claim in self._proofs.values() if claim.site_id == site_id]):
+            del self._proofs[domain]
+
+    def _claims_of(self, site_id: str) -> list[Claim]:
+        return [claims[site_id] for claims in self._claims.values() if site_id in claims]
+
+
+def _domains_of(claims: Iterable[Claim]) -> list[str]:
+    return [claim.domain for claim in claims]
