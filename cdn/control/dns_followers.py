@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -56,10 +57,31 @@ class DnsFollowers:
 
     def __init__(self) -> None:
         self._followers: dict[str, DnsFollower] = {}
+        self._moved = asyncio.Event()
 
     def all(self) -> tuple[DnsFollower, ...]:
         """By id."""
         return tuple(self._followers[dns_id] for dns_id in sorted(self._followers))
+
+    def behind(self, position: Position) -> tuple[str, ...]:
+        """Those that do not answer by the record at `position` yet, by id."""
+        return tuple(
+            each.dns_id
+            for each in self.all()
+            if each.position is None
+            or each.position.epoch != position.epoch
+            or each.position.sequence < position.sequence
+        )
+
+    async def wait_past(self, position: Position, timeout_s: float) -> tuple[str, ...]:
+        """Return when none is behind `position`; else, after `timeout_s`, those that are."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self.behind(position):
+                    await self._moved.wait()
+        except TimeoutError:
+            pass  # whoever is behind now is told
+        return self.behind(position)
 
     async def connected(
         self, node_id: str, facts: NodeFacts, position: Position | None, *, lease_s: float, record_version: int
@@ -70,6 +92,7 @@ class DnsFollowers:
     def applied(self, node_id: str, position: Position) -> None:
         """It answers at or above `position`."""
         self._followers[node_id] = replace(self._followers[node_id], position=position)
+        self._tell()
 
     def stopped(self, node_id: str, reason: str) -> None:
         """It met a record that it does not understand."""
@@ -78,10 +101,12 @@ class DnsFollowers:
     def disconnected(self, node_id: str) -> None:
         """Its connection is gone."""
         self._followers.pop(node_id, None)
+        self._tell()
 
     def left(self, node_id: str) -> None:
         """It has ended."""
         self._followers.pop(node_id, None)
+        self._tell()
 
     async def renew(self, node_id: str) -> None:
         """It has no lease that others would have to know of."""
@@ -97,3 +122,8 @@ class DnsFollowers:
 
     def prepared(self, node_id: str, site_id: str, deploy_id: str, failure: str | None = None) -> None:
         """It has no manifests."""
+
+    def _tell(self) -> None:
+        """Wake those who wait, each once."""
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()
