@@ -1,0 +1,157 @@
+"""What is known of each domain and no fact for every node, in the object store: written by who has the name's office.
+
+Any replica reads it. A document that is lost costs nothing but a look: what holds stands in records.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+from cachetools import LRUCache
+
+from cdn.errors import Unavailable
+from cdn.origin.store import ObjectMissing, ObjectStore, PutOutcome
+
+PREFIX = "control/domains/"
+
+FORMAT = 1
+"""Of documents; one of a newer form is read as none, and left as it is by programs that do not know it."""
+
+MAX_DOCUMENT_BYTES = 256 * 1024
+"""Evidence is what a handful of servers said: tens of KB at the most."""
+
+OWN_ZONE = "-"
+"""Stands for the CDN itself where a site's id would stand; ids of sites begin otherwise."""
+
+
+class Ordering(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a certificate for the name is being got. Times are wall time in seconds.
+
+    `failures` is how many tries failed one after the other, `reason` what was said the last time, and `next_try_at`
+    when it is tried again. `sealed_key` is the private key of the order that is under way, in base64, sealed for
+    control alone: an order that is gone on with after a restart was made for it. `window` is when the authority wants
+    the certificate `window_of` renewed (RFC 9773), with `explanation`, and it is asked again at `ask_window_at`.
+    `is_released`: the certificate that its owner brought is to be replaced.
+    """
+
+    failures: int = 0
+    reason: str = ""
+    next_try_at: float | None = None
+    tried_at: float | None = None
+    sealed_key: str = ""
+    window_of: str = ""
+    window: tuple[float, float] | None = None
+    ask_window_at: float = 0.0
+    explanation: str = ""
+    is_released: bool = False
+
+
+class DomainDocument(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`onboarding` is the state machine's own form (`cdn.sites.onboarding`); `steps` what was seen, as it is shown."""
+
+    format: int
+    domain: str
+    site_id: str
+    onboarding: dict[str, Any] = {}
+    steps: tuple[dict[str, Any], ...] = ()
+    checked_at: float | None = None
+    ordering: Ordering = Ordering()
+
+
+class Held:
+    """A document as it was read: `entity_tag` None where there was none."""
+
+    __slots__ = ("document", "entity_tag")
+
+    def __init__(self, document: DomainDocument, entity_tag: str | None) -> None:
+        self.document = document
+        self.entity_tag = entity_tag
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(DomainDocument)
+
+
+def document_key(domain: str, site_id: str) -> str:
+    """Where the document of a site's domain is. `*` is no letter of keys, and `=` none of names."""
+    return f"{PREFIX}{domain.replace('*', '=')}/{site_id or OWN_ZONE}"
+
+
+class DomainDocuments:
+    """The documents, with those that were used last in memory for those who only look."""
+
+    def __init__(self, store: ObjectStore, most_kept: int) -> None:
+        self._store = store
+        self._kept: LRUCache[str, DomainDocument] = LRUCache(most_kept)
+
+    async def read(self, domain: str, site_id: str) -> Held:
+        """As it is now; an empty one where there is none. Raises StoreUnavailable."""
+        key = document_key(domain, site_id)
+        for _ in range(3):  # an object that changes between the two questions is asked for again
+            facts = await self._store.head(key)
+            if facts is None:
+                return Held(_empty(domain, site_id), None)
+            if facts.size_bytes > MAX_DOCUMENT_BYTES:
+                return Held(_empty(domain, site_id), facts.entity_tag)
+            try:
+                raw = await self._store.get(key)
+            except ObjectMissing:
+                continue
+            after = await self._store.head(key)
+            if after is not None and after.entity_tag == facts.entity_tag:
+                document = _decoded(raw, domain, site_id)
+                self._kept[key] = document
+                return Held(document, facts.entity_tag)
+        raise Unavailable(f"what is known of {domain} changes too fast to be read: try again")
+
+    async def write(self, held: Held, document: DomainDocument) -> Held | None:
+        """Put `document` in the place of what was read; None when another wrote meanwhile. Raises StoreUnavailable."""
+        key = document_key(document.domain, document.site_id)
+        if document == held.document and held.entity_tag is not None:
+            return held
+        outcome = await self._store.put(
+            key, _encoder.encode(document), if_absent=held.entity_tag is None, if_match=held.entity_tag
+        )
+        if outcome is PutOutcome.PRECONDITION_FAILED:
+            self._kept.pop(key, None)
+            return None
+        facts = await self._store.head(key)
+        self._kept[key] = document
+        return Held(document, None if facts is None else facts.entity_tag)
+
+    def kept(self, domain: str, site_id: str) -> DomainDocument | None:
+        """What this process read or wrote last, if it still has it."""
+        return self._kept.get(document_key(domain, site_id))
+
+    async def remove(self, domain: str, site_id: str) -> None:
+        """Forget it. Raises StoreUnavailable."""
+        key = document_key(domain, site_id)
+        self._kept.pop(key, None)
+        await self._store.delete(key)
+
+    async def all(self) -> AsyncIterator[tuple[str, str]]:
+        """Domain and site of every document. Raises StoreUnavailable."""
+        async for facts in self._store.scan(PREFIX):
+            domain, _, site_id = facts.key.removeprefix(PREFIX).partition("/")
+            yield domain.replace("=", "*"), "" if site_id == OWN_ZONE else site_id
+
+
+def spread(name: str) -> float:
+    """Where in [0, 1) a name stands: always the same for one name, and another for each, so that names take turns."""
+    return int.from_bytes(hashlib.sha256(name.encode("utf-8")).digest()[:6], "big") / float(1 << 48)
+
+
+def _empty(domain: str, site_id: str) -> DomainDocument:
+    return DomainDocument(FORMAT, domain, site_id)
+
+
+def _decoded(raw: bytes, domain: str, site_id: str) -> DomainDocument:
+    try:
+        document = _decoder.decode(raw)
+    except msgspec.MsgspecError:
+        return _empty(domain, site_id)  # damaged, or of a newer program: a look makes it anew
+    fits = (document.format, document.domain, document.site_id) == (FORMAT, domain, site_id)
+    return document if fits else _empty(domain, site_id)
