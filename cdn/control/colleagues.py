@@ -13,6 +13,7 @@ import msgspec
 from cdn.control.hub import FollowHub
 from cdn.control.node_directory import NodeDirectory
 from cdn.errors import CdnError, NotFound, Unavailable
+from cdn.fleet.position import Position
 
 COUNTERS_TIMEOUT_S = 2.0
 """How long a status waits for what nodes of another replica counted; without it the status has everything else."""
@@ -53,6 +54,12 @@ class _Counters(_Question, frozen=True, tag="counters"):
     node_ids: tuple[str, ...]
 
 
+class _DnsBehind(_Question, frozen=True, tag="dns-behind"):
+    epoch: str
+    sequence: int
+    timeout_s: float
+
+
 class _Answer(msgspec.Struct, frozen=True):
     """`fault`: why there is no `result`."""
 
@@ -60,7 +67,7 @@ class _Answer(msgspec.Struct, frozen=True):
     fault: str | None = None
 
 
-_questions = msgspec.json.Decoder(_Explain | _Counters)
+_questions = msgspec.json.Decoder(_Explain | _Counters | _DnsBehind)
 _answers = msgspec.json.Decoder(_Answer)
 
 
@@ -111,6 +118,23 @@ class Colleagues:
             found |= each
         return found
 
+    async def dns_behind(self, replicas: Iterable[str], position: Position, timeout_s: float) -> tuple[str, ...]:
+        """Name servers that follow these replicas and do not answer by `position` within the time.
+
+        Raises Unavailable when a replica does not say.
+        """
+        line = self._line
+        if line is None:
+            return ()
+        question = _DnsBehind(position.epoch, position.sequence, timeout_s)
+        asked = (self._ask(line, whom, question, timeout_s + LINE_S) for whom in replicas)
+        found: list[str] = []
+        for answer in await asyncio.gather(*asked):
+            if answer.fault is not None:
+                raise Unavailable(answer.fault)
+            found += answer.result["behind"]
+        return tuple(found)
+
     async def _told_counters(self, whom: str, node_ids: list[str]) -> Mapping[str, Mapping[str, int]]:
         assert self._line is not None, "somebody else is followed"
         try:
@@ -120,7 +144,9 @@ class Colleagues:
             return {}
         return answer.result
 
-    async def _ask(self, line: Line, whom: str, question: _Explain | _Counters, timeout_s: float) -> _Answer:
+    async def _ask(
+        self, line: Line, whom: str, question: _Explain | _Counters | _DnsBehind, timeout_s: float
+    ) -> _Answer:
         raw = await line.ask(whom, msgspec.json.encode(question), timeout_s=timeout_s)
         try:
             return _answers.decode(raw)
@@ -137,12 +163,15 @@ class Colleagues:
             answer = _Answer(fault=exc.message)
         return msgspec.json.encode(answer)
 
-    async def _result(self, question: _Explain | _Counters) -> Mapping[str, Any]:
+    async def _result(self, question: _Explain | _Counters | _DnsBehind) -> Mapping[str, Any]:
         match question:
             case _Explain(node_id, host, target, timeout_s):
                 return await self._hub.explain(node_id, host, target, timeout_s)
             case _Counters(node_ids):
                 return self._own_counters(node_ids)
+            case _DnsBehind(epoch, sequence, timeout_s):
+                behind = await self._hub.dns.wait_past(Position(epoch, sequence), timeout_s)
+                return {"behind": list(behind)}
             case _:
                 assert_never(question)
 

@@ -87,6 +87,10 @@ class ReplicaRoll:
                 readers.append(Reader(dns, "", entry.dns_record_version, "upgrade the DNS process"))
         return readers
 
+    async def names(self) -> tuple[str, ...]:
+        """The other replicas that run now. Raises Unavailable."""
+        return tuple(name for name in await self._table.all() if name != self._own)
+
     async def _say(self) -> None:
         followers = () if self.dns is None else self.dns.all()
         lowest = min((each.record_version for each in followers), default=RECORD_VERSION)
