@@ -38,6 +38,8 @@ from cdn.control.zone_reader import ZoneReader
 from cdn.errors import Unavailable
 from cdn.fleet.position import Position
 from cdn.journal.catalog_fold import CatalogFold
+from cdn.journal.certificate_fold import CertificateFold
+from cdn.journal.claim_fold import ClaimFold
 from cdn.journal.journal import Journal
 from cdn.journal.zone_fold import ZoneFold
 from cdn.origin.store import ObjectStore, StoreUnavailable
@@ -69,9 +71,10 @@ class ControlPlane:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         catalog_fold, floors, tokens, zones = CatalogFold(settings.zone), Floors(), TokenFold(), ZoneFold()
+        claims, certificates = ClaimFold(catalog_fold.catalog), CertificateFold(catalog_fold.catalog)
         others = replicas or Replicas()
         self._settings = settings
-        self.state = ControlState(journal, (catalog_fold, floors, tokens, zones))
+        self.state = ControlState(journal, (catalog_fold, floors, tokens, zones, claims, certificates))
         self.snapshots = SnapshotKeeper(settings, self.state, floors, store, has_turn=others.has_snapshot_turn)
         self.state.snapshots = self.snapshots
         self.archive = RecordArchive(
@@ -120,6 +123,8 @@ class ControlPlane:
             catalog_fold=catalog_fold,
             tokens=tokens,
             zones=zones,
+            claims=claims,
+            certificates=certificates,
             store=store,
             directory=directory,
             hub=self.hub,

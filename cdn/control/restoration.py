@@ -31,6 +31,8 @@ from cdn.errors import CdnError, Conflict, NotFound
 from cdn.fleet.position import Position
 from cdn.journal.archive_part import Part, UnreadablePart, decode_part
 from cdn.journal.catalog_fold import CatalogFold
+from cdn.journal.certificate_fold import CertificateFold
+from cdn.journal.claim_fold import ClaimFold
 from cdn.journal.fold import Fold
 from cdn.journal.journal import Journal, Trimmed
 from cdn.journal.record import EVERY_AUDIENCE, Record
@@ -92,12 +94,17 @@ class _State:
     floors: Floors = field(default_factory=Floors)
     tokens: TokenFold = field(default_factory=TokenFold)
     zones: ZoneFold = field(default_factory=ZoneFold)
+    claims: ClaimFold = field(init=False)
+    certificates: CertificateFold = field(init=False)
     reached: int = 0
     last_at: float | None = None
 
+    def __post_init__(self) -> None:
+        self.claims, self.certificates = ClaimFold(self.catalog.catalog), CertificateFold(self.catalog.catalog)
+
     @property
     def folds(self) -> tuple[Fold, ...]:
-        return (self.catalog, self.floors, self.tokens, self.zones)
+        return (self.catalog, self.floors, self.tokens, self.zones, self.claims, self.certificates)
 
 
 async def restore(

@@ -11,6 +11,7 @@ from cdn.control.activation_pointers import ActivationPointers
 from cdn.control.auth import Authenticator
 from cdn.control.blob_repair import BlobRepair
 from cdn.control.colleagues import Colleagues
+from cdn.control.domain_office import DomainOffice
 from cdn.control.fleet_watch import FleetWatch
 from cdn.control.hub import FollowHub
 from cdn.control.node_directory import NodeDirectory
@@ -29,6 +30,8 @@ from cdn.errors import Conflict, NotFound, Unavailable
 from cdn.fleet.position import Position
 from cdn.fleet.receipt import ReceiptPage
 from cdn.journal.catalog_fold import CatalogFold
+from cdn.journal.certificate_fold import CertificateFold
+from cdn.journal.claim_fold import ClaimFold
 from cdn.journal.record import Record
 from cdn.journal.zone_fold import ZoneFold
 from cdn.origin.store import ObjectStore
@@ -46,6 +49,8 @@ class Services:
     catalog_fold: CatalogFold
     tokens: TokenFold
     zones: ZoneFold
+    claims: ClaimFold
+    certificates: CertificateFold
     store: ObjectStore
     directory: NodeDirectory
     hub: FollowHub
@@ -67,6 +72,8 @@ class Services:
     """Reads zone files; None: zones are not imported here."""
     zone_keys: ZoneKeyMaker | None = None
     """Makes the keys of signed zones; None: this control has no key to seal them with."""
+    domain_office: DomainOffice | None = None
+    """Looks after domains and their certificates; None: nobody does here, and an administrator says whose they are."""
 
     @property
     def catalog(self) -> Catalog:

@@ -58,8 +58,8 @@ class CertificateFold:
     """Certificates by name and answers by method, domain and token.
 
     It goes by a `catalog` whose fold stands BEFORE this one among a node's folds: a certificate is there only while its
-    name is a domain of its site, or with the site id "" lies in the CDN's own zone. So a domain that is removed, or
-    goes to another site, takes its certificate along, and one that is recorded too late is none. An answer that is over
+    name is a domain of its site, or with the site id "" of none. So a domain that is removed, or goes to another site,
+    takes its certificate along, and one that is recorded too late is none. An answer that is over
     is forgotten with the next that is set; until then `answer` compares.
     """
 
@@ -97,7 +97,7 @@ class CertificateFold:
         return tuple(self._certificates[name] for name in sorted(self._certificates))
 
     def of_site(self, site_id: str) -> tuple[CertificateFacts, ...]:
-        """Those of a site (""; the CDN's own zone's), by name."""
+        """Those of a site ("": the CDN's own zone's), by name."""
         return tuple(facts for facts in self.certificates() if facts.site_id == site_id)
 
     def soonest_end(self) -> CertificateFacts | None:
@@ -160,9 +160,7 @@ class CertificateFold:
             self._certificates[change.name] = _shared(facts)
 
     def _is_held(self, facts: CertificateFacts) -> bool:
-        if facts.site_id:
-            return self._catalog.domain_owner(facts.name) == facts.site_id
-        return self._catalog.is_in_zone(facts.name.removeprefix("*."))
+        return (self._catalog.domain_owner(facts.name) or "") == facts.site_id
 
     def _drop_if_lost(self, domain: str) -> None:
         facts = self._certificates.get(domain)

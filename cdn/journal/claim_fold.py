@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -17,6 +16,7 @@ from cdn.journal.record import (
     Record,
     SiteRemoved,
 )
+from cdn.sites.catalog import Catalog
 
 
 class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True, gc=False):
@@ -41,14 +41,17 @@ class ClaimFold:
     is what has to be seen again from time to time.
 
     A domain that somebody was given without a claim (an administrator's word) has no proof: nothing of it lapses.
+    It goes by a `catalog` whose fold stands BEFORE this one among the folds: claims are of sites that exist, and a
+    proof is of a domain that the site has.
     """
 
     name: str = "claims"
     audience: Audience = Audience.CONTROL
 
-    def __init__(self) -> None:
+    def __init__(self, catalog: Catalog) -> None:
         self.changes = 0
         """Higher as soon as anything here has changed."""
+        self._catalog = catalog
         self._claims: dict[str, dict[str, Claim]] = {}
         self._proofs: dict[str, Claim] = {}
 
@@ -89,11 +92,12 @@ class ClaimFold:
                 self._drop(domain, site_id)
             case DomainVerified(domain=domain, site_id=site_id, redirect_to=redirect_to):
                 self._verify(domain, site_id, redirect_to)
-            case DomainAdded(domain=domain):
-                self._claims.pop(domain, None)
-                self._proofs.pop(domain, None)
-            case DomainRemoved(domain=domain, site_id=site_id):
-                self._forget_proof(domain, site_id)
+            case DomainAdded(domain=domain, site_id=site_id):
+                if self._catalog.domain_owner(domain) == site_id and self.proof(domain) is None:
+                    self._give(domain)
+            case DomainRemoved(domain=domain):
+                if self._catalog.domain_owner(domain) is None:
+                    self._proofs.pop(domain, None)
             case SiteRemoved(site_id=site_id):
                 self._forget_site(site_id)
             case _:
@@ -116,6 +120,8 @@ class ClaimFold:
         self.changes += 1
 
     def _claim(self, change: DomainClaimed, record: Record) -> None:
+        if self._catalog.site(change.site_id) is None:
+            return
         of_domain = self._claims.setdefault(change.domain, {})
         there = of_domain.get(change.site_id)
         at, sequence = (record.at, record.sequence) if there is None else (there.claimed_at, there.sequence)
@@ -124,13 +130,16 @@ class ClaimFold:
         )  # fmt: skip
 
     def _verify(self, domain: str, site_id: str, redirect_to: str) -> None:
-        claim = self.claim(domain, site_id)
-        if claim is None:
-            claim = self._proofs.get(domain)
-        self._claims.pop(domain, None)
-        self._proofs.pop(domain, None)
+        if self._catalog.domain_owner(domain) != site_id:
+            return  # as the catalog saw it, it was too late
+        claim = self.claim(domain, site_id) or self._proofs.get(domain)
+        self._give(domain)
         if claim is not None and claim.site_id == site_id:
             self._proofs[domain] = msgspec.structs.replace(claim, redirect_to=redirect_to)
+
+    def _give(self, domain: str) -> None:
+        self._claims.pop(domain, None)
+        self._proofs.pop(domain, None)
 
     def _drop(self, domain: str, site_id: str) -> None:
         of_domain = self._claims.get(domain, {})
@@ -138,20 +147,8 @@ class ClaimFold:
         if not of_domain:
             self._claims.pop(domain, None)
 
-    def _forget_proof(self, domain: str, site_id: str) -> None:
-        proof = self._proofs.get(domain)
-        if proof is not None and proof.site_id == site_id:
-            del self._proofs[domain]
-
     def _forget_site(self, site_id: str) -> None:
-        for domain in _domains_of(self._claims_of(site_id)):
+        for domain in [domain for domain, claims in self._claims.items() if site_id in claims]:
             self._drop(domain, site_id)
-        for domain in _domains_of([claim for claim in self._proofs.values() if claim.site_id == site_id]):
+        for domain in [domain for domain, proof in self._proofs.items() if proof.site_id == site_id]:
             del self._proofs[domain]
-
-    def _claims_of(self, site_id: str) -> list[Claim]:
-        return [claims[site_id] for claims in self._claims.values() if site_id in claims]
-
-
-def _domains_of(claims: Iterable[Claim]) -> list[str]:
-    return [claim.domain for claim in claims]

@@ -15,11 +15,11 @@ from cdn.fleet.position import Position
 from cdn.journal.fold import Fold
 from cdn.journal.record import Audience
 
-SNAPSHOT_VERSION = 2
+SNAPSHOT_VERSION = 3
 """The newest version that this program knows. It reads every version up to this one, and writes each snapshot in the
 oldest that can say it."""
 
-SECTION_SINCE = {"zones": 2}
+SECTION_SINCE = {"zones": 2, "claims": 3, "certificates": 3}
 """The version with which a section came, by its fold's name; those that are not named are of version 1. A program that
 did not know the section would leave it out of its own snapshots, and with it what nobody else may have any more."""
 
