@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import deploy, dns, fleet, hits, new_edge, purge, steering
+from bench import deploy, dns, fleet, hits, new_edge, purge, steering, tls
 from bench.table import Fact, Row, as_table, save_json
 
 BENCHES: dict[str, Callable[[Path], list[Row | Fact]]] = {
@@ -18,6 +18,7 @@ BENCHES: dict[str, Callable[[Path], list[Row | Fact]]] = {
     "fleet": fleet.run,
     "steering": steering.run,
     "dns": dns.run,
+    "tls": tls.run,
 }
 
 

@@ -55,21 +55,34 @@ class RunningNginx:
 @contextlib.contextmanager
 def running_nginx(folder: Path, content: Path, *, core: int) -> Iterator[RunningNginx]:
     """nginx in front of `content`, pinned to `core`."""
-    folder.mkdir(parents=True, exist_ok=True)
     cache = Path("/dev/shm") / f"cdn-bench-nginx-{time.time_ns()}"
-    port, origin_port = _free_port(), _free_port()
-    config = folder / "nginx.conf"
-    config.write_text(CONFIG.format(folder=folder, cache=cache, content=content, port=port, origin_port=origin_port))
+    origin_port = _free_port()
+    config = CONFIG.replace("{port}", "{{port}}").format(
+        folder=folder, cache=cache, content=content, origin_port=origin_port
+    )
+    try:
+        with running_nginx_of(folder, config, core=core) as (pid, port):
+            yield RunningNginx(pid, port, origin_port)
+    finally:
+        subprocess.run(["rm", "-rf", str(cache)], check=True)
+
+
+@contextlib.contextmanager
+def running_nginx_of(folder: Path, config: str, *, core: int) -> Iterator[tuple[int, int]]:
+    """nginx by `config`, pinned to `core`; gives the master's number, and the port that stands for `{port}` in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port = _free_port()
+    path = folder / "nginx.conf"
+    path.write_text(config.replace("{port}", str(port)))
     process = subprocess.Popen(
-        ["taskset", "-c", str(core), "/usr/sbin/nginx", "-c", str(config), "-g", "user root;"], cwd=folder
+        ["taskset", "-c", str(core), "/usr/sbin/nginx", "-c", str(path), "-g", "user root;"], cwd=folder
     )
     try:
         _wait_for(port, process)
-        yield RunningNginx(process.pid, port, origin_port)
+        yield process.pid, port
     finally:
         process.terminate()
         process.wait(10)
-        subprocess.run(["rm", "-rf", str(cache)], check=True)
 
 
 def _free_port() -> int:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 Answer = Callable[[dict[str, Any]], Awaitable[Any]]
@@ -22,6 +22,8 @@ class WorkerProcess:
     """The side that tells."""
 
     process: subprocess.Popen[str]
+    first: Any = None
+    """What it answered when it was told its settings."""
 
     @property
     def pid(self) -> int:
@@ -47,15 +49,15 @@ class WorkerProcess:
 
 
 @contextmanager
-def running(module: str, settings: Mapping[str, Any]) -> Iterator[WorkerProcess]:
+def running(module: str, settings: Mapping[str, Any], *, core: int | None = None) -> Iterator[WorkerProcess]:
     """`python -m MODULE`, told `settings` first; it has answered that when this returns."""
+    pinned = [] if core is None else ["taskset", "-c", str(core)]
     process = subprocess.Popen(
-        [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        [*pinned, sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
     )
     worker = WorkerProcess(process)
     try:
-        worker.ask(settings)
-        yield worker
+        yield replace(worker, first=worker.ask(settings))
     finally:
         assert process.stdin is not None
         assert process.stdout is not None

@@ -9,6 +9,7 @@ for name in "$@"; do
     gcc) package="gcc libc6-dev" ;;
     dig | delv) package=bind9-dnsutils ;;
     kdig) package=knot-dnsutils ;;
+    testssl) package="testssl.sh" ;;
     pdns_server) package="pdns-server pdns-backend-geoip" ;;
     *) package=$name ;;
   esac
