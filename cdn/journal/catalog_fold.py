@@ -14,6 +14,7 @@ from cdn.journal.record import (
     DeployPrepared,
     DomainAdded,
     DomainRemoved,
+    DomainVerified,
     Record,
     SiteChanged,
     SiteCreated,
@@ -49,6 +50,8 @@ class CatalogFold:
                 catalog.remove_site(site_id)
             case DomainAdded(domain=domain, site_id=site_id):
                 catalog.add_domain(domain, site_id)
+            case DomainVerified(domain=domain, site_id=site_id, redirect_to=redirect_to):
+                catalog.verify_domain(domain, site_id, redirect_to)
             case DomainRemoved(domain=domain, site_id=site_id):
                 catalog.remove_domain(domain, site_id)
             case DeployPrepared() as change:
@@ -59,11 +62,13 @@ class CatalogFold:
                 pass  # purges, tokens and withheld records are other folds' matter
 
     def dump(self) -> dict[str, Any]:
-        """The catalog as JSON builtins; aliases refer to deploys by id."""
+        """The catalog as JSON builtins; aliases refer to deploys by id. `redirects` is there where there are any."""
         sites = self.catalog.sites()
+        redirects = self.catalog.redirects()
         return {
             "sites": [_site_to(site) for site in sites],
             "domains": dict(self.catalog.domains()),
+            **({"redirects": dict(redirects)} if redirects else {}),
             # `asdict` takes thirty times as long, and this holds up the loop
             "deploys": msgspec.to_builtins(
                 [deploy for site in sites for deploy in reversed(self.catalog.deploys(site.id))]
@@ -86,6 +91,7 @@ class CatalogFold:
             domains=section["domains"],
             deploys=deploys.values(),
             aliases=[(one["site_id"], one["alias"], _alias_from(one, deploys)) for one in section["aliases"]],
+            redirects=msgspec.convert(section.get("redirects", {}), dict[str, str]),
         )
 
 

@@ -23,6 +23,9 @@ SECTION_SINCE = {"zones": 2, "claims": 3, "certificates": 3}
 """The version with which a section came, by its fold's name; those that are not named are of version 1. A program that
 did not know the section would leave it out of its own snapshots, and with it what nobody else may have any more."""
 
+PART_SINCE = {("catalog", "redirects"): 3}
+"""The same for a part of a section that is only there where it is used."""
+
 MAX_SNAPSHOT_BYTES = 1024 * 1024 * 1024
 """A snapshot unpacks to at most this much: a damaged or hostile one cannot fill memory."""
 
@@ -63,8 +66,9 @@ def take(folds: Iterable[Fold], position: Position, *, floor_horizon: int, audie
     """
     with _uncollected():
         sections = {fold.name: fold.dump() for fold in folds if fold.audience in audiences}
-    version = max((SECTION_SINCE.get(name, 1) for name, state in sections.items() if state is not None), default=1)
-    return Snapshot(version, position, floor_horizon, sections)
+    since = [SECTION_SINCE.get(name, 1) for name, state in sections.items() if state is not None]
+    since += [version for (name, part), version in PART_SINCE.items() if part in (sections.get(name) or ())]
+    return Snapshot(max(since, default=1), position, floor_horizon, sections)
 
 
 def load_into(snapshot: Snapshot, folds: Iterable[Fold]) -> None:

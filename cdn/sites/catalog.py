@@ -55,6 +55,7 @@ class Catalog:
         self._sites: dict[str, _SiteState] = {}
         self._id_of_name: dict[str, str] = {}
         self._binding_of_domain: dict[str, Binding] = {}
+        self._redirects: dict[str, str] = {}
 
     # questions
 
@@ -96,6 +97,14 @@ class Catalog:
         """The id of the site a domain belongs to."""
         binding = self._binding_of_domain.get(domain)
         return None if binding is None else binding.site_id
+
+    def redirect_of(self, domain: str) -> str:
+        """The domain to which visitors of this one are sent; "": they are answered."""
+        return self._redirects.get(domain, "")
+
+    def redirects(self) -> Mapping[str, str]:
+        """Every domain whose visitors are sent to another, and which, sorted."""
+        return {domain: self._redirects[domain] for domain in sorted(self._redirects)}
 
     def deploy(self, site_id: str, deploy_id: str) -> Deploy | None:
         """One deploy of a site."""
@@ -160,17 +169,35 @@ class Catalog:
         del self._id_of_name[state.site.name]
         for domain in state.domains:
             del self._binding_of_domain[domain]
+            self._redirects.pop(domain, None)
         return True
 
     def add_domain(self, domain: str, site_id: str) -> bool:
         """Answer for `domain` from the site's production alias. False when it is taken or below the zone."""
-        state = self._sites.get(site_id)
-        if state is None or domain in self._binding_of_domain or self.is_in_zone(domain):
+        if domain in self._binding_of_domain or not self._takes(domain, site_id):
             return False
-        if len(state.domains) >= MAX_DOMAINS_PER_SITE:
-            return False
-        state.domains.add(domain)
+        self._sites[site_id].domains.add(domain)
         self._binding_of_domain[domain] = Binding(site_id, PRODUCTION)
+        return True
+
+    def _takes(self, domain: str, site_id: str) -> bool:
+        """Whether the site is there and may have another domain, and the name is none of the zone's."""
+        state = self._sites.get(site_id)
+        return state is not None and not self.is_in_zone(domain) and len(state.domains) < MAX_DOMAINS_PER_SITE
+
+    def verify_domain(self, domain: str, site_id: str, redirect_to: str = "") -> bool:
+        """Answer for `domain` from this site, whoever had it before, and send its visitors to `redirect_to` unless that
+        is "". False when the site is gone or has too many, or the name is below the zone."""
+        owner = self.domain_owner(domain)
+        if owner != site_id and not self._takes(domain, site_id):
+            return False
+        if owner is not None and owner != site_id:
+            self.remove_domain(domain, owner)
+        self._sites[site_id].domains.add(domain)
+        self._binding_of_domain[domain] = Binding(site_id, PRODUCTION)
+        self._redirects.pop(domain, None)
+        if redirect_to:
+            self._redirects[domain] = redirect_to
         return True
 
     def remove_domain(self, domain: str, site_id: str) -> bool:
@@ -178,6 +205,7 @@ class Catalog:
         if self.domain_owner(domain) != site_id:
             return False
         del self._binding_of_domain[domain]
+        self._redirects.pop(domain, None)
         self._sites[site_id].domains.discard(domain)
         return True
 
@@ -238,11 +266,13 @@ class Catalog:
         domains: Mapping[str, str],
         deploys: Iterable[Deploy],
         aliases: Iterable[tuple[str, str, AliasState]],
+        redirects: Mapping[str, str] | None = None,
     ) -> None:
         """Become the catalog of a snapshot. `deploys` oldest first; `aliases` as (site id, alias, state)."""
         self._sites = {site.id: _SiteState(site) for site in sites}
         self._id_of_name = {state.site.name: site_id for site_id, state in self._sites.items()}
         self._binding_of_domain = {domain: Binding(site_id, PRODUCTION) for domain, site_id in domains.items()}
+        self._redirects = dict(redirects or {})
         for domain, site_id in domains.items():
             self._sites[site_id].domains.add(domain)
         for deploy in deploys:
