@@ -14,14 +14,23 @@ from typing import Any
 from cdn.control.token_fold import TokenFold
 from cdn.fleet.position import Position
 from cdn.journal.catalog_fold import CatalogFold
+from cdn.journal.certificate_fold import CertificateFold
+from cdn.journal.claim_fold import ClaimFold
 from cdn.journal.record import (
     EVERY_AUDIENCE,
+    AnswerRemoved,
+    AnswerSet,
+    CertificateRemoved,
+    CertificateSet,
     ChallengeRemoved,
     ChallengeSet,
+    ClaimRemoved,
     DeployActivated,
     DeployPrepared,
     DomainAdded,
+    DomainClaimed,
     DomainRemoved,
+    DomainVerified,
     GeographySet,
     Purged,
     PurgeScope,
@@ -77,6 +86,7 @@ def _changes() -> Iterator[tuple[str, Any]]:
     yield "site/api", SiteCreated("s3", "api", {"origin": "https://api.example.com"})
     yield "site/api", SiteChanged("s3", {"origin": "https://new.example.com"}, True)
     yield from _of_zones()
+    yield from _of_domains()
 
 
 def _of_zones() -> Iterator[tuple[str, Any]]:
@@ -102,6 +112,45 @@ def _of_zones() -> Iterator[tuple[str, Any]]:
     yield "geography", GeographySet(DIGEST, 2_000_000, "of May")
 
 
+def _of_domains() -> Iterator[tuple[str, Any]]:
+    shop, wild = "shop.example.com", "*.example.com"
+    yield f"domain/{shop}", DomainClaimed(shop, "s1", "first")
+    yield f"domain/{shop}", DomainClaimed(shop, "s3", "second", "www.shop.example.com")
+    yield f"domain/{shop}", DomainVerified(shop, "s3", "www.shop.example.com")
+    yield f"domain/{wild}", DomainClaimed(wild, "s1", "third")
+    yield f"domain/{wild}", DomainVerified(wild, "s1")
+    yield "domain/open.example.com", DomainClaimed("open.example.com", "s1", "fourth")
+    yield "domain/given-up.example.com", DomainClaimed("given-up.example.com", "s1", "fifth")
+    yield "domain/given-up.example.com", ClaimRemoved("given-up.example.com", "s1")
+    yield f"certificate/{shop}", _certificate(shop, "s3", (shop,), 1_800_000_000.0)
+    yield f"certificate/{wild}", _certificate(wild, "s1", (wild, "example.com"), 1_800_000_000.0)
+    yield f"certificate/{wild}", _certificate(wild, "s1", (wild, "example.com"), 1_800_000_100.0)
+    own = "*.cdn.localhost"
+    yield f"certificate/{own}", _certificate(own, "", (own, "cdn.localhost"), 1_800_000_000.0)
+    yield "certificate/www.example.com", _certificate("www.example.com", "s1", ("www.example.com",), 1_800_000_000.0)
+    yield "certificate/www.example.com", CertificateRemoved("www.example.com")
+    over, until = 1_800_000_001.0, 1_800_003_600.0
+    yield "answer/open.example.com", AnswerSet("http-01", "open.example.com", "t", "t.over", over)
+    yield "answer/open.example.com", AnswerSet("http-01", "open.example.com", "t1", "t1.thumbprint", until)
+    yield "answer/open.example.com", AnswerSet("http-01", "open.example.com", "t2", "t2.thumbprint", until)
+    yield "answer/open.example.com", AnswerRemoved("http-01", "open.example.com", "t2")
+    yield "answer/open.example.com", AnswerSet("tls-alpn-01", "open.example.com", "", "ZGlnZXN0", until)
+
+
+def _certificate(name: str, site_id: str, names: tuple[str, ...], not_before: float) -> CertificateSet:
+    return CertificateSet(
+        name=name,
+        certificate_id=f"{int(not_before) % 256:02x}" * 32,
+        site_id=site_id,
+        names=names,
+        not_before=not_before,
+        not_after=not_before + 90 * 86400.0,
+        issuer="https://acme.example/directory",
+        chain="-----BEGIN CERTIFICATE-----\n",
+        sealed_keys={"": "c2VhbGVk", "eu": "c2VhbGVkIHRvbw=="},
+    )
+
+
 def main() -> None:
     """Writes records.jsonl, snapshot and, where the program has an archive, part."""
     folder = Path(sys.argv[1])
@@ -109,7 +158,8 @@ def main() -> None:
     all_records = tuple(records())
     (folder / "records.jsonl").write_bytes(b"".join(encode_record(record) + b"\n" for record in all_records))
     floors = Floors()
-    folds = (CatalogFold("cdn.localhost"), floors, TokenFold(), ZoneFold())
+    catalog = CatalogFold("cdn.localhost")
+    folds = (catalog, floors, TokenFold(), ZoneFold(), ClaimFold(catalog.catalog), CertificateFold(catalog.catalog))
     for record in all_records:
         for fold in folds:
             fold.apply(record)

@@ -16,6 +16,8 @@ from cdn.errors import CdnError
 from cdn.fleet.position import Position
 from cdn.journal.archive_part import PART_VERSION, UnreadablePart, decode_part, encode_part, part_of
 from cdn.journal.catalog_fold import CatalogFold
+from cdn.journal.certificate_fold import Answer, CertificateFold
+from cdn.journal.claim_fold import Claim, ClaimFold
 from cdn.journal.fold import Fold
 from cdn.journal.record import (
     DNS_AUDIENCES,
@@ -47,7 +49,16 @@ class Folds:
     def __init__(self) -> None:
         self.catalog, self.floors, self.tokens = CatalogFold("cdn.localhost"), Floors(), TokenFold()
         self.zones = ZoneFold()
-        self.all: tuple[Fold, ...] = (self.catalog, self.floors, self.tokens, self.zones)
+        catalog = self.catalog.catalog
+        self.claims, self.certificates = ClaimFold(catalog), CertificateFold(catalog)
+        self.all: tuple[Fold, ...] = (
+            self.catalog,
+            self.floors,
+            self.tokens,
+            self.zones,
+            self.claims,
+            self.certificates,
+        )
 
 
 def _records(folder: Path) -> list[Record]:
@@ -78,7 +89,11 @@ def test_what_an_earlier_program_wrote_means_what_it_meant(folder: Path, load: o
     assert site is not None
     assert (site.name, site.created_at, str(site.settings.origin)) == ("blog", 1_800_000_001.5, "bundle")
     assert catalog.site("s2") is None
-    assert dict(catalog.domains()) == {"www.example.com": "s1"}
+    domains = dict(catalog.domains())
+    assert domains.pop("www.example.com") == "s1"
+    if domains:
+        assert domains == {"*.example.com": "s1", "shop.example.com": "s3"}
+        _require_domains(folds)
     state = catalog.alias("s1", "production")
     assert state is not None
     assert state.active is not None
@@ -117,6 +132,28 @@ def _require_zones(zones: ZoneFold) -> None:
     assert (zones.geography.digest, zones.geography.size_bytes) == (DIGEST, 2_000_000)
 
 
+def _require_domains(folds: Folds) -> None:
+    assert folds.catalog.catalog.redirects() == {"shop.example.com": "www.shop.example.com"}
+    claims, certificates = folds.claims, folds.certificates
+    assert claims.claims() == (Claim("open.example.com", "s1", "fourth", "", 1_800_000_039.5, 39),)
+    assert claims.proofs() == (
+        Claim("*.example.com", "s1", "third", "", 1_800_000_037.5, 37),
+        Claim("shop.example.com", "s3", "second", "www.shop.example.com", 1_800_000_035.5, 35),
+    )
+    assert [(each.name, each.site_id, each.not_before) for each in certificates.certificates()] == [
+        ("*.cdn.localhost", "", 1_800_000_000.0),
+        ("*.example.com", "s1", 1_800_000_100.0),
+        ("shop.example.com", "s3", 1_800_000_000.0),
+    ]
+    wild = certificates.certificate("*.example.com")
+    assert wild is not None
+    assert (wild.names, wild.not_after) == (("*.example.com", "example.com"), 1_800_000_100.0 + 90 * 86400)
+    assert certificates.answers() == (
+        Answer("http-01", "open.example.com", "t1", "t1.thumbprint", 1_800_003_600.0),
+        Answer("tls-alpn-01", "open.example.com", "", "ZGlnZXN0", 1_800_003_600.0),
+    )
+
+
 def _meaning(site: Site) -> SiteSettings:
     """The first program wrote the default of bundles as a number; it holds as it did."""
     if site.settings.is_pull:
@@ -131,6 +168,8 @@ def test_a_snapshot_says_what_its_records_say(folder: Path) -> None:
     loaded, applied = _of_snapshot(folder), _of_records(folder)
     assert loaded.tokens.tokens() == applied.tokens.tokens()
     assert loaded.zones.dump() == applied.zones.dump()
+    assert loaded.claims.dump() == applied.claims.dump()
+    assert loaded.certificates.dump() == applied.certificates.dump()
     for site in applied.catalog.catalog.sites():
         found = loaded.catalog.catalog.site(site.id)
         assert found is not None
@@ -173,19 +212,21 @@ def test_this_program_writes_what_others_of_its_version_read() -> None:
 def test_what_nodes_are_given_names_no_token() -> None:
     folds = _of_records(NEWEST)
     snapshot = take(folds.all, Position(EPOCH, 1), floor_horizon=0, audiences=EDGE_AUDIENCES)
-    assert set(snapshot.sections) == {"catalog", "floors"}
+    assert set(snapshot.sections) == {"catalog", "floors", "certificates"}
+    assert b"seal" not in msgspec.json.encode(snapshot)
+    assert b"BEGIN" not in msgspec.json.encode(snapshot)
     for record in _records(NEWEST):
         shown = encode_record(record.visible_to(EDGE_AUDIENCES))
         assert b"secret_sha256" not in shown
-        assert b"token" not in shown
-        assert b"sealed" not in shown
+        assert isinstance(record.visible_to(EDGE_AUDIENCES).change, Withheld) == (record.audience is not Audience.ALL)
         assert b"challenge" not in shown
+        assert b"proof" not in shown
 
 
 def test_what_name_servers_are_given_has_the_zones_and_names_no_token() -> None:
     folds = _of_records(NEWEST)
     snapshot = take(folds.all, Position(EPOCH, 1), floor_horizon=0, audiences=DNS_AUDIENCES)
-    assert set(snapshot.sections) == {"catalog", "floors", "zones"}
+    assert set(snapshot.sections) == {"catalog", "floors", "zones", "certificates"}
     for record in _records(NEWEST):
         shown = encode_record(record.visible_to(DNS_AUDIENCES))
         assert b"secret_sha256" not in shown
@@ -196,9 +237,12 @@ def test_an_earlier_program_reads_a_snapshot_unless_it_would_lose_something() ->
     """A program that does not know zones would leave them out of what it writes in its turn."""
     folds = _of_records(FIXTURES[0])
     assert take(folds.all, Position(EPOCH, 1), floor_horizon=0, audiences=EVERY_AUDIENCE).version == 1
-    folds = _of_records(NEWEST)
+    folds = _of_records(FIXTURES[3])
     assert take(folds.all, Position(EPOCH, 1), floor_horizon=0, audiences=EVERY_AUDIENCE).version == 2
     assert take(folds.all, Position(EPOCH, 1), floor_horizon=0, audiences=EDGE_AUDIENCES).version == 1
+    folds = _of_records(NEWEST)
+    for audiences in (EVERY_AUDIENCE, DNS_AUDIENCES, EDGE_AUDIENCES):
+        assert take(folds.all, Position(EPOCH, 1), floor_horizon=0, audiences=audiences).version == 3
 
 
 @pytest.mark.parametrize("keep", [0, 1, 10, -1])
