@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cdn.cli.secret_setting import secret_setting
 from cdn.cli.settings_file import SettingsFile
 from cdn.errors import InvalidInput
 from cdn.journal.jetstream_settings import MAX_JOURNAL_BYTES, JetStreamSettings
@@ -13,9 +14,6 @@ from cdn.journal.nats_settings import NatsSettings
 
 NATS_PASSWORD = "CDN_NATS_PASSWORD"  # noqa: S105 - the name of the variable that holds it
 NATS_TOKEN = "CDN_NATS_TOKEN"  # noqa: S105 - the name of the variable that holds it
-
-MAX_SECRET_BYTES = 4096
-"""A secret and its line end; a longer file is another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +59,12 @@ def journal_settings(file: SettingsFile, environ: Mapping[str, str]) -> JetStrea
         return None
     if role.password_file is not None and role.user is None:
         raise file.fault("journal", "user", "a password is given, and no user")
-    password = _secret(file, "password_file", role.password_file, NATS_PASSWORD, environ) if role.user else None
-    token = _secret(file, "token_file", role.token_file, NATS_TOKEN, environ)
+    password = (
+        secret_setting(file, "journal", "password_file", role.password_file, NATS_PASSWORD, environ)
+        if role.user
+        else None
+    )
+    token = secret_setting(file, "journal", "token_file", role.token_file, NATS_TOKEN, environ)
     try:
         nats = NatsSettings(
             role.servers,
@@ -82,24 +84,3 @@ def journal_settings(file: SettingsFile, environ: Mapping[str, str]) -> JetStrea
         )
     except InvalidInput as exc:
         raise file.fault("journal", exc.field or "", exc.message) from exc
-
-
-def _secret(file: SettingsFile, key: str, path: Path | None, variable: str, environ: Mapping[str, str]) -> str | None:
-    """What the environment or the file says; None when neither is given. Raises InvalidInput."""
-    if variable in environ:
-        secret = environ[variable].strip()
-        if not secret:
-            raise InvalidInput(f"{variable} is set and empty")
-        return secret
-    if path is None:
-        return None
-    try:
-        with path.open("rb") as opened:
-            secret = opened.read(MAX_SECRET_BYTES).decode("utf-8").strip()
-    except OSError as exc:
-        raise file.fault("journal", key, f"{path} cannot be read: {exc.strerror}") from exc
-    except UnicodeDecodeError as exc:
-        raise file.fault("journal", key, f"{path} holds no secret") from exc
-    if not secret:
-        raise file.fault("journal", key, f"{path} is empty")
-    return secret

@@ -10,9 +10,11 @@ from types import MappingProxyType
 from cdn.cli.address import Address
 from cdn.cli.data_folder import DataFolder
 from cdn.cli.follower_token import FollowerToken
+from cdn.cli.issuing_role import IssuingRole, SealingFiles, issuing_role
 from cdn.cli.journal_role import JournalRole, journal_settings
 from cdn.cli.settings_file import LIMITS, Section, SettingsFile, section_of
 from cdn.cli.store_role import StoreRole
+from cdn.control.acme_settings import AcmeSettings
 from cdn.control.settings import ControlSettings
 from cdn.edge.limits import HttpLimits
 from cdn.edge.settings import EdgeSettings
@@ -85,9 +87,10 @@ class PeersProcess:
 
 
 CONTROL_FILE: Mapping[str, Section] = {
-    "control": section_of(ControlSettings, ControlProcess, without=frozenset({"bundle", "own_bucket"})),
+    "control": section_of(ControlSettings, ControlProcess, SealingFiles, without=frozenset({"bundle", "own_bucket"})),
     "control.bundle": LIMITS["control.bundle"],
     "journal": section_of(JournalRole),
+    "acme": section_of(AcmeSettings),
     "store": section_of(StoreRole),
 }
 """What the file of `cdn control` may have."""
@@ -121,6 +124,8 @@ class ControlRole:
     """Where the journal is that several replicas share; None: in the folder."""
     zone_keys: KeyRing | None = None
     """With which the keys of zones are sealed; None: no zone is signed."""
+    issuing: IssuingRole | None = None
+    """How certificates are got and sealed; None: there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +153,7 @@ def read_control_role(path: Path, environ: Mapping[str, str] = MappingProxyType(
         folder,
         journal_settings(file, environ),
         _zone_keys(file, process.dns_key_file),
+        issuing_role(file, path.absolute().parent, environ),
     )
 
 

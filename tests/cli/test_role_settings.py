@@ -7,11 +7,13 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
 from cdn.cli.address import Address
+from cdn.cli.issuing_role import IssuingRole, SealingFiles
 from cdn.cli.journal_role import JournalRole
 from cdn.cli.role_settings import (
     CONTROL_FILE,
@@ -24,11 +26,13 @@ from cdn.cli.role_settings import (
 )
 from cdn.cli.settings_file import LIMITS, Section, SettingsFile
 from cdn.cli.store_role import StoreRole
+from cdn.control.acme_settings import AcmeSettings
 from cdn.control.settings import ControlSettings
 from cdn.edge.settings import EdgeSettings
 from cdn.edge.shield_settings import PeerSettings, ShieldSettings
 from cdn.errors import InvalidInput
 from cdn.tls.mutual import ClientTls
+from cdn.tls.sealed import make_key_file
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
 SECRET = "cdn_0123456789abcdef_" + "5" * 64
@@ -75,7 +79,10 @@ def defaults_of(*settings: type[Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("name", "sections", "settings"),
-    [("control", CONTROL_FILE, (ControlSettings, ControlProcess)), ("edge", EDGE_FILE, (EdgeSettings, EdgeProcess))],
+    [
+        ("control", CONTROL_FILE, (ControlSettings, ControlProcess, SealingFiles)),
+        ("edge", EDGE_FILE, (EdgeSettings, EdgeProcess)),
+    ],
 )
 def test_the_example_and_the_limits_name_every_setting_once_with_its_default(
     name: str, sections: Mapping[str, Section], settings: tuple[type[Any], ...]
@@ -89,6 +96,7 @@ def test_the_example_and_the_limits_name_every_setting_once_with_its_default(
     shared: dict[str, tuple[type[Any], ...]] = {
         "store": (StoreRole,),
         "journal": (JournalRole,),
+        "acme": (AcmeSettings,),
         "shield": (ShieldSettings,),
         "peers": (PeersProcess, PeerSettings),
         "control_tls": (ClientTls,),
@@ -102,7 +110,7 @@ def test_the_example_and_the_limits_name_every_setting_once_with_its_default(
             else:
                 default = defaults[key]
                 shown = str(default) if isinstance(default, Address) else default
-                assert value == shown or (default == () and not value), key
+                assert value == shown or (isinstance(shown, tuple) and tuple(value or ()) == shown), key
 
 
 def test_the_limits_can_stand_in_a_roles_file(tmp_path: Path) -> None:
@@ -272,3 +280,71 @@ def test_a_file_may_end_its_lines_as_windows_does(tmp_path: Path) -> None:
     assert "line 4: control.zoen: there is no such setting; did you mean zone?" in refusal(
         lambda: SettingsFile.read(file, CONTROL_FILE)
     )
+
+
+def key_file(path: Path) -> Path:
+    make_key_file(path)
+    return path
+
+
+def test_certificates_need_both_key_files(tmp_path: Path) -> None:
+    file = tmp_path / "control.toml"
+    key_file(tmp_path / "control.key")
+    key_file(tmp_path / "edge.key")
+    assert issuing_of(file, "") is None
+    said = "control_key_file and edge_key_file are given together"
+    assert said in refusal(lambda: issuing_of(file, 'control_key_file = "control.key"'))
+    assert said in refusal(lambda: issuing_of(file, 'edge_key_file = "edge.key"'))
+    both = 'control_key_file = "control.key"\nedge_key_file = "edge.key"\n'
+    role = issuing_of(file, both)
+    assert role is not None
+    assert set(role.rings) == {""}
+    assert "edge.keys cannot be read" in refusal(lambda: issuing_of(file, both.replace(".key", ".keys")))
+    directory = '[acme]\ndirectories = ["https://acme.example/directory"]\n'
+    assert "certificates need control_key_file" in refusal(lambda: issuing_of(file, "", directory))
+    role = issuing_of(file, both, directory)
+    assert role is not None
+    assert role.acme.directories == ("https://acme.example/directory",)
+
+
+def test_regions_may_have_key_files_of_their_own(tmp_path: Path) -> None:
+    file = tmp_path / "control.toml"
+    for name in ("control.key", "edge.key", "edge-eu.key"):
+        key_file(tmp_path / name)
+    control = 'control_key_file = "control.key"\n'
+    both = control + 'edge_key_file = "edge.key"\n'
+    role = issuing_of(file, both + 'region_key_files = ["eu edge-eu.key"]')
+    assert role is not None
+    assert set(role.rings) == {"", "eu"}
+    for wrong, said in (
+        (both + 'region_key_files = ["eu"]', "give each region once"),
+        (both + 'region_key_files = ["eu edge-eu.key", "eu edge.key"]', "give each region once"),
+        (both + 'region_key_files = ["E_U edge-eu.key"]', "region"),
+        (both + 'region_key_files = ["eu nowhere"]', "cannot be read"),
+        (control + 'region_key_files = ["eu edge-eu.key"]', "needed beside region_key_files"),
+    ):
+        assert said in refusal(lambda wrong=wrong: issuing_of(file, wrong))
+
+
+def test_the_key_of_an_external_account_is_in_a_file_or_the_environment(tmp_path: Path) -> None:
+    file = tmp_path / "control.toml"
+    for name in ("control.key", "edge.key"):
+        key_file(tmp_path / name)
+    both = 'control_key_file = "control.key"\nedge_key_file = "edge.key"\n'
+    acme = '[acme]\ndirectories = ["https://acme.example/directory"]\neab_key_id = "kid-1"\n'
+    assert "its key is missing" in refusal(lambda: issuing_of(file, both, acme))
+    (tmp_path / "eab").write_text("c2VjcmV0\n")
+    role = issuing_of(file, both, acme + 'eab_key_file = "eab"\n')
+    assert role is not None
+    assert role.eab_key == "c2VjcmV0"
+    assert "c2VjcmV0" not in repr(role)
+    role = issuing_of(file, both, acme, {"CDN_ACME_EAB_KEY": "b3RoZXI"})
+    assert role is not None
+    assert role.eab_key == "b3RoZXI"
+
+
+def issuing_of(
+    file: Path, control: str, acme: str = "", environ: Mapping[str, str] = MappingProxyType({})
+) -> IssuingRole | None:
+    file.write_text(CONTROL.replace("[store]", f"{control}\n{acme}[store]"))
+    return read_control_role(file, environ).issuing
