@@ -17,6 +17,7 @@ from cdn.edge.limits import HttpLimits
 from cdn.edge.proxied_connection import ProxiedConnection
 from cdn.edge.service import ListenerCounters, Service
 from cdn.edge.tls_contexts import TlsContexts
+from cdn.edge.tls_handshake import TlsHandshake
 from cdn.edge.trusted_proxies import TrustedProxies
 
 log = logging.getLogger(__name__)
@@ -213,4 +214,6 @@ def _service(
     )
     if proxy_protocol:
         return service, partial(ProxiedConnection, service, trusted_proxies)
+    if tls is not None:
+        return service, partial(TlsHandshake, service, tls)
     return service, partial(H1Connection, service)

@@ -9,11 +9,13 @@ from cdn.edge.connection import H1Connection
 from cdn.edge.peer_address import peer_address
 from cdn.edge.proxy_protocol import ProxyFault, read_proxy_header
 from cdn.edge.service import Service
+from cdn.edge.tls_handshake import TlsHandshake
 from cdn.edge.trusted_proxies import TrustedProxies
 
 
 class ProxiedConnection(asyncio.Protocol):
-    """Reads the header and makes room for an H1Connection, which then serves the client as if nothing had been there.
+    """Reads the header and makes room for an H1Connection, or the handshake before it, which then serves the client as
+    if nothing had been there.
 
     Only a trusted proxy sends one, and must; every other peer is a client of its own and is served as such from the
     first byte: a header from it is a malformed request. A header that is malformed, too large or late closes the
@@ -77,8 +79,13 @@ class ProxiedConnection(asyncio.Protocol):
         refused[fault.value] = refused.get(fault.value, 0) + 1
         self._transport.abort()
 
-    def _hand_over(self, client_address: str | None) -> H1Connection:
-        connection = H1Connection(self._service, client_address)
+    def _hand_over(self, client_address: str | None) -> H1Connection | TlsHandshake:
+        service = self._service
+        connection = (
+            H1Connection(service, client_address)
+            if service.tls is None
+            else TlsHandshake(service, service.tls, client_address)
+        )
         self._service.connections.discard(self)
         self._transport.set_protocol(connection)
         connection.connection_made(self._transport)

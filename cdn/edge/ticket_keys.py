@@ -37,7 +37,7 @@ class TicketKeys:
 
 
 class TicketKeyRota:
-    """Makes and replaces the keys of one node. Times are monotonic; `random_bytes` gives as many octets as asked for."""
+    """Makes and replaces the keys of one node. Times are monotonic; `random_bytes` gives as many octets as asked."""
 
     def __init__(self, now: float, random_bytes: Callable[[int], bytes]) -> None:
         self._random_bytes = random_bytes

@@ -26,6 +26,3 @@ class TlsLimits:
     max_challenge_contexts: int = 64
     """Certificates of tls-alpn-01 challenges, each made on the first question of an authority, of which there are a
     few; beyond: the oldest goes."""
-
-    max_unsent_bytes: int = 256 * 1024
-    """Encrypted for a client that does not take it; what is beyond waits where it lies, which may be in a file."""

@@ -1,0 +1,212 @@
+"""A connection until its TLS handshake is done."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Mapping
+from typing import assert_never, cast
+
+from cdn.edge.client_hello import ClientHello, ClientHelloReader, HelloFault
+from cdn.edge.connection import H1Connection
+from cdn.edge.service import Service
+from cdn.edge.tls_contexts import TlsContexts
+from cdn.edge.tls_counters import TlsRefusal
+from cdn.edge.tls_transport import TlsTransport
+
+ProtocolFactory = Callable[[Service, str | None], asyncio.Protocol]
+"""Makes what speaks an application protocol, given the client's address where a proxy said it."""
+
+HTTP_1_1 = "http/1.1"
+
+PROTOCOLS: Mapping[str, ProtocolFactory] = {HTTP_1_1: H1Connection}
+"""What is spoken above TLS, by the name that ALPN has for it (RFC 7301). A client that names none speaks HTTP/1.1."""
+
+_INTERNAL_ERROR = 80
+_DECODE_ERROR = 50
+_UNRECOGNIZED_NAME = 112
+_NO_APPLICATION_PROTOCOL = 120
+
+
+class TlsHandshake(asyncio.Protocol):
+    """Reads the ClientHello, chooses the certificate, and makes room for what speaks above TLS.
+
+    A name that nobody here has is answered with an alert and closed, without OpenSSL. A handshake has
+    `handshake_timeout_s`, and only as long as there are fewer than `max_handshakes` that came after it.
+    """
+
+    __slots__ = (
+        "_client_address",
+        "_is_challenge",
+        "_protocols",
+        "_reader",
+        "_service",
+        "_since",
+        "_ssl",
+        "_tls",
+        "_transport",
+    )
+
+    def __init__(
+        self,
+        service: Service,
+        tls: TlsContexts,
+        client_address: str | None = None,
+        protocols: Mapping[str, ProtocolFactory] = PROTOCOLS,
+    ) -> None:
+        self._service = service
+        self._tls = tls
+        self._client_address = client_address
+        self._protocols = protocols
+        self._reader = ClientHelloReader(tls.limits.max_client_hello_bytes)
+        self._ssl: ssl.SSLObject | None = None
+        self._is_challenge = False
+        self._since = 0.0
+
+    # -- what the transport calls ----------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client connected."""
+        self._transport = cast("asyncio.Transport", transport)
+        service, handshaking = self._service, self._tls.handshaking
+        if len(handshaking) >= self._tls.limits.max_handshakes or (
+            handshaking and len(service.connections) >= service.limits.max_connections
+        ):
+            next(iter(handshaking)).displace()
+        handshaking[self] = None
+        service.connections.add(self)
+        self._since = service.monotonic()
+        if len(service.connections) > service.limits.max_connections:
+            self._refuse(TlsRefusal.TOO_MANY_CONNECTIONS)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came: of the ClientHello, or of what OpenSSL waits for."""
+        if self._transport.is_closing():
+            return
+        if self._ssl is not None:
+            self._tls.incoming.write(data)
+            self._proceed(self._ssl)
+            return
+        hello = self._reader.receive(data)
+        match hello:
+            case None:
+                return
+            case ClientHello():
+                self._answer(hello)
+            case HelloFault.NOT_TLS:
+                self._refuse(TlsRefusal.NOT_TLS)
+            case HelloFault.MALFORMED:
+                self._refuse(TlsRefusal.NOT_TLS, _DECODE_ERROR)
+            case HelloFault.TOO_LARGE:
+                self._refuse(TlsRefusal.HELLO_TOO_LARGE, _DECODE_ERROR)
+            case _:
+                assert_never(hello)
+
+    def eof_received(self) -> bool:
+        """The client gave up."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone before the end."""
+        if self in self._tls.handshaking:
+            self._tls.counters.refuse(TlsRefusal.ABANDONED)
+        self._leave()
+
+    # -- what the listener calls -----------------------------------------------------------------------------------
+
+    def check(self, now: float) -> None:
+        """Enforce the time for the handshake at `now` (monotonic)."""
+        if now >= self._since + self._tls.limits.handshake_timeout_s:
+            self._refuse(TlsRefusal.TIMEOUT)
+            self._transport.abort()
+
+    def withdraw(self) -> None:
+        """What speaks above TLS is made by a service that knows it."""
+
+    def drain(self) -> None:
+        """Nothing was asked for yet, but it is about to be: the handshake ends in its time, and what follows knows."""
+
+    def displace(self) -> None:
+        """Make room for another handshake."""
+        self._refuse(TlsRefusal.DISPLACED)
+        self._transport.abort()
+
+    def abort(self) -> None:
+        """Reset the connection."""
+        self._leave()
+        self._transport.abort()
+
+    # -- the handshake ---------------------------------------------------------------------------------------------
+
+    def _answer(self, hello: ClientHello) -> None:
+        tls = self._tls
+        chosen = tls.choose(hello)
+        if isinstance(chosen, TlsRefusal):
+            self._refuse(chosen, _ALERTS.get(chosen, _INTERNAL_ERROR))
+            return
+        self._is_challenge = chosen.is_challenge
+        self._ssl = chosen.context.wrap_bio(tls.incoming, tls.outgoing, server_side=True)
+        tls.incoming.write(self._reader.received)
+        self._reader.received = b""
+        with tls.tickets_of(hello, chosen):
+            self._proceed(self._ssl)
+
+    def _proceed(self, ssl_object: ssl.SSLObject) -> None:
+        tls = self._tls
+        try:
+            ssl_object.do_handshake()
+        except ssl.SSLWantReadError:
+            tls.incoming.read()  # OpenSSL took all of it
+            self._transport.write(tls.outgoing.read())
+            return
+        except ssl.SSLError:
+            tls.incoming.read()
+            alert = tls.outgoing.read()
+            self._refuse(TlsRefusal.FAILED)
+            if alert:
+                self._transport.write(alert)
+            self._transport.close()
+            return
+        rest = tls.incoming.read()
+        last = tls.outgoing.read()  # its last message, tickets
+        if last:
+            self._transport.write(last)
+        self._hand_over(ssl_object, rest)
+
+    def _hand_over(self, ssl_object: ssl.SSLObject, rest: bytes) -> None:
+        counters = self._tls.counters
+        self._leave(is_over=False)
+        if self._is_challenge:
+            counters.challenges += 1
+            self._transport.close()
+            return
+        counters.handshakes += 1
+        counters.resumed += bool(ssl_object.session_reused)
+        factory = self._protocols[ssl_object.selected_alpn_protocol() or HTTP_1_1]
+        above = TlsTransport(self._transport, ssl_object, self._tls.incoming, self._tls.outgoing)
+        self._transport.set_protocol(above)
+        above.start(factory(self._service, self._client_address), rest)
+
+    def _refuse(self, refusal: TlsRefusal, alert: int | None = None) -> None:
+        self._tls.counters.refuse(refusal)
+        self._leave()
+        if alert is not None:
+            self._transport.write(_fatal_alert(alert))
+        self._transport.close()
+
+    def _leave(self, *, is_over: bool = True) -> None:
+        self._tls.handshaking.pop(self, None)
+        self._service.connections.discard(self)
+        if is_over:
+            self._service.on_connection_gone()
+
+
+_ALERTS = {
+    TlsRefusal.UNKNOWN_NAME: _UNRECOGNIZED_NAME,
+    TlsRefusal.NO_PROTOCOL: _NO_APPLICATION_PROTOCOL,
+}
+
+
+def _fatal_alert(description: int) -> bytes:
+    """An alert of a connection that has no keys yet (RFC 8446 section 6)."""
+    return bytes((21, 3, 3, 0, 2, 2, description))

@@ -1,0 +1,325 @@
+"""A connection above TLS: a transport to what speaks HTTP, and the protocol of the plain transport below.
+
+Written with OpenSSL's memory buffers and not with the event loop's own TLS: the ClientHello is read before there is an
+SSL object, a connection that waits has no buffers at all, and what is to be sent stays where it lies (which may be a
+mapped file) until the client takes what was encrypted before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+_log = logging.getLogger(__name__)
+
+RECORD_BYTES = 16 * 1024
+"""Content of one TLS record at the most (RFC 8446 section 5.1): OpenSSL reads and writes one at a time."""
+
+SLICE_BYTES = 128 * 1024
+"""Encrypted at one time: with the 64 KiB of the plain transport all that a slow client makes us hold."""
+
+Content = bytes | bytearray | memoryview
+
+
+class TlsTransport(asyncio.Transport, asyncio.Protocol):
+    """The transport above a finished handshake.
+
+    `close` sends what was written, says close_notify and ends (RFC 8446 section 6.1, RFC 9112 section 9.8); it does not
+    wait for the client's. `abort` says nothing, so that content without a length is known to be cut. A client that ends
+    without close_notify has ended all the same: its requests have lengths of their own.
+
+    The two buffers are those of the process. Every call of OpenSSL finds them empty and leaves them so.
+    """
+
+    __slots__ = (
+        "_below",
+        "_incoming",
+        "_is_above_paused",
+        "_is_below_paused",
+        "_is_closing",
+        "_is_end_said",
+        "_is_end_wanted",
+        "_is_eof_given",
+        "_outgoing",
+        "_protocol",
+        "_ssl",
+        "_waiting",
+        "_waiting_bytes",
+    )
+
+    def __init__(
+        self, below: asyncio.Transport, ssl_object: ssl.SSLObject, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO
+    ) -> None:
+        super().__init__()
+        self._below = below
+        self._ssl = ssl_object
+        self._incoming = incoming
+        self._outgoing = outgoing
+        self._protocol = asyncio.Protocol()
+        self._waiting: deque[memoryview] = deque()
+        self._waiting_bytes = 0
+        self._is_below_paused = False
+        self._is_above_paused = False
+        self._is_closing = False
+        self._is_end_wanted = False
+        self._is_end_said = False
+        self._is_eof_given = False
+
+    def start(self, protocol: asyncio.Protocol, rest: bytes) -> None:
+        """Serve `protocol`; `rest` came behind the handshake and is encrypted."""
+        self._protocol = protocol
+        protocol.connection_made(self)
+        if rest:
+            self.data_received(rest)
+
+    # -- what the transport below calls ----------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Records came, or parts of them."""
+        if self._is_closing or self._is_eof_given:
+            return
+        incoming = self._incoming
+        incoming.write(data)
+        try:
+            content = self._ssl.read(RECORD_BYTES)
+            is_end = not content
+            if incoming.pending and not is_end:
+                content, is_end = self._read_on(content)
+        except ssl.SSLWantReadError:  # not one whole record of content
+            self._answer_alerts()
+            return
+        except ssl.SSLError as fault:
+            self._fail(fault)
+            return
+        if self._outgoing.pending or incoming.pending:
+            self._answer_alerts()
+        if content:
+            self._protocol.data_received(content)
+        if is_end:
+            self._give_eof()
+
+    def _read_on(self, first: bytes) -> tuple[bytes, bool]:
+        """The content of the other records that are here, behind that of the first; whether the client has ended.
+        Raises ssl.SSLError."""
+        contents = [first]
+        try:
+            while self._incoming.pending:
+                content = self._ssl.read(RECORD_BYTES)
+                if not content:
+                    return b"".join(contents), True
+                contents.append(content)
+        except ssl.SSLWantReadError:
+            pass  # the rest of a record is still to come
+        return b"".join(contents), False
+
+    def _answer_alerts(self) -> None:
+        """Send what OpenSSL has to say by itself (updates of keys); throw away what stands behind a close_notify."""
+        self._incoming.read()
+        answer = self._outgoing.read()
+        if answer:
+            self._below.write(answer)
+
+    def _fail(self, fault: ssl.SSLError) -> None:
+        """What came is no record of this connection: OpenSSL's alert is all that is still said."""
+        _log.debug("a TLS connection is closed: %s", fault)
+        self._is_closing = self._is_end_said = True
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        self._answer_alerts()
+        self._below.close()
+
+    def _give_eof(self) -> None:
+        if not self._is_eof_given:
+            self._is_eof_given = True
+            if not self._protocol.eof_received():
+                self.close()
+
+    def eof_received(self) -> bool:
+        """The client sends nothing more, whether it said so in TLS or not."""
+        if not self._is_closing:
+            self._give_eof()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self._is_closing = True
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        self._protocol.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """More waits for the client than it takes."""
+        self._is_below_paused = True
+        self._pause_above()
+
+    def resume_writing(self) -> None:
+        """The client took enough of it: the next slice."""
+        self._is_below_paused = False
+        self._send_waiting()
+
+    # -- what the protocol above calls -----------------------------------------------------------------------------
+
+    def write(self, data: Content) -> None:
+        """Send `data`, or keep it until the client takes what was sent before."""
+        if self._is_closing or self._is_end_wanted or not data:
+            return
+        if self._waiting or self._is_below_paused or len(data) > SLICE_BYTES:
+            self._wait(data)
+            self._send_waiting()
+        else:
+            self._send((data,))
+
+    def writelines(self, list_of_data: Iterable[Content]) -> None:
+        """Send pieces one behind the other."""
+        pieces = list_of_data if isinstance(list_of_data, tuple | list) else tuple(list_of_data)
+        if self._is_closing or self._is_end_wanted:
+            return
+        size_bytes = sum(map(len, pieces))
+        if self._waiting or self._is_below_paused or size_bytes > SLICE_BYTES:
+            for piece in pieces:
+                self._wait(piece)
+            self._send_waiting()
+        elif size_bytes <= RECORD_BYTES:
+            self.write(b"".join(pieces))
+        else:
+            self._send(pieces)
+
+    def write_eof(self) -> None:
+        """Say close_notify behind what was written; the client may still send."""
+        if not self._is_closing:
+            self._is_end_wanted = True
+            self._end_if_sent()
+
+    def can_write_eof(self) -> bool:
+        """It can."""
+        return True
+
+    def close(self) -> None:
+        """End when what was written has left; nothing more is read."""
+        if not self._is_closing:
+            self._is_closing = True
+            self._end_if_sent()
+
+    def abort(self) -> None:
+        """End at once and without a word."""
+        self._is_closing = True
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        self._below.abort()
+
+    def is_closing(self) -> bool:
+        """Whether it ends or has ended."""
+        return self._is_closing or self._below.is_closing()
+
+    def pause_reading(self) -> None:
+        """Take nothing from the client for now."""
+        self._below.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read from the client again."""
+        self._below.resume_reading()
+
+    def is_reading(self) -> bool:
+        """Whether the client is read from."""
+        return self._below.is_reading()
+
+    def get_write_buffer_size(self) -> int:
+        """Octets that wait for the client, here and below."""
+        return self._waiting_bytes + self._below.get_write_buffer_size()
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Those of the transport below."""
+        return self._below.get_write_buffer_limits()
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Those of the transport below."""
+        self._below.set_write_buffer_limits(high, low)
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """`ssl_object`, and everything that the transport below knows."""
+        return self._ssl if name == "ssl_object" else self._below.get_extra_info(name, default)
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Another protocol goes on."""
+        if not isinstance(protocol, asyncio.Protocol):
+            raise TypeError("TLS carries streams")
+        self._protocol = protocol
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """What is served."""
+        return self._protocol
+
+    # -- sending ---------------------------------------------------------------------------------------------------
+
+    def _wait(self, data: Content) -> None:
+        if data:
+            self._waiting.append(memoryview(bytes(data) if isinstance(data, bytearray) else data).cast("B"))
+            self._waiting_bytes += len(data)
+
+    def _send_waiting(self) -> None:
+        """Encrypt what waits, slice after slice, as long as the client takes it."""
+        waiting = self._waiting
+        while waiting and not self._is_below_paused:
+            pieces: list[Content] = []
+            room_bytes = SLICE_BYTES
+            while waiting and room_bytes:
+                piece = waiting.popleft()
+                if len(piece) > room_bytes:
+                    waiting.appendleft(piece[room_bytes:])
+                    piece = piece[:room_bytes]
+                room_bytes -= len(piece)
+                pieces.append(piece)
+            self._waiting_bytes -= SLICE_BYTES - room_bytes
+            self._send(pieces)
+        if waiting or self._is_below_paused:
+            self._pause_above()
+            return
+        self._end_if_sent()
+        if self._is_above_paused:
+            self._is_above_paused = False
+            self._protocol.resume_writing()
+
+    def _send(self, pieces: Iterable[Content]) -> None:
+        """Encrypt, and hand to the transport below."""
+        try:
+            for piece in pieces:
+                if len(piece) <= RECORD_BYTES:
+                    self._ssl.write(piece)
+                else:
+                    whole = memoryview(piece)
+                    for at in range(0, len(whole), RECORD_BYTES):
+                        self._ssl.write(whole[at : at + RECORD_BYTES])
+        except ssl.SSLError as fault:
+            self._fail(fault)
+            return
+        self._below.write(self._outgoing.read())
+
+    def _pause_above(self) -> None:
+        if not self._is_above_paused:
+            self._is_above_paused = True
+            self._protocol.pause_writing()
+
+    def _end_if_sent(self) -> None:
+        """When nothing waits any more, do what was wanted: end the sending, or the connection."""
+        if self._waiting or not (self._is_end_wanted or self._is_closing):
+            return
+        if not self._is_end_said and not self._below.is_closing():
+            self._is_end_said = True
+            self._say_close_notify()
+            if not self._is_closing:
+                self._below.write_eof()
+        if self._is_closing:
+            self._below.close()
+
+    def _say_close_notify(self) -> None:
+        try:
+            self._ssl.unwrap()
+        except ssl.SSLWantReadError:
+            pass  # it is said; the client's own is not waited for
+        except ssl.SSLError as fault:
+            _log.debug("close_notify could not be said: %s", fault)
+        self._answer_alerts()
