@@ -22,10 +22,16 @@ HTTP_1_1 = "http/1.1"
 PROTOCOLS: Mapping[str, ProtocolFactory] = {HTTP_1_1: H1Connection}
 """What is spoken above TLS, by the name that ALPN has for it (RFC 7301). A client that names none speaks HTTP/1.1."""
 
-_INTERNAL_ERROR = 80
-_DECODE_ERROR = 50
-_UNRECOGNIZED_NAME = 112
-_NO_APPLICATION_PROTOCOL = 120
+
+def _fatal_alert(description: int) -> bytes:
+    """An alert of a connection that has no keys yet (RFC 8446 section 6)."""
+    return bytes((21, 3, 3, 0, 2, 2, description))
+
+
+_DECODE_ERROR = _fatal_alert(50)
+_INTERNAL_ERROR = _fatal_alert(80)
+_ALERTS = {TlsRefusal.UNKNOWN_NAME: _fatal_alert(112), TlsRefusal.NO_PROTOCOL: _fatal_alert(120)}
+"""unrecognized_name (RFC 6066 section 3), no_application_protocol (RFC 7301 section 3.2)."""
 
 
 class TlsHandshake(asyncio.Protocol):
@@ -161,11 +167,7 @@ class TlsHandshake(asyncio.Protocol):
             return
         except ssl.SSLError:
             tls.incoming.read()
-            alert = tls.outgoing.read()
-            self._refuse(TlsRefusal.FAILED)
-            if alert:
-                self._transport.write(alert)
-            self._transport.close()
+            self._refuse(TlsRefusal.FAILED, tls.outgoing.read())
             return
         rest = tls.incoming.read()
         last = tls.outgoing.read()  # its last message, tickets
@@ -175,23 +177,23 @@ class TlsHandshake(asyncio.Protocol):
 
     def _hand_over(self, ssl_object: ssl.SSLObject, rest: bytes) -> None:
         counters = self._tls.counters
-        self._leave(is_over=False)
+        above = TlsTransport(self._transport, ssl_object, self._tls.incoming, self._tls.outgoing)
+        self._transport.set_protocol(above)
+        self._leave(is_over=self._is_challenge)
         if self._is_challenge:
             counters.challenges += 1
-            self._transport.close()
+            above.close()
             return
         counters.handshakes += 1
         counters.resumed += bool(ssl_object.session_reused)
         factory = self._protocols[ssl_object.selected_alpn_protocol() or HTTP_1_1]
-        above = TlsTransport(self._transport, ssl_object, self._tls.incoming, self._tls.outgoing)
-        self._transport.set_protocol(above)
         above.start(factory(self._service, self._client_address), rest)
 
-    def _refuse(self, refusal: TlsRefusal, alert: int | None = None) -> None:
+    def _refuse(self, refusal: TlsRefusal, alert: bytes = b"") -> None:
         self._tls.counters.refuse(refusal)
         self._leave()
-        if alert is not None:
-            self._transport.write(_fatal_alert(alert))
+        if alert:
+            self._transport.write(alert)
         self._transport.close()
 
     def _leave(self, *, is_over: bool = True) -> None:
@@ -199,14 +201,3 @@ class TlsHandshake(asyncio.Protocol):
         self._service.connections.discard(self)
         if is_over:
             self._service.on_connection_gone()
-
-
-_ALERTS = {
-    TlsRefusal.UNKNOWN_NAME: _UNRECOGNIZED_NAME,
-    TlsRefusal.NO_PROTOCOL: _NO_APPLICATION_PROTOCOL,
-}
-
-
-def _fatal_alert(description: int) -> bytes:
-    """An alert of a connection that has no keys yet (RFC 8446 section 6)."""
-    return bytes((21, 3, 3, 0, 2, 2, description))
