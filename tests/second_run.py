@@ -1,9 +1,9 @@
 """A second, quiet run for the few tests that failed beside all the others.
 
 Tests that drive real processes share two cores with everything else that runs; what they wait for may then take longer
-than they bear. When at most MAX_SECOND_RUNS of them failed, and each is in a folder where processes or servers are real,
-they are run once more, alone. A test that passes then is named as unsteady, in the summary, and does not fail the run; one that
-fails again does. Tests of everything else are never run twice.
+than they bear. When at most MAX_SECOND_RUNS of them failed, and each is in a folder where processes or servers are
+real, they are run once more, alone. A test that passes then is named as unsteady, in the summary, and does not fail the
+run; one that fails again does. Tests of everything else are never run twice.
 """
 
 from __future__ import annotations
