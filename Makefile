@@ -32,6 +32,11 @@ $(VENV)/aws-cli/installed: requirements-aws.txt
 	$(VENV)/aws-cli/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-aws.txt
 	touch $@
 
+$(VENV)/caddy/installed: requirements-caddy.txt
+	$(PYTHON) -m venv $(VENV)/caddy
+	$(VENV)/caddy/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-caddy.txt
+	touch $@
+
 demo: $(VENV)/runtime $(if $(FLEET),$(VENV)/fleet)
 	$(BIN)/python -m examples.$(if $(FLEET),fleet,demo) $(if $(KEEP),--keep)
 
@@ -41,7 +46,7 @@ check: $(VENV)/dev
 	$(BIN)/mypy
 
 test: $(VENV)/dev $(VENV)/aws-cli/installed
-	sh scripts/need.sh strace systemd-analyze openssl gcc dig kdig delv unbound dnsviz
+	sh scripts/need.sh strace systemd-analyze openssl gcc dig kdig delv unbound dnsviz pebble testssl
 	$(BIN)/python -m pytest -n $(JOBS) -m "not soak" -q
 	$(BIN)/python -m pytest tests/http tests/sites tests/fleet -m "not soak" -q --cov=cdn/http --cov=cdn/sites --cov=cdn/fleet --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 	$(BIN)/python -m pytest $(ANSWER_TESTS) -m "not soak" -q --cov=cdn/dns --cov-branch --cov-report=
@@ -57,11 +62,11 @@ conformance: $(VENV)/node
 	$(BIN)/python -m tests.conformance --workers 2
 
 soak: $(VENV)/dev
-	sh scripts/need.sh strace openssl gcc dig kdig delv unbound dnsviz
+	sh scripts/need.sh strace openssl gcc dig kdig delv unbound dnsviz pebble testssl
 	$(BIN)/python -m pytest -m soak -q
 
-bench: $(VENV)/dev $(VENV)/aws-cli/installed
-	sh scripts/need.sh nginx wrk dnsperf gdnsd pdns_server
+bench: $(VENV)/dev $(VENV)/aws-cli/installed $(VENV)/caddy/installed
+	sh scripts/need.sh nginx wrk dnsperf gdnsd pdns_server pebble
 	$(BIN)/python -m bench
 
 format: $(VENV)/dev

@@ -39,11 +39,16 @@ class RunningCdn:
         )
         return json.loads(done.stdout)
 
-    def call(self, method: str, path: str) -> Any:
-        """One call to the API without content, for what is asked often: a command costs half a second."""
+    def post(self, path: str, document: Any) -> Any:
+        """One call to the API with a document."""
+        return self.call("POST", path, json.dumps(document).encode())
+
+    def call(self, method: str, path: str, content: bytes | None = None) -> Any:
+        """One call to the API, for what is asked often: a command costs half a second."""
         token = json.loads((Path(self.environ["XDG_CONFIG_HOME"]) / "cdn" / "config.json").read_text())["token"]
         url = self.control_url.rstrip("/") + path
-        asked = urllib.request.Request(url, method=method, headers={"Authorization": f"Bearer {token}"})
+        fields = {"Authorization": f"Bearer {token}"} | ({"Content-Type": "application/json"} if content else {})
+        asked = urllib.request.Request(url, content, method=method, headers=fields)
         with urllib.request.urlopen(asked, timeout=60) as answer:
             return json.load(answer)
 
@@ -60,7 +65,9 @@ def running_cdn(
         **(environ or {}),
     }
     words = [sys.executable, "-m", "cdn", "up", "--data", str(folder / "data")]
-    words += ["--control", "127.0.0.1:0", "--http", "127.0.0.1:0", "--json", *options]
+    words += ["--control", "127.0.0.1:0", "--json", *options]
+    if "--http" not in options:
+        words += ["--http", "127.0.0.1:0"]
     if "--dns" not in options:
         words += ["--dns", "off"]
     if core is not None:
