@@ -69,6 +69,9 @@ class IssuingSettings:
     """An order that takes longer is gone on with later: what an authority has not validated by then it will not."""
     max_wait_s: float = 300.0
     """Longest wait of a check."""
+    lapse_s: float = 14 * 86_400.0
+    """A domain whose own servers have not shown its token for so long is its site's no more: two weeks are enough to
+    see the fault and mend it."""
     revokes_removed: bool = False
     """Whether the certificate of a removed domain is revoked: it costs the authority work and browsers rarely look."""
     document_cache: int = 20_000

@@ -16,8 +16,11 @@ from cdn.control.archive_intake import ArchiveIntake
 from cdn.control.auth import Authenticator
 from cdn.control.blob_repair import BlobRepair
 from cdn.control.colleagues import Colleagues
+from cdn.control.domain_parts import DomainFleet, DomainFolds, DomainParts
+from cdn.control.domain_sight import DomainSight
 from cdn.control.fleet_watch import FleetWatch
 from cdn.control.hub import FollowHub
+from cdn.control.issuing import Issuing
 from cdn.control.node_directory import NodeDirectory
 from cdn.control.peer_tokens import PeerTokens
 from cdn.control.proofs import Proofs
@@ -54,6 +57,7 @@ class ControlPlane:
 
     `replicas`: there may be others over the same journal and store, and calls go to any of them; None: there are none.
     `zone_reader` None: zones are not imported here; `zone_keys` None: there is no key to seal the keys of zones with.
+    `issuing` with `sight`: domains are looked after, and certificates got; None: neither is done here.
     `clock` is wall time, `monotonic` the clock on which the directory counts leases.
     """
 
@@ -67,6 +71,8 @@ class ControlPlane:
         replicas: Replicas | None = None,
         zone_reader: ZoneReader | None = None,
         zone_keys: ZoneKeyMaker | None = None,
+        issuing: Issuing | None = None,
+        sight: DomainSight | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -117,6 +123,19 @@ class ControlPlane:
         if self._roll is not None:
             self._roll.dns = self.hub.dns
         self._colleagues = Colleagues(others.line, self.hub, directory)
+        self.domains: DomainParts | None = None
+        if issuing is not None and sight is not None:
+            self.domains = DomainParts(
+                settings,
+                self.state,
+                store,
+                folds=DomainFolds(catalog_fold, claims, certificates, zones),
+                fleet=DomainFleet(directory, self.hub.dns, self._colleagues, others.roll),
+                issuing=issuing,
+                sight=sight,
+                clock=clock,
+                monotonic=monotonic,
+            )
         self.services = Services(
             settings=settings,
             state=self.state,
@@ -147,6 +166,7 @@ class ControlPlane:
             monotonic=monotonic,
             zone_reader=zone_reader,
             zone_keys=zone_keys,
+            domain_office=None if self.domains is None else self.domains.desk,
         )
         self._intake = ArchiveIntake(self.services)
         self._probing: asyncio.Task[None] | None = None
@@ -180,6 +200,8 @@ class ControlPlane:
         self._repair.start()
         self._uploads.start()
         self._colleagues.start()
+        if self.domains is not None:
+            self.domains.start()
         self._probing = asyncio.create_task(self._probe_store(), name="control-store-probe")
         if (maker := self.services.zone_keys) is not None:
             sealing = seal_anew(self.state, self.services.zones, maker)
@@ -215,6 +237,8 @@ class ControlPlane:
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
+        if self.domains is not None:
+            await self.domains.aclose()
         await self.hub.aclose()
         await self.services.fleet.aclose()
         await self._colleagues.aclose()

@@ -30,3 +30,8 @@ def manifest_key(site_id: str, digest: str) -> str:
 def activation_key(site_id: str, alias: str) -> str:
     """Where it stands what an alias of a site answers from."""
     return f"sites/{site_id}/active/{alias}"
+
+
+def certificate_key(certificate_id: str) -> str:
+    """Where a certificate's chain and its sealed keys are; see `CertificateSet`."""
+    return f"certificates/{certificate_id}"

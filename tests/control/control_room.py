@@ -144,6 +144,8 @@ class Control:
     admin_token: str = ""
     zone_reader: Any = None
     zone_keys: Any = None
+    issuing: Any = None
+    sight: Any = None
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def open(self) -> Control:
@@ -162,6 +164,8 @@ class Control:
             self.directory,
             zone_reader=self.zone_reader,
             zone_keys=self.zone_keys,
+            issuing=self.issuing,
+            sight=self.sight,
             clock=self.clock,
         )
         await self.plane.start()

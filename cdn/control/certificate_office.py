@@ -1,0 +1,231 @@
+"""Getting a certificate for a name, and making it a fact for every node: lock, recheck, issue, keep, record."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from cdn.control.certificate_material import certificate_request, make_certificate_key, read_certificate
+from cdn.control.certificate_records import CertificateRecords
+from cdn.control.domain_documents import DomainDocument, DomainDocuments, Held, Ordering
+from cdn.control.domain_times import try_again_s
+from cdn.control.issuing import Issuing
+from cdn.control.name_offices import NameOffice
+from cdn.errors import CdnError, InvalidInput, Unavailable
+from cdn.tls.certificate import Certificate, covers
+from cdn.tls.issuer import (
+    ChallengeMethod,
+    Issued,
+    IssueOutcome,
+    Issuer,
+    IssueRefused,
+    IssueRequest,
+    RenewalWindow,
+    Solver,
+)
+from cdn.tls.sealed import Purpose
+
+ACTOR = "control"
+
+DEVELOPMENT = "development"
+"""The issuer that signs whatever it is asked for, on a developer's machine."""
+
+REVOKED_CESSATION = 5
+"""RFC 5280 5.3.1: cessationOfOperation, the name is served here no more."""
+
+NOBODY_SIGNS = (
+    "No authority is set that signs certificates: set directories in [acme] of control's settings, or bring a "
+    "certificate (cdn domain certificate set)."
+)
+
+NOBODY_ASK_AGAIN_S = 3600.0
+"""Settings change with a restart of control, which looks anew."""
+
+MAX_REASON_CHARS = 2000
+"""What an authority said is kept up to here: problems with subproblems for a hundred names are longer."""
+
+HOUR_S = 3600.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A certificate for `names`, kept under the first of them, for a site or with "" for the CDN's own zone."""
+
+    names: tuple[str, ...]
+    site_id: str
+    methods: tuple[ChallengeMethod, ...]
+
+    @property
+    def name(self) -> str:
+        """Under which it is kept."""
+        return self.names[0]
+
+
+class CertificateOffice:
+    """Works on a name only for who has its office; what it was told last stands in the name's document."""
+
+    def __init__(
+        self,
+        records: CertificateRecords,
+        documents: DomainDocuments,
+        issuing: Issuing,
+        solver: Solver,
+        *,
+        clock: Callable[[], float],
+    ) -> None:
+        """`clock` is wall time."""
+        self._records = records
+        self._documents = documents
+        self._issuing = issuing
+        self._solver = solver
+        self._clock = clock
+        self._hour = _Hour(issuing.settings.orders_per_hour)
+        self._turns = asyncio.Semaphore(issuing.settings.max_orders)
+        self.counters: Counter[str] = Counter()
+
+    @property
+    def has_issuer(self) -> bool:
+        """Whether anybody signs."""
+        return self._issuing.issuer is not None
+
+    @property
+    def is_validated(self) -> bool:
+        """Whether whoever signs looks whether the name is ours: then it has to be found here."""
+        issuer = self._issuing.issuer
+        return issuer is None or issuer.name != DEVELOPMENT
+
+    async def renewal_window(self, chain: str) -> RenewalWindow | None:
+        """What the authority says of when a certificate of its is to be renewed."""
+        issuer = self._issuing.issuer
+        return None if issuer is None else await issuer.renewal_window(chain)
+
+    async def obtain(self, wanted: Wanted, held: Held, office: NameOffice) -> Held:
+        """One try to get a certificate; what came of it stands in the document that this gives back.
+
+        Raises Unavailable when journal or store do not answer, or the office was lost; Conflict when the name is no
+        longer the site's.
+        """
+        issuer = self._issuing.issuer
+        if issuer is None:
+            return await self._failed(held, IssueRefused(NOBODY_SIGNS, NOBODY_ASK_AGAIN_S))
+        async with self._turns:
+            return await self._obtain(issuer, wanted, held, office)
+
+    async def _obtain(self, issuer: Issuer, wanted: Wanted, held: Held, office: NameOffice) -> Held:
+        now = self._clock()
+        if (until := self._hour.full_until(now)) is not None:
+            return await self._put_off(held, until)
+        key, held = await self._key_of_order(wanted, held)
+        replaces = await self._records.replaced_chain(wanted.name)
+        csr = await asyncio.to_thread(certificate_request, key, wanted.names)
+        request = IssueRequest(wanted.names, csr, wanted.methods, replaces)
+        self.counters["orders"] += 1
+        outcome = await self._asked(issuer, request)
+        office.require()
+        if isinstance(outcome, Issued):
+            try:
+                certificate = _fitting(wanted, outcome.chain, key)
+            except InvalidInput as error:
+                outcome = IssueRefused(f"What {issuer.name} signed cannot be used: {error.message}")
+                held = await self._noted(held, msgspec.structs.replace(held.document.ordering, sealed_key=""))
+            else:
+                await self._records.keep(wanted.name, certificate, wanted.site_id, issuer.name, ACTOR)
+                self.counters["issued"] += 1
+                return await self._noted(held, Ordering())
+        self.counters["refused_orders"] += 1
+        return await self._failed(held, outcome)
+
+    async def _asked(self, issuer: Issuer, request: IssueRequest) -> IssueOutcome:
+        limit_s = self._issuing.settings.order_timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                return await issuer.issue(request, self._solver)
+        except TimeoutError:
+            return IssueRefused(f"The order at {issuer.name} was not done after {limit_s:g} s.", is_ours=True)
+        except CdnError as error:
+            return IssueRefused(error.message, is_ours=True)
+
+    async def _key_of_order(self, wanted: Wanted, held: Held) -> tuple[bytes, Held]:
+        """The key of the order that is under way, else a new one, which is durable before anybody signs it."""
+        ring, sealed = self._issuing.control_ring, held.document.ordering.sealed_key
+        if sealed:
+            try:
+                return ring.opened(base64.b64decode(sealed), Purpose.CERTIFICATE_KEY, _order_name(held.document)), held
+            except (InvalidInput, ValueError) as error:
+                log.warning("the order for %s is begun anew: %s", wanted.name, error)
+        key = await asyncio.to_thread(make_certificate_key)
+        envelope = ring.sealed(key, Purpose.CERTIFICATE_KEY, _order_name(held.document))
+        ordering = msgspec.structs.replace(
+            held.document.ordering, sealed_key=base64.b64encode(envelope).decode("ascii")
+        )
+        return key, await self._noted(held, ordering)
+
+    async def _put_off(self, held: Held, until: float) -> Held:
+        """Nothing failed: the account has had its orders of this hour."""
+        self.counters["put_off"] += 1
+        ordering = msgspec.structs.replace(
+            held.document.ordering,
+            reason="As many certificates were ordered as may be in an hour: the order is made when there is room.",
+            next_try_at=until,
+        )
+        return await self._noted(held, ordering)
+
+    async def _failed(self, held: Held, refused: IssueRefused) -> Held:
+        now, failures = self._clock(), held.document.ordering.failures + 1
+        next_try_at = now + try_again_s(held.document.domain, failures, refused.retry_after_s)
+        log.warning("no certificate for %s, try %d: %s", held.document.domain, failures, refused.reason)
+        ordering = msgspec.structs.replace(
+            held.document.ordering,
+            failures=failures,
+            reason=refused.reason[:MAX_REASON_CHARS],
+            tried_at=now,
+            next_try_at=next_try_at,
+            not_before=0.0 if refused.retry_after_s is None else next_try_at,
+        )
+        return await self._noted(held, ordering)
+
+    async def _noted(self, held: Held, ordering: Ordering) -> Held:
+        """Raises Unavailable when another wrote the document: whoever did has the office."""
+        document: DomainDocument = msgspec.structs.replace(held.document, ordering=ordering)
+        written = await self._documents.write(held, document)
+        if written is None:
+            raise Unavailable(f"another control looks after {document.domain}: it goes on there")
+        return written
+
+
+class _Hour:
+    """Orders of the last hour."""
+
+    def __init__(self, most: float) -> None:
+        self._most = most
+        self._made: deque[float] = deque()
+
+    def full_until(self, now: float) -> float | None:
+        """None: there was room, and this order has taken it."""
+        while self._made and self._made[0] <= now - HOUR_S:
+            self._made.popleft()
+        if len(self._made) >= self._most:
+            return self._made[0] + HOUR_S
+        self._made.append(now)
+        return None
+
+
+def _order_name(document: DomainDocument) -> str:
+    return f"order {document.domain} of {document.site_id}"
+
+
+def _fitting(wanted: Wanted, chain: str, key: bytes) -> Certificate:
+    """Raises InvalidInput."""
+    certificate = read_certificate(chain, key)
+    missing = [name for name in wanted.names if not covers(certificate.names, name)]
+    if missing:
+        raise InvalidInput(f"it is not for {', '.join(missing)}, but for {', '.join(certificate.names)}")
+    return certificate

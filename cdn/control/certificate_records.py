@@ -1,0 +1,113 @@
+"""Certificates as nodes get them: sealed for each group of nodes, in the store first, then as a record (DESIGN I11)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from cdn.control.certificate_material import StoredCertificate, sealed_for
+from cdn.control.state import ControlState
+from cdn.errors import Conflict, NotFound
+from cdn.journal.catalog_fold import CatalogFold
+from cdn.journal.certificate_fold import CertificateFacts, CertificateFold
+from cdn.journal.record import CertificateRemoved, CertificateSet, Change
+from cdn.origin.layout import certificate_key
+from cdn.origin.store import ObjectMissing, ObjectStore
+from cdn.tls.certificate import Certificate
+from cdn.tls.sealed import KeyRing
+
+UPLOAD = "upload"
+"""The issuer of certificates that owners bring."""
+
+
+class CertificateRecords:
+    """What is recorded here every node that may serve the name has on its disk before it acknowledges the record."""
+
+    def __init__(
+        self,
+        state: ControlState,
+        catalog_fold: CatalogFold,
+        certificates: CertificateFold,
+        store: ObjectStore,
+        rings: Mapping[str, KeyRing],
+    ) -> None:
+        self._state = state
+        self._catalog_fold = catalog_fold
+        self._certificates = certificates
+        self._store = store
+        self._rings = rings
+
+    async def keep(
+        self, name: str, certificate: Certificate, site_id: str, issuer: str, actor: str
+    ) -> CertificateFacts:
+        """The certificate is the name's from now on; where it is recorded as the newest word already, nothing changes.
+
+        Raises Conflict when the name is no longer the site's, Unavailable.
+        """
+        groups = self.groups(site_id)
+        if not groups:
+            raise Conflict(f"No key is there for nodes that may serve {name}: see edge_key_file in [control].")
+        sealed_keys = sealed_for({group: self._rings[group] for group in groups}, certificate)
+        stored = StoredCertificate(certificate.certificate_id, certificate.chain, sealed_keys)
+        await self._store.put(certificate_key(certificate.certificate_id), msgspec.json.encode(stored))
+
+        def decide() -> Change:
+            self._require_held(name, site_id)
+            return CertificateSet(
+                name=name,
+                certificate_id=certificate.certificate_id,
+                site_id=site_id,
+                names=certificate.names,
+                not_before=certificate.not_before,
+                not_after=certificate.not_after,
+                issuer=issuer,
+                chain=certificate.chain,
+                sealed_keys=sealed_keys,
+            )
+
+        await self._state.append(f"certificate/{name}", decide, actor)
+        facts = self._certificates.certificate(name)
+        if facts is None:
+            raise Conflict(f"{name} was removed meanwhile.")
+        return facts
+
+    def _require_held(self, name: str, site_id: str) -> None:
+        """Raises Conflict."""
+        if (self._catalog_fold.catalog.domain_owner(name) or "") != site_id:
+            raise Conflict(f"{name} is no longer a domain of the site.")
+
+    async def remove(self, name: str, actor: str) -> None:
+        """Raises NotFound, Unavailable."""
+
+        def decide() -> Change:
+            if self._certificates.certificate(name) is None:
+                raise NotFound(f"There is no certificate for {name}.")
+            return CertificateRemoved(name)
+
+        await self._state.append(f"certificate/{name}", decide, actor)
+
+    async def replaced_chain(self, name: str) -> str | None:
+        """The chain of the certificate that the name has; None: it has none, or one that its owner brought."""
+        facts = self._certificates.certificate(name)
+        if facts is None or facts.issuer == UPLOAD:
+            return None
+        return await self.chain(facts.certificate_id)
+
+    async def chain(self, certificate_id: str) -> str | None:
+        """In PEM form; None when the store has it no more. Raises StoreUnavailable."""
+        try:
+            raw = await self._store.get(certificate_key(certificate_id))
+        except ObjectMissing:
+            return None
+        return msgspec.json.decode(raw, type=StoredCertificate).chain
+
+    def groups(self, site_id: str) -> tuple[str, ...]:
+        """The groups of nodes that may serve the site: those of its regions, and "" for regions without a key."""
+        if not site_id:
+            return tuple(sorted(self._rings))
+        site = self._catalog_fold.catalog.site(site_id)
+        regions = () if site is None else site.settings.region
+        if not regions:
+            return tuple(sorted(self._rings))
+        return tuple(sorted({region if region in self._rings else "" for region in regions} & self._rings.keys()))

@@ -1,0 +1,162 @@
+"""Who is due: rounds over claims, domains and certificates, at their times and at most so many at one time."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+from collections.abc import Callable
+
+from cdn.control.domain_documents import spread
+from cdn.control.domain_work import DomainWork
+from cdn.control.office_turn import OfficeTurn
+from cdn.control.state import ControlState
+from cdn.errors import CdnError
+from cdn.fleet.position import Position
+
+DAY_S = 86_400.0
+
+FAULT_PAUSE_S = 30.0
+"""Before a name is worked on again after journal or store failed in the middle of it."""
+
+log = logging.getLogger(__name__)
+
+Name = tuple[str, str]
+"""A domain and its site; "" is the CDN's own zone's."""
+
+
+class DomainWatch:
+    """Works on names when they are due, while the office of all domains is this replica's.
+
+    A name that is new is due at once; one that was worked on says itself when it is due next. Where the office comes
+    from another replica, all names are new: those that are not due find so in their document.
+    """
+
+    def __init__(
+        self,
+        work: DomainWork,
+        state: ControlState,
+        turn: OfficeTurn,
+        *,
+        round_s: float,
+        most: int,
+        clock: Callable[[], float],
+    ) -> None:
+        """`clock` is wall time; `most` names are worked on at one time."""
+        self._work = work
+        self._state = state
+        self._turn = turn
+        self._round_s = round_s
+        self._clock = clock
+        self._most = most
+        self._due: dict[Name, float] = {}
+        self._heap: list[tuple[float, Name]] = []
+        self._running: dict[Name, asyncio.Task[None]] = {}
+        self._seen: object = None
+        self._was_ours = False
+        self._moved = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Rounds run from now on."""
+        self._turn.start()
+        self._state.watch(self._look_up)
+        self._task = asyncio.create_task(self._run(), name="domain-watch")
+
+    async def aclose(self) -> None:
+        """Stop; what is under way is gone on with by whoever is next."""
+        tasks = [*self._running.values(), *([] if self._task is None else [self._task])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._task = None
+        await self._turn.aclose()
+
+    def due_at(self, domain: str, site_id: str) -> float | None:
+        """When the name is worked on next, if it is for this replica to do."""
+        return self._due.get((domain, site_id))
+
+    def look_soon(self, domain: str, site_id: str) -> None:
+        """Something was said of the name: it is due."""
+        self._set((domain, site_id), self._clock())
+        self._moved.set()
+
+    def worked(self, domain: str, site_id: str, next_at: float) -> None:
+        """The name was worked on for a caller."""
+        if (domain, site_id) in self._due:
+            self._set((domain, site_id), next_at)
+
+    def forgotten(self, domain: str, site_id: str) -> None:
+        """The site has the name no more."""
+        self._due.pop((domain, site_id), None)
+
+    async def round(self) -> None:
+        """Begin work on every name that is due, as far as there is room."""
+        if not self._turn.is_ours:
+            self._was_ours = False
+            self._due, self._heap, self._seen = {}, [], None
+            return
+        if not self._was_ours:
+            self._was_ours, self._seen = True, None
+        self._notice()
+        now = self._clock()
+        while self._heap and len(self._running) < self._most:
+            at, name = self._heap[0]
+            if at > now:
+                return
+            heapq.heappop(self._heap)
+            if self._due.get(name) == at and name not in self._running:
+                self._running[name] = asyncio.create_task(self._worked(name), name=f"domain-{name[0]}")
+
+    async def settled(self) -> None:
+        """Return once what was begun is done."""
+        while self._running:
+            await asyncio.wait(tuple(self._running.values()))
+
+    def _notice(self) -> None:
+        """Names that came are due, and those that went are forgotten."""
+        seen = self._work.generation
+        if seen == self._seen:
+            return
+        self._seen, now = seen, self._clock()
+        names = self._work.names()
+        for name in self._due.keys() - names:
+            del self._due[name]
+        for name in names - self._due.keys():
+            self._set(name, self._work.first_due_at(*name, now))
+
+    def _set(self, name: Name, at: float) -> None:
+        self._due[name] = at
+        heapq.heappush(self._heap, (at, name))
+
+    async def _worked(self, name: Name) -> None:
+        now = self._clock()
+        next_at = now + FAULT_PAUSE_S * (1 + spread(f"{name[0]}{now}"))
+        try:
+            next_at = await self._work.advance(*name)
+        except CdnError as error:
+            log.warning("%s is looked at again later: %s", name[0], error)
+        except Exception:  # one name that this program cannot work on must not stop the others
+            log.exception("%s is looked at again later", name[0])
+        finally:
+            del self._running[name]
+            if name in self._due:
+                self._set(name, next_at)
+            self._moved.set()
+
+    def _look_up(self, position: Position) -> None:
+        if self._work.generation != self._seen:
+            self._moved.set()
+
+    async def _run(self) -> None:
+        while True:
+            self._moved.clear()
+            try:
+                await self.round()
+            except CdnError as error:
+                log.warning("domains are looked at later: %s", error)
+            try:
+                async with asyncio.timeout(self._round_s):
+                    await self._moved.wait()
+            except TimeoutError:
+                continue
