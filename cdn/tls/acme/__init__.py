@@ -1,0 +1,1 @@
+"""Certificates from an authority that speaks ACME (RFC 8555): one file for each object of the protocol."""
