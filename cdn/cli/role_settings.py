@@ -19,6 +19,7 @@ from cdn.control.settings import ControlSettings
 from cdn.edge.limits import HttpLimits
 from cdn.edge.settings import EdgeSettings
 from cdn.edge.shield_settings import PeerSettings, ShieldSettings
+from cdn.edge.tls_limits import TlsLimits
 from cdn.errors import InvalidInput
 from cdn.journal.jetstream_settings import JetStreamSettings
 from cdn.origin.dialer import client_tls
@@ -70,6 +71,8 @@ class EdgeProcess:
 
     listen: Address = field(default_factory=lambda: Address("127.0.0.1", 8080))
     """Where visitors connect."""
+    https_listen: Address | None = None
+    """Where visitors connect by https; without it nowhere."""
     admin: Address = field(default_factory=lambda: Address("127.0.0.1", 8081))
     """Where /healthz, /readyz and /metrics are. Nobody has to show a token there: keep it on a private address."""
     token_file: Path | None = None
@@ -100,10 +103,12 @@ EDGE_FILE: Mapping[str, Section] = {
         EdgeSettings,
         EdgeProcess,
         without=frozenset(
-            {"host", "port", "token", "s3_endpoint", "own_bucket", "limits", "shield", "peers", "control_tls"}
+            {"host", "port", "https_host", "https_port", "token", "s3_endpoint", "own_bucket"}
+            | {"limits", "tls", "shield", "peers", "control_tls"}
         ),
     ),
     "edge.http": LIMITS["edge.http"],
+    "edge.tls": LIMITS["edge.tls"],
     "shield": section_of(ShieldSettings),
     "peers": section_of(PeersProcess, PeerSettings, without=frozenset({"host", "port"})),
     "control_tls": section_of(ClientTls),
@@ -162,15 +167,18 @@ def read_edge_role(path: Path, environ: Mapping[str, str]) -> EdgeRole:
     file = SettingsFile.read(path, EDGE_FILE)
     process, store = file.made("edge", EdgeProcess), _store(file, path)
     limits = file.applied("edge.http", HttpLimits())
+    secure = process.https_listen
     edge = file.made(
         "edge",
         EdgeSettings,
         host=process.listen.host,
         port=process.listen.port,
+        **({} if secure is None else {"https_host": secure.host, "https_port": secure.port}),
         token=NODE_TOKEN.read(file, process.token_file, environ),
         s3_endpoint=store.endpoint_url,
         own_bucket=store.bucket,
         limits=limits,
+        tls=file.applied("edge.tls", TlsLimits()),
         shield=file.made("shield", ShieldSettings),
         peers=_peers(file),
         control_tls=file.made("control_tls", ClientTls),

@@ -76,6 +76,7 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "endpoint_url": http_url,
     "public_scheme": scheme,
     "public_port": port,
+    "public_https_port": port,
     "check_port": port,
     "public_addresses": check_public_addresses,
     "weight": check_weight,

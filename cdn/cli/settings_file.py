@@ -19,16 +19,18 @@ from cdn.cli.toml_lines import Key, line_of, lines_of
 from cdn.control.settings import ControlSettings
 from cdn.edge.limits import HttpLimits
 from cdn.edge.settings import EdgeSettings
+from cdn.edge.tls_limits import TlsLimits
 from cdn.errors import InvalidInput
 from cdn.sites.manifest import BundleLimits
 
 T = TypeVar("T")
 
-SECTIONS: Mapping[str, type[ControlSettings | EdgeSettings | HttpLimits | BundleLimits]] = {
+SECTIONS: Mapping[str, type[ControlSettings | EdgeSettings | HttpLimits | TlsLimits | BundleLimits]] = {
     "control": ControlSettings,
     "control.bundle": BundleLimits,
     "edge": EdgeSettings,
     "edge.http": HttpLimits,
+    "edge.tls": TlsLimits,
 }
 """The tables of limits, and what each one sets."""
 

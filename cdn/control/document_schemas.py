@@ -13,6 +13,7 @@ from cdn.sites.settings import (
     BUNDLE_ONLY,
     DEFAULT_SETTINGS,
     MAX_CONNECT_TIMEOUT_S,
+    MAX_HSTS_S,
     MAX_KEEP,
     MAX_PASS_S,
     MAX_PREPARE_TIMEOUT_S,
@@ -22,6 +23,7 @@ from cdn.sites.settings import (
     ONE_DAY_S,
     ONE_YEAR_S,
     PULL_ONLY,
+    HttpsPolicy,
     OnDetach,
     settings_to,
 )
@@ -171,6 +173,23 @@ _SETTINGS: dict[str, dict[str, Any]] = {
         "minimum": 0,
         "maximum": MAX_UPSTREAM_RETRIES,
         "description": "How often a request that may safely be repeated is, when the upstream did not answer it.",
+    },
+    "https": {
+        "type": "string",
+        "enum": [policy.value for policy in HttpsPolicy],
+        "description": "Whether visitors who come by http are sent to https: `auto` where the name has a certificate "
+        "of its own (names below the CDN's zone are answered either way), `always`, or `off`.",
+    },
+    "hsts_s": {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": MAX_HSTS_S,
+        "description": "Seconds for which browsers are told, over https, to ask by https alone; 0: they are not.",
+    },
+    "hsts_subdomains": {"type": "boolean", "description": "Whether that holds for all names below as well."},
+    "hsts_preload": {
+        "type": "boolean",
+        "description": "Whether the name may be put on browsers' lists of those that are asked by https alone.",
     },
     "stores_set_cookie": {
         "type": "boolean",

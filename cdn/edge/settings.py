@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cdn.edge.limits import HttpLimits
 from cdn.edge.shield_settings import PeerSettings, ShieldSettings
+from cdn.edge.tls_limits import TlsLimits
 from cdn.errors import InvalidInput
 from cdn.fleet.node import DEFAULT_WEIGHT, check_bias, check_public_addresses, check_weight, read_location
 from cdn.sites.manifest import CHUNK_BYTES
@@ -33,6 +34,15 @@ class EdgeSettings:
     region: str = ""  # none: it may not have sites that name regions
     host: str = "127.0.0.1"
     port: int = 8080
+    https_host: str = "127.0.0.1"
+    https_port: int | None = None
+    """Where visitors connect by https; without a port nowhere."""
+    public_https_port: int | None = None
+    """The port by which visitors reach the node by https, for redirects: where another forwards it. None: the one that
+    it listens on."""
+    edge_key_file: Path | None = None
+    """The key that opens the keys of certificates: that of the node's region where control has one for it, else the one
+    for all other edges. Without it no certificate is shown."""
     public_addresses: tuple[str, ...] = ()
     """Where visitors reach the node: the IPv4 and IPv6 addresses that DNS answers with, without a port."""
     weight: int = DEFAULT_WEIGHT
@@ -84,6 +94,7 @@ class EdgeSettings:
     drain_timeout_s: float = 10.0
     """How long requests under way may take when the node is stopped."""
     limits: HttpLimits = field(default_factory=HttpLimits)
+    tls: TlsLimits = field(default_factory=TlsLimits)
     shield: ShieldSettings = field(default_factory=ShieldSettings)
     """Whom the node asks before it asks an upstream or the store."""
     peers: PeerSettings = field(default_factory=PeerSettings)
@@ -97,6 +108,12 @@ class EdgeSettings:
         if not 1 <= self.workers <= MAX_WORKERS:
             raise InvalidInput(
                 f"workers is {self.workers}, give 1 to {MAX_WORKERS}: one for each core of the machine", field="workers"
+            )
+        if self.https_port is not None and self.edge_key_file is None:
+            raise InvalidInput(
+                "https is to be answered, and without edge_key_file no certificate can be shown: give the file that "
+                "control has as edge_key_file, or as this region's among region_key_files",
+                field="edge_key_file",
             )
         check_weight(self.weight)
         check_public_addresses(self.public_addresses)
@@ -132,6 +149,10 @@ class EdgeSettings:
     @property
     def peers_path(self) -> Path:
         return self.data_dir / "peers.json"
+
+    @property
+    def certificates_path(self) -> Path:
+        return self.data_dir / "certificates.db"
 
     @property
     def content_dir(self) -> Path:

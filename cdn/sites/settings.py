@@ -48,6 +48,9 @@ MAX_UPSTREAM_RETRIES = 5
 MAX_PASS_S = 3_600
 """The longest time for which requests are not collapsed after an answer that may not be stored."""
 
+MAX_HSTS_S = 2 * ONE_YEAR_S
+"""What lists of preloaded names recommend, and the longest that is in use."""
+
 MAX_KEEP = 64
 """Patterns of `keep`: each is tried on every file of a deploy that is superseded."""
 
@@ -59,6 +62,14 @@ VISITOR_HOST = "visitor"
 
 BUNDLE_STALE_WHILE_REVALIDATE_S = 60
 """Of bundles, where nothing is set: their store is asked about a deploy that hardly ever changed meanwhile."""
+
+
+class HttpsPolicy(Enum):
+    """Whether visitors who come by http are sent to https. Where the node has no address for https none are."""
+
+    AUTO = "auto"  # where the name has a certificate of its own; below the CDN's zone both are answered
+    ALWAYS = "always"  # at once, also before there is a certificate
+    OFF = "off"
 
 
 class OnDetach(Enum):
@@ -80,6 +91,8 @@ class SiteSettings:
     `stale_while_revalidate_s`: None: a minute for bundles, for pull sites what the response says.
     `prepare_timeout_s`: how long an activation waits for nodes to load the manifest. `region`: the names of the only
     regions whose nodes may have the site's bytes; none: all may. `on_detach`: what a node does that has lost control.
+    `https`: who is sent from http to https. `hsts_s`: for how long browsers shall ask by https alone, said in every
+    answer over https (RFC 6797); 0: not said. `hsts_subdomains` and `hsts_preload`: its two flags.
 
     Of pull sites only:
     `query`: what of a query counts for keys and is sent upstream.
@@ -105,6 +118,10 @@ class SiteSettings:
     prepare_timeout_s: float = 10.0
     region: tuple[str, ...] = ()
     on_detach: OnDetach = OnDetach.SERVE
+    https: HttpsPolicy = HttpsPolicy.AUTO
+    hsts_s: int = 0
+    hsts_subdomains: bool = False
+    hsts_preload: bool = False
     query: QueryPolicy = KEEP_QUERY
     negative_ttl_s: int = 10
     pass_s: int = 30
@@ -125,6 +142,14 @@ class SiteSettings:
     def validates_on_detach(self) -> bool:
         """Whether a node without a lease may serve the site only what it validates."""
         return self.on_detach is OnDetach.VALIDATE
+
+    @property
+    def strict_transport_security(self) -> str | None:
+        """The value of Strict-Transport-Security (RFC 6797 section 6.1); None: it is not sent."""
+        if not self.hsts_s:
+            return None
+        subdomains = "; includeSubDomains" if self.hsts_subdomains else ""
+        return f"max-age={self.hsts_s}{subdomains}{'; preload' if self.hsts_preload else ''}"
 
     @property
     def bundle_stale_while_revalidate_s(self) -> int:
@@ -178,6 +203,7 @@ def settings_to(settings: SiteSettings) -> dict[str, Any]:
     result["keep"] = list(settings.keep)
     result["region"] = list(settings.region)
     result["on_detach"] = settings.on_detach.value
+    result["https"] = settings.https.value
     result["header_rules"] = header_rules_to(settings.header_rules)
     return result
 
@@ -214,6 +240,14 @@ def _check_together(faults: Faults, settings: SiteSettings) -> None:
         faults.add("upstream_host", "a Host field goes to an http or https origin only")
     if settings.edge_ttl_overrides and settings.edge_ttl_s is None:
         faults.add("edge_ttl_overrides", "there is nothing to override with: give edge_ttl_s too")
+    if settings.hsts_s and settings.https is HttpsPolicy.OFF:
+        faults.add("hsts_s", 'browsers that heard it never ask by http again, so https cannot be "off": leave one out')
+    if settings.hsts_subdomains and not settings.hsts_s:
+        faults.add("hsts_subdomains", "it says something about hsts_s: give that too")
+    if settings.hsts_preload and not (settings.hsts_subdomains and settings.hsts_s >= ONE_YEAR_S):
+        faults.add(
+            "hsts_preload", f"lists of preloaded names want hsts_subdomains and an hsts_s of {ONE_YEAR_S} at least"
+        )
 
 
 def _host(text: str) -> str:
@@ -252,6 +286,10 @@ _READERS: dict[str, Reader] = {
     "prepare_timeout_s": timeout_reader(MAX_PREPARE_TIMEOUT_S),
     "region": _read_regions,
     "on_detach": choice_reader(OnDetach),
+    "https": choice_reader(HttpsPolicy),
+    "hsts_s": seconds_reader(MAX_HSTS_S),
+    "hsts_subdomains": read_flag,
+    "hsts_preload": read_flag,
     "query": read_query_policy,
     "negative_ttl_s": seconds_reader(ONE_DAY_S),
     "pass_s": seconds_reader(MAX_PASS_S),

@@ -1,0 +1,46 @@
+"""The fold of certificates as an edge keeps it: what a record carries beside the facts waits here for the disk."""
+
+from __future__ import annotations
+
+from cdn.edge.certificate_shelf import ShelvedCertificate
+from cdn.journal.certificate_fold import CertificateFold
+from cdn.journal.record import CertificateSet, Record
+from cdn.sites.catalog import Catalog
+
+MAX_ARRIVED = 10_000
+"""Certificates that may wait for the disk at one time, 50 MB. Those beyond it, the oldest, are fetched from the store
+like any that are not here; a node that follows has written each before the next batch comes."""
+
+
+class ArrivingCertificates(CertificateFold):
+    """A CertificateFold that remembers chains and sealed keys of the records it took, until they are `shelved`."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        super().__init__(catalog)
+        self._arrived: dict[str, ShelvedCertificate] = {}
+
+    def apply(self, record: Record) -> None:
+        """See `Fold.apply`."""
+        super().apply(record)
+        change = record.change
+        if isinstance(change, CertificateSet):
+            self._arrived.pop(change.certificate_id, None)
+            self._arrived[change.certificate_id] = ShelvedCertificate(
+                change.certificate_id, change.chain, change.sealed_keys
+            )
+            while len(self._arrived) > MAX_ARRIVED:
+                del self._arrived[next(iter(self._arrived))]
+
+    def arrived(self) -> tuple[ShelvedCertificate, ...]:
+        """What waits for the disk."""
+        return tuple(self._arrived.values())
+
+    def arrival(self, certificate_id: str) -> ShelvedCertificate | None:
+        """What came with a record and is not known to be on the disk."""
+        return self._arrived.get(certificate_id)
+
+    def shelved(self, certificates: tuple[ShelvedCertificate, ...]) -> None:
+        """These are on the disk."""
+        for each in certificates:
+            if self._arrived.get(each.certificate_id) is each:
+                del self._arrived[each.certificate_id]
