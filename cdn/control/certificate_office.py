@@ -44,6 +44,8 @@ NOBODY_SIGNS = (
     "certificate (cdn domain certificate set)."
 )
 
+HOUR_FULL = "As many certificates were ordered as may be in an hour: the order is made when there is room."
+
 NOBODY_ASK_AGAIN_S = 3600.0
 """Settings change with a restart of control, which looks anew."""
 
@@ -67,6 +69,14 @@ class Wanted:
     def name(self) -> str:
         """Under which it is kept."""
         return self.names[0]
+
+
+@dataclass(frozen=True, slots=True)
+class NotObtained:
+    """`says`: why not, as whoever said so said it. `retry_at` is wall time."""
+
+    says: str
+    retry_at: float
 
 
 class CertificateOffice:
@@ -107,41 +117,52 @@ class CertificateOffice:
         issuer = self._issuing.issuer
         return None if issuer is None else await issuer.renewal_window(chain)
 
-    async def obtain(self, wanted: Wanted, held: Held, office: NameOffice) -> Held:
-        """One try to get a certificate; what came of it stands in the document that this gives back.
+    async def obtain(
+        self, wanted: Wanted, held: Held, office: NameOffice, failures: int
+    ) -> tuple[Held, NotObtained | None]:
+        """One try to get a certificate, after so many that failed; the document as it is then, and what stood in the
+        way, None: the certificate is recorded.
 
         Raises Unavailable when journal or store do not answer, or the office was lost; Conflict when the name is no
         longer the site's.
         """
         issuer = self._issuing.issuer
         if issuer is None:
-            return await self._failed(held, IssueRefused(NOBODY_SIGNS, NOBODY_ASK_AGAIN_S))
+            return held, NotObtained(NOBODY_SIGNS, self._clock() + NOBODY_ASK_AGAIN_S)
         async with self._turns:
-            return await self._obtain(issuer, wanted, held, office)
+            return await self._obtain(issuer, wanted, held, office, failures)
 
-    async def _obtain(self, issuer: Issuer, wanted: Wanted, held: Held, office: NameOffice) -> Held:
+    async def _obtain(
+        self, issuer: Issuer, wanted: Wanted, held: Held, office: NameOffice, failures: int
+    ) -> tuple[Held, NotObtained | None]:
         now = self._clock()
         if (until := self._hour.full_until(now)) is not None:
-            return await self._put_off(held, until)
-        key, held = await self._key_of_order(wanted, held)
+            self.counters["put_off"] += 1
+            return held, NotObtained(HOUR_FULL, until)
+        key, held = await self._key_of_order(wanted, held, now)
         replaces = await self._records.replaced_chain(wanted.name)
         csr = await asyncio.to_thread(certificate_request, key, wanted.names)
         request = IssueRequest(wanted.names, csr, wanted.methods, replaces)
         self.counters["orders"] += 1
         outcome = await self._asked(issuer, request)
         office.require()
+        ordering = held.document.ordering
         if isinstance(outcome, Issued):
             try:
                 certificate = _fitting(wanted, outcome.chain, key)
             except InvalidInput as error:
                 outcome = IssueRefused(f"What {issuer.name} signed cannot be used: {error.message}")
-                held = await self._noted(held, msgspec.structs.replace(held.document.ordering, sealed_key=""))
+                ordering = msgspec.structs.replace(ordering, sealed_key="")
             else:
                 await self._records.keep(wanted.name, certificate, wanted.site_id, issuer.name, ACTOR)
                 self.counters["issued"] += 1
-                return await self._noted(held, Ordering())
+                return await self._noted(held, Ordering(tried_at=ordering.tried_at)), None
         self.counters["refused_orders"] += 1
-        return await self._failed(held, outcome)
+        now, patience_s = self._clock(), outcome.retry_after_s
+        log.warning("no certificate for %s, try %d: %s", wanted.name, failures + 1, outcome.reason)
+        retry_at = now + try_again_s(wanted.name, failures + 1, patience_s)
+        ordering = msgspec.structs.replace(ordering, not_before=0.0 if patience_s is None else retry_at)
+        return await self._noted(held, ordering), NotObtained(outcome.reason[:MAX_REASON_CHARS], retry_at)
 
     async def _asked(self, issuer: Issuer, request: IssueRequest) -> IssueOutcome:
         limit_s = self._issuing.settings.order_timeout_s
@@ -153,44 +174,22 @@ class CertificateOffice:
         except CdnError as error:
             return IssueRefused(error.message, is_ours=True)
 
-    async def _key_of_order(self, wanted: Wanted, held: Held) -> tuple[bytes, Held]:
+    async def _key_of_order(self, wanted: Wanted, held: Held, now: float) -> tuple[bytes, Held]:
         """The key of the order that is under way, else a new one, which is durable before anybody signs it."""
         ring, sealed = self._issuing.control_ring, held.document.ordering.sealed_key
         if sealed:
             try:
-                return ring.opened(base64.b64decode(sealed), Purpose.CERTIFICATE_KEY, _order_name(held.document)), held
+                key = ring.opened(base64.b64decode(sealed), Purpose.CERTIFICATE_KEY, _order_name(held.document))
+                ordering = msgspec.structs.replace(held.document.ordering, tried_at=now)
+                return key, await self._noted(held, ordering)
             except (InvalidInput, ValueError) as error:
                 log.warning("the order for %s is begun anew: %s", wanted.name, error)
         key = await asyncio.to_thread(make_certificate_key)
         envelope = ring.sealed(key, Purpose.CERTIFICATE_KEY, _order_name(held.document))
         ordering = msgspec.structs.replace(
-            held.document.ordering, sealed_key=base64.b64encode(envelope).decode("ascii")
+            held.document.ordering, tried_at=now, sealed_key=base64.b64encode(envelope).decode("ascii")
         )
         return key, await self._noted(held, ordering)
-
-    async def _put_off(self, held: Held, until: float) -> Held:
-        """Nothing failed: the account has had its orders of this hour."""
-        self.counters["put_off"] += 1
-        ordering = msgspec.structs.replace(
-            held.document.ordering,
-            reason="As many certificates were ordered as may be in an hour: the order is made when there is room.",
-            next_try_at=until,
-        )
-        return await self._noted(held, ordering)
-
-    async def _failed(self, held: Held, refused: IssueRefused) -> Held:
-        now, failures = self._clock(), held.document.ordering.failures + 1
-        next_try_at = now + try_again_s(held.document.domain, failures, refused.retry_after_s)
-        log.warning("no certificate for %s, try %d: %s", held.document.domain, failures, refused.reason)
-        ordering = msgspec.structs.replace(
-            held.document.ordering,
-            failures=failures,
-            reason=refused.reason[:MAX_REASON_CHARS],
-            tried_at=now,
-            next_try_at=next_try_at,
-            not_before=0.0 if refused.retry_after_s is None else next_try_at,
-        )
-        return await self._noted(held, ordering)
 
     async def _noted(self, held: Held, ordering: Ordering) -> Held:
         """Raises Unavailable when another wrote the document: whoever did has the office."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import msgspec
 from cachetools import LRUCache
@@ -28,22 +29,18 @@ OWN_ZONE = "-"
 
 
 class Ordering(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How a certificate for the name is being got. Times are wall time in seconds.
+    """What is known of a name's orders and renewal beside its onboarding. Times are wall time in seconds.
 
-    `failures` is how many tries failed one after the other, `reason` what was said the last time, and `next_try_at`
-    when it is tried again. `sealed_key` is the private key of the order that is under way, in base64, sealed for
-    control alone: an order that is gone on with after a restart was made for it. `window` is when the authority wants
-    the certificate `window_of` renewed (RFC 9773), with `explanation`, and it is asked again at `ask_window_at`.
-    `not_before`: the authority asked for that much patience, whoever asks. `is_released`: the certificate that its
-    owner brought is to be replaced.
+    `sealed_key` is the private key of the order that is under way, in base64, sealed for control alone: an order that
+    is gone on with after a restart was made for it. `tried_at` is when the last was made; `not_before`: so much
+    patience the authority asked for, whoever asks. `window` is when the authority wants the certificate `window_of`
+    renewed (RFC 9773), with `explanation`, and it is asked again at `ask_window_at`. `is_released`: the certificate
+    that its owner brought is to be replaced.
     """
 
-    failures: int = 0
-    reason: str = ""
-    next_try_at: float | None = None
-    tried_at: float | None = None
-    not_before: float = 0.0
     sealed_key: str = ""
+    tried_at: float = 0.0
+    not_before: float = 0.0
     window_of: str = ""
     window: tuple[float, float] | None = None
     ask_window_at: float = 0.0
@@ -51,31 +48,16 @@ class Ordering(msgspec.Struct, frozen=True, omit_defaults=True):
     is_released: bool = False
 
 
-class Looks(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What looks at DNS showed. Times are wall time in seconds.
-
-    `failures` is how many looks one after the other found something that is not right, `owned_at` when the domain's own
-    servers last showed the token. `points_here`, `may_sign` and `is_in_zone` are as in `Sight`, as last known; `steps`
-    is what was seen, as it is shown.
-    """
-
-    failures: int = 0
-    looked_at: float | None = None
-    next_look_at: float = 0.0
-    owned_at: float | None = None
-    points_here: bool | None = None
-    may_sign: bool | None = None
-    is_in_zone: bool = False
-    steps: tuple[StepSeen, ...] = ()
-
-
 class DomainDocument(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is known of a site's domain beside the records."""
+    """What is known of a site's domain beside the records. `onboarding` is the state machine's own form, `steps` what
+    the last look saw as it is shown; `claimed_by` is the sequence of the claim that they are about, 0: of none."""
 
     format: int
     domain: str
     site_id: str
-    looks: Looks = Looks()
+    claimed_by: int = 0
+    onboarding: dict[str, Any] = {}
+    steps: tuple[StepSeen, ...] = ()
     ordering: Ordering = Ordering()
 
 

@@ -6,21 +6,8 @@ from cdn.control.domain_documents import spread
 
 DAY_S = 86_400.0
 
-LOOK_PAUSES_S = (5.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
-"""After looks that found something missing: whoever sets records waits for the first of them."""
-
-LATE_PAUSE_S = 3_600.0
-"""After these, for the first days."""
-
-LATE_FAILURES = 48
-"""So many looks later, two days, nobody waits any more."""
-
-LATEST_PAUSE_S = 21_600.0
-"""From then on."""
-
 PAUSE_SPREAD = 0.2
 """The part of a pause by which names differ, so that those that came together do not come together again."""
-
 
 TRY_PAUSES_S = (60.0, 120.0, 120.0, 300.0, 600.0, 600.0, 1200.0, 1800.0, 3600.0, 3600.0, 7200.0, 10_800.0, 21_600.0)
 """After orders that failed, as certmagic makes them."""
@@ -30,15 +17,6 @@ SHORT_LIFE_S = 10 * DAY_S
 
 RENEW_SPREAD = 0.1
 """The part of what is left by which certificates differ."""
-
-
-def look_again_s(domain: str, failures: int) -> float:
-    """How long after a look that was the `failures`th to find something missing the next one comes."""
-    if failures <= len(LOOK_PAUSES_S):
-        pause_s = LOOK_PAUSES_S[max(failures, 1) - 1]
-    else:
-        pause_s = LATE_PAUSE_S if failures <= LATE_FAILURES else LATEST_PAUSE_S
-    return pause_s * (1 + PAUSE_SPREAD * spread(f"{domain} {failures}"))
 
 
 def next_daily(domain: str, now: float) -> float:

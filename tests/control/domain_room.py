@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cdn.control.domain_sight import Sight
 from cdn.control.issuing import Issuing
 from cdn.journal.tenure import MemoryOffices
+from cdn.sites.onboarding import Looked
 from cdn.tls.issuer import Issued, IssueOutcome, IssueRequest, RenewalWindow, Solver
 from cdn.tls.sealed import KeyRing, SealingKey
 
@@ -24,7 +25,7 @@ class TestSight:
     """What every look shows, and what was asked."""
 
     __test__ = False
-    shown: Sight = field(default_factory=lambda: Sight(True, True, True, False, ()))
+    shown: Looked = field(default_factory=lambda: Looked(True, True, True))
     asked: list[tuple[str, str | None]] = field(default_factory=list)
 
     def shows(self, **changes: object) -> None:
@@ -33,7 +34,7 @@ class TestSight:
     async def look(self, domain: str, token: str | None) -> Sight:
         self.asked.append((domain, token))
         await asyncio.sleep(0)
-        return self.shown
+        return Sight(self.shown)
 
 
 class SigningIssuer:
