@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 import msgspec
 
-from cdn.control.certificate_material import certificate_request, make_certificate_key, read_certificate
+from cdn.control.certificate_material import certificate_request, make_certificate_key
 from cdn.control.certificate_records import CertificateRecords
 from cdn.control.domain_documents import DomainDocument, DomainDocuments, Held, Ordering
 from cdn.control.domain_times import try_again_s
 from cdn.control.issuing import Issuing
 from cdn.control.name_offices import NameOffice
 from cdn.errors import CdnError, InvalidInput, Unavailable
-from cdn.tls.certificate import Certificate, covers
+from cdn.tls.certificate import Certificate, covers, read_certificate
 from cdn.tls.issuer import (
     ChallengeMethod,
     Issued,

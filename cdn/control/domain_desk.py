@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import msgspec
 
-from cdn.control.certificate_material import read_certificate
 from cdn.control.certificate_records import UPLOAD, CertificateRecords
 from cdn.control.domain_documents import DomainDocuments, Ordering
 from cdn.control.domain_office import DomainStanding
@@ -17,7 +16,7 @@ from cdn.control.domain_work import DomainWork
 from cdn.errors import CdnError, Conflict, InvalidInput, NotFound, Unavailable
 from cdn.journal.certificate_fold import CertificateFacts, CertificateFold
 from cdn.sites.onboarding import Stage
-from cdn.tls.certificate import covers
+from cdn.tls.certificate import covers, read_certificate
 
 LOOK_S = 15.0
 """How long a caller who does not wait gives name servers for their answers."""
