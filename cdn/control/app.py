@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from cdn.control import schema
+from cdn.control import domain_schema, schema
 from cdn.control.archive_intake import ArchiveIntake
 from cdn.control.auth import ANONYMOUS, Caller
 from cdn.control.content import json_response
@@ -31,6 +31,14 @@ from cdn.purge.request import PurgeRequest
 SITE = "/v1/sites/{name}"
 UPLOAD = SITE + "/uploads/{upload_id}"
 DEPLOY = SITE + "/deploys/{deploy_id}"
+DOMAIN = SITE + "/domains/{domain}"
+
+WAIT_LIVE = Parameter(
+    "wait",
+    "Seconds to wait until the domain is live, or something is wrong that waiting does not mend; 0, the default, "
+    "answers after one look",
+    is_number=True,
+)
 
 _NOT_COMPLETE = (
     "While `receipt.complete` is false some node may still answer from before: give `wait`, or ask for the receipt of "
@@ -47,6 +55,11 @@ _ACTIVATE_DETAIL = (
 _PURGE_DETAIL = (
     "Answers when the purge is recorded: 200 when no node answers from before it any more, 202 while some still may. "
     "It is never lost or taken back: give `wait`, or ask for the receipt of its `position.sequence`."
+)
+
+_DOMAIN_DETAIL = (
+    "The domain is answered as soon as the TXT record in `records` is seen; until then other sites may claim it too. "
+    f"Asked again for a domain that the site has, or claims, it says how far it is. {_NOT_COMPLETE}"
 )
 
 _Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -225,20 +238,41 @@ def _deploy_routes(api: DeploysApi) -> Sequence[Route]:
 def _domain_routes(api: DomainsApi) -> Sequence[Route]:
     return (
         Route(
-            "POST", SITE + "/domains", "addDomain", "Answer a domain from a site", api.add, Access.ADMIN,
-            {201: schema.DomainAddedView}, takes=schema.AddDomain, query=(WAIT,), detail=_NOT_COMPLETE,
+            "POST", SITE + "/domains", "addDomain", "Claim a domain for a site, and learn what DNS has to say", api.add,
+            Access.DEPLOY, {201: domain_schema.DomainAddedView, 200: domain_schema.DomainAddedView},
+            takes=domain_schema.AddDomain, query=(WAIT,), detail=_DOMAIN_DETAIL,
         ),
         Route(
-            "GET", SITE + "/domains", "listSiteDomains", "A site's domains", api.list_of_site, Access.READ,
-            {200: schema.DomainList},
+            "GET", SITE + "/domains", "listSiteDomains", "A site's domains and claims", api.list_of_site, Access.READ,
+            {200: domain_schema.DomainList},
         ),
         Route(
-            "DELETE", SITE + "/domains/{domain}", "removeDomain", "Release a domain", api.remove, Access.SITE_ADMIN,
-            {200: schema.ReceiptOnly}, query=(WAIT,), detail=_NOT_COMPLETE,
+            "GET", DOMAIN, "showDomain", "How far a domain is, and what it waits for", api.show, Access.READ,
+            {200: domain_schema.DomainDetail},
         ),
         Route(
-            "GET", "/v1/domains", "listDomains", "The domains of all sites that the token may read", api.list_all,
-            Access.ANY_TOKEN, {200: schema.DomainList},
+            "POST", DOMAIN + "/check", "checkDomain", "Look at a domain now", api.check, Access.DEPLOY,
+            {200: domain_schema.DomainDetail}, query=(WAIT_LIVE,),
+        ),
+        Route(
+            "DELETE", DOMAIN, "removeDomain", "Release a domain, or give up the claim on it", api.remove,
+            Access.SITE_ADMIN, {200: domain_schema.DomainRemovedView}, query=(WAIT,), detail=_NOT_COMPLETE,
+        ),
+        Route(
+            "PUT", DOMAIN + "/certificate", "setCertificate", "Bring a certificate for a domain", api.set_certificate,
+            Access.SITE_ADMIN, {200: domain_schema.CertificateSetView}, takes=domain_schema.SetCertificate,
+        ),
+        Route(
+            "DELETE", DOMAIN + "/certificate", "releaseCertificate", "Get certificates automatically again",
+            api.release_certificate, Access.SITE_ADMIN, {200: domain_schema.CertificateReleased},
+        ),
+        Route(
+            "GET", "/v1/domains", "listDomains", "The domains and claims of all sites that the token may read",
+            api.list_all, Access.ANY_TOKEN, {200: domain_schema.DomainList},
+        ),
+        Route(
+            "GET", "/v1/certificates", "listCertificates", "The certificates of all sites that the token may read",
+            api.certificates, Access.ANY_TOKEN, {200: domain_schema.CertificateList},
         ),
     )  # fmt: skip
 

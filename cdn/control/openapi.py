@@ -108,7 +108,7 @@ def _path_parameter(name: str) -> dict[str, Any]:
 
 def _parameter(parameter: Parameter, longest_wait_s: float) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "number" if parameter.is_number else "string"}
-    if parameter is WAIT:
+    if parameter.name == WAIT.name:
         schema |= {"minimum": 0, "maximum": longest_wait_s, "default": 0}
     return {
         "name": parameter.name,

@@ -71,10 +71,6 @@ class Rollback(_Content, frozen=True):
     alias: str | None = None
 
 
-class AddDomain(_Content, frozen=True):
-    domain: str
-
-
 class CreateToken(_Content, frozen=True):
     """`expires_s` None: until it is revoked."""
 
@@ -240,21 +236,6 @@ class DeployActivatedView(_Content, frozen=True):
     receipt: ReceiptView
     unprepared: tuple[Unprepared, ...] = ()
     uploaded: Uploaded | None = None
-
-
-class DomainView(_Content, frozen=True):
-    domain: str
-    site: str
-
-
-class DomainAddedView(_Content, frozen=True):
-    domain: str
-    site: str
-    receipt: ReceiptView
-
-
-class DomainList(_Content, frozen=True):
-    domains: tuple[DomainView, ...]
 
 
 class NodeForgotten(_Content, frozen=True):

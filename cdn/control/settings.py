@@ -106,6 +106,11 @@ class ControlSettings:
     max_tokens_per_site: int = 1_000
     """A site's fair share of them: whoever has admin of one site leaves the others theirs."""
 
+    max_claims: int = 20_000
+    """Domains that wait to be verified: about 500 bytes each, and each is looked up now and then."""
+    max_claims_per_site: int = 100
+    """A site's fair share of them: more than anybody moves at one time."""
+
     max_zones: int = 1_000
     """Imported zones, of all of which name servers keep a copy."""
     max_zones_bytes: int = 64 * 1024 * 1024

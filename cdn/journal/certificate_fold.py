@@ -20,6 +20,12 @@ from cdn.journal.record import (
 )
 from cdn.sites.catalog import Catalog
 
+ALARM_PART = 1 / 6
+"""Of a certificate's lifetime that is left: renewal begins at a third, so half of the time for it has failed."""
+
+LONGEST_ALARM_S = 14 * 86400.0
+"""Before the end of a certificate it is early enough to say so, however long it holds: two weeks are left to act."""
+
 MAX_ANSWERS = 10_000
 """Answers that count at one time: control has a few orders under way at a time, each with a handful. Beyond it the one
 that ends first goes."""
@@ -37,6 +43,11 @@ class CertificateFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     not_after: float
     issuer: str
     sequence: int
+
+    @property
+    def alarm_at(self) -> float:
+        """From when on somebody has to be told that it has not been renewed."""
+        return self.not_after - min(LONGEST_ALARM_S, ALARM_PART * (self.not_after - self.not_before))
 
 
 class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True, gc=False):

@@ -99,7 +99,14 @@ class Catalog:
         return None if binding is None else binding.site_id
 
     def redirect_of(self, domain: str) -> str:
-        """The domain to which visitors of this one are sent; "": they are answered."""
+        """The domain of the same site to which visitors of this one are sent; "": they are answered."""
+        target = self._redirects.get(domain)
+        if target is None or self.domain_owner(target) != self.domain_owner(domain):
+            return ""  # not verified yet, or gone: nobody is sent to a name that may be another's
+        return target
+
+    def asked_redirect_of(self, domain: str) -> str:
+        """Where visitors are to be sent, whether the site has that domain yet or not."""
         return self._redirects.get(domain, "")
 
     def redirects(self) -> Mapping[str, str]:

@@ -229,7 +229,7 @@ async def saved(control: Control, at_least: int) -> None:
 async def test_a_restart_replays_a_bounded_number_of_records(make_control: ControlMaker) -> None:
     control = await make_control(snapshot_every_records=10, keep_records=5)
     await control.api.post("/v1/sites", {"name": "blog"})
-    await control.api.post("/v1/sites/blog/domains", {"domain": "www.example.com"})
+    await control.api.post("/v1/sites/blog/domains", {"domain": "www.example.com", "verified": True})
     made = (await deploy(control.api, "blog", {"/index.html": b"x"})).document["deploy"]
     reader = await control.api.token_for("read:blog")
     before = (await control.api.get("/v1/sites/blog")).document
@@ -264,7 +264,7 @@ async def test_a_restart_replays_a_bounded_number_of_records(make_control: Contr
 async def test_a_node_never_sees_a_secret_in_its_snapshot(control: Control) -> None:
     await control.api.post("/v1/sites", {"name": "blog"})
     snapshot = control.plane.snapshots.take(frozenset({Audience.ALL}))
-    assert set(snapshot.sections) == {"catalog", "floors"}
+    assert set(snapshot.sections) == {"catalog", "floors", "certificates"}
     assert snapshot.position == control.plane.state.position
 
 

@@ -14,7 +14,7 @@ from tests.control.control_room import Api, Control, deploy
 async def blog(api: Api) -> Api:
     for name in ("blog", "shop"):
         await api.post("/v1/sites", {"name": name})
-    await api.post("/v1/sites/blog/domains", {"domain": "www.example.com"})
+    await api.post("/v1/sites/blog/domains", {"domain": "www.example.com", "verified": True})
     return api
 
 

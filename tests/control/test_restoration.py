@@ -37,7 +37,7 @@ async def noted(epoch: str, after: int) -> None:
 async def lived(control: Control) -> None:
     """A control plane with something of everything, all of it archived, and now gone."""
     await control.api.post("/v1/sites", {"name": "blog"})
-    await control.api.post("/v1/sites/blog/domains", {"domain": "www.example.com"})
+    await control.api.post("/v1/sites/blog/domains", {"domain": "www.example.com", "verified": True})
     await deploy(control.api, "blog", {"/index.html": b"x"})
     await control.api.post("/v1/sites/blog/purges", {"tags": ["news"]})
     await control.api.token_for("read:blog")

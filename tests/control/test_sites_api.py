@@ -162,7 +162,7 @@ async def test_the_bucket_of_the_store_is_no_origin(make_control: ControlMaker) 
 async def test_removal_releases_domains_and_revokes_tokens(api: Api) -> None:
     await api.post("/v1/sites", {"name": "blog"})
     await api.post("/v1/sites", {"name": "shop"})
-    await api.post("/v1/sites/blog/domains", {"domain": "www.example.com"})
+    await api.post("/v1/sites/blog/domains", {"domain": "www.example.com", "verified": True})
     only_blog = await api.token_for("deploy:blog", "read:blog")
     both = await api.token_for("read:blog", "read:shop")
     assert (await only_blog.get("/v1/sites/blog")).status == 200
@@ -177,7 +177,7 @@ async def test_removal_releases_domains_and_revokes_tokens(api: Api) -> None:
     assert (await both.get("/v1/sites/shop")).status == 200
     assert (await api.get("/v1/sites/blog")).status == 404
     assert (await api.get("/v1/domains")).document == {"domains": []}
-    assert (await api.post("/v1/sites/shop/domains", {"domain": "www.example.com"})).status == 201
+    assert (await api.post("/v1/sites/shop/domains", {"domain": "www.example.com", "verified": True})).status == 201
 
 
 async def test_a_later_site_of_the_same_name_is_another_one(api: Api) -> None:
@@ -194,7 +194,7 @@ async def test_a_later_site_of_the_same_name_is_another_one(api: Api) -> None:
 
 async def test_what_was_acknowledged_is_there_after_a_restart(control: Control) -> None:
     await control.api.post("/v1/sites", {"name": "blog"})
-    await control.api.post("/v1/sites/blog/domains", {"domain": "www.example.com"})
+    await control.api.post("/v1/sites/blog/domains", {"domain": "www.example.com", "verified": True})
     reader = await control.api.token_for("read:blog")
     await control.reopen()
     site = await control.api.as_(reader.token or "").get("/v1/sites/blog")

@@ -64,7 +64,7 @@ async def test_a_scope_allows_what_it_says_and_nothing_else(sites: Api, scope: s
 async def test_only_admin_creates_sites_and_adds_domains(sites: Api) -> None:
     token = await sites.token_for("admin:blog")
     assert (await token.post("/v1/sites", {"name": "new"})).status == 403
-    assert (await token.post("/v1/sites/blog/domains", {"domain": "www.example.com"})).status == 403
+    assert (await token.post("/v1/sites/blog/domains", {"domain": "www.example.com", "verified": True})).status == 403
 
 
 async def test_a_site_that_is_not_ones_own_looks_like_one_that_does_not_exist(sites: Api) -> None:
@@ -92,8 +92,8 @@ async def test_a_site_that_is_not_ones_own_looks_like_one_that_does_not_exist(si
 
 
 async def test_lists_show_only_what_the_token_covers(sites: Api) -> None:
-    await sites.post("/v1/sites/shop/domains", {"domain": "shop.example.com"})
-    await sites.post("/v1/sites/blog/domains", {"domain": "blog.example.com"})
+    await sites.post("/v1/sites/shop/domains", {"domain": "shop.example.com", "verified": True})
+    await sites.post("/v1/sites/blog/domains", {"domain": "blog.example.com", "verified": True})
     token = await sites.token_for("read:blog")
     assert [site["name"] for site in (await token.get("/v1/sites")).document["sites"]] == ["blog"]
     assert [each["domain"] for each in (await token.get("/v1/domains")).document["domains"]] == ["blog.example.com"]

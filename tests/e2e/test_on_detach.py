@@ -188,7 +188,7 @@ async def test_changes_that_validating_does_not_show_are_excused(fleet: Fleet) -
     await fleet.create_site("one", on_detach="validate")
     await fleet.deploy("one", FIRST)
     await cut(fleet)
-    added = await fleet.call("POST", "/v1/sites/one/domains?wait=0", {"domain": "www.example.com"})
+    added = await fleet.call("POST", "/v1/sites/one/domains?wait=0", {"domain": "www.example.com", "verified": True})
     assert (await settled(fleet, added["receipt"]))["n2"] == "excused"
     purged = await fleet.purge("one", wait_s=0, everything=True)
     assert (await settled(fleet, purged))["n2"] == "fenced"

@@ -82,7 +82,7 @@ def test_a_lost_control_plane_comes_back_from_the_store_alone(
     _call(cdn, "POST", "/v1/sites", {"name": "blog"})
     bundle = write_bundle(tmp_path / "bundle", {"/index.html": b"first", "/app.js": b"app"})
     first = cdn.run("deploy", str(bundle), "--site", "blog")
-    _call(cdn, "POST", "/v1/sites/blog/domains", {"domain": DOMAIN})
+    _call(cdn, "POST", "/v1/sites/blog/domains", {"domain": DOMAIN, "verified": True})
     token = _call(cdn, "POST", "/v1/tokens", {"scopes": ["read:blog", "purge:blog"]})["token"]
     revoked = _call(cdn, "POST", "/v1/tokens", {"scopes": ["read:blog"]})
     _call(cdn, "DELETE", f"/v1/tokens/{revoked['id']}")
