@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import pairwise
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from cdn.errors import InvalidInput, TooLarge
+from cdn.tls.certificate_key import PrivateKey, read_private_key, usable_key_fault
 
 MAX_CHAIN_BYTES = 32_768
-"""Of a chain in PEM form: four large RSA certificates take half of it, and every handshake sends it."""
+"""Of a chain in PEM form: it is sent in every full handshake, and four certificates take 8 KB."""
 
-MAX_CHAIN_CERTIFICATES = 8
-"""Authorities send two or three."""
-
-MAX_KEY_BYTES = 16_384
-"""Of a private key in PEM form: one of RSA with 4096 bits takes 3,300."""
+MAX_CERTIFICATES = 8
+"""In one chain: public authorities send two or three, and browsers follow no more than a handful."""
 
 MAX_NAMES = 100
-"""What authorities put into one certificate; a name costs every handshake its octets."""
+"""In one certificate, as the public authorities sign at most."""
 
-MIN_RSA_BITS = 2048
-MAX_RSA_BITS = 4096
-"""Below that it is no secret, above it one handshake takes longer than a hundred usual ones."""
+_LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 
-_CURVES = (ec.SECP256R1, ec.SECP384R1)
+_MAX_NAME_OCTETS = 253
+
+_WEAK = (hashes.MD5, hashes.SHA1)
+"""Nobody accepts a certificate that is signed by way of these (RFC 9155)."""
+
+_PEM = serialization.Encoding.PEM
 
 _PUBLIC_FORM = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+
+_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+"""What reading a certificate that is damaged, or of a kind nobody knows, ends in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,117 +65,162 @@ def covers(names: tuple[str, ...], domain: str) -> bool:
 
 
 def read_certificate(chain: str, key: bytes) -> Certificate:
-    """What somebody brings, or an authority signed: both in PEM form, the server's certificate first.
+    """The certificate that a chain and a private key, both in PEM form, make.
 
-    Whether it is for the name in question, and still good, is the caller's to ask. Raises InvalidInput and TooLarge,
-    which never quote the key.
+    The chain's first certificate is the site's own, and each is signed by the one after it; a root at its end is let be.
+    What else stands in the file, a key above all, is left out of `Certificate.chain`. Whether it is good now is
+    `require_valid`'s question.
+
+    Raises InvalidInput (TooLarge) with `field` "chain" or "key": not PEM, not in order, a key that is another's, locked,
+    too weak or of a kind that browsers do not speak; names that are no DNS names, or a use that handshakes do not allow.
     """
-    certificates = _certificates_of(chain)
-    private = _key_of(key)
+    certificates = _read_chain(chain)
+    private_key = read_private_key(key)
     first = certificates[0]
-    if _public(first) != private.public_key().public_bytes(*_PUBLIC_FORM):
-        raise InvalidInput(_misfit(certificates, private), field="key")
-    _check_order(certificates)
-    names = _names_of(first)
-    return Certificate(
-        sha256(first.public_bytes(serialization.Encoding.DER)).hexdigest(),
-        names,
-        first.not_valid_before_utc.timestamp(),
-        first.not_valid_after_utc.timestamp(),
-        "".join(each.public_bytes(serialization.Encoding.PEM).decode("ascii") for each in certificates),
-        private.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        ),
-    )
+    with _chain_faults():
+        _require_key(first, private_key)
+        _require_order(certificates)
+        _require_use(first)
+        names = _names_of(first)
+        return Certificate(
+            sha256(first.public_bytes(serialization.Encoding.DER)).hexdigest(),
+            names,
+            first.not_valid_before_utc.timestamp(),
+            first.not_valid_after_utc.timestamp(),
+            "".join(each.public_bytes(_PEM).decode("ascii") for each in certificates),
+            private_key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
+        )
 
 
-def _certificates_of(chain: str) -> list[x509.Certificate]:
+def require_valid(certificate: Certificate, now: float) -> None:
+    """Raises InvalidInput when the chain's certificates are not all good at the wall time `now`. A root at the end does
+    not count: whoever trusts it has it."""
+    at = datetime.fromtimestamp(now, UTC)
+    certificates = _read_chain(certificate.chain)
+    for number, each in enumerate(certificates, start=1):
+        if number > 1 and each.issuer == each.subject:
+            continue
+        which = "The certificate" if number == 1 else f"Certificate {number} of the chain"
+        if each.not_valid_after_utc <= at:
+            raise _chain_fault(f"{which} was good until {each.not_valid_after_utc:%Y-%m-%d %H:%M} UTC: renew it.")
+        if each.not_valid_before_utc > at:
+            raise _chain_fault(f"{which} is good from {each.not_valid_before_utc:%Y-%m-%d %H:%M} UTC on, not yet.")
+
+
+def _read_chain(chain: str) -> list[x509.Certificate]:
     if len(chain) > MAX_CHAIN_BYTES:
-        raise TooLarge(f"the chain has {len(chain)} characters, at most {MAX_CHAIN_BYTES} are taken")
-    if "PRIVATE KEY-----" in chain:
-        raise InvalidInput("the chain has a private key in it: give certificates there, and the key by itself")
+        raise TooLarge(f"The chain has {len(chain)} bytes, at most {MAX_CHAIN_BYTES} are taken.", field="chain")
     try:
-        certificates = x509.load_pem_x509_certificates(chain.encode("ascii"))
-    except (ValueError, UnsupportedAlgorithm):
-        raise InvalidInput(
-            "the chain is no list of certificates in PEM form (-----BEGIN CERTIFICATE-----)", field="chain"
-        ) from None
-    if len(certificates) > MAX_CHAIN_CERTIFICATES:
-        raise TooLarge(f"the chain has {len(certificates)} certificates, at most {MAX_CHAIN_CERTIFICATES} are taken")
+        certificates = x509.load_pem_x509_certificates(chain.encode("utf-8"))
+    except ValueError as exc:
+        raise _chain_fault(
+            "The chain is not in PEM form: give lines from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----, "
+            "the site's own certificate first."
+        ) from exc
+    if len(certificates) > MAX_CERTIFICATES:
+        raise TooLarge(
+            f"The chain has {len(certificates)} certificates, at most {MAX_CERTIFICATES} are taken: give the site's own "
+            "and those between it and a root.",
+            field="chain",
+        )
     return certificates
 
 
-def _key_of(key: bytes) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
-    if len(key) > MAX_KEY_BYTES:
-        raise TooLarge(f"the key has {len(key)} octets, at most {MAX_KEY_BYTES} are taken")
-    try:
-        private = serialization.load_pem_private_key(key, None)
-    except TypeError:
+def _require_key(first: x509.Certificate, private_key: PrivateKey) -> None:
+    if first.public_key().public_bytes(*_PUBLIC_FORM) != private_key.public_key().public_bytes(*_PUBLIC_FORM):
         raise InvalidInput(
-            "the key has a password: take it off first, as `openssl pkey -in KEY -out OPEN` does", field="key"
-        ) from None
-    except (ValueError, UnsupportedAlgorithm):
-        raise InvalidInput("the key is no private key in PEM form (-----BEGIN PRIVATE KEY-----)", field="key") from None
-    match private:
-        case ec.EllipticCurvePrivateKey() if isinstance(private.curve, _CURVES):
-            return private
-        case rsa.RSAPrivateKey() if MIN_RSA_BITS <= private.key_size <= MAX_RSA_BITS:
-            return private
-        case rsa.RSAPrivateKey():
-            raise InvalidInput(
-                f"the key is RSA with {private.key_size} bits: take {MIN_RSA_BITS} to {MAX_RSA_BITS}, or P-256",
-                field="key",
-            )
-        case _:
-            raise InvalidInput("the key is of a kind that browsers do not take: use P-256, P-384 or RSA", field="key")
+            "The key is another's than the first certificate of the chain: give the key that it was asked for with.",
+            field="key",
+        )
+    if (fault := usable_key_fault(private_key)) is not None:
+        raise InvalidInput(fault, field="key")
 
 
-def _check_order(certificates: list[x509.Certificate]) -> None:
-    """Each is signed by the next. A root at the end is left where it is: it costs octets and nothing else."""
+def _require_order(certificates: Sequence[x509.Certificate]) -> None:
     for number, (lower, upper) in enumerate(pairwise(certificates), start=1):
+        if lower.issuer != upper.subject:
+            raise _chain_fault(
+                f"The chain is not in order: certificate {number} is signed by {_called(lower.issuer)}, and the next one "
+                f"is that of {_called(upper.subject)}. Give the site's own first, and after each the one that signed it."
+            )
         try:
             lower.verify_directly_issued_by(upper)
-        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
-            raise InvalidInput(
-                f"certificate {number} of the chain was not signed by the one after it: give the server's certificate "
-                "first, then the one that signed it, and so on",
-                field="chain",
-            ) from None
+        except InvalidSignature as exc:
+            raise _chain_fault(
+                f"The signature on certificate {number} of the chain is not that of the next one, although this has the "
+                f"right name, {_called(upper.subject)}: it is another certificate of the same authority."
+            ) from exc
+        if not _is_authority(upper):
+            raise _chain_fault(f"Certificate {number + 1} of the chain, {_called(upper.subject)}, is no authority's.")
+        if isinstance(lower.signature_hash_algorithm, _WEAK):
+            raise _chain_fault(
+                f"Certificate {number} of the chain is signed with {lower.signature_hash_algorithm.name}, which browsers "
+                "refuse: have it signed anew."
+            )
 
 
-def _names_of(certificate: x509.Certificate) -> tuple[str, ...]:
+def _require_use(first: x509.Certificate) -> None:
+    for extension in first.extensions:
+        match extension.value:
+            case x509.ExtendedKeyUsage() as uses:
+                if not {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE} & set(uses):
+                    raise _chain_fault(
+                        "The certificate is not for servers: it lacks the extended key usage serverAuth."
+                    )
+            case x509.TLSFeature() as features:
+                if x509.TLSFeatureType.status_request in features:
+                    raise _chain_fault(
+                        "The certificate asks for a stapled OCSP answer (must-staple), and none is sent here: get one "
+                        "without that."
+                    )
+            case _:
+                continue
+
+
+def _names_of(first: x509.Certificate) -> tuple[str, ...]:
     try:
-        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        names = tuple(dict.fromkeys(name.lower() for name in found.get_values_for_type(x509.DNSName)))
-        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
-        is_authority = constraints.ca
+        alternatives = first.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound as exc:
-        if exc.oid == x509.SubjectAlternativeName.oid:
-            names = ()
-        is_authority = False
-    except ValueError:
-        raise InvalidInput("the first certificate has extensions that cannot be read", field="chain") from None
-    if is_authority:
-        raise InvalidInput(
-            "the first certificate is an authority's: give the server's certificate first", field="chain"
-        )
-    if not names:
-        raise InvalidInput("the first certificate names no domain (subjectAltName)", field="chain")
-    if len(names) > MAX_NAMES:
-        raise TooLarge(f"the certificate is for {len(names)} names, at most {MAX_NAMES} are taken")
-    return names
+        raise _chain_fault(
+            "The certificate names no domain as a subject alternative name, and browsers look nowhere else."
+        ) from exc
+    names = []
+    for general in alternatives:
+        if not isinstance(general, x509.DNSName):
+            raise _chain_fault(f"The certificate is for {general.value}, and only names of domains are served here.")
+        name = general.value.lower()
+        if not _is_dns_name(name):
+            raise _chain_fault(f"The certificate is for {general.value!r}, which is no name of a domain.")
+        names.append(name)
+    if not 1 <= len(names) <= MAX_NAMES:
+        raise TooLarge(f"The certificate is for {len(names)} names, 1 to {MAX_NAMES} are taken.", field="chain")
+    return tuple(dict.fromkeys(names))
 
 
-def _public(certificate: x509.Certificate) -> bytes:
+def _is_dns_name(name: str) -> bool:
+    labels = name.removeprefix("*.").split(".")
+    return len(name) <= _MAX_NAME_OCTETS and all(_LABEL.fullmatch(label) for label in labels)
+
+
+def _is_authority(certificate: x509.Certificate) -> bool:
     try:
-        return certificate.public_key().public_bytes(*_PUBLIC_FORM)
-    except (ValueError, UnsupportedAlgorithm):
-        raise InvalidInput("the first certificate has a public key that cannot be read", field="chain") from None
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
 
 
-def _misfit(certificates: list[x509.Certificate], private: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> str:
-    of = private.public_key().public_bytes(*_PUBLIC_FORM)
-    for number, certificate in enumerate(certificates[1:], start=2):
-        if _public(certificate) == of:
-            return f"the key belongs to certificate {number} of the chain: give that one first"
-    return "the key does not belong to the certificate: give the key that its request was made with"
+def _called(name: x509.Name) -> str:
+    return name.rfc4514_string() or "nobody in particular"
+
+
+def _chain_fault(message: str) -> InvalidInput:
+    return InvalidInput(message, field="chain")
+
+
+@contextmanager
+def _chain_faults() -> Iterator[None]:
+    """Certificates are read as they are asked: a damaged one shows at any of the questions."""
+    try:
+        yield
+    except _UNREADABLE as exc:
+        raise _chain_fault(f"A certificate of the chain is damaged or of an unknown kind: {exc}") from exc
