@@ -67,12 +67,12 @@ def covers(names: tuple[str, ...], domain: str) -> bool:
 def read_certificate(chain: str, key: bytes) -> Certificate:
     """The certificate that a chain and a private key, both in PEM form, make.
 
-    The chain's first certificate is the site's own, and each is signed by the one after it; a root at its end is let be.
+    The chain's first certificate is the site's own, and each is signed by the one after it; a root at its end may be.
     What else stands in the file, a key above all, is left out of `Certificate.chain`. Whether it is good now is
     `require_valid`'s question.
 
-    Raises InvalidInput (TooLarge) with `field` "chain" or "key": not PEM, not in order, a key that is another's, locked,
-    too weak or of a kind that browsers do not speak; names that are no DNS names, or a use that handshakes do not allow.
+    Raises InvalidInput (TooLarge) with `field` "chain" or "key": not PEM, not in order; a key that is another's, locked,
+    weak or of a kind that browsers do not speak; names that are no DNS names; a certificate that is not for servers.
     """
     certificates = _read_chain(chain)
     private_key = read_private_key(key)
@@ -119,8 +119,8 @@ def _read_chain(chain: str) -> list[x509.Certificate]:
         ) from exc
     if len(certificates) > MAX_CERTIFICATES:
         raise TooLarge(
-            f"The chain has {len(certificates)} certificates, at most {MAX_CERTIFICATES} are taken: give the site's own "
-            "and those between it and a root.",
+            f"The chain has {len(certificates)} certificates, at most {MAX_CERTIFICATES} are taken: give the site's "
+            "own and those between it and a root.",
             field="chain",
         )
     return certificates
@@ -140,22 +140,22 @@ def _require_order(certificates: Sequence[x509.Certificate]) -> None:
     for number, (lower, upper) in enumerate(pairwise(certificates), start=1):
         if lower.issuer != upper.subject:
             raise _chain_fault(
-                f"The chain is not in order: certificate {number} is signed by {_called(lower.issuer)}, and the next one "
-                f"is that of {_called(upper.subject)}. Give the site's own first, and after each the one that signed it."
+                f"The chain is not in order: certificate {number} is signed by {_called(lower.issuer)}, and the next "
+                f"is that of {_called(upper.subject)}: give the site's own, and after each the one that signed it."
             )
         try:
             lower.verify_directly_issued_by(upper)
         except InvalidSignature as exc:
             raise _chain_fault(
-                f"The signature on certificate {number} of the chain is not that of the next one, although this has the "
+                f"The signature on certificate {number} of the chain is not that of the next, although this has the "
                 f"right name, {_called(upper.subject)}: it is another certificate of the same authority."
             ) from exc
         if not _is_authority(upper):
             raise _chain_fault(f"Certificate {number + 1} of the chain, {_called(upper.subject)}, is no authority's.")
         if isinstance(lower.signature_hash_algorithm, _WEAK):
             raise _chain_fault(
-                f"Certificate {number} of the chain is signed with {lower.signature_hash_algorithm.name}, which browsers "
-                "refuse: have it signed anew."
+                f"Certificate {number} of the chain is signed with {lower.signature_hash_algorithm.name}, which "
+                "browsers refuse: have it signed anew."
             )
 
 

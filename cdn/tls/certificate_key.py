@@ -92,8 +92,8 @@ def usable_key_fault(key: PrivateKey) -> str | None:
             if LEAST_RSA_BITS <= key.key_size <= MOST_RSA_BITS:
                 return None
             return (
-                f"The RSA key has {key.key_size} bits, {LEAST_RSA_BITS} to {MOST_RSA_BITS} are taken: ECDSA on P-256 is "
-                "as strong as 3072 and quicker."
+                f"The RSA key has {key.key_size} bits, {LEAST_RSA_BITS} to {MOST_RSA_BITS} are taken: ECDSA on P-256 "
+                "is as strong as 3072 and quicker."
             )
         case _:
             kind = type(key).__name__.removesuffix("PrivateKey").lstrip("_")

@@ -39,8 +39,8 @@ class CertificateObject(msgspec.Struct, frozen=True, omit_defaults=True):
         raw = _encoder.encode(self)
         if len(raw) > MAX_OBJECT_BYTES:
             raise InvalidInput(
-                f"certificate {self.certificate_id} has {len(raw)} bytes with its sealed keys, {MAX_OBJECT_BYTES} at most "
-                "are kept: use ECDSA keys, or fewer regions with rings of their own"
+                f"certificate {self.certificate_id} has {len(raw)} bytes with its sealed keys, {MAX_OBJECT_BYTES} at "
+                "most are kept: use ECDSA keys, or fewer regions with rings of their own"
             )
         return raw
 
