@@ -9,8 +9,8 @@ HOUR_S = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class AccountBudget:
-    """A bucket of orders: `burst` at most at once, and `per_hour` in the long run. `orders` are in it at `at`, in seconds
-    of any clock that goes forward."""
+    """A bucket of orders: `burst` at most at once, and `per_hour` in the long run. `orders` are in it at `at`, in
+    seconds of any clock that goes forward."""
 
     per_hour: float
     burst: float

@@ -71,7 +71,7 @@ def read_certificate(chain: str, key: bytes) -> Certificate:
     What else stands in the file, a key above all, is left out of `Certificate.chain`. Whether it is good now is
     `require_valid`'s question.
 
-    Raises InvalidInput (TooLarge) with `field` "chain" or "key": not PEM, not in order; a key that is another's, locked,
+    Raises InvalidInput (TooLarge) with `field` "chain" or "key": not PEM, not in order; a key of another one, locked,
     weak or of a kind that browsers do not speak; names that are no DNS names; a certificate that is not for servers.
     """
     certificates = _read_chain(chain)
