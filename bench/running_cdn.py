@@ -68,8 +68,7 @@ def running_cdn(
     words += ["--control", "127.0.0.1:0", "--json", *options]
     if "--http" not in options:
         words += ["--http", "127.0.0.1:0"]
-    if "--dns" not in options:
-        words += ["--dns", "off"]
+    words += [word for name in ("--dns", "--https") if name not in options for word in (name, "off")]
     if core is not None:
         words = ["taskset", "-c", str(core), *words]
     process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from cdn.cli.address import Address
 from cdn.cli.data_folder import DataFolder, StoreChoice
+from cdn.cli.issuing_part import ISSUING, issuing_of
+from cdn.cli.issuing_role import IssuingRole
 from cdn.cli.listening import naming, reachable
 from cdn.control import replica_roll
 from cdn.control.follow_connection import PATIENCE_HEARTBEATS
@@ -29,6 +32,7 @@ from cdn.journal.jetstream_settings import JetStreamSettings
 from cdn.journal.jetstream_tenure import JetStreamNodeTable, JetStreamOffices
 from cdn.journal.journal import Journal
 from cdn.journal.sqlite import SqliteJournal
+from cdn.journal.tenure import MemoryOffices, Offices
 from cdn.origin.opening import open_store
 from cdn.origin.store import ObjectStore
 from cdn.tls.mutual import ServerTls
@@ -45,7 +49,16 @@ the archiving replica dies is in the store after about a second too."""
 ARCHIVE_RENEWALS = 4
 """How often within that time it says so, and the others ask."""
 
-_Parts = tuple[Journal, NodeDirectory, Replicas | None]
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """Who looks after which name: `offices` are all replicas', `holder` is this one in them."""
+
+    offices: Offices
+    holder: str
+
+
+_Parts = tuple[Journal, NodeDirectory, Replicas | None, _Names]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +90,18 @@ class ControlPart:
         shutdown_timeout_s: float = SHUTDOWN_TIMEOUT_S,
         tls: ServerTls | None = None,
         zone_keys: KeyRing | None = None,
+        issuing: IssuingRole | None = None,
     ) -> ControlPart:
         """Open everything in a folder that is locked; `stack` closes it. `option` is how users give `listen`.
 
         `shared` is the journal of several replicas; None: the journal is in the folder. `tls` None: plain HTTP.
-        `zone_keys` seal the keys of signed zones; None: control makes none.
+        `zone_keys` seal the keys of signed zones; None: control makes none. `issuing` None: no certificates are got.
 
         Raises CdnError, and OSError for folders that cannot be used.
         """
         store = open_store(folder.store_url(choice), choice.endpoint_url)
         stack.push_async_callback(store.aclose)
-        journal, directory, replicas = await (
+        journal, directory, replicas, names = await (
             _own_journal(stack, folder)
             if shared is None
             else _shared(stack, folder, shared, PATIENCE_HEARTBEATS * settings.heartbeat_s)
@@ -101,6 +115,8 @@ class ControlPart:
             replicas=replicas,
             zone_reader=read_zone_file,
             zone_keys=None if zone_keys is None else ZoneKeyRoll(zone_keys),
+            issuing=None if issuing is None else issuing_of(issuing, store, names.offices, names.holder),
+            sight=None,
         )
         stack.push_async_callback(plane.aclose)
         await plane.start()
@@ -116,7 +132,7 @@ async def _own_journal(stack: contextlib.AsyncExitStack, folder: DataFolder) -> 
     stack.push_async_callback(journal.aclose)
     directory = await NodeDirectory.open(folder.nodes)
     stack.push_async_callback(directory.aclose)
-    return journal, directory, None
+    return journal, directory, None, _Names(MemoryOffices(ISSUING.office_s), secrets.token_hex(8))
 
 
 async def _shared(
@@ -143,7 +159,9 @@ async def _shared(
         journal.link, settings, expires_after_s=replica_roll.EXPIRES_AFTER_S, bucket_name="replicas"
     )
     roll = replica_roll.ReplicaRoll(table, feed.teller)
-    return journal, directory, Replicas(has_turn, archiving, losses, line, roll)
+    names = await JetStreamOffices.open(journal.link, settings, duration_s=ISSUING.office_s, bucket_name="name-offices")
+    replicas = Replicas(has_turn, archiving, losses, line, roll)
+    return journal, directory, replicas, _Names(names, feed.teller)
 
 
 @contextlib.asynccontextmanager

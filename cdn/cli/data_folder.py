@@ -45,6 +45,9 @@ class DataFolder:
         self.edge = path / "edge"
         self.dns = path / "dns"
         self.dns_key = path / "dns-key"
+        self.control_key = path / "control-key"
+        self.edge_key = path / "edge-key"
+        self.development_authority = path / "authority"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

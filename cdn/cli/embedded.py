@@ -10,23 +10,27 @@ import os
 import socket
 import urllib.request
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 from cdn.cli.address import Address
 from cdn.cli.config import Config, config_path, read_config, write_config
 from cdn.cli.control_part import ControlPart, token_kept
 from cdn.cli.data_folder import DataFolder, StoreChoice
+from cdn.cli.issuing_role import NO_REGION, IssuingRole
 from cdn.cli.listening import naming, reachable
 from cdn.cli.settings_file import NO_FILE, SettingsFile
 from cdn.cli.worker_process import worker_command
+from cdn.control.acme_settings import AcmeSettings
 from cdn.control.settings import ControlSettings
 from cdn.dns.node import DnsNode
 from cdn.dns.settings import CheckSettings, DnsSettings
 from cdn.edge.node import EdgeNode
 from cdn.edge.settings import EdgeSettings
 from cdn.errors import CdnError, Unavailable
+from cdn.tls.development_authority import how_to_trust
 from cdn.tls.sealed import KeyRing, make_key_file
 
 CATCH_UP_TIMEOUT_S = 60.0
@@ -56,6 +60,10 @@ class EmbeddedSettings:
     workers: int = 1
     dns: Address | None = None
     """Where questions about the zone are answered; None: nowhere."""
+    https: Address | None = None
+    """Where visitors connect by https; None: nowhere, and no certificates are got."""
+    acme: AcmeSettings = field(default_factory=AcmeSettings)
+    """Authorities that sign certificates of domains. Without any the development authority does."""
 
 
 class Embedded:
@@ -87,6 +95,11 @@ class Embedded:
         return f"http://{Address(self.settings.http.host, self.edge.port)}"
 
     @property
+    def https_url(self) -> str | None:
+        """Where visitors connect to by https."""
+        return None if self.settings.https is None else f"https://{self.settings.https}"
+
+    @property
     def dns_address(self) -> Address | None:
         """Where questions are answered."""
         if self.dns is None or self.settings.dns is None:
@@ -114,13 +127,21 @@ class Embedded:
             make_key_file(folder.dns_key)
             zone_keys = KeyRing.read(folder.dns_key)
             control = await ControlPart.start(
-                stack, folder, choice, of_control, settings.control, option="--control", zone_keys=zone_keys
+                stack,
+                folder,
+                choice,
+                of_control,
+                settings.control,
+                option="--control",
+                zone_keys=zone_keys,
+                issuing=issuing_role(settings, folder),
             )
             note = f"made by cdn up on {settings.node_id}"
             admin_token = await token_kept(control.plane, folder, "admin", note)
             node_token = await token_kept(control.plane, folder, "node", note)
             with naming("--http", settings.http):
                 follows = EdgeSettings(settings.node_id, folder.edge, settings.zone, control.url, node_token)
+                follows = replace(follows, edge_key_file=folder.edge_key)
                 edge = await EdgeNode.start(
                     edge_settings(settings, limits, choice, follows),
                     control.store,
@@ -146,15 +167,20 @@ class Embedded:
 
 def print_ready(embedded: Embedded, *, is_json: bool) -> None:
     """Say where everything is."""
-    zone, port = embedded.settings.zone, embedded.edge.port
+    zone, port, folder = embedded.settings.zone, embedded.edge.port, DataFolder(embedded.settings.data_dir)
     if is_json:
         document = {"control_url": embedded.control_url, "http_url": embedded.http_url, "zone": zone}
+        if embedded.https_url is not None:
+            document["https_url"] = embedded.https_url
+            document["root_file"] = str(folder.development_authority / "root.pem")
         if embedded.dns_address is not None:
             document["dns"] = str(embedded.dns_address)
         print(json.dumps(document), flush=True)
         return
     print(f"control   {embedded.control_url}")
     print(f"sites     http://NAME.{zone}:{port}/")
+    if embedded.https_url is not None:
+        _print_https(embedded, folder)
     if embedded.dns_address is not None:
         print(f"dns       {embedded.dns_address} for {zone}")
     print(f"data      {embedded.settings.data_dir}")
@@ -166,6 +192,42 @@ def print_ready(embedded: Embedded, *, is_json: bool) -> None:
     if not embedded.has_sites:
         print("next      cdn site create blog && cdn deploy FOLDER --site blog")
     print("stop      Ctrl-C", flush=True)
+
+
+def _print_https(embedded: Embedded, folder: DataFolder) -> None:
+    """Where https is answered, and who signs."""
+    directories = embedded.settings.acme.directories
+    root_file = folder.development_authority / "root.pem"
+    port = "" if embedded.https_url is None else embedded.https_url.rpartition(":")[2]
+    print(f"          https://NAME.{embedded.settings.zone}:{port}/")
+    if directories:
+        print(f"signs     {directories[0]}")
+    else:
+        print("signs     the development authority: nobody trusts it but who is told to (--acme names another)")
+    if not directories or is_local(embedded.settings.zone):
+        lines = how_to_trust(root_file)
+        print(f"trust     {lines[0]}")
+        for line in lines[1:]:
+            print(f"          {line}")
+
+
+def is_local(zone: str) -> bool:
+    """Whether no public authority signs names of the zone (RFC 6761 section 6.3)."""
+    return zone == "localhost" or zone.endswith(".localhost")
+
+
+def issuing_role(settings: EmbeddedSettings, folder: DataFolder) -> IssuingRole:
+    """Key files are made when there are none. Raises InvalidInput for those that cannot be used."""
+    make_key_file(folder.control_key)
+    make_key_file(folder.edge_key)
+    signs_itself = settings.https is not None and (not settings.acme.directories or is_local(settings.zone))
+    return IssuingRole(
+        KeyRing.read(folder.control_key),
+        {NO_REGION: KeyRing.read(folder.edge_key)},
+        settings.acme if settings.https is not None else AcmeSettings(),
+        development_dir=folder.development_authority if signs_itself else None,
+        development_zone=settings.zone,
+    )
 
 
 async def _start_dns(
@@ -232,6 +294,7 @@ def edge_settings(
         public_addresses=public_addresses,
         host=settings.http.host,
         port=settings.http.port,
+        **_https(settings),
         memory_bytes=settings.memory_bytes,
         disk_bytes=settings.disk_bytes,
         workers=settings.workers,
@@ -240,6 +303,10 @@ def edge_settings(
         own_bucket=choice.bucket,
         limits=limits.applied("edge.http", edge.limits),
     )
+
+
+def _https(settings: EmbeddedSettings) -> dict[str, Any]:
+    return {} if settings.https is None else {"https_host": settings.https.host, "https_port": settings.https.port}
 
 
 def _tell_commands(here: Config) -> Path | None:

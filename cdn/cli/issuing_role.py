@@ -35,13 +35,15 @@ class SealingFiles:
 @dataclass(frozen=True, slots=True)
 class IssuingRole:
     """What `ControlPart` makes an `Issuing` of. `development_dir`: where the development authority keeps its root; it
-    signs when no directory is named. Both none: only certificates that users bring are served."""
+    signs when no directory is named, else for names of `development_zone`. Neither: only certificates that users bring
+    are served."""
 
     control_ring: KeyRing
     rings: Mapping[str, KeyRing]
     acme: AcmeSettings = field(default_factory=AcmeSettings)
     eab_key: str | None = field(default=None, repr=False)
     development_dir: Path | None = None
+    development_zone: str = ""
 
 
 def issuing_role(file: SettingsFile, folder: Path, environ: Mapping[str, str]) -> IssuingRole | None:

@@ -61,6 +61,7 @@ class RunningControl:
                 shutdown_timeout_s=role.process.drain_timeout_s,
                 tls=role.process.tls,
                 zone_keys=role.zone_keys,
+                issuing=role.issuing,
             )
             await token_kept(control.plane, folder, "admin", "made by cdn control")
             folder.keep_control_url(control.url)

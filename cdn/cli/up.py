@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from cdn.cli.address import Address, parse_address
+from cdn.cli.setting_checks import http_url
 from cdn.cli.size import parse_size
 from cdn.errors import InvalidInput
 from cdn.sites.domain import normalise_zone
@@ -27,6 +28,23 @@ OFF = "off"
 
 def _typed_address_or_off(text: str) -> Address | str:
     return OFF if str(text) == OFF else _typed_address(text)
+
+
+AUTHORITIES = {
+    "letsencrypt": "https://acme-v02.api.letsencrypt.org/directory",
+    "letsencrypt-staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
+}
+"""Directories that have a name of their own."""
+
+
+def _typed_authority(text: str) -> str:
+    url = AUTHORITIES.get(str(text), str(text))
+    if url == OFF:
+        return url
+    try:
+        return http_url(url)
+    except InvalidInput as exc:
+        raise typer.BadParameter(f"{exc.message}; or give {', '.join(AUTHORITIES)} or {OFF}") from exc
 
 
 def _typed_size(text: str) -> int:
@@ -60,6 +78,32 @@ def up(  # noqa: PLR0917 - options
     http: Annotated[
         Address, typer.Option("--http", parser=_typed_address, metavar="ADDR", help="Address visitors connect to.")
     ] = "127.0.0.1:8080",  # type: ignore[assignment]
+    https: Annotated[
+        Address,
+        typer.Option(
+            "--https",
+            parser=_typed_address_or_off,
+            metavar="ADDR",
+            help="Address visitors connect to by https; off: nowhere.",
+        ),
+    ] = "127.0.0.1:8443",  # type: ignore[assignment]
+    acme: Annotated[
+        str,
+        typer.Option(
+            "--acme",
+            parser=_typed_authority,
+            metavar="URL",
+            help="Who signs certificates of domains: a directory's URL (RFC 8555), letsencrypt or letsencrypt-staging, "
+            "whose terms you then agree to; off: the development authority, which only you trust.",
+        ),
+    ] = OFF,
+    acme_email: Annotated[
+        str | None, typer.Option("--acme-email", metavar="MAIL", help="Where that authority may write to.")
+    ] = None,
+    acme_ca: Annotated[
+        Path | None,
+        typer.Option("--acme-ca", metavar="FILE", help="Authorities (PEM) that its directory may be certified by."),
+    ] = None,
     dns: Annotated[
         Address,
         typer.Option(
@@ -107,6 +151,7 @@ def up(  # noqa: PLR0917 - options
     """Run control, an edge and a name server on this machine until it is stopped (Ctrl-C)."""
     from cdn.cli.embedded import Embedded, EmbeddedSettings, print_ready
     from cdn.cli.service import log_to_stderr, serve
+    from cdn.control.acme_settings import AcmeSettings
 
     log_to_stderr(is_verbose=is_verbose)
     settings = EmbeddedSettings(
@@ -119,6 +164,12 @@ def up(  # noqa: PLR0917 - options
         memory_bytes=memory,
         disk_bytes=disk,
         workers=workers,
+        https=None if https == OFF else https,  # type: ignore[comparison-overlap]  # what the parser may give
+        acme=AcmeSettings(
+            directories=() if acme == OFF else (acme,),
+            contacts=() if acme_email is None else (f"mailto:{acme_email}",),
+            ca_file=acme_ca,
+        ),
         dns=None if dns == OFF else dns,  # type: ignore[comparison-overlap]  # what the parser may give
         allows_private_upstreams=allows_private_upstreams,
         node_id=node,

@@ -54,9 +54,12 @@ class RunningCdn:
     environ: dict[str, str] = field(default_factory=dict)
     control_url: str = ""
     http_url: str = ""
+    https_url: str = ""
+    root_file: Path = Path()
+    """The development authority's root."""
     dns: str = ""
     is_earlier: bool = False
-    """Whether it is a program from before name servers ran by default: it knows no `--dns off`."""
+    """Whether it is a program from before name servers and https: it knows no `--dns off` and no `--https off`."""
     process: subprocess.Popen[str] | None = None
     _output: list[str] = field(default_factory=list)
 
@@ -75,8 +78,8 @@ class RunningCdn:
             words += ["--control", "127.0.0.1:0"]
         if "--http" not in self.options:
             words += ["--http", "127.0.0.1:0"]
-        if "--dns" not in self.options and not self.is_earlier:
-            words += ["--dns", "off"]
+        if not self.is_earlier:
+            words += [word for name in ("--dns", "--https") if name not in self.options for word in (name, "off")]
         log = (self.folder / "up.log").open("a")
         with log:
             self.process = subprocess.Popen(
@@ -94,6 +97,7 @@ class RunningCdn:
         assert line, f"cdn up ended: {(self.folder / 'up.log').read_text()[-2000:]}"
         ready = json.loads(line)
         self.control_url, self.http_url = ready["control_url"], ready["http_url"]
+        self.https_url, self.root_file = ready.get("https_url", ""), Path(ready.get("root_file", ""))
         self.dns = ready.get("dns", "")
 
     def kill(self) -> None:

@@ -17,7 +17,7 @@ StartCdn = Callable[..., RunningCdn]
 def started_again(cdn: RunningCdn, *options: str) -> subprocess.CompletedProcess[str]:
     """`cdn up` over the same folder that is expected to end by itself."""
     words = [sys.executable, "-m", "cdn", "up", "--data", str(cdn.folder / "data"), "--json"]
-    words += ["--control", "127.0.0.1:0", "--http", "127.0.0.1:0", "--dns", "off", *options]
+    words += ["--control", "127.0.0.1:0", "--http", "127.0.0.1:0", "--dns", "off", "--https", "off", *options]
     return subprocess.run(words, env=cdn.environ, capture_output=True, text=True, timeout=60, check=False)
 
 

@@ -68,7 +68,7 @@ def _restore(cdn: RunningCdn, *more: str) -> Any:
 def _refused_start(cdn: RunningCdn) -> str:
     """What `cdn up` says when it does not start."""
     words = [sys.executable, "-m", "cdn", "up", "--data", str(cdn.folder / "data"), *cdn.options]
-    words += ["--control", "127.0.0.1:0", "--http", "127.0.0.1:0", "--dns", "off"]
+    words += ["--control", "127.0.0.1:0", "--http", "127.0.0.1:0", "--dns", "off", "--https", "off"]
     done = subprocess.run(words, env=cdn.environ, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1, done
     return done.stderr

@@ -1,0 +1,40 @@
+"""Names that no public authority signs, below `localhost` for example, beside those that it does."""
+
+from __future__ import annotations
+
+from cdn.tls.issuer import IssueOutcome, Issuer, IssueRequest, RenewalWindow, Solver
+
+
+class LocalNames:
+    """See `Issuer`: `local` signs for `zone` and names below it, `public` for all others."""
+
+    def __init__(self, zone: str, local: Issuer, public: Issuer) -> None:
+        self._zone = zone
+        self._local = local
+        self._public = public
+
+    @property
+    def name(self) -> str:
+        """The public one's."""
+        return self._public.name
+
+    async def issue(self, request: IssueRequest, solver: Solver) -> IssueOutcome:
+        """See `Issuer.issue`."""
+        issuer = self._local if all(map(self._is_local, request.names)) else self._public
+        return await issuer.issue(request, solver)
+
+    async def renewal_window(self, chain: str) -> RenewalWindow | None:
+        """See `Issuer.renewal_window`: the public one says nothing of certificates that it does not know."""
+        return await self._public.renewal_window(chain)
+
+    async def revoke(self, chain: str, reason: int) -> str | None:
+        """See `Issuer.revoke`."""
+        return await self._public.revoke(chain, reason)
+
+    async def aclose(self) -> None:
+        """Both."""
+        await self._public.aclose()
+        await self._local.aclose()
+
+    def _is_local(self, name: str) -> bool:
+        return name == self._zone or name.endswith(f".{self._zone}")
