@@ -83,7 +83,7 @@ def tell(running: Running, folder: Path) -> None:
     visit(running, host, "/no-such-page", expected=404)
 
     step("the same site under a domain of its own (Host header)")
-    cdn(running, "domain", "add", DOMAIN, "--site", "harbour")
+    cdn(running, "domain", "add", DOMAIN, "--site", "harbour", "--verified")
     visit(running, DOMAIN, "/", expected=200, says="hit")
 
     step("one file changes, and is deployed again")

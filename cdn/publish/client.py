@@ -148,9 +148,27 @@ class ControlClient:
 
     # domains
 
-    async def add_domain(self, site: str, domain: str, *, wait_s: float) -> Document:
-        """Answers `domain` from the site from now on."""
-        return await self._call("POST", _site(site, "domains"), content={"domain": domain}, wait_s=wait_s)
+    async def add_domain(
+        self,
+        site: str,
+        domain: str,
+        *,
+        wait_s: float,
+        with_twin: bool = False,
+        redirect: str | None = None,
+        is_verified: bool = False,
+    ) -> Document:
+        """Claims `domain` for the site, or with `is_verified` answers it from now on; what DNS has to say."""
+        content = {"domain": domain, "with_twin": with_twin, "redirect": redirect, "verified": is_verified}
+        return await self._call("POST", _site(site, "domains"), content=content, wait_s=wait_s)
+
+    async def domain(self, site: str, domain: str) -> Document:
+        """How far a domain is."""
+        return await self._call("GET", _site(site, "domains", domain))
+
+    async def check_domain(self, site: str, domain: str, *, wait_s: float) -> Document:
+        """The same after a look at DNS, and after waiting until it is live."""
+        return await self._call("POST", _site(site, "domains", domain, "check"), wait_s=wait_s)
 
     async def domains(self, site: str | None = None) -> Document:
         """The domains of one site, or of every site this token may see."""
@@ -159,6 +177,19 @@ class ControlClient:
     async def remove_domain(self, site: str, domain: str, *, wait_s: float) -> Document:
         """Releases the domain."""
         return await self._call("DELETE", _site(site, "domains", domain), wait_s=wait_s)
+
+    async def set_certificate(self, site: str, domain: str, certificate: str, key: str) -> Document:
+        """Serves the domain with this chain and key (PEM)."""
+        content = {"certificate": certificate, "key": key}
+        return await self._call("PUT", _site(site, "domains", domain, "certificate"), content=content)
+
+    async def release_certificate(self, site: str, domain: str) -> Document:
+        """Gets certificates automatically again."""
+        return await self._call("DELETE", _site(site, "domains", domain, "certificate"))
+
+    async def certificates(self) -> Document:
+        """Those that this token may see."""
+        return await self._call("GET", "/v1/certificates")
 
     # purges, nodes
 

@@ -233,23 +233,6 @@ async def test_a_query_policy_that_is_none_is_refused(cdn: Cdn, policies: tuple[
     assert (await cdn("site", "show", "shop")).status == 1
 
 
-async def test_domains(cdn: Cdn) -> None:
-    await cdn("site", "create", "blog")
-    added = await cdn("domain", "add", "WWW.Example.com", "--site", "blog")
-    assert added.status == 0
-    assert "www.example.com is answered from site blog" in added.out
-    assert "www.example.com  blog" in (await cdn("domain", "list")).out
-    assert (await cdn("domain", "list", "--site", "blog", "--json")).document == {
-        "domains": [{"domain": "www.example.com", "site": "blog"}]
-    }
-    removed = await cdn("domain", "rm", "www.EXAMPLE.com.")
-    assert removed.status == 0
-    assert "there are no domains yet" in (await cdn("domain", "list")).out
-    gone = await cdn("domain", "rm", "www.example.com")
-    assert gone.status == 1
-    assert gone.err.startswith("cdn: no site of yours has the domain www.example.com\n")
-
-
 async def test_tokens(cdn: Cdn, bundle: Path) -> None:
     assert cdn.control is not None
     await cdn("site", "create", "blog")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field, replace
+from typing import Any
+
+from aiohttp.test_utils import TestClient, TestServer
 
 from cdn.control.domain_office import DomainStanding, ServerSaid, Step, StepSeen
 from cdn.control.plane import ControlPlane
@@ -10,6 +14,7 @@ from cdn.errors import Conflict, NotFound, Unavailable
 from cdn.journal.certificate_fold import CertificateFacts
 from cdn.journal.record import CertificateSet, DomainVerified
 from cdn.sites.onboarding import Stage
+from tests.control.control_room import Control
 
 CHAIN = "-----BEGIN CERTIFICATE-----\n"
 
@@ -20,6 +25,7 @@ class StagedOffice:
 
     plane: ControlPlane
     is_right: bool = False
+    is_live: bool = False
     is_away: bool = False
     checked: list[tuple[str, str, float]] = field(default_factory=list)
     forgotten: list[tuple[str, str]] = field(default_factory=list)
@@ -35,7 +41,8 @@ class StagedOffice:
         if claim is not None:
             change = DomainVerified(domain, site_id, claim.redirect_to)
             await self.plane.state.append(f"domain/{domain}", lambda: change, "control")
-        return replace(await self.standing(site_id, domain), stage=Stage.VERIFIED, fault=None)
+        stage = Stage.LIVE if self.is_live else Stage.VERIFIED
+        return replace(await self.standing(site_id, domain), stage=stage, fault=None)
 
     async def standing(self, site_id: str, domain: str) -> DomainStanding:
         if self.is_away:
@@ -68,3 +75,13 @@ class StagedOffice:
         if facts is None or facts.issuer != "upload":
             raise NotFound(f"No certificate was brought for {domain}.")
         self.released.append(domain)
+
+
+async def staff(control: Control, office: StagedOffice) -> None:
+    """Put the office into a control plane that runs. Routes hold the services that they were made with: they are made
+    anew, at another port."""
+    control.plane.services = dataclasses.replace(control.plane.services, domain_office=office)
+    await control.api.client.close()
+    client: TestClient[Any, Any] = TestClient(TestServer(control.plane.application()))
+    await client.start_server()
+    control.api.client = client

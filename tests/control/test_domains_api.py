@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
 
 from cdn.journal.record import CertificateSet, Change, DomainClaimed, DomainVerified
 from tests.control.control_room import Answer, Api, Control, ControlMaker
-from tests.control.office_stage import CHAIN, StagedOffice
+from tests.control.office_stage import CHAIN, StagedOffice, staff
 
 NAMES = "/v1/sites/blog/domains"
 WWW = f"{NAMES}/www.example.com"
@@ -25,20 +24,11 @@ async def sites(api: Api) -> Api:
 
 
 @pytest.fixture
-async def office(control: Control, sites: Api) -> StagedOffice:
+async def office(control: Control, sites: Api) -> AsyncIterator[StagedOffice]:
     office = StagedOffice(control.plane)
     await staff(control, office)
-    return office
-
-
-async def staff(control: Control, office: StagedOffice) -> None:
-    """The routes hold the services that they were made with: they are made anew."""
-    control.plane.services = dataclasses.replace(control.plane.services, domain_office=office)
+    yield office
     await control.api.client.close()
-    client: TestClient[Any, Any] = TestClient(TestServer(control.plane.application()))
-    await client.start_server()
-    control.api.client = client
-    control._stack.push_async_callback(client.close)
 
 
 async def add(api: Api, domain: str, site: str = "blog", **more: Any) -> Answer:

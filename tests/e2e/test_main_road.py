@@ -158,7 +158,7 @@ def test_a_soft_purge_serves_stale_while_it_validates(running: RunningCdn, tmp_p
 
 def test_a_domain_answers_and_is_let_go(running: RunningCdn, tmp_path: Path) -> None:
     site(running, tmp_path, "owner")
-    running.run("domain", "add", "www.owner.example", "--site", "owner")
+    running.run("domain", "add", "www.owner.example", "--site", "owner", "--verified")
     assert running.visit("www.owner.example").status == 200
     assert "hit" in running.visit("WWW.Owner.Example:8080").cache_status
     running.run("domain", "rm", "www.owner.example", "--site", "owner")
@@ -197,7 +197,7 @@ def test_an_open_tab_keeps_its_chunks_and_nothing_else_stays(running: RunningCdn
 
 def test_a_removed_site_is_gone(running: RunningCdn, tmp_path: Path) -> None:
     host = site(running, tmp_path, "gone")
-    running.run("domain", "add", "gone.example", "--site", "gone")
+    running.run("domain", "add", "gone.example", "--site", "gone", "--verified")
     token = running.run("token", "create", "--scope", "deploy:gone")["token"]
     assert running.visit(host).status == 200
     running.run("site", "rm", "gone")
