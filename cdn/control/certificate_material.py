@@ -15,12 +15,15 @@ from cdn.tls.sealed import KeyRing, Purpose
 
 
 class StoredCertificate(msgspec.Struct, frozen=True):
+    """The object of a certificate, as JSON; see `CertificateSet`. What it has beside these is another program's."""
+
     certificate_id: str
     chain: str
     sealed_keys: dict[str, str]
 
 
 def make_certificate_key() -> bytes:
+    """A new ECDSA P-256 key: PKCS #8 in PEM form."""
     key = ec.generate_private_key(ec.SECP256R1())
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -28,6 +31,7 @@ def make_certificate_key() -> bytes:
 
 
 def certificate_request(key: bytes, names: Iterable[str]) -> bytes:
+    """What an authority is asked to sign (PKCS #10, in DER): a key of `make_certificate_key` for these names."""
     loaded = serialization.load_pem_private_key(key, None)
     assert isinstance(loaded, ec.EllipticCurvePrivateKey)
     builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
@@ -36,6 +40,7 @@ def certificate_request(key: bytes, names: Iterable[str]) -> bytes:
 
 
 def sealed_for(rings: Mapping[str, KeyRing], certificate: Certificate) -> dict[str, str]:
+    """The certificate's key for each group of nodes, as `CertificateSet` has it."""
     return {
         group: base64.b64encode(
             ring.sealed(certificate.key, Purpose.CERTIFICATE_KEY, certificate.certificate_id)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 import msgspec
 
 from cdn.control.certificate_material import StoredCertificate, sealed_for
+from cdn.control.node_directory import NodeDirectory
 from cdn.control.state import ControlState
-from cdn.errors import Conflict, NotFound
+from cdn.errors import Conflict, NotFound, Unavailable
 from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.certificate_fold import CertificateFacts, CertificateFold
-from cdn.journal.record import CertificateRemoved, CertificateSet, Change
+from cdn.journal.record import CertificateRemoved, CertificateSet, Change, Record
 from cdn.origin.layout import certificate_key
 from cdn.origin.store import ObjectMissing, ObjectStore
 from cdn.tls.certificate import Certificate
@@ -19,6 +21,11 @@ from cdn.tls.sealed import KeyRing
 
 UPLOAD = "upload"
 """The issuer of certificates that owners bring."""
+
+SETTLE_S = 5.0
+"""How long nodes may take to have a certificate before it counts as set all the same: they get it in any case."""
+
+log = logging.getLogger(__name__)
 
 
 class CertificateRecords:
@@ -29,14 +36,17 @@ class CertificateRecords:
         state: ControlState,
         catalog_fold: CatalogFold,
         certificates: CertificateFold,
+        *,
         store: ObjectStore,
         rings: Mapping[str, KeyRing],
+        directory: NodeDirectory,
     ) -> None:
         self._state = state
         self._catalog_fold = catalog_fold
         self._certificates = certificates
         self._store = store
         self._rings = rings
+        self._directory = directory
 
     async def keep(
         self, name: str, certificate: Certificate, site_id: str, issuer: str, actor: str
@@ -66,11 +76,19 @@ class CertificateRecords:
                 sealed_keys=sealed_keys,
             )
 
-        await self._state.append(f"certificate/{name}", decide, actor)
+        record = await self._state.append(f"certificate/{name}", decide, actor)
+        await self._settle(record)
         facts = self._certificates.certificate(name)
         if facts is None:
             raise Conflict(f"{name} was removed meanwhile.")
         return facts
+
+    async def _settle(self, record: Record) -> None:
+        """Give nodes a while to have it: whoever hears that HTTPS works tries it at once."""
+        try:
+            await self._directory.wait_past(record.position, SETTLE_S)
+        except Unavailable as error:
+            log.info("whether nodes have the certificate %s is not waited for: %s", record.subject, error)
 
     def _require_held(self, name: str, site_id: str) -> None:
         """Raises Conflict."""

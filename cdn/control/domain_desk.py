@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -52,11 +53,12 @@ class DomainDesk:
         self._most = most
         self._clock = clock
         self._monotonic = monotonic
+        self._forgetting: set[asyncio.Task[None]] = set()
         self._looks: dict[tuple[str, str], tuple[asyncio.Task[float], asyncio.Event]] = {}
 
     async def aclose(self) -> None:
         """Give up what callers wait for."""
-        tasks = [task for task, _ in self._looks.values()]
+        tasks: list[asyncio.Task[Any]] = [*(task for task, _ in self._looks.values()), *self._forgetting]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -119,6 +121,11 @@ class DomainDesk:
     async def forget(self, domain: str, site_id: str) -> None:
         """See `DomainOffice.forget`."""
         self._watch.forgotten(domain, site_id)
+        task = asyncio.create_task(self._forget(domain, site_id), name=f"forget-{domain}")
+        self._forgetting.add(task)  # an order may be under way, and the caller need not wait for its end
+        task.add_done_callback(self._forgetting.discard)
+
+    async def _forget(self, domain: str, site_id: str) -> None:
         try:
             await self._work.forget(domain, site_id)
         except CdnError as error:

@@ -94,7 +94,14 @@ class DomainParts:
             clock=clock,
         )
         documents = DomainDocuments(store, limits.document_cache)
-        self.records = CertificateRecords(state, folds.catalog, folds.certificates, store, issuing.rings)
+        self.records = CertificateRecords(
+            state,
+            folds.catalog,
+            folds.certificates,
+            store=store,
+            rings=issuing.rings,
+            directory=fleet.directory,
+        )
         self.office = CertificateOffice(self.records, documents, issuing, self.solver, clock=clock)
         self.work = DomainWork(
             state=state,

@@ -216,7 +216,10 @@ class DomainWork:
 
     def _step(self, state: Onboarding, event: Event) -> tuple[Onboarding, Wanted]:
         now = self._clock()
-        return onboarding.advance(state, event, now, self._rules, spread(f"{state.domain} {now}"))
+        state, want = onboarding.advance(state, event, now, self._rules, spread(f"{state.domain} {now}"))
+        if state.order_at is not None and state.order_at > now and (state.next_try_at or NEVER) > state.order_at:
+            state = replace(state, next_try_at=state.order_at)  # a look meanwhile puts no order off
+        return state, want
 
     def onboarding_of(self, document: DomainDocument, holding: Holding) -> Onboarding:
         """How far it is by the document, with what the records say now."""

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from cryptography import x509
 
+from cdn.control.certificate_material import certificate_request, make_certificate_key
+from cdn.control.domain_parts import DomainFleet, DomainFolds, DomainParts
+from cdn.errors import InvalidInput, NotFound
 from cdn.journal.record import DomainClaimed
 from cdn.sites.onboarding import Stage
+from cdn.tls.issuer import ChallengeMethod, IssueRefused, RenewalWindow
 from tests.control.control_room import Control, ControlMaker
 from tests.control.domain_room import SigningIssuer, TestSight, issuing
 
+DAY_S = 86_400.0
 WWW = "www.example.com"
 
 
@@ -60,6 +67,10 @@ async def room(make_control: ControlMaker) -> Room:
     return made
 
 
+def public_key_of(csr: bytes) -> Any:
+    return x509.load_der_x509_csr(csr).public_key()
+
+
 async def test_a_claim_whose_token_is_there_becomes_live_by_itself(room: Room) -> None:
     await room.claim()
     await room.rounds(room.certificate)
@@ -70,3 +81,191 @@ async def test_a_claim_whose_token_is_there_becomes_live_by_itself(room: Room) -
     standing = await room.parts.desk.check(room.site_id, WWW, 0)
     assert standing.stage is Stage.LIVE, standing
     assert len(room.issuer.requests) == 1
+
+
+async def test_nothing_is_ordered_before_the_token_is_seen(room: Room) -> None:
+    room.sight.shows(is_shown=False, ownership_says="ns1 says no")
+    await room.claim()
+    standing = await room.parts.desk.check(room.site_id, WWW, 0)
+    assert (standing.stage, standing.fault) == (Stage.ADDED, "ns1 says no")
+    assert room.control.plane.services.catalog.domain_owner(WWW) is None
+    assert room.issuer.requests == []
+    room.sight.shows(is_shown=True, ownership_says="", leads_here=False, pointing_says="points elsewhere")
+    standing = await room.parts.desk.check(room.site_id, WWW, 0)
+    assert (standing.stage, standing.fault) == (Stage.VERIFIED, "points elsewhere")
+    assert room.issuer.requests == []
+    room.sight.shows(leads_here=True, pointing_says="")
+    assert (await room.parts.desk.check(room.site_id, WWW, 5)).stage is Stage.LIVE
+
+
+async def test_a_refusal_is_shown_as_it_is_and_tried_again_when_it_is_time(room: Room) -> None:
+    room.issuer.outcomes = [IssueRefused("urn:ietf:params:acme:error:dns: nobody there")]
+    await room.claim()
+    standing = await room.parts.desk.check(room.site_id, WWW, 0.1)
+    assert (standing.stage, standing.fault) == (Stage.ISSUING, "urn:ietf:params:acme:error:dns: nobody there")
+    now = room.control.clock.now
+    assert standing.failures == 1
+    assert standing.next_try_at is not None
+    assert now + 60 <= standing.next_try_at <= now + 90
+    await room.parts.desk.check(room.site_id, WWW, 0.1)
+    assert len(room.issuer.requests) == 1, "who asks at once does not make the authority count another failure"
+    room.control.clock.now += 31
+    assert (await room.parts.desk.check(room.site_id, WWW, 0.1)).stage is Stage.LIVE
+
+
+async def test_the_patience_that_an_authority_asks_for_is_kept_whoever_asks(room: Room) -> None:
+    room.issuer.outcomes = [IssueRefused("rateLimited", retry_after_s=3600.0)]
+    await room.claim()
+    standing = await room.parts.desk.check(room.site_id, WWW, 0.1)
+    assert standing.next_try_at == room.control.clock.now + 3600
+    room.control.clock.now += 3599
+    await room.parts.desk.check(room.site_id, WWW, 0.1)
+    assert len(room.issuer.requests) == 1
+    room.control.clock.now += 2
+    assert (await room.parts.desk.check(room.site_id, WWW, 0.1)).stage is Stage.LIVE
+
+
+async def test_an_order_that_a_restart_cut_off_is_gone_on_with_by_the_same_key(room: Room) -> None:
+    room.issuer.gate = asyncio.Event()
+    await room.claim()
+    await room.rounds(lambda: room.issuer.requests)
+    await room.control.reopen()
+    await room.control.following_node()
+    room.issuer.gate.set()
+    await room.rounds(room.certificate)
+    first, second = room.issuer.requests
+    assert public_key_of(first.csr) == public_key_of(second.csr)
+
+
+async def test_a_certificate_is_renewed_when_it_is_time_and_replaces_the_one_before(room: Room) -> None:
+    room.issuer.life_s = 6 * DAY_S
+    await room.claim()
+    await room.rounds(room.certificate)
+    first = room.certificate()
+    room.control.clock.now += 2.5 * DAY_S
+    await room.parts.work.advance(WWW, room.site_id)
+    assert room.certificate() == first
+    room.control.clock.now += 0.9 * DAY_S
+    await room.parts.work.advance(WWW, room.site_id)
+    second = room.certificate()
+    assert second.certificate_id != first.certificate_id
+    assert room.issuer.requests[-1].replaces is not None
+    assert (await room.parts.desk.standing(room.site_id, WWW)).stage is Stage.LIVE
+
+
+async def test_an_authority_says_when_a_certificate_is_to_be_renewed(room: Room) -> None:
+    await room.claim()
+    await room.rounds(room.certificate)
+    first, now = room.certificate(), room.control.clock.now
+    room.issuer.window = RenewalWindow(now - 20, now - 10, "https://acme.test/why", 3600.0)
+    room.control.clock.now += DAY_S + 1  # it is asked again once a day
+    await room.parts.work.advance(WWW, room.site_id)
+    assert room.certificate().certificate_id != first.certificate_id
+
+
+async def test_a_domain_whose_token_is_gone_for_long_is_released(room: Room) -> None:
+    await room.claim()
+    await room.rounds(room.certificate)
+    room.sight.shows(is_shown=False, ownership_says="gone")
+    for _ in range(16):
+        assert room.control.plane.services.catalog.domain_owner(WWW) == room.site_id
+        room.control.clock.now += 1.2 * DAY_S
+        if await room.parts.work.advance(WWW, room.site_id) == float("inf"):
+            break
+    assert room.control.plane.services.catalog.domain_owner(WWW) is None
+    assert room.certificate() is None
+    with pytest.raises(NotFound):
+        await room.parts.desk.standing(room.site_id, WWW)
+
+
+async def test_servers_that_are_silent_take_no_domain_away(room: Room) -> None:
+    await room.claim()
+    await room.rounds(room.certificate)
+    room.sight.shows(is_shown=None)
+    for _ in range(20):
+        room.control.clock.now += 1.2 * DAY_S
+        await room.parts.work.advance(WWW, room.site_id)
+    assert room.control.plane.services.catalog.domain_owner(WWW) == room.site_id
+
+
+async def test_keys_stand_nowhere_in_clear(room: Room) -> None:
+    room.issuer.outcomes = [IssueRefused("once")]
+    await room.claim()
+    await room.parts.desk.check(room.site_id, WWW, 0)
+    room.control.clock.now += 3600
+    await room.parts.desk.check(room.site_id, WWW, 5)
+    assert room.certificate() is not None
+    for path in room.control.root.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert b"PRIVATE KEY" not in content, path
+
+
+async def test_a_certificate_of_the_owner_is_served_until_it_is_released(room: Room) -> None:
+    await room.claim()
+    await room.rounds(room.certificate)
+    key = make_certificate_key()
+    brought = room.issuer.signed(certificate_request(key, (WWW,))).chain
+    desk = room.parts.desk
+    facts = await desk.take_certificate(room.site_id, WWW, brought, key.decode(), "somebody")
+    assert facts.issuer == "upload"
+    room.control.clock.now += 89 * DAY_S
+    orders = len(room.issuer.requests)
+    await room.parts.work.advance(WWW, room.site_id)
+    assert len(room.issuer.requests) == orders
+    await desk.release_certificate(room.site_id, WWW, "somebody")
+    await room.rounds(lambda: room.certificate().issuer != "upload")
+    with pytest.raises(NotFound):
+        await desk.release_certificate(room.site_id, WWW, "somebody")
+    other = room.issuer.signed(certificate_request(key, ("other.example.com",))).chain
+    with pytest.raises(InvalidInput, match="not for www"):
+        await desk.take_certificate(room.site_id, WWW, other, key.decode(), "somebody")
+
+
+async def test_the_zones_own_certificate_is_got_by_dns(make_control: ControlMaker) -> None:
+    control = await make_control()
+    issuer, sight = SigningIssuer(control.clock), TestSight()
+    control.issuing, control.sight = issuing(issuer, own_zone=True), sight
+    await control.reopen()
+    await control.following_node()
+    certificates = control.plane.services.certificates
+    async with asyncio.timeout(10):
+        while (facts := certificates.certificate("*.cdn.localhost")) is None:
+            await asyncio.sleep(0.005)
+    assert (facts.site_id, facts.names) == ("", ("*.cdn.localhost", "cdn.localhost"))
+    assert issuer.requests[0].methods == (ChallengeMethod.DNS,)
+    assert sight.asked == []
+
+
+async def test_two_controls_that_race_make_one_order(room: Room) -> None:
+    """Two desks over one journal, one store and the same offices, as replicas have them."""
+    room.sight.shows(is_shown=False)
+    await room.claim()
+    await room.rounds(lambda: room.sight.asked)
+    plane, state = room.control.plane, room.control.plane.state
+    services = plane.services
+    parts = [
+        DomainParts(
+            services.settings,
+            state,
+            services.store,
+            folds=DomainFolds(services.catalog_fold, services.claims, services.certificates, services.zones),
+            fleet=DomainFleet(services.directory, plane.hub.dns, services.colleagues, None),
+            issuing=replace(room.control.issuing, holder=f"control-{number}"),
+            sight=room.sight,
+            clock=room.control.clock,
+            monotonic=services.monotonic,
+        )
+        for number in (2, 3)
+    ]
+    room.issuer.gate = asyncio.Event()
+    room.sight.shows(is_shown=True)
+    checks = [asyncio.create_task(each.desk.check(room.site_id, WWW, 9)) for each in parts]
+    await room.rounds(lambda: room.issuer.requests)
+    await asyncio.sleep(0.05)
+    room.issuer.gate.set()
+    standings = await asyncio.gather(*checks)
+    assert [each.stage for each in standings] == [Stage.LIVE, Stage.LIVE]
+    assert len(room.issuer.requests) == 1
+    for each in parts:
+        await each.aclose()
