@@ -1,0 +1,258 @@
+"""Looking at a domain in DNS: who answers for it, what they say, and where it leads.
+
+Resolvers only name the servers of a zone. What counts is what these say themselves, all that answer alike, so neither a
+resolver that lies nor one that remembers what was decides anything. Everything is bounded: servers, addresses, aliases,
+labels, and time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import chain, zip_longest
+from typing import TypeVar
+
+from cdn.control.dns_asker import DnsAsker, LookupSettings, resolver_at
+from cdn.control.domain_evidence import (
+    Answer,
+    Authority,
+    CaaFound,
+    End,
+    Evidence,
+    NameServer,
+    Outcome,
+    Trail,
+)
+
+MAX_SERVER_NAMES = 13
+"""Of a zone, from each resolver: as many as the root has."""
+
+MAX_SERVERS = 16
+"""Addresses of a zone's servers that are asked."""
+
+MAX_SERVERS_ON_THE_WAY = 3
+"""Servers asked for an alias' target and for CAA records above the domain: who answers first is believed."""
+
+MAX_ALIASES = 8
+"""CNAMEs one after the other: authorities' resolvers follow about as many."""
+
+MAX_LABELS = 32
+"""Levels above a name at which somebody may answer for a zone."""
+
+MAX_WAYS = 4
+"""Different answers to where a domain leads, each of which is followed."""
+
+WILDCARD = "*."
+
+ADDRESS_TYPES = ("A", "AAAA")
+
+T = TypeVar("T")
+
+
+class DomainLookup:
+    """Looks; nothing is remembered from one look to the next, for whoever asks has just changed something.
+
+    `own_zone` is the CDN's own: names in it are not followed further, and who answers for it is one of ours.
+    `system_resolvers` are asked for the servers of zones where the settings name none.
+    """
+
+    def __init__(self, settings: LookupSettings, own_zone: str, system_resolvers: Sequence[str] = ()) -> None:
+        self._settings = settings
+        self._own_zone = own_zone
+        texts = settings.resolvers or system_resolvers
+        self._resolvers = tuple(map(resolver_at, texts))
+
+    async def evidence(self, domain: str, token_name: str | None) -> Evidence:
+        """What is seen of `domain`, which may be a wildcard, within `look_s`. `token_name`: where a token is looked
+        for; None: nowhere."""
+        return await _Look(self._settings, self._own_zone, self._resolvers).evidence(domain, token_name)
+
+
+class _Look:
+    """One look. Who answers for a name is found once."""
+
+    def __init__(self, settings: LookupSettings, own_zone: str, resolvers: tuple[NameServer, ...]) -> None:
+        self._asker = DnsAsker(settings)
+        self._port = settings.authority_port
+        self._own_zone = own_zone
+        self._resolvers = resolvers
+        self._authorities: dict[str, asyncio.Task[Authority]] = {}
+
+    async def evidence(self, domain: str, token_name: str | None) -> Evidence:
+        bare = domain.removeprefix(WILDCARD)
+        try:
+            authority, holder = await asyncio.gather(self._authority(bare), self._authority(token_name or bare))
+            ownership, ownership_public, pointing, pointing_public, caa, ours = await asyncio.gather(
+                self._all_say(holder, token_name, "TXT"),
+                self._resolvers_say(token_name, ("TXT",)),
+                self._points(authority, domain),
+                self._resolvers_say(domain, ADDRESS_TYPES),
+                self._caa(bare),
+                self._ours(authority),
+            )
+        finally:
+            for task in self._authorities.values():
+                task.cancel()
+        answers, trails = pointing
+        return Evidence(
+            domain=domain,
+            authority=authority,
+            ownership=None if token_name is None else ownership,
+            ownership_authority=holder,
+            pointing=answers,
+            trails=trails,
+            caa=caa,
+            ours=ours,
+            ownership_public=ownership_public,
+            pointing_public=pointing_public,
+        )
+
+    # Who answers for a name.
+
+    async def _authority(self, name: str) -> Authority:
+        task = self._authorities.get(name)
+        if task is None:
+            task = self._authorities[name] = asyncio.create_task(self._find_authority(name))
+        return await task
+
+    async def _find_authority(self, name: str) -> Authority:
+        if not self._resolvers:
+            return Authority("", (), (), False, "no resolver is known that could name the servers of its zone")
+        delegations = await asyncio.gather(*(self._delegation(resolver, name) for resolver in self._resolvers))
+        found = [each for each in delegations if each[1]]
+        if not found:
+            faults = "; ".join(dict.fromkeys(fault for _, _, fault in delegations if fault))
+            return Authority("", (), (), False, faults or f"no zone with name servers was found for {name}")
+        # By turns, so that a resolver that makes up many leaves room for what the others say.
+        names = _by_turns(servers for _, servers, _ in found)
+        addresses = await asyncio.gather(*(self._addresses(server) for server in names[:MAX_SERVER_NAMES]))
+        servers = _by_turns(addresses)[:MAX_SERVERS]
+        zone = max((zone for zone, _, _ in found), key=len)
+        is_certain = 2 * len(found) > len(self._resolvers)
+        return Authority(zone, names[:MAX_SERVER_NAMES], servers, is_certain)
+
+    async def _delegation(self, resolver: NameServer, name: str) -> tuple[str, tuple[str, ...], str]:
+        """Zone, names of its servers, and a fault where there are none: by what one resolver says."""
+        labels = name.split(".")
+        for index in range(min(len(labels), MAX_LABELS)):
+            zone = ".".join(labels[index:])
+            answer = await self._asker.resolve(resolver, zone, "NS")
+            if answer.outcome is Outcome.FAILED:
+                return "", (), f"{resolver} asked for the name servers of {zone}: {answer.says}"
+            if answer.outcome is Outcome.ANSWERED and not answer.alias:
+                return zone, answer.records[:MAX_SERVER_NAMES], ""
+        return "", (), ""
+
+    async def _addresses(self, server_name: str) -> tuple[NameServer, ...]:
+        """Of a name server, as the resolvers say; one without an address stands for itself."""
+        answers = await self._resolvers_say(server_name, ADDRESS_TYPES)
+        found = _by_turns(answer.records for answer in answers)
+        servers = tuple(NameServer(server_name, address, self._port) for address in found)
+        return servers or (NameServer(server_name, "", self._port),)
+
+    # What they say.
+
+    async def _all_say(self, authority: Authority, name: str | None, kind: str) -> tuple[Answer, ...]:
+        if name is None:
+            return ()
+        return tuple(await asyncio.gather(*(self._asker.ask(server, name, kind) for server in authority.servers)))
+
+    async def _resolvers_say(self, name: str | None, kinds: tuple[str, ...]) -> tuple[Answer, ...]:
+        if name is None:
+            return ()
+        asked = (self._asker.resolve(resolver, name, kind) for resolver in self._resolvers for kind in kinds)
+        return tuple(await asyncio.gather(*asked))
+
+    async def _ours(self, authority: Authority) -> tuple[NameServer, ...]:
+        """The servers that answer for the CDN's own zone as well."""
+        answers = await self._all_say(authority, self._own_zone, "SOA")
+        return tuple(answer.server for answer in answers if answer.outcome is Outcome.ANSWERED)
+
+    # Where a domain leads.
+
+    async def _points(self, authority: Authority, domain: str) -> tuple[tuple[Answer, ...], tuple[Trail, ...]]:
+        """What each server says of it, and where each different answer leads."""
+        both = await asyncio.gather(*(self._all_say(authority, domain, kind) for kind in ADDRESS_TYPES))
+        answers = tuple(chain.from_iterable(both))
+        ways: dict[tuple[str, ...], None] = {}
+        for of_server in zip(*both, strict=True):
+            if any(answer.outcome.is_word for answer in of_server):
+                ways[_first_step(of_server)] = None
+        if not ways:
+            return answers, (Trail((domain,), End.UNKNOWN),)
+        return answers, tuple([await self._follow(domain, way) for way in list(ways)[:MAX_WAYS]])
+
+    async def _follow(self, domain: str, way: tuple[str, ...]) -> Trail:
+        names = [domain]
+        while True:
+            kind, *values = way
+            if kind != "CNAME":
+                return Trail(tuple(names), End.ADDRESSES if values else End.NOWHERE, tuple(values))
+            target = values[0]
+            is_loop, names = target in names, [*names, target]
+            if is_loop:
+                return Trail(tuple(names), End.LOOP)
+            if target == self._own_zone or target.endswith(f".{self._own_zone}"):
+                return Trail(tuple(names), End.HERE)
+            if len(names) > MAX_ALIASES:
+                return Trail(tuple(names), End.TOO_LONG)
+            authority = await self._authority(target)
+            answers = await asyncio.gather(*(self._first_word(authority, target, kind) for kind in ADDRESS_TYPES))
+            words = [answer for answer in answers if answer is not None]
+            if not words:
+                return Trail(tuple(names), End.UNKNOWN)
+            way = _first_step(words)
+
+    async def _first_word(self, authority: Authority, name: str, kind: str) -> Answer | None:
+        """Of the first few servers, what the first that answers says."""
+        asks: list[Callable[[], Awaitable[Answer]]] = [
+            lambda server=server: self._asker.ask(server, name, kind)  # type: ignore[misc]
+            for server in authority.servers[:MAX_SERVERS_ON_THE_WAY]
+        ]
+        for ask in asks:
+            answer = await ask()
+            if answer.outcome.is_word:
+                return answer
+        return None
+
+    # Who may sign.
+
+    async def _caa(self, name: str) -> CaaFound:
+        """Up from the name until some name has CAA records (RFC 8659 3)."""
+        labels = name.split(".")
+        answers: list[Answer] = []
+        for index in range(min(len(labels), MAX_LABELS)):
+            at: str | None = ".".join(labels[index:])
+            passed: set[str] = set()
+            while at is not None and at not in passed and len(passed) <= MAX_ALIASES:
+                passed.add(at)
+                if at.endswith(f".{self._own_zone}"):
+                    break  # ours: we publish none
+                authority = await self._authority(at)
+                answer = await self._first_word(authority, at, "CAA")
+                if answer is None and index == len(labels) - 1 and index:
+                    break  # a top-level domain that does not say: none of them has any
+                if answer is None:
+                    fault = authority.fault or "none of its name servers answers"
+                    server = NameServer(f"the zone of {at}", "")
+                    return CaaFound(at, (), False, (*answers, Answer(server, at, "CAA", Outcome.FAILED, detail=fault)))
+                answers.append(answer)
+                if answer.outcome is Outcome.ANSWERED:
+                    return CaaFound(at, answer.records, True, tuple(answers))
+                at = answer.alias or None
+        return CaaFound("", (), True, tuple(answers))
+
+
+def _first_step(answers: Iterable[Answer]) -> tuple[str, ...]:
+    """("CNAME", target), or ("addresses", each of them in order)."""
+    answers = tuple(answers)
+    alias = next((answer.alias for answer in answers if answer.alias), "")
+    if alias:
+        return ("CNAME", alias)
+    return ("addresses", *sorted({record for answer in answers for record in answer.records}))
+
+
+def _by_turns(several: Iterable[Sequence[T]]) -> tuple[T, ...]:
+    """The first of each, then the second of each, and so on; every one once."""
+    turns = chain.from_iterable(zip_longest(*several))
+    return tuple(dict.fromkeys(one for one in turns if one is not None))
