@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
 
-from cdn.control.certificate_material import certificate_request, make_certificate_key
 from cdn.control.certificate_records import CertificateRecords
-from cdn.control.domain_documents import DomainDocument, DomainDocuments, Held, Ordering
-from cdn.control.domain_times import try_again_s
+from cdn.control.domain_documents import DomainDocument, DomainDocuments, Held, Ordering, spread
 from cdn.control.issuing import Issuing
 from cdn.control.name_offices import NameOffice
 from cdn.errors import CdnError, InvalidInput, Unavailable
+from cdn.tls.account_budget import AccountBudget
 from cdn.tls.certificate import Certificate, covers, read_certificate
+from cdn.tls.certificate_key import certificate_request, make_certificate_key
 from cdn.tls.issuer import (
     ChallengeMethod,
     Issued,
@@ -29,6 +29,7 @@ from cdn.tls.issuer import (
     RenewalWindow,
     Solver,
 )
+from cdn.tls.retry import try_again_s
 from cdn.tls.sealed import Purpose
 
 ACTOR = "control"
@@ -52,7 +53,8 @@ NOBODY_ASK_AGAIN_S = 3600.0
 MAX_REASON_CHARS = 2000
 """What an authority said is kept up to here: problems with subproblems for a hundred names are longer."""
 
-HOUR_S = 3600.0
+BURSTS = 2.0
+"""At once there may be so large a part of an hour's orders: a fleet that is set up brings all its names."""
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +99,7 @@ class CertificateOffice:
         self._issuing = issuing
         self._solver = solver
         self._clock = clock
-        self._hour = _Hour(issuing.settings.orders_per_hour)
+        self._budget: AccountBudget | None = None
         self._turns = asyncio.Semaphore(issuing.settings.max_orders)
         self.counters: Counter[str] = Counter()
 
@@ -136,9 +138,9 @@ class CertificateOffice:
         self, issuer: Issuer, wanted: Wanted, held: Held, office: NameOffice, failures: int
     ) -> tuple[Held, NotObtained | None]:
         now = self._clock()
-        if (until := self._hour.full_until(now)) is not None:
+        if (wait_s := self._out_of_budget_s(now)) > 0:
             self.counters["put_off"] += 1
-            return held, NotObtained(HOUR_FULL, until)
+            return held, NotObtained(HOUR_FULL, now + wait_s)
         key, held = await self._key_of_order(wanted, held, now)
         replaces = await self._records.replaced_chain(wanted.name)
         csr = await asyncio.to_thread(certificate_request, key, wanted.names)
@@ -160,9 +162,18 @@ class CertificateOffice:
         self.counters["refused_orders"] += 1
         now, patience_s = self._clock(), outcome.retry_after_s
         log.warning("no certificate for %s, try %d: %s", wanted.name, failures + 1, outcome.reason)
-        retry_at = now + try_again_s(wanted.name, failures + 1, patience_s)
+        point = spread(f"{wanted.name} {failures}")
+        retry_at = now + try_again_s(failures + 1, point, patience_s, self._records.left_s(wanted.name, now))
         ordering = msgspec.structs.replace(ordering, not_before=0.0 if patience_s is None else retry_at)
         return await self._noted(held, ordering), NotObtained(outcome.reason[:MAX_REASON_CHARS], retry_at)
+
+    def _out_of_budget_s(self, now: float) -> float:
+        """0: there was an order left, and it is taken."""
+        per_hour = self._issuing.settings.orders_per_hour
+        budget = self._budget or AccountBudget.full(per_hour, max(1.0, per_hour / BURSTS), now)
+        after = budget.taken(now)
+        self._budget = after or budget
+        return 0.0 if after is not None else max(budget.wait_s(now), 1.0)
 
     async def _asked(self, issuer: Issuer, request: IssueRequest) -> IssueOutcome:
         limit_s = self._issuing.settings.order_timeout_s
@@ -198,23 +209,6 @@ class CertificateOffice:
         if written is None:
             raise Unavailable(f"another control looks after {document.domain}: it goes on there")
         return written
-
-
-class _Hour:
-    """Orders of the last hour."""
-
-    def __init__(self, most: float) -> None:
-        self._most = most
-        self._made: deque[float] = deque()
-
-    def full_until(self, now: float) -> float | None:
-        """None: there was room, and this order has taken it."""
-        while self._made and self._made[0] <= now - HOUR_S:
-            self._made.popleft()
-        if len(self._made) >= self._most:
-            return self._made[0] + HOUR_S
-        self._made.append(now)
-        return None
 
 
 def _order_name(document: DomainDocument) -> str:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-import msgspec
-
-from cdn.control.certificate_material import StoredCertificate, sealed_for
 from cdn.control.node_directory import NodeDirectory
 from cdn.control.state import ControlState
-from cdn.errors import Conflict, NotFound, Unavailable
+from cdn.errors import Conflict, InvalidInput, NotFound, Unavailable
 from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.certificate_fold import CertificateFacts, CertificateFold
 from cdn.journal.record import CertificateRemoved, CertificateSet, Change, Record
@@ -18,6 +15,7 @@ from cdn.origin.layout import certificate_key
 from cdn.origin.store import ObjectMissing, ObjectStore
 from cdn.tls.certificate import Certificate
 from cdn.tls.sealed import KeyRing
+from cdn.tls.sealed_certificate import CertificateObject, RingSet
 
 UPLOAD = "upload"
 """The issuer of certificates that owners bring."""
@@ -45,7 +43,7 @@ class CertificateRecords:
         self._catalog_fold = catalog_fold
         self._certificates = certificates
         self._store = store
-        self._rings = rings
+        self._rings = RingSet(rings)
         self._directory = directory
 
     async def keep(
@@ -58,9 +56,8 @@ class CertificateRecords:
         groups = self.groups(site_id)
         if not groups:
             raise Conflict(f"No key is there for nodes that may serve {name}: see edge_key_file in [control].")
-        sealed_keys = sealed_for({group: self._rings[group] for group in groups}, certificate)
-        stored = StoredCertificate(certificate.certificate_id, certificate.chain, sealed_keys)
-        await self._store.put(certificate_key(certificate.certificate_id), msgspec.json.encode(stored))
+        stored = self._rings.seal(certificate, groups)
+        await self._store.put(certificate_key(certificate.certificate_id), stored.to_bytes())
 
         def decide() -> Change:
             self._require_held(name, site_id)
@@ -73,7 +70,7 @@ class CertificateRecords:
                 not_after=certificate.not_after,
                 issuer=issuer,
                 chain=certificate.chain,
-                sealed_keys=sealed_keys,
+                sealed_keys=stored.sealed_keys,
             )
 
         record = await self._state.append(f"certificate/{name}", decide, actor)
@@ -112,20 +109,26 @@ class CertificateRecords:
             return None
         return await self.chain(facts.certificate_id)
 
+    def left_s(self, name: str, now: float) -> float | None:
+        """For how long the certificate of a name is good; None: it has none."""
+        facts = self._certificates.certificate(name)
+        return None if facts is None else facts.not_after - now
+
     async def chain(self, certificate_id: str) -> str | None:
-        """In PEM form; None when the store has it no more. Raises StoreUnavailable."""
+        """In PEM form; None when the store has none that can be read. Raises StoreUnavailable."""
+        stored = await self._stored(certificate_id)
+        return None if stored is None else stored.chain
+
+    async def _stored(self, certificate_id: str) -> CertificateObject | None:
         try:
-            raw = await self._store.get(certificate_key(certificate_id))
+            return CertificateObject.from_bytes(await self._store.get(certificate_key(certificate_id)), certificate_id)
         except ObjectMissing:
             return None
-        return msgspec.json.decode(raw, type=StoredCertificate).chain
+        except InvalidInput as error:
+            log.warning("%s", error)
+            return None
 
     def groups(self, site_id: str) -> tuple[str, ...]:
-        """The groups of nodes that may serve the site: those of its regions, and "" for regions without a key."""
-        if not site_id:
-            return tuple(sorted(self._rings))
-        site = self._catalog_fold.catalog.site(site_id)
-        regions = () if site is None else site.settings.region
-        if not regions:
-            return tuple(sorted(self._rings))
-        return tuple(sorted({region if region in self._rings else "" for region in regions} & self._rings.keys()))
+        """The groups of nodes that may serve the site: those of its regions; of the CDN's own zone, all."""
+        site = self._catalog_fold.catalog.site(site_id) if site_id else None
+        return self._rings.groups_of(() if site is None else site.settings.region)

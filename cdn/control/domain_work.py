@@ -17,7 +17,7 @@ from cdn.control.certificate_records import UPLOAD, CertificateRecords
 from cdn.control.domain_documents import DomainDocument, DomainDocuments, Held, spread
 from cdn.control.domain_office import DomainStanding, Step, StepSeen
 from cdn.control.domain_sight import DomainSight, Sight
-from cdn.control.domain_times import next_daily, renew_at
+from cdn.control.domain_times import next_daily
 from cdn.control.name_offices import NameOffice, NameOffices
 from cdn.control.state import ControlState
 from cdn.errors import Conflict, NotFound, Unavailable
@@ -39,7 +39,8 @@ from cdn.sites.onboarding import (
     from_document,
     to_document,
 )
-from cdn.tls.issuer import ChallengeMethod
+from cdn.tls.issuer import ChallengeMethod, RenewalWindow
+from cdn.tls.renewal import ask_again_at, renew_at
 
 NEVER = float("inf")
 
@@ -47,13 +48,6 @@ DNS_ONLY = (ChallengeMethod.DNS,)
 
 ELSEWHERE_PAUSE_S = 30.0
 """Before it is looked whether another replica, which worked on the name, has done what was due."""
-
-NO_WINDOW_ASK_S = 86_400.0
-"""How often an authority is asked for a renewal's window that named none: most never do."""
-
-SOONEST_ASK_S = 600.0
-LATEST_ASK_S = 86_400.0
-"""Bounds of what an authority says of when to ask again (RFC 9773 4.3.2)."""
 
 MAX_URL_CHARS = 500
 """Of an explanation that an authority names."""
@@ -326,21 +320,21 @@ class DomainWork:
             return held
         chain = await self._records.chain(facts.certificate_id)
         window = None if chain is None else await self._office.renewal_window(chain)
-        ask_again_s = NO_WINDOW_ASK_S if window is None else max(window.ask_again_s, SOONEST_ASK_S)
         known = ordering.window if is_same else None
         ordering = msgspec.structs.replace(
             ordering,
             window_of=facts.certificate_id,
             window=known if window is None else (window.start, window.end),
             explanation="" if window is None else window.explanation[:MAX_URL_CHARS],
-            ask_window_at=now + min(ask_again_s, LATEST_ASK_S),
+            ask_window_at=ask_again_at(now, window),
         )
         return await self._written(held, msgspec.structs.replace(held.document, ordering=ordering))
 
     def _renew_at(self, facts: CertificateFacts, document: DomainDocument | None) -> float:
         ordering = None if document is None else document.ordering
         window = None if ordering is None or ordering.window_of != facts.certificate_id else ordering.window
-        return renew_at(facts.certificate_id, facts.not_before, facts.not_after, window)
+        named = None if window is None else RenewalWindow(*window, "", 0.0)
+        return renew_at(facts.not_before, facts.not_after, named, spread(facts.certificate_id))
 
     async def forget(self, domain: str, site_id: str) -> None:
         """The site has the domain no more: nothing of it stays. Raises Unavailable."""
