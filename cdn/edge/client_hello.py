@@ -22,7 +22,8 @@ _SESSION_TICKET = 35
 _PRE_SHARED_KEY = 41
 _LOOKED_AT = frozenset({_SERVER_NAME, _ALPN, _SESSION_TICKET, _PRE_SHARED_KEY})
 
-_NAME = re.compile(rb"[A-Za-z0-9_.:-]{1,255}")  # a colon: addresses, which nobody has a certificate for
+_NAME = re.compile(rb"[A-Za-z0-9_.:-]{1,255}")
+_ADDRESS = re.compile(rb"[0-9.]+|[0-9A-Fa-f.:]*:[0-9A-Fa-f.:]*")
 
 
 class HelloFault(Enum):
@@ -38,7 +39,8 @@ class HelloFault(Enum):
 class ClientHello:
     """What a client said before anything was chosen.
 
-    `server_name` in lower case without the final dot, "" without one (RFC 6066 section 3). `protocols` are those of
+    `server_name` in lower case without the final dot, "" without one (RFC 6066 section 3); an address, which may not
+    stand there and does when somebody asks for `https://192.0.2.1/`, is none. `protocols` are those of
     ALPN (RFC 7301), empty without the extension. `ticket_key_names` are the first 16 octets of each session ticket
     that it offers.
     """
@@ -166,6 +168,8 @@ def _server_name(data: bytes) -> str:
     name = _content(names, 1, 2, is_last=True)
     if not _NAME.fullmatch(name):
         raise _Malformed
+    if _ADDRESS.fullmatch(name):
+        return ""
     return name.decode("ascii").lower().removesuffix(".")
 
 

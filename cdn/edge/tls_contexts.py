@@ -17,7 +17,7 @@ from typing import Protocol
 from cachetools import LRUCache
 
 from cdn.edge.client_hello import ClientHello
-from cdn.edge.openssl_sessions import openssl_sessions
+from cdn.edge.openssl import ReadyCertificate, openssl
 from cdn.edge.ticket_keys import TICKET_KEY_NAME_BYTES, TicketKeys
 from cdn.edge.tls_counters import TlsCounters, TlsRefusal
 from cdn.edge.tls_limits import TlsLimits
@@ -36,10 +36,12 @@ ChallengeCertificate = Callable[[str, bytes], CertificateMaterial]
 
 
 @dataclass(frozen=True, slots=True)
-class ChosenContext:
-    """What a handshake is made with. That of a challenge ends with the handshake."""
+class Chosen:
+    """What a handshake is made with: `certificate`, or that of the context without one. A challenge ends with its
+    handshake."""
 
     context: ssl.SSLContext
+    certificate: ReadyCertificate | None = None
     is_challenge: bool = False
 
 
@@ -56,6 +58,9 @@ class TlsContexts:
 
     `protocols` are what we speak, the best first (ALPN, RFC 7301). Without `ticket_keys` sessions resume within one
     process only, and its keys stay until there are some.
+
+    Where OpenSSL can be reached there is one context for all certificates, so that one pair of ticket keys is all that
+    rotates; otherwise one for each certificate.
     """
 
     def __init__(
@@ -69,32 +74,34 @@ class TlsContexts:
     ) -> None:
         self.limits = limits or TlsLimits()
         self.counters = TlsCounters()
-        self._source = source
-        self._protocols = protocols
-        self._offers = frozenset(protocol.encode() for protocol in protocols)
-        self._challenge_certificate = challenge_certificate
-        self._chosen: LRUCache[str, ChosenContext] = LRUCache(self.limits.max_contexts)
-        self._challenges: LRUCache[tuple[str, bytes], ChosenContext] = LRUCache(self.limits.max_challenge_contexts)
-        self._sessions = openssl_sessions()
-        self._ticket_keys = ticket_keys
         self.incoming = ssl.MemoryBIO()
         self.outgoing = ssl.MemoryBIO()
         """What OpenSSL reads from and writes to, of all connections: each call leaves both empty, so that a connection
         that waits has no buffers."""
         self.handshaking: dict[Displaceable, None] = {}
         """Handshakes that have not ended, the oldest first."""
+        self._source = source
+        self._protocols = protocols
+        self._offers = frozenset(protocol.encode() for protocol in protocols)
+        self._challenge_certificate = challenge_certificate
+        self._ready: LRUCache[str, Chosen] = LRUCache(self.limits.max_certificates)
+        self._challenges: LRUCache[tuple[str, bytes], Chosen] = LRUCache(self.limits.max_challenge_certificates)
+        self._openssl = openssl()
+        self._shared = _empty_context(protocols)
+        self._ticket_keys: TicketKeys | None = None
+        if ticket_keys is not None:
+            self.set_ticket_keys(ticket_keys)
 
     def set_ticket_keys(self, keys: TicketKeys) -> None:
         """From now on tickets are encrypted with the current of these, and those of the previous are still read."""
         self._ticket_keys = keys
-        if self._sessions is not None:
-            for chosen in self._chosen.values():
-                self._sessions.set_ticket_keys(chosen.context, keys.current)
+        if self._openssl is not None:
+            self._openssl.set_ticket_keys(self._shared, keys.current)
         else:
-            self._chosen.clear()  # each context has keys of its own, which are to live no longer than these
+            self._ready.clear()  # each context has keys of its own, which are to live no longer than these
 
-    def choose(self, hello: ClientHello) -> ChosenContext | TlsRefusal:
-        """The context for a handshake that begins with `hello`."""
+    def choose(self, hello: ClientHello) -> Chosen | TlsRefusal:
+        """What to begin a handshake with that begins with `hello`."""
         protocols = hello.protocols
         if protocols == (ACME_PROTOCOL.encode(),):
             return self._challenge(hello.server_name)
@@ -103,48 +110,52 @@ class TlsContexts:
             return TlsRefusal.UNKNOWN_NAME
         if protocols and self._offers.isdisjoint(protocols):
             return TlsRefusal.NO_PROTOCOL
-        chosen = self._chosen.get(certificate_id)
+        chosen = self._ready.get(certificate_id)
         return chosen if chosen is not None else self._open(certificate_id)
 
+    def connection(self, chosen: Chosen) -> ssl.SSLObject:
+        """OpenSSL's side of a handshake. Raises ssl.SSLError when the certificate cannot be used after all."""
+        connection = chosen.context.wrap_bio(self.incoming, self.outgoing, server_side=True)
+        if chosen.certificate is not None and self._openssl is not None:
+            self._openssl.use(connection, chosen.certificate)
+        return connection
+
     @contextmanager
-    def tickets_of(self, hello: ClientHello, chosen: ChosenContext) -> Iterator[None]:
+    def tickets_of(self, hello: ClientHello) -> Iterator[None]:
         """While OpenSSL reads `hello`: the tickets in it are read by the key that they name."""
-        keys = self._ticket_keys
-        is_old = (
-            keys is not None
-            and keys.previous is not None
-            and self._sessions is not None
-            and hello.ticket_key_names
-            and keys.previous[:TICKET_KEY_NAME_BYTES] in hello.ticket_key_names
-        )
-        if not is_old or keys is None or keys.previous is None or self._sessions is None or chosen.is_challenge:
+        keys, way = self._ticket_keys, self._openssl
+        if (
+            way is None
+            or keys is None
+            or keys.previous is None
+            or keys.previous[:TICKET_KEY_NAME_BYTES] not in hello.ticket_key_names
+        ):
             yield
             return
-        self._sessions.set_ticket_keys(chosen.context, keys.previous)
+        way.set_ticket_keys(self._shared, keys.previous)
         try:
             yield
         finally:
-            self._sessions.set_ticket_keys(chosen.context, keys.current)
+            way.set_ticket_keys(self._shared, keys.current)
 
-    def _open(self, certificate_id: str) -> ChosenContext | TlsRefusal:
+    def _open(self, certificate_id: str) -> Chosen | TlsRefusal:
         material = self._source.material(certificate_id)
         if material is None:
             return TlsRefusal.NO_MATERIAL
         try:
-            context = _context(material, self._protocols)
+            if self._openssl is not None:
+                chosen = Chosen(self._shared, self._openssl.read(material, _session_name(certificate_id)))
+                self.connection(chosen)
+            else:
+                chosen = Chosen(_context(material, self._protocols))
         except (ssl.SSLError, OSError) as fault:
             _log.error("certificate %s cannot be used for handshakes: %s", certificate_id, fault)
             return TlsRefusal.NO_MATERIAL
-        if self._sessions is not None:
-            # A session of one certificate resumes under no other: who resumes is not shown the certificate again.
-            self._sessions.set_session_context(context, _session_name(certificate_id))
-            if self._ticket_keys is not None:
-                self._sessions.set_ticket_keys(context, self._ticket_keys.current)
-        self.counters.contexts_made += 1
-        chosen = self._chosen[certificate_id] = ChosenContext(context)
+        self.counters.certificates_read += 1
+        self._ready[certificate_id] = chosen
         return chosen
 
-    def _challenge(self, server_name: str) -> ChosenContext | TlsRefusal:
+    def _challenge(self, server_name: str) -> Chosen | TlsRefusal:
         answer = self._source.alpn_answer(server_name) if server_name else None
         if answer is None or self._challenge_certificate is None:
             return TlsRefusal.NO_PROTOCOL
@@ -152,18 +163,24 @@ class TlsContexts:
         if chosen is None:
             context = _context(self._challenge_certificate(server_name, answer), (ACME_PROTOCOL,))
             context.num_tickets = 0
-            chosen = self._challenges[server_name, answer] = ChosenContext(context, is_challenge=True)
+            chosen = self._challenges[server_name, answer] = Chosen(context, is_challenge=True)
         return chosen
 
 
-def _context(material: CertificateMaterial, protocols: tuple[str, ...]) -> ssl.SSLContext:
-    """A context with this certificate. Raises ssl.SSLError and OSError."""
+def _empty_context(protocols: tuple[str, ...]) -> ssl.SSLContext:
+    """What all handshakes have in common."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(CIPHERS)
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
     context.num_tickets = 1  # a client that resumed is given the next one; the default of two costs its signing twice
     context.set_alpn_protocols(list(protocols))
+    return context
+
+
+def _context(material: CertificateMaterial, protocols: tuple[str, ...]) -> ssl.SSLContext:
+    """A context with this certificate. Raises ssl.SSLError and OSError."""
+    context = _empty_context(protocols)
     # The only way in is by a path, and a key may not lie on a disk: the file is one in memory.
     descriptor = os.memfd_create("certificate", os.MFD_CLOEXEC)
     try:

@@ -37,7 +37,8 @@ class TlsCounters:
     resumed: int = 0
     challenges: int = 0
     """Complete handshakes of tls-alpn-01."""
-    contexts_made: int = 0
+    certificates_read: int = 0
+    """From the disk: the first handshake of a name, or one after `max_certificates` others."""
     refused: dict[TlsRefusal, int] = field(default_factory=dict)
 
     def refuse(self, refusal: TlsRefusal) -> None:

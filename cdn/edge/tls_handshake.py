@@ -151,10 +151,10 @@ class TlsHandshake(asyncio.Protocol):
             self._refuse(chosen, _ALERTS.get(chosen, _INTERNAL_ERROR))
             return
         self._is_challenge = chosen.is_challenge
-        self._ssl = chosen.context.wrap_bio(tls.incoming, tls.outgoing, server_side=True)
+        self._ssl = tls.connection(chosen)
         tls.incoming.write(self._reader.received)
         self._reader.received = b""
-        with tls.tickets_of(hello, chosen):
+        with tls.tickets_of(hello):
             self._proceed(self._ssl)
 
     def _proceed(self, ssl_object: ssl.SSLObject) -> None:

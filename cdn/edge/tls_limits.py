@@ -19,10 +19,10 @@ class TlsLimits:
     """Handshakes that have begun and have not ended; each takes 30 KB at the most. Beyond: the one that waits longest
     is closed for the one that comes, so who only opens connections displaces its own."""
 
-    max_contexts: int = 2048
-    """Certificates ready for handshakes in one process, each about 20 KB; beyond: what was used longest ago goes, and
-    costs a millisecond when it is asked for again."""
+    max_certificates: int = 4096
+    """Certificates read and ready for handshakes in one process, each about 7 KB (20 KB where OpenSSL cannot be
+    reached); beyond: what was used longest ago goes, and costs a fifth of a millisecond when it is asked for again."""
 
-    max_challenge_contexts: int = 64
+    max_challenge_certificates: int = 64
     """Certificates of tls-alpn-01 challenges, each made on the first question of an authority, of which there are a
-    few; beyond: the oldest goes."""
+    few; beyond: what was asked for longest ago goes."""

@@ -34,7 +34,7 @@ def test_a_client_is_served_by_name(version: ssl.TLSVersion) -> None:
             assert (await client.ask(GET, b"hello")).startswith(b"HTTP/1.1 200 ")
             assert (await client.ask_last(LAST_GET)).endswith(b"hello")
         assert stage.tls.counters.handshakes == 4
-        assert stage.tls.counters.contexts_made == 3
+        assert stage.tls.counters.certificates_read == 3
 
     serve(scene)
 
@@ -424,6 +424,6 @@ def test_certificates_that_are_asked_for_seldom_make_room() -> None:
         for name in (NAME, "b.example", NAME, "b.example", NAME):
             client = await stage.connect(name)
             await client.ask_last(LAST_GET)
-        assert stage.tls.counters.contexts_made == 5
+        assert stage.tls.counters.certificates_read == 5
 
-    serve(scene, limits=TlsLimits(max_contexts=1), source=SignedSource(NAME, "b.example"))
+    serve(scene, limits=TlsLimits(max_certificates=1), source=SignedSource(NAME, "b.example"))
