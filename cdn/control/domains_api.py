@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 from aiohttp import web
 
@@ -27,6 +29,9 @@ from cdn.control.token import Verb
 from cdn.errors import Forbidden, InvalidInput, NotFound, Unavailable
 from cdn.journal.record import Record
 from cdn.sites.site import Site
+
+VIEWS_PER_TURN = 500
+"""Domains described before others get the loop: some 10 ms."""
 
 
 class DomainsApi:
@@ -73,8 +78,14 @@ class DomainsApi:
         return json_response(DomainList(tuple(self._views.brief(site, name) for name in self._names_of(site))))
 
     async def list_all(self, call: Call) -> web.Response:
-        readable = (site for site in self._services.catalog.sites() if call.caller.may(Verb.READ, site.name))
-        views = [self._views.brief(site, name) for site in readable for name in self._names_of(site)]
+        views = []
+        for site in self._services.catalog.sites():
+            if not call.caller.may(Verb.READ, site.name):
+                continue
+            for name in self._names_of(site):
+                views.append(self._views.brief(site, name))
+                if len(views) % VIEWS_PER_TURN == 0:
+                    await asyncio.sleep(0)
         return json_response(DomainList(tuple(sorted(views, key=lambda view: (view.domain, view.site)))))
 
     async def show(self, call: Call) -> web.Response:
@@ -120,7 +131,12 @@ class DomainsApi:
             readable.add("")
         found = [facts for facts in services.certificates.certificates() if facts.site_id in readable]
         found.sort(key=lambda facts: facts.not_after)
-        return json_response(CertificateList(tuple(map(self._views.certificate, found))))
+        views = []
+        for facts in found:
+            views.append(self._views.certificate(facts))
+            if len(views) % VIEWS_PER_TURN == 0:
+                await asyncio.sleep(0)
+        return json_response(CertificateList(tuple(views)))
 
     def _checked(self, text: str) -> str:
         return checked_domain(text, self._is_public_suffix)

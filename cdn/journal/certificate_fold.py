@@ -28,7 +28,7 @@ LONGEST_ALARM_S = 14 * 86400.0
 
 MAX_ANSWERS = 10_000
 """Answers that count at one time: control has a few orders under way at a time, each with a handful. Beyond it the one
-that ends first goes."""
+that ends first goes, never the one that was set just now."""
 
 
 class CertificateFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True, gc=False):
@@ -188,7 +188,8 @@ class CertificateFold:
         key = change.method, change.domain, change.token
         self._answers[key] = Answer(*key, change.value, change.expires_at)
         while len(self._answers) > MAX_ANSWERS:
-            del self._answers[min(self._answers, key=lambda each: (self._answers[each].expires_at, each))]
+            others = (each for each in self._answers if each != key)
+            del self._answers[min(others, key=lambda each: (self._answers[each].expires_at, each))]
 
 
 def _shared(facts: CertificateFacts) -> CertificateFacts:

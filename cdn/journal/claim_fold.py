@@ -53,10 +53,11 @@ class ClaimFold:
         """Higher as soon as anything here has changed."""
         self._catalog = catalog
         self._claims: dict[str, dict[str, Claim]] = {}
+        self._names: dict[str, set[str]] = {}  # claimed domains by site
         self._proofs: dict[str, Claim] = {}
 
     def __len__(self) -> int:
-        return sum(map(len, self._claims.values()))
+        return sum(map(len, self._names.values()))
 
     def claim(self, domain: str, site_id: str) -> Claim | None:
         """The open claim of a site on a domain."""
@@ -68,8 +69,7 @@ class ClaimFold:
 
     def of_site(self, site_id: str) -> tuple[Claim, ...]:
         """All open claims of a site, by domain."""
-        found = (claims.get(site_id) for _, claims in sorted(self._claims.items()))
-        return tuple(claim for claim in found if claim is not None)
+        return tuple(self._claims[domain][site_id] for domain in sorted(self._names.get(site_id, ())))
 
     def claims(self) -> tuple[Claim, ...]:
         """All that are open, by domain."""
@@ -113,21 +113,22 @@ class ClaimFold:
     def load(self, section: Any) -> None:
         """See `Fold.load`. Raises msgspec.MsgspecError, and then nothing has changed."""
         state = _Section((), ()) if section is None else msgspec.convert(section, _Section)
-        self._claims = {}
+        self._claims, self._names = {}, {}
         for claim in sorted(state.claims, key=lambda each: each.sequence):
-            self._claims.setdefault(claim.domain, {})[claim.site_id] = claim
+            self._keep(claim)
         self._proofs = {claim.domain: claim for claim in state.proofs}
         self.changes += 1
 
     def _claim(self, change: DomainClaimed, record: Record) -> None:
         if self._catalog.site(change.site_id) is None:
             return
-        of_domain = self._claims.setdefault(change.domain, {})
-        there = of_domain.get(change.site_id)
+        there = self.claim(change.domain, change.site_id)
         at, sequence = (record.at, record.sequence) if there is None else (there.claimed_at, there.sequence)
-        of_domain[change.site_id] = Claim(
-            change.domain, change.site_id, change.token, change.redirect_to, at, sequence
-        )  # fmt: skip
+        self._keep(Claim(change.domain, change.site_id, change.token, change.redirect_to, at, sequence))
+
+    def _keep(self, claim: Claim) -> None:
+        self._claims.setdefault(claim.domain, {})[claim.site_id] = claim
+        self._names.setdefault(claim.site_id, set()).add(claim.domain)
 
     def _verify(self, domain: str, site_id: str, redirect_to: str) -> None:
         if self._catalog.domain_owner(domain) != site_id:
@@ -138,17 +139,21 @@ class ClaimFold:
             self._proofs[domain] = msgspec.structs.replace(claim, redirect_to=redirect_to)
 
     def _give(self, domain: str) -> None:
-        self._claims.pop(domain, None)
+        for site_id in tuple(self._claims.get(domain, ())):
+            self._drop(domain, site_id)
         self._proofs.pop(domain, None)
 
     def _drop(self, domain: str, site_id: str) -> None:
-        of_domain = self._claims.get(domain, {})
+        of_domain, of_site = self._claims.get(domain, {}), self._names.get(site_id, set())
         of_domain.pop(site_id, None)
+        of_site.discard(domain)
         if not of_domain:
             self._claims.pop(domain, None)
+        if not of_site:
+            self._names.pop(site_id, None)
 
     def _forget_site(self, site_id: str) -> None:
-        for domain in [domain for domain, claims in self._claims.items() if site_id in claims]:
+        for domain in tuple(self._names.get(site_id, ())):
             self._drop(domain, site_id)
         for domain in [domain for domain, proof in self._proofs.items() if proof.site_id == site_id]:
             del self._proofs[domain]
