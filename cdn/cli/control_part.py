@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from cdn.cli.address import Address
 from cdn.cli.data_folder import DataFolder, StoreChoice
-from cdn.cli.issuing_part import ISSUING, issuing_of
+from cdn.cli.issuing_part import ISSUING, issuing_part
 from cdn.cli.issuing_role import IssuingRole
 from cdn.cli.listening import naming, reachable
 from cdn.control import replica_roll
@@ -107,6 +107,7 @@ class ControlPart:
             else _shared(stack, folder, shared, PATIENCE_HEARTBEATS * settings.heartbeat_s)
         )
         await _require_kept(journal, folder)
+        part = None if issuing is None else issuing_part(issuing, settings, store, names.offices, names.holder)
         plane = ControlPlane(
             settings,
             journal,
@@ -115,9 +116,11 @@ class ControlPart:
             replicas=replicas,
             zone_reader=read_zone_file,
             zone_keys=None if zone_keys is None else ZoneKeyRoll(zone_keys),
-            issuing=None if issuing is None else issuing_of(issuing, store, names.offices, names.holder),
-            sight=None,
+            issuing=None if part is None else part.issuing,
+            sight=None if part is None else part.sight,
         )
+        if part is not None:
+            part.surroundings.attach(plane.services)
         stack.push_async_callback(plane.aclose)
         await plane.start()
         plane.hub.requires_certificate = tls is not None and tls.client_ca_file is not None

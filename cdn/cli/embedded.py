@@ -24,6 +24,7 @@ from cdn.cli.listening import naming, reachable
 from cdn.cli.settings_file import NO_FILE, SettingsFile
 from cdn.cli.worker_process import worker_command
 from cdn.control.acme_settings import AcmeSettings
+from cdn.control.dns_asker import LookupSettings
 from cdn.control.settings import ControlSettings
 from cdn.dns.node import DnsNode
 from cdn.dns.settings import CheckSettings, DnsSettings
@@ -64,6 +65,8 @@ class EmbeddedSettings:
     """Where visitors connect by https; None: nowhere, and no certificates are got."""
     acme: AcmeSettings = field(default_factory=AcmeSettings)
     """Authorities that sign certificates of domains. Without any the development authority does."""
+    lookups: LookupSettings = field(default_factory=LookupSettings)
+    """How name servers of domains are asked."""
 
 
 class Embedded:
@@ -227,6 +230,7 @@ def issuing_role(settings: EmbeddedSettings, folder: DataFolder) -> IssuingRole:
         settings.acme if settings.https is not None else AcmeSettings(),
         development_dir=folder.development_authority if signs_itself else None,
         development_zone=settings.zone,
+        lookups=settings.lookups,
     )
 
 

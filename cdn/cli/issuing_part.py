@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from cdn.cli.issuing_role import IssuingRole
 from cdn.control.acme_memory import StoredAcmeMemory
 from cdn.control.acme_settings import IssuingSettings
+from cdn.control.control_surroundings import ControlSurroundings
+from cdn.control.dns_sight import DnsSight, nobody_looks
 from cdn.control.issuing import Issuing
+from cdn.control.settings import ControlSettings
 from cdn.journal.tenure import Offices
 from cdn.origin.store import ObjectStore
 from cdn.tls.acme.authority import Authority, ExternalAccount
@@ -21,10 +26,31 @@ ISSUING = IssuingSettings()
 """Limits of the work behind domains."""
 
 
-def issuing_of(role: IssuingRole, store: ObjectStore, offices: Offices, holder: str) -> Issuing:
-    """See `Issuing`. Connects to nothing yet. Raises InvalidInput for files that cannot be used."""
+@dataclass(frozen=True, slots=True)
+class IssuingPart:
+    """What a control plane is handed. `surroundings` are to be attached to it before it starts."""
+
+    issuing: Issuing
+    sight: DnsSight
+    surroundings: ControlSurroundings
+
+
+def issuing_part(
+    role: IssuingRole, settings: ControlSettings, store: ObjectStore, offices: Offices, holder: str
+) -> IssuingPart:
+    """Connects to nothing yet. Raises InvalidInput for files that cannot be used."""
     memory = StoredAcmeMemory(store, role.control_ring)
     public = [AcmeIssuer(authority, memory) for authority in _authorities(role)]
+
+    async def identities() -> tuple[str, ...]:
+        return tuple(name for names in [await each.caa_identities() for each in public] for name in names)
+
+    surroundings = ControlSurroundings(settings)
+    sight = DnsSight(role.lookups, surroundings, identities if public else nobody_looks)
+    return IssuingPart(_issuing(role, public, offices, holder), sight, surroundings)
+
+
+def _issuing(role: IssuingRole, public: Sequence[AcmeIssuer], offices: Offices, holder: str) -> Issuing:
     issuer: Issuer | None = IssuerChain(public) if public else None
     if role.development_dir is not None:
         development = DevelopmentAuthority.open(role.development_dir, time.time)

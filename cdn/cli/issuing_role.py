@@ -9,6 +9,7 @@ from pathlib import Path
 from cdn.cli.secret_setting import secret_setting
 from cdn.cli.settings_file import SettingsFile
 from cdn.control.acme_settings import AcmeSettings
+from cdn.control.dns_asker import LookupSettings
 from cdn.errors import InvalidInput
 from cdn.sites.region import check_region
 from cdn.tls.sealed import KeyRing
@@ -44,6 +45,8 @@ class IssuingRole:
     eab_key: str | None = field(default=None, repr=False)
     development_dir: Path | None = None
     development_zone: str = ""
+    lookups: LookupSettings = field(default_factory=LookupSettings)
+    """How name servers of domains are asked."""
 
 
 def issuing_role(file: SettingsFile, folder: Path, environ: Mapping[str, str]) -> IssuingRole | None:
@@ -63,7 +66,8 @@ def issuing_role(file: SettingsFile, folder: Path, environ: Mapping[str, str]) -
     eab_key = secret_setting(file, "acme", "eab_key_file", acme.eab_key_file, ACME_EAB_KEY, environ)
     if acme.eab_key_id and eab_key is None:
         raise file.fault("acme", "eab_key_id", f"its key is missing: give eab_key_file, or {ACME_EAB_KEY}")
-    return IssuingRole(_ring(file, "control_key_file", files.control_key_file), rings, acme, eab_key)
+    lookups = file.made("lookups", LookupSettings)
+    return IssuingRole(_ring(file, "control_key_file", files.control_key_file), rings, acme, eab_key, lookups=lookups)
 
 
 def _rings(file: SettingsFile, folder: Path, files: SealingFiles) -> Mapping[str, KeyRing]:

@@ -15,6 +15,7 @@ from cdn.cli.journal_role import JournalRole, journal_settings
 from cdn.cli.settings_file import LIMITS, Section, SettingsFile, section_of
 from cdn.cli.store_role import StoreRole
 from cdn.control.acme_settings import AcmeSettings
+from cdn.control.dns_asker import LookupSettings
 from cdn.control.settings import ControlSettings
 from cdn.edge.limits import HttpLimits
 from cdn.edge.settings import EdgeSettings
@@ -94,6 +95,7 @@ CONTROL_FILE: Mapping[str, Section] = {
     "control.bundle": LIMITS["control.bundle"],
     "journal": section_of(JournalRole),
     "acme": section_of(AcmeSettings),
+    "lookups": section_of(LookupSettings),
     "store": section_of(StoreRole),
 }
 """What the file of `cdn control` may have."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +15,9 @@ from cdn.cli.setting_checks import http_url
 from cdn.cli.size import parse_size
 from cdn.errors import InvalidInput
 from cdn.sites.domain import normalise_zone
+
+if TYPE_CHECKING:
+    from cdn.control.dns_asker import LookupSettings
 
 
 def _typed_address(text: str) -> Address:
@@ -61,6 +66,18 @@ def _typed_zone(text: str) -> str:
         raise typer.BadParameter(exc.message) from exc
 
 
+def _lookups(resolvers: Sequence[str], name_server_port: int | None) -> LookupSettings:
+    from cdn.control.dns_asker import LookupSettings
+
+    try:
+        settings = LookupSettings(resolvers=tuple(resolvers))
+    except InvalidInput as exc:
+        raise typer.BadParameter(exc.message, param_hint="--resolver") from exc
+    if name_server_port is None:
+        return settings
+    return replace(settings, authority_port=name_server_port, allows_private=True)
+
+
 def default_data_dir() -> Path:
     """`$XDG_DATA_HOME/cdn`, or `~/.local/share/cdn`."""
     base = os.environ.get("XDG_DATA_HOME", "")
@@ -103,6 +120,25 @@ def up(  # noqa: PLR0917 - options
     acme_ca: Annotated[
         Path | None,
         typer.Option("--acme-ca", metavar="FILE", help="Authorities (PEM) that its directory may be certified by."),
+    ] = None,
+    resolvers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--resolver",
+            metavar="ADDR",
+            help="Resolver that is asked for the name servers of domains, up to five times. [default: the system's]",
+        ),
+    ] = None,
+    name_server_port: Annotated[
+        int | None,
+        typer.Option(
+            "--name-server-port",
+            min=1,
+            max=65_535,
+            metavar="PORT",
+            help="Where name servers of domains listen, those on this machine and in private networks too: to try all "
+            "of it without the DNS of the world.",
+        ),
     ] = None,
     dns: Annotated[
         Address,
@@ -170,6 +206,7 @@ def up(  # noqa: PLR0917 - options
             contacts=() if acme_email is None else (f"mailto:{acme_email}",),
             ca_file=acme_ca,
         ),
+        lookups=_lookups(resolvers or (), name_server_port),
         dns=None if dns == OFF else dns,  # type: ignore[comparison-overlap]  # what the parser may give
         allows_private_upstreams=allows_private_upstreams,
         node_id=node,

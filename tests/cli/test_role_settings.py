@@ -27,6 +27,7 @@ from cdn.cli.role_settings import (
 from cdn.cli.settings_file import LIMITS, Section, SettingsFile
 from cdn.cli.store_role import StoreRole
 from cdn.control.acme_settings import AcmeSettings
+from cdn.control.dns_asker import LookupSettings
 from cdn.control.settings import ControlSettings
 from cdn.edge.settings import EdgeSettings
 from cdn.edge.shield_settings import PeerSettings, ShieldSettings
@@ -97,6 +98,7 @@ def test_the_example_and_the_limits_name_every_setting_once_with_its_default(
         "store": (StoreRole,),
         "journal": (JournalRole,),
         "acme": (AcmeSettings,),
+        "lookups": (LookupSettings,),
         "shield": (ShieldSettings,),
         "peers": (PeersProcess, PeerSettings),
         "control_tls": (ClientTls,),
