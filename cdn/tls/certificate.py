@@ -27,6 +27,9 @@ MAX_CERTIFICATES = 8
 MAX_NAMES = 100
 """In one certificate, as the public authorities sign at most."""
 
+MAX_SHOWN_CHARS = 200
+"""Of a name out of a certificate that a fault shows."""
+
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 
 _MAX_NAME_OCTETS = 253
@@ -137,6 +140,8 @@ def _require_key(first: x509.Certificate, private_key: PrivateKey) -> None:
 
 
 def _require_order(certificates: Sequence[x509.Certificate]) -> None:
+    for number, each in enumerate(certificates, start=1):
+        _require_signature(number, each)
     for number, (lower, upper) in enumerate(pairwise(certificates), start=1):
         if lower.issuer != upper.subject:
             raise _chain_fault(
@@ -152,11 +157,15 @@ def _require_order(certificates: Sequence[x509.Certificate]) -> None:
             ) from exc
         if not _is_authority(upper):
             raise _chain_fault(f"Certificate {number + 1} of the chain, {_called(upper.subject)}, is no authority's.")
-        if isinstance(lower.signature_hash_algorithm, _WEAK):
-            raise _chain_fault(
-                f"Certificate {number} of the chain is signed with {lower.signature_hash_algorithm.name}, which "
-                "browsers refuse: have it signed anew."
-            )
+
+
+def _require_signature(number: int, certificate: x509.Certificate) -> None:
+    signed_by_way_of = certificate.signature_hash_algorithm
+    if isinstance(signed_by_way_of, _WEAK) and certificate.issuer != certificate.subject:
+        raise _chain_fault(
+            f"Certificate {number} of the chain is signed with {signed_by_way_of.name}, which browsers refuse: have it "
+            "signed anew."
+        )
 
 
 def _require_use(first: x509.Certificate) -> None:
@@ -187,10 +196,12 @@ def _names_of(first: x509.Certificate) -> tuple[str, ...]:
     names = []
     for general in alternatives:
         if not isinstance(general, x509.DNSName):
-            raise _chain_fault(f"The certificate is for {general.value}, and only names of domains are served here.")
+            raise _chain_fault(
+                f"The certificate is for {_shown(general.value)}, and only names of domains are served here."
+            )
         name = general.value.lower()
         if not _is_dns_name(name):
-            raise _chain_fault(f"The certificate is for {general.value!r}, which is no name of a domain.")
+            raise _chain_fault(f"The certificate is for {_shown(general.value)!r}, which is no name of a domain.")
         names.append(name)
     if not 1 <= len(names) <= MAX_NAMES:
         raise TooLarge(f"The certificate is for {len(names)} names, 1 to {MAX_NAMES} are taken.", field="chain")
@@ -210,7 +221,12 @@ def _is_authority(certificate: x509.Certificate) -> bool:
 
 
 def _called(name: x509.Name) -> str:
-    return name.rfc4514_string() or "nobody in particular"
+    return _shown(name.rfc4514_string()) or "nobody in particular"
+
+
+def _shown(text: object) -> str:
+    """What stands in a certificate may be anything, and goes to terminals and logs."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(text)[:MAX_SHOWN_CHARS])
 
 
 def _chain_fault(message: str) -> InvalidInput:
