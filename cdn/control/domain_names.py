@@ -14,11 +14,6 @@ PublicSuffix = Callable[[str], bool]
 """Whether a name is one below which strangers register theirs (com, co.uk, github.io)."""
 
 
-def is_label_alone(name: str) -> bool:
-    """Whether a name has one label only: a public suffix where no list of them is at hand."""
-    return "." not in name
-
-
 def checked_domain(text: str, is_public_suffix: PublicSuffix) -> str:
     """The domain, or wildcard, in its one form. Raises InvalidInput for a name that nobody can show to be theirs."""
     bare = text.strip()

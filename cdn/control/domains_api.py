@@ -9,7 +9,7 @@ from aiohttp import web
 
 from cdn.control.claims import Claims
 from cdn.control.content import json_response, read_json
-from cdn.control.domain_names import PublicSuffix, checked_domain, is_apex, is_label_alone, twin_of
+from cdn.control.domain_names import PublicSuffix, checked_domain, is_apex, twin_of
 from cdn.control.domain_office import DomainOffice
 from cdn.control.domain_schema import (
     AddDomain,
@@ -23,6 +23,7 @@ from cdn.control.domain_schema import (
     SetCertificate,
 )
 from cdn.control.domain_views import DomainViews
+from cdn.control.public_suffixes import is_public_suffix
 from cdn.control.route import Call
 from cdn.control.services import Services
 from cdn.control.token import Verb
@@ -37,11 +38,11 @@ VIEWS_PER_TURN = 500
 class DomainsApi:
     """Claim, look, check, bring a certificate, remove."""
 
-    def __init__(self, services: Services, is_public_suffix: PublicSuffix = is_label_alone) -> None:
+    def __init__(self, services: Services, public_suffix: PublicSuffix = is_public_suffix) -> None:
         self._services = services
-        self._is_public_suffix = is_public_suffix
+        self._is_public_suffix = public_suffix
         self._claims = Claims(services.settings, services.state, services.catalog, services.claims)
-        self._views = DomainViews(services, is_public_suffix)
+        self._views = DomainViews(services, public_suffix)
 
     async def add(self, call: Call) -> web.Response:
         """201 when anything was recorded, 200 when all of it held already."""

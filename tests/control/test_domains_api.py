@@ -174,6 +174,14 @@ async def test_an_apex_may_have_addresses_in_the_place_of_a_name(control: Contro
     ]
 
 
+async def test_an_apex_is_what_can_be_registered(sites: Api) -> None:
+    registered = await add(sites, "example.co.uk")
+    assert registered.document["twin"] == "www.example.co.uk"
+    assert records(registered)[1][1] == "ALIAS"
+    below = await add(sites, "a.example.co.uk")
+    assert (below.document["twin"], records(below)[1][1]) == (None, "CNAME")
+
+
 async def test_claims_of_a_site_are_bounded(make_control: ControlMaker) -> None:
     control = await make_control(max_claims_per_site=2, max_claims=3)
     for name in ("blog", "shop"):
@@ -312,6 +320,8 @@ async def test_certificates_say_when_they_end(control: Control, sites: Api) -> N
         "a.*.example.com",
         "*",
         "*.com",
+        "co.uk",
+        "*.github.io",
         "localhost",
         "127.0.0.1",
         "*.127.0.0.1",
