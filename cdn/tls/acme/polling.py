@@ -11,8 +11,8 @@ from cdn.tls.acme.problem import AuthorityAway
 FIRST_PAUSE_S = 0.05
 """A quick authority has looked by then."""
 
-PAUSE_FACTOR = 1.6
-MAX_PAUSE_S = 5.0
+PAUSE_FACTOR = 1.4
+MAX_PAUSE_S = 3.0
 """A slow one is not asked more often than that."""
 
 _Shown = TypeVar("_Shown")
@@ -27,7 +27,9 @@ async def polled(
     retry_after_s: float | None = None,
 ) -> _Shown:
     """What `look` shows once it is over; it gives for how long the authority wants not to be asked, too (Retry-After).
-    `retry_after_s`: that of the request before. `until` is the time of the event loop. Raises AuthorityAway, with what is left of that patience, where it is later.
+    `retry_after_s`: that of the request before. `until` is the time of the event loop.
+
+    Raises AuthorityAway, with that patience, where it would be later.
     """
     now = asyncio.get_running_loop().time
     pause_s = FIRST_PAUSE_S
