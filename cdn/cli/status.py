@@ -24,6 +24,9 @@ CLOCK_OFF_S = 2.0
 SHOWN_NODES = 50
 """Of a larger fleet only the nodes are shown of which something is to be said."""
 
+UPLOAD = "upload"
+"""Where a certificate is from that its owner brought: nobody renews it here."""
+
 SHOWN_REFUSALS = 5
 """Of the last refusals."""
 
@@ -45,11 +48,19 @@ def status(
         behind = () if archive is None else _behind(archive)
         if not answer["nodes"]:
             return Result(
-                answer, (head, *behind, "no node has been seen yet", *_name_servers(answer), *_refusals(answer))
+                answer,
+                (
+                    head,
+                    *behind,
+                    *_certificates(answer),
+                    "no node has been seen yet",
+                    *_name_servers(answer),
+                    *_refusals(answer),
+                ),
             )
         nodes = answer["nodes"]
         lines = (*_table(nodes, is_all=is_all), *_name_servers(answer), *_detached(answer), *_clocks(nodes))
-        return Result(answer, (head, *behind, *lines, *_refusals(answer)))
+        return Result(answer, (head, *behind, *_certificates(answer), *lines, *_refusals(answer)))
 
     run(work, is_json=is_json)
 
@@ -71,6 +82,23 @@ def _behind(archive: Document) -> tuple[str, ...]:
     why = "" if archive["failure"] is None else f": {safe(archive['failure'])}"
     waiting = counted(archive["lag"], "record")
     return (f"archive {waiting} behind for {archive['lag_s']:.0f} s: a loss of control's disk would lose them{why}",)
+
+
+def _certificates(answer: Document) -> tuple[str, ...]:
+    """A line for each certificate that should have been renewed by now."""
+    told = answer.get("certificates")
+    if told is None or not told["ending"]:
+        return ()
+    lines = tuple(map(_alarm, told["ending"]))
+    left = told["ending_count"] - len(told["ending"])
+    return (*lines, f"and {left} more: cdn domain certificate list") if left else lines
+
+
+def _alarm(certificate: Document) -> str:
+    name = safe(certificate["name"])
+    command = "certificate set" if certificate["issuer"] == UPLOAD else "show"
+    until = in_time(certificate["not_after"])
+    return f"certificate of {name} ends {until} and is not renewed: cdn domain {command} '{name}'"
 
 
 def _table(nodes: Sequence[Document], *, is_all: bool) -> tuple[str, ...]:

@@ -346,6 +346,25 @@ class DetachCounts(_Content, frozen=True):
     validate: int
 
 
+class CertificateAlarm(_Content, frozen=True):
+    """A certificate that should have been renewed long ago, or one of its owner's that ends soon. `site` null: the
+    CDN's own zone's."""
+
+    name: str
+    site: str | None
+    issuer: str
+    not_after: WallTime
+
+
+class CertificatesStatus(_Content, frozen=True):
+    """Of the sites that the token may read. `ending` are the first of those that end too soon, or have ended."""
+
+    count: int
+    ending_count: int
+    ending: tuple[CertificateAlarm, ...]
+    soonest_end: Annotated[float | None, Meta(description="Seconds since 1970-01-01; null: there are none.")] = None
+
+
 class Status(_Content, frozen=True):
     """`counters` are control's own; empty for tokens without the scope admin, which see no `archive` and no refusals
     either. `refusals` counts by reason, `refused` are the last ones, newest first.
@@ -368,6 +387,7 @@ class Status(_Content, frozen=True):
     dns: Annotated[
         tuple[DnsStatus, ...], Meta(description="Name servers that follow this replica of control now.")
     ] = ()
+    certificates: CertificatesStatus | None = None
 
 
 class FleetNodeView(_Content, frozen=True):

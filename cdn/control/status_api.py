@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from ipaddress import ip_network
 
 import msgspec
@@ -18,6 +18,8 @@ from cdn.control.fleet_watch import ShownNode
 from cdn.control.route import Call, page_limit
 from cdn.control.schema import (
     ArchiveView,
+    CertificateAlarm,
+    CertificatesStatus,
     DetachCounts,
     DnsStatus,
     Explanation,
@@ -39,6 +41,9 @@ from cdn.fleet.lease import surely_over_at
 from cdn.fleet.node import NodeView
 from cdn.fleet.withdrawal import ShareReason
 from cdn.http.target import AbsoluteTarget, Target, TargetFault, parse_host, parse_target
+
+MAX_ALARMS = 20
+"""Certificates named in a status; all of them are in listCertificates."""
 
 _SCHEME = re.compile("https?://", re.IGNORECASE)
 
@@ -74,8 +79,22 @@ class StatusApi:
             states=self._states(everyone),
             on_detach=DetachCounts(len(sites) - validating, validating),
             dns=tuple(map(self._name_server, services.hub.dns.all())),
+            certificates=self._certificates({site.id for site in sites} | ({""} if is_admin else set())),
         )
         return json_response(self._with_what_admins_see(status) if is_admin else status)
+
+    def _certificates(self, site_ids: Collection[str]) -> CertificatesStatus:
+        """Those of these sites, and which of them somebody has to look after now."""
+        services, now = self._services, self._services.clock()
+        found = [facts for facts in services.certificates.certificates() if facts.site_id in site_ids]
+        ending = sorted((facts for facts in found if facts.alarm_at <= now), key=lambda facts: facts.not_after)
+        alarms = []
+        for facts in ending[:MAX_ALARMS]:
+            site = services.catalog.site(facts.site_id)
+            name = None if site is None else site.name
+            alarms.append(CertificateAlarm(facts.name, name, facts.issuer, facts.not_after))
+        soonest = min((facts.not_after for facts in found), default=None)
+        return CertificatesStatus(len(found), len(ending), tuple(alarms), soonest)
 
     def _name_server(self, follower: DnsFollower) -> DnsStatus:
         position, end = follower.position, self._services.state.position
