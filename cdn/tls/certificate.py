@@ -81,7 +81,7 @@ def read_certificate(chain: str, key: bytes) -> Certificate:
     private_key = read_private_key(key)
     first = certificates[0]
     with _chain_faults():
-        _require_key(first, private_key)
+        _require_key(certificates, private_key)
         _require_order(certificates)
         _require_use(first)
         names = _names_of(first)
@@ -129,14 +129,19 @@ def _read_chain(chain: str) -> list[x509.Certificate]:
     return certificates
 
 
-def _require_key(first: x509.Certificate, private_key: PrivateKey) -> None:
-    if first.public_key().public_bytes(*_PUBLIC_FORM) != private_key.public_key().public_bytes(*_PUBLIC_FORM):
-        raise InvalidInput(
-            "The key is another's than the first certificate of the chain: give the key that it was asked for with.",
-            field="key",
-        )
-    if (fault := usable_key_fault(private_key)) is not None:
-        raise InvalidInput(fault, field="key")
+def _require_key(certificates: Sequence[x509.Certificate], private_key: PrivateKey) -> None:
+    public_key = private_key.public_key().public_bytes(*_PUBLIC_FORM)
+    for number, each in enumerate(certificates, start=1):
+        if each.public_key().public_bytes(*_PUBLIC_FORM) != public_key:
+            continue
+        if number > 1:
+            raise _chain_fault(f"The key belongs to certificate {number} of the chain: give that one first.")
+        if (fault := usable_key_fault(private_key)) is not None:
+            raise InvalidInput(fault, field="key")
+        return
+    raise InvalidInput(
+        "The key does not belong to the certificate: give the one that it was asked for with.", field="key"
+    )
 
 
 def _require_order(certificates: Sequence[x509.Certificate]) -> None:
@@ -169,6 +174,10 @@ def _require_signature(number: int, certificate: x509.Certificate) -> None:
 
 
 def _require_use(first: x509.Certificate) -> None:
+    if _is_authority(first) and first.issuer != first.subject:
+        raise _chain_fault(
+            f"The first certificate, that of {_called(first.subject)}, is an authority's: give the site's own first."
+        )
     for extension in first.extensions:
         match extension.value:
             case x509.ExtendedKeyUsage() as uses:
