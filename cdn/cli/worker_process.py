@@ -11,7 +11,8 @@ from cdn.cli.child_process import run_child
 from cdn.edge.worker import Worker
 
 COMMAND = (sys.executable, "-m", "cdn.cli.worker_process")
-"""Starts a worker; the number of its node's process and of two descriptors follow: where it listens, and its relay."""
+"""Starts a worker; the number of its node's process and of two descriptors follow: where it listens, and its relay;
+and where it listens for https, if it does."""
 
 
 def worker_command() -> tuple[str, ...]:
@@ -21,8 +22,8 @@ def worker_command() -> tuple[str, ...]:
 
 def main(arguments: Sequence[str]) -> int:
     """Serve until the node says otherwise, or is gone."""
-    node, listening, relay = (int(argument) for argument in arguments)
-    sockets = socket.socket(fileno=listening), socket.socket(fileno=relay)
+    node, *descriptors = (int(argument) for argument in arguments)
+    sockets = [socket.socket(fileno=each) for each in descriptors]
     return run_child(node, "a worker", lambda: Worker.run(*sockets))
 
 

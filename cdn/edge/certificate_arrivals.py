@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from cdn.edge.certificate_shelf import ShelvedCertificate
 from cdn.journal.certificate_fold import CertificateFold
 from cdn.journal.record import CertificateSet, Record
@@ -31,6 +34,16 @@ class ArrivingCertificates(CertificateFold):
             while len(self._arrived) > MAX_ARRIVED:
                 del self._arrived[next(iter(self._arrived))]
 
+    def load(self, section: Any) -> None:
+        """See `Fold.load`."""
+        super().load(section)
+        named = self.named()
+        self._arrived = {name: each for name, each in self._arrived.items() if name in named}
+
+    def named(self) -> set[str]:
+        """The ids of all certificates that there are."""
+        return {facts.certificate_id for facts in self._certificates.values()}
+
     def arrived(self) -> tuple[ShelvedCertificate, ...]:
         """What waits for the disk."""
         return tuple(self._arrived.values())
@@ -39,8 +52,13 @@ class ArrivingCertificates(CertificateFold):
         """What came with a record and is not known to be on the disk."""
         return self._arrived.get(certificate_id)
 
-    def shelved(self, certificates: tuple[ShelvedCertificate, ...]) -> None:
+    def shelved(self, certificates: Iterable[ShelvedCertificate]) -> None:
         """These are on the disk."""
         for each in certificates:
             if self._arrived.get(each.certificate_id) is each:
                 del self._arrived[each.certificate_id]
+
+    def forget(self, certificate_ids: Iterable[str]) -> None:
+        """These were written by the node's process."""
+        for name in certificate_ids:
+            self._arrived.pop(name, None)

@@ -17,6 +17,11 @@ class Front(Protocol):
         ...
 
     @property
+    def https_port(self) -> int | None:
+        """Where they connect by https; None: nowhere."""
+        ...
+
+    @property
     def counters(self) -> ListenerCounters:
         """What happened on every connection so far."""
         ...

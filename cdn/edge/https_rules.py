@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from cdn.edge.site_view import SiteView
+from cdn.http.fields import FieldLines
 from cdn.http.request import Request
 from cdn.journal.certificate_fold import CertificateFold
 from cdn.sites.settings import HttpsPolicy
@@ -16,6 +17,24 @@ ACME_PATH = "/.well-known/acme-challenge/"
 HTTPS_PORT = 443
 
 
+HSTS = "strict-transport-security"
+
+
+def with_hsts(fields: FieldLines, request: Request, site: Site) -> FieldLines:
+    """With what the site's owner tells browsers, in place of what its upstream did; over http it means nothing
+    (RFC 6797 section 7.2)."""
+    told = site.settings.strict_transport_security
+    if told is None or request.scheme != "https":
+        return fields
+    return (*(line for line in fields if line[0] != HSTS), (HSTS, told))
+
+
+def bundle_place(request: Request, site: Site) -> str:
+    """The path under which a hit of a site of bundles is prepared: apart for https where that says more."""
+    path = request.target.path
+    return f"https:{path}" if request.scheme == "https" and site.settings.hsts_s else path
+
+
 class HttpsRules:
     """One per process. Answers from memory, and alike until a record touches the site."""
 
@@ -23,7 +42,7 @@ class HttpsRules:
         """`https_port` is where visitors reach the node by https; None: nowhere, and nobody is sent there."""
         self._view = view
         self._certificates = certificates
-        self._https_port = https_port
+        self.https_port = https_port
 
     def answer_of_challenge(self, request: Request, now: float) -> str | None:
         """What the node answers an authority that asks for this, whatever site it is; `now` is wall time."""
@@ -44,7 +63,7 @@ class HttpsRules:
         target = request.target
         asked = target.path if target.query is None else f"{target.path}?{target.query}"
         if self._wants_https(host, site) or (request.scheme == "https" and self._may_https(host)):
-            port = "" if self._https_port == HTTPS_PORT else f":{self._https_port}"
+            port = "" if self.https_port == HTTPS_PORT else f":{self.https_port}"
             return f"https://{host}{port}{asked}"
         port = "" if request.scheme == "https" or request.port is None else f":{request.port}"
         return f"http://{host}{port}{asked}"
@@ -57,12 +76,12 @@ class HttpsRules:
         return twin if is_whole else ""
 
     def _may_https(self, host: str) -> bool:
-        return self._https_port is not None and self._certificates.for_host(host) is not None
+        return self.https_port is not None and self._certificates.for_host(host) is not None
 
     def _wants_https(self, host: str, site: Site) -> bool:
         """Whether visitors of `host` who come by http are sent to https."""
         match site.settings.https:
-            case _ if self._https_port is None:
+            case _ if self.https_port is None:
                 return False
             case HttpsPolicy.OFF:
                 return False

@@ -116,6 +116,11 @@ class Listener:
         return port
 
     @property
+    def https_port(self) -> int | None:
+        """The same, where it speaks TLS."""
+        return None if self._service.tls is None else self.port
+
+    @property
     def counters(self) -> ListenerCounters:
         """What happened so far."""
         return self._service.counters

@@ -38,6 +38,14 @@ def listening_sockets(host: str, port: int, count: int, adopted: Sequence[socket
     return kept
 
 
+def shared_out(
+    adopted: Sequence[socket.socket], secure: tuple[str, int]
+) -> tuple[tuple[socket.socket, ...], tuple[socket.socket, ...]]:
+    """Which of the sockets that a service manager kept are for http, and which for https, at `secure`."""
+    for_https = tuple(each for each in adopted if secure[1] and _is_at(each, *secure))
+    return tuple(each for each in adopted if each not in for_https), for_https
+
+
 def _refuse_several(host: str, port: int) -> None:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     addresses = sorted({address[0] for *_, address in found})

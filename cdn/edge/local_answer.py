@@ -105,6 +105,20 @@ def redirect(cache: str, status: int, location: str, fields: FieldLines = ()) ->
     )
 
 
+def challenge(cache: str, value: str) -> Response:
+    """What an authority is shown that looks whether we hold a name (RFC 8555 section 8.3)."""
+    return Response(
+        200,
+        (
+            ("content-type", "application/octet-stream"),
+            ("cache-control", "no-store"),
+            ("x-content-type-options", "nosniff"),
+            ("cache-status", CacheStatus(cache, detail="acme-challenge").serialise()),
+        ),
+        value.encode("ascii", "replace"),
+    )
+
+
 def unavailable(cache: str, detail: str, text: str, *, status: int = 503, retry_after_s: int = 1) -> Response:
     """Something behind this node does not answer, and nothing stored may stand in for it."""
     return plain_page(

@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import fields
+from functools import partial
 from typing import Any, assert_never
 
 from cdn import __version__
@@ -19,11 +20,13 @@ from cdn.edge.disk_tier import DiskTier
 from cdn.edge.explain import Explainer
 from cdn.edge.fetch import ChunkFetcher
 from cdn.edge.front import Front
+from cdn.edge.joint_front import JointFront
 from cdn.edge.listener import Listener
-from cdn.edge.listening_sockets import listening_sockets
+from cdn.edge.listening_sockets import listening_sockets, shared_out
 from cdn.edge.load import LoadMeter
 from cdn.edge.manifest_cache import ManifestCache, ManifestUnavailable
 from cdn.edge.memory_tier import MemoryTier
+from cdn.edge.node_certificates import NodeCertificates
 from cdn.edge.pipeline import Pipeline
 from cdn.edge.prepared import Prepared
 from cdn.edge.pull import Pull
@@ -34,6 +37,7 @@ from cdn.edge.shielding import Shielding
 from cdn.edge.site_view import FloorsRose, News, SiteGone, SiteView, ToPrepare
 from cdn.edge.stored import ResidenceClock
 from cdn.edge.storeroom import Storeroom
+from cdn.edge.tls_contexts import TlsContexts
 from cdn.edge.trusted_proxies import TrustedProxies
 from cdn.edge.worker_relay import WorkerRelay
 from cdn.edge.workers import Workers, memory_share
@@ -43,6 +47,7 @@ from cdn.fleet.node import NodeFacts, read_location
 from cdn.fleet.position import Position
 from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.follower import Follower
+from cdn.journal.record import Record
 from cdn.journal.replica import Replica
 from cdn.origin.store import ObjectStore
 from cdn.purge.floors import Floors
@@ -70,6 +75,7 @@ class EdgeNode:
         self.settings = settings
         self.counters = NodeCounters()
         self.view = SiteView(CatalogFold(settings.zone), Floors())
+        self.certificates = NodeCertificates(settings, self.view, clocks)
         self.manifests = ManifestCache(store, settings.manifests_dir)
         self.disk = disk
         self.fetcher = ChunkFetcher(store, disk, max_concurrent=settings.max_concurrent_fetches)
@@ -116,8 +122,10 @@ class EdgeNode:
             detached=self._detached,
             lease_left_s=self._lease_left_s,
             may_answer=self._may_answer,
+            rules=self.certificates.rules,
         )
         self._replica = replica
+        self._store = store
         self._was_new = False
         self._explainer = Explainer(
             view=self.view,
@@ -145,7 +153,8 @@ class EdgeNode:
         self._tasks: set[asyncio.Task[None]] = set()
         self._follower: Follower | None = None
         self._load = LoadMeter()
-        self._relay = WorkerRelay(self.view, clocks.monotonic)
+        of_workers = self.certificates.fold if self.certificates.has_https else None
+        self._relay = WorkerRelay(self.view, clocks.monotonic, of_workers)
         self._front: Front | None = None
         self._sockets: Sequence[socket.socket] = ()
 
@@ -180,6 +189,11 @@ class EdgeNode:
     def port(self) -> int:
         """Where it listens."""
         return self.front.port
+
+    @property
+    def https_port(self) -> int | None:
+        """Where it listens for https; None: nowhere."""
+        return self.front.https_port
 
     @property
     def follower(self) -> Follower:
@@ -218,8 +232,10 @@ class EdgeNode:
         await self._replica.aclose()
 
     async def _begin(self, sockets: Sequence[socket.socket] | None, worker_command: Sequence[str]) -> None:
-        folds = (self.view.catalog_fold, self.view.floors)
+        await self.certificates.open(self._store)
+        folds = (self.view.catalog_fold, self.certificates.fold, self.view.floors)
         position = await self._replica.load(folds)
+        await self.certificates.loaded()
         self._was_new = position is None
         self._follower = Follower(
             self.settings.control_urls,
@@ -227,13 +243,13 @@ class EdgeNode:
             self.settings.node_id,
             self._replica,
             folds,
-            self._relay,
+            self,
             facts=self._facts(()),
             clock=self._clocks.monotonic,
             counters=self.counted,
             explain=self._explainer.explain,
             zone=self.settings.zone,
-            everywhere=self._relay.everywhere if self.settings.workers > 1 else None,
+            everywhere=self._everywhere if self.settings.workers > 1 or self.certificates.has_https else None,
         )
         self._follower.load = self._busiest
         if self.settings.peers.is_on:
@@ -247,6 +263,9 @@ class EdgeNode:
         self._front = await self._open_front(sockets, worker_command)
         self._follower.facts = self._facts((f"{self.settings.host}:{self._front.port}",))
         self._spawn(self._follower.run(), "follower")
+        if self.certificates.keeper is not None:
+            self._spawn(self._keep_running(self.certificates.keeper.run, "keeping certificates"), "certificates")
+            self._spawn(self.certificates.renew_tickets(self._relay), "session tickets")
         self._spawn(self._keep_running(self.reclaim.run, "reclaim"), "reclaim")
         self._spawn(self._keep_running(self._watch_lease, "lease"), "lease")
         self._spawn(self._keep_running(self._forget_retained, "retention"), "retention")
@@ -254,40 +273,84 @@ class EdgeNode:
 
     async def _open_front(self, kept: Sequence[socket.socket] | None, worker_command: Sequence[str]) -> Front:
         """One listener here, or several workers."""
-        settings = self.settings
-        proxies = TrustedProxies(settings.trusted_proxies)
-        if settings.workers > 1 or kept is not None:
-            self._sockets = listening_sockets(settings.host, settings.port, settings.workers, kept or ())
+        settings, keeper = self.settings, self.certificates.keeper
+        plain, secure = self._opened_sockets(kept)
+        self._sockets = (*plain, *secure)
+        if keeper is not None:
+            self._relay.tell_tickets(self.certificates.ticket_keys())
+        if secure:
+            self.certificates.rules.https_port = settings.public_https_port or secure[0].getsockname()[1]
         if settings.workers > 1:
             return await Workers.start(
                 settings,
                 self.pipeline,
                 self.pull.memory,
                 self._relay,
-                sockets=self._sockets,
+                sockets=plain,
                 command=worker_command,
                 clock=self._clocks.monotonic,
+                secure=secure,
+                https_port=self.certificates.rules.https_port,
+                on_missing=(lambda certificate_id: None) if keeper is None else keeper.want,
             )
-        if self._sockets:
-            return await Listener.adopt(
-                self._sockets[0],
-                self.pipeline,
-                settings.limits,
-                cache_name=settings.cache_name,
-                trusted_proxies=proxies,
-                proxy_protocol=settings.proxy_protocol,
-                monotonic=self._clocks.monotonic,
-            )
-        return await Listener.start(
-            settings.host,
-            settings.port,
+        by_http = await self._listener(plain, settings.host, settings.port, None)
+        tls = self.certificates.tls
+        if settings.https_port is None or tls is None:
+            return by_http
+        try:
+            by_https = await self._listener(secure, settings.https_host, settings.https_port, tls.contexts)
+        except BaseException:
+            await by_http.aclose()
+            raise
+        self.certificates.rules.https_port = settings.public_https_port or by_https.port
+        return JointFront(by_http, by_https, tls)
+
+    def _opened_sockets(self, kept: Sequence[socket.socket] | None) -> tuple[list[socket.socket], list[socket.socket]]:
+        """For http and for https; none where the listeners open their own."""
+        settings = self.settings
+        if settings.workers == 1 and kept is None:
+            return [], []
+        if settings.https_port is None:
+            return listening_sockets(settings.host, settings.port, settings.workers, kept or ()), []
+        for_http, for_https = shared_out(kept or (), (settings.https_host, settings.https_port))
+        plain = listening_sockets(settings.host, settings.port, settings.workers, for_http)
+        try:
+            return plain, listening_sockets(settings.https_host, settings.https_port, settings.workers, for_https)
+        except BaseException:
+            for each in plain:
+                each.close()
+            raise
+
+    async def _listener(
+        self, opened: Sequence[socket.socket], host: str, port: int, tls: TlsContexts | None
+    ) -> Listener:
+        settings = self.settings
+        make = partial(Listener.adopt, opened[0]) if opened else partial(Listener.start, host, port)
+        return await make(
             self.pipeline,
             settings.limits,
             cache_name=settings.cache_name,
-            trusted_proxies=proxies,
+            trusted_proxies=TrustedProxies(settings.trusted_proxies),
             proxy_protocol=settings.proxy_protocol,
+            tls=tls,
             monotonic=self._clocks.monotonic,
         )
+
+    # FollowerSink
+
+    def on_records(self, records: Sequence[Record], position: Position) -> None:
+        """See FollowerSink."""
+        self._relay.on_records(records, position)
+
+    def on_snapshot(self, position: Position, epoch_changed: bool) -> None:
+        """See FollowerSink."""
+        self._relay.on_snapshot(position, epoch_changed)
+        if self.certificates.keeper is not None:
+            self.certificates.keeper.snapshot_loaded()
+
+    async def _everywhere(self) -> None:
+        """All that was told so far holds in every process and, of certificates, is on the disk."""
+        await self.certificates.everywhere(self._relay)
 
     def _facts(self, addresses: tuple[str, ...]) -> NodeFacts:
         settings = self.settings
@@ -419,6 +482,7 @@ class EdgeNode:
             "disk_bytes": facts.cost_bytes,
             "memory_bytes": self.prepared.cost_bytes,
             "load_hundredths": round(100 * self._own_load()),
+            **self.certificates.counted(),
             **({} if self._front is None else self._front.counted()),
         }
 
@@ -432,6 +496,7 @@ class EdgeNode:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.certificates.aclose()
         await self.shielding.aclose()
         await self.pull.aclose()
         await self._detached.aclose()

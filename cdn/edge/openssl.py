@@ -85,6 +85,7 @@ class Openssl:
             return found
 
         self._control = function("SSL_CTX_ctrl", size, pointer, ctypes.c_int, size, ctypes.c_char_p)
+        self._prefer = function("SSL_CTX_set_ciphersuites", ctypes.c_int, pointer, ctypes.c_char_p)
         self._use = function("SSL_use_cert_and_key", ctypes.c_int, pointer, pointer, pointer, pointer, ctypes.c_int)
         self._bind = function("SSL_set_session_id_context", ctypes.c_int, pointer, ctypes.c_char_p, ctypes.c_uint)
         self._read_certificate = function("d2i_X509", pointer, pointer, pointer, size)
@@ -115,6 +116,11 @@ class Openssl:
         if self._control(_context_address(context), _GET_TICKET_KEYS, TICKET_KEY_BYTES, keys) != 1:
             raise ssl.SSLError("OpenSSL does not say its keys of session tickets")
         return keys.raw
+
+    def set_ciphersuites(self, context: ssl.SSLContext, names: str) -> None:
+        """What it speaks of TLS 1.3, the best first. Raises ssl.SSLError."""
+        if self._prefer(_context_address(context), names.encode()) != 1:
+            raise ssl.SSLError(f"OpenSSL does not have all of {names}")
 
     def read(self, material: CertificateMaterial, session_name: bytes) -> ReadyCertificate:
         """The certificate, its chain and its key; what is no PEM or does not belong together raises ssl.SSLError."""

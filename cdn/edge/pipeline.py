@@ -7,7 +7,7 @@ against exactly one deploy (DESIGN I4): alias state and manifest are taken once,
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 from typing import assert_never
@@ -18,6 +18,7 @@ from cdn.edge.counters import NodeCounters
 from cdn.edge.detached import DETACHED_RECALL_S, DetachedAliases
 from cdn.edge.fault_log import FaultLog
 from cdn.edge.fetch import UpstreamDamaged
+from cdn.edge.https_rules import HttpsRules, bundle_place, with_hsts
 from cdn.edge.manifest_cache import ManifestCache, ManifestUnavailable
 from cdn.edge.memory_tier import MemoryTier
 from cdn.edge.prepared import Prepared
@@ -36,6 +37,7 @@ from cdn.fleet.node import NodeFacts
 from cdn.http.cache_status import CacheStatus
 from cdn.http.fields import FieldLines
 from cdn.http.request import Request
+from cdn.sites.catalog import Binding
 from cdn.sites.deploy import Deploy
 from cdn.sites.name import PRODUCTION
 from cdn.sites.representation import Representation, representation_of
@@ -48,6 +50,9 @@ RETAINED_RECALL_S = 60.0
 KNOWN_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE", "PURGE"})
 """Methods that a bundle does not allow (405); others are not implemented (501, RFC 9110 section 9.1)."""
 
+
+MOVED = 308
+"""To another address of the site: unlike 301 the method stays (RFC 9110 section 15.4.9)."""
 
 UNPLACED = NodeFacts("")
 """A node of which nobody said where it stands."""
@@ -90,7 +95,9 @@ class Pipeline:
         detached: DetachedAliases | None = None,
         lease_left_s: Callable[[], float] = lambda: inf,
         may_answer: Callable[[], bool] = lambda: True,
+        rules: HttpsRules | None = None,
     ) -> None:
+        self._rules = rules
         self._may_answer = may_answer
         self._detached = detached
         self._lease_left_s = lease_left_s
@@ -103,7 +110,7 @@ class Pipeline:
         self._manifests = manifests
         self._retained = retained
         self._prepared = prepared
-        self.hints = Recall(view, prepared, pull.memory)
+        self.hints = Recall(view, prepared, pull.memory, rules)
         self._storeroom = storeroom
         self._counters = counters
         self._clocks = clocks
@@ -117,6 +124,10 @@ class Pipeline:
 
     async def answer(self, request: Request, content: RequestContent, visitor: Visitor) -> Response:
         self._counters.answered += 1
+        if self._rules is not None and request.method in SERVED_METHODS:
+            value = self._rules.answer_of_challenge(request, self._clocks.wall())
+            if value is not None:
+                return local_answer.challenge(self._cache_name, value)
         if not self._may_answer():
             return local_answer.starting(self._cache_name)
         catalog = self._view.catalog
@@ -126,6 +137,16 @@ class Pipeline:
             return local_answer.unknown_host(self._cache_name, request.host, catalog.zone)
         if not (found := eligibility(self._facts, site)).allows:
             return local_answer.misdirected(self._cache_name, found.value)
+        if self._rules is not None and self._rules.moves(request, site):
+            response = local_answer.redirect(self._cache_name, MOVED, self._rules.location(request, site))
+        else:
+            response = await self._answer_site(request, content, visitor, site, binding)
+        return replace(response, fields=with_hsts(response.fields, request, site))
+
+    async def _answer_site(
+        self, request: Request, content: RequestContent, visitor: Visitor, site: Site, binding: Binding
+    ) -> Response:
+        catalog = self._view.catalog
         if site.settings.is_pull:
             if binding.alias != PRODUCTION:
                 return local_answer.no_previews(self._cache_name)
@@ -221,10 +242,12 @@ class Pipeline:
             fresh_until = min(fresh_until, self._clocks.monotonic() + RETAINED_RECALL_S)
         hit = CacheStatus(self._cache_name, hit=True, detail=None if self._has_lease(visit) else "detached")
         self._prepared.put(
-            (visit.site.id, visit.alias, visit.request.target.path),
+            (visit.site.id, visit.alias, bundle_place(visit.request, visit.site)),
             Prepared(
                 status=representation.status,
-                fields=(*representation.fields, ("cache-status", hit.serialise())),
+                fields=with_hsts(
+                    (*representation.fields, ("cache-status", hit.serialise())), visit.request, visit.site
+                ),
                 content=found.content,
                 base_age_at=found.validated_at,
                 site=self._view.runtime(visit.site.id),

@@ -14,6 +14,7 @@ from cdn.edge.detached import DETACHED_RECALL_S
 from cdn.edge.disk_holds import Hold
 from cdn.edge.disk_tier import DiskTier
 from cdn.edge.held_stream import HeldStream
+from cdn.edge.https_rules import with_hsts
 from cdn.edge.part_stream import PartStream
 from cdn.edge.peer_fields import ANSWERS, VERSION, without_peer_fields
 from cdn.edge.prepared import Prepared
@@ -225,7 +226,7 @@ class PullResponder:
         fields = tuple(line for line in lines[:-1] if line[0] != "age")
         prepared = Prepared(
             status=selected.status,
-            fields=fields,
+            fields=with_hsts(fields, visit.request, visit.site),
             content=content,
             base_age_at=age_zero_at,
             site=self._view.runtime(visit.site.id),

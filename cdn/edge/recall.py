@@ -11,6 +11,7 @@ from typing import assert_never
 
 import msgspec
 
+from cdn.edge.https_rules import HttpsRules, bundle_place
 from cdn.edge.memory_tier import MemoryTier
 from cdn.edge.prepared import Prepared, SiteRuntime
 from cdn.edge.pull_key import pull_key
@@ -60,8 +61,12 @@ class Noted:
 class Recall:
     """The memory of one process. Asked only for requests without content, preconditions and Range."""
 
-    def __init__(self, view: SiteView, prepared: MemoryTier[Prepared], memory: PullMemory) -> None:
+    def __init__(
+        self, view: SiteView, prepared: MemoryTier[Prepared], memory: PullMemory, rules: HttpsRules | None = None
+    ) -> None:
+        """`rules` say whom nothing is answered from here, because they are sent elsewhere; None: nobody is."""
         self._view = view
+        self._rules = rules
         self._prepared = prepared
         self._memory = memory
 
@@ -70,10 +75,12 @@ class Recall:
         binding = self._view.catalog.bind(request.host)
         if binding is None or request.method not in SERVED_METHODS or DEBUG_FIELD in request.fields:
             return None
-        prepared = self._prepared.get((binding.site_id, binding.alias, request.target.path))
+        site = self._view.catalog.site(binding.site_id)
+        if site is None or (self._rules is not None and self._rules.moves(request, site)):
+            return None
+        prepared = self._prepared.get((binding.site_id, binding.alias, bundle_place(request, site)))
         if prepared is None:
-            site = self._view.catalog.site(binding.site_id)
-            if site is None or not site.settings.is_pull or binding.alias != PRODUCTION:
+            if not site.settings.is_pull or binding.alias != PRODUCTION:
                 return None
             return recall_pulled(self._memory, request, site, now)
         return prepared if prepared.is_usable(now) else None
@@ -89,7 +96,7 @@ class Recall:
         if binding is None or site is None:
             return None
         if not site.settings.is_pull:
-            return BundlePlace(site.id, binding.alias, request.target.path)
+            return BundlePlace(site.id, binding.alias, bundle_place(request, site))
         key = pull_key(site, request)
         way = self._memory.way(key)
         return None if way is None else PullPlace(*key.place, *way)
@@ -111,7 +118,7 @@ class Recall:
         """
         match place:
             case BundlePlace(site_id, alias, path):
-                if site_id == noted.site.id and alias == noted.alias and path == request.target.path:
+                if site_id == noted.site.id and alias == noted.alias and path == bundle_place(request, noted.site):
                     self._prepared.put((site_id, alias, path), prepared)
             case PullPlace(site_id, path, names, is_coded):
                 key = pull_key(noted.site, request)

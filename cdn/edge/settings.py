@@ -139,6 +139,11 @@ class EdgeSettings:
         return (self.control_url, *self.other_control_urls)
 
     @property
+    def key_groups(self) -> tuple[str, ...]:
+        """For whom control may have sealed what this node opens: see `CertificateSet.sealed_keys`."""
+        return (self.region, "") if self.region else ("",)
+
+    @property
     def replica_path(self) -> Path:
         return self.data_dir / "replica.db"
 

@@ -157,7 +157,7 @@ class SiteView:
         if advanced is not None:
             advanced.set_result(None)
 
-    def _follow(self, record: Record) -> None:
+    def _follow(self, record: Record) -> None:  # noqa: C901 - one arm per kind
         change = record.change
         match change:
             case DeployPrepared():
@@ -183,8 +183,12 @@ class SiteView:
                 pass  # what name servers answer is nothing to an edge
             case DomainClaimed() | ClaimRemoved():
                 pass  # control's matter
-            case CertificateSet() | CertificateRemoved() | AnswerSet() | AnswerRemoved():
-                pass  # no response is made otherwise because of them
+            case CertificateSet() | CertificateRemoved():
+                owner = self.catalog.domain_owner(change.name)  # its visitors are sent to https, or no more
+                if owner is not None:
+                    self.runtime(owner).generation += 1
+            case AnswerSet() | AnswerRemoved():
+                pass  # looked at with every request for one
             case _:
                 assert_never(change)
 

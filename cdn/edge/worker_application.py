@@ -13,6 +13,7 @@ from typing import Final, assert_never
 
 from cdn.edge import local_answer
 from cdn.edge.clocks import Clocks
+from cdn.edge.https_rules import HttpsRules
 from cdn.edge.memory_tier import MemoryTier
 from cdn.edge.prepared import Prepared, SiteRuntime
 from cdn.edge.pull_memory import WHOLE_SITE, PullMemory
@@ -76,6 +77,7 @@ class WorkerApplication:
         serves_until: Callable[[], float],
         max_exchanges: int = MAX_EXCHANGES,
         max_idle: int = MAX_IDLE,
+        rules: HttpsRules | None = None,
     ) -> None:
         self._path = path
         self._view = view
@@ -86,7 +88,7 @@ class WorkerApplication:
         self._max_exchanges = max_exchanges
         self._max_idle = max_idle
         self._memory = PullMemory(prepared)
-        self._recall = Recall(view, prepared, self._memory)
+        self._recall = Recall(view, prepared, self._memory, rules)
         self._files = LentFiles()
         self._idle: list[Asking] = []
         self._open: set[Asking] = set()

@@ -16,6 +16,7 @@ from cdn.edge.worker_messages import (
     BeatAnswered,
     FromNode,
     Listening,
+    Missing,
     Reached,
     Used,
     decode_from_worker,
@@ -44,6 +45,7 @@ class WorkerLine:
         clock: Callable[[], float],
         on_change: Callable[[], None],
         on_used: Callable[[int], None],
+        on_missing: Callable[[str], None] = lambda certificate_id: None,
     ) -> None:
         self.number = number
         self.told = 0
@@ -63,6 +65,7 @@ class WorkerLine:
         self._clock = clock
         self._on_change = on_change
         self._on_used = on_used
+        self._on_missing = on_missing
 
     @property
     def lease_over_at(self) -> float:
@@ -125,5 +128,7 @@ class WorkerLine:
             case Used(tokens):
                 for token in tokens:
                     self._on_used(token)
+            case Missing(certificate_id):
+                self._on_missing(certificate_id)
             case _:
                 assert_never(message)

@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping
 from math import inf
 from typing import Protocol, assert_never
 
+from cdn.edge.certificate_arrivals import ArrivingCertificates
 from cdn.edge.site_view import SiteView
+from cdn.edge.ticket_keys import TicketKeys
 from cdn.edge.worker_frames import FrameFault, encode_message_frame, read_frame
 from cdn.edge.worker_messages import (
     Beat,
@@ -18,11 +20,14 @@ from cdn.edge.worker_messages import (
     FromNode,
     FromWorker,
     Listening,
+    Missing,
     Reached,
     RecordsApplied,
     Renew,
     Setup,
+    Shelved,
     State,
+    Tickets,
     Used,
     Withdraw,
     decode_from_node,
@@ -73,6 +78,10 @@ class WorkerLink:
         self._unanswered: dict[int, float] = {}
         self._used: list[int] = []
         self.has_state = asyncio.Event()
+        self.certificates: ArrivingCertificates | None = None
+        """What is kept beside the view, where https is answered."""
+        self.on_ticket_keys: Callable[[TicketKeys], None] = lambda keys: None
+        """Told the keys of session tickets from now on."""
 
     async def setup(self) -> WorkerSettings:
         """The first message. Raises FrameFault, and asyncio.IncompleteReadError when the node is gone."""
@@ -81,7 +90,7 @@ class WorkerLink:
             raise FrameFault("the node did not begin with the worker's settings")
         return message.settings
 
-    async def run(self, view: SiteView, served: Served) -> float:
+    async def run(self, view: SiteView, served: Served) -> float:  # noqa: C901 - one arm per message
         """Follow the node until it asks to drain; how long that may take, in seconds.
 
         Raises FrameFault, OSError, and asyncio.IncompleteReadError when the node is gone. However it ends, nothing is
@@ -102,6 +111,11 @@ class WorkerLink:
                         if sent_at is not None:
                             served.may_serve_until(sent_at + LEASE_S)
                         served.node_is_silent(False)
+                    case Shelved(certificate_ids):
+                        if self.certificates is not None:
+                            self.certificates.forget(certificate_ids)
+                    case Tickets(current, previous):
+                        self.on_ticket_keys(TicketKeys(current, previous))
                     case Setup():
                         raise FrameFault("settings for the second time")
                     case State() | RecordsApplied() | Renew() | Forget():
@@ -123,6 +137,10 @@ class WorkerLink:
         """A response that the node prepared is in use here: told with the next beat."""
         self._used.append(token)
 
+    def missing(self, certificate_id: str) -> None:
+        """A handshake needs a certificate that is not on the node's disk."""
+        self._send(Missing(certificate_id))
+
     def listening(self) -> None:
         """Say that connections are taken."""
         self._send(Listening())
@@ -135,11 +153,15 @@ class WorkerLink:
         match message:
             case State():
                 view.catalog_fold.load(message.catalog)
+                if self.certificates is not None:
+                    self.certificates.load(message.certificates)
                 view.on_snapshot(message.position, message.epoch_changed)
             case RecordsApplied():
                 records = [decode_record(raw) for raw in message.records]
                 for record in records:
                     view.catalog_fold.apply(record)
+                    if self.certificates is not None:
+                        self.certificates.apply(record)
                 view.on_records(records, message.position)
             case Renew():
                 view.renew_all()

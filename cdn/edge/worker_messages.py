@@ -31,6 +31,8 @@ class State(_Message, frozen=True, tag="state"):
     position: Position
     epoch_changed: bool
     catalog: Any
+    certificates: Any = None
+    """See CertificateFold.dump; None where workers answer no https."""
 
 
 class RecordsApplied(_Message, frozen=True, tag="records"):
@@ -54,6 +56,19 @@ class Forget(_Message, frozen=True, tag="forget"):
     site_id: str
     key: str
     count: int
+
+
+class Shelved(_Message, frozen=True, tag="shelved"):
+    """These certificates, which came with records, are on the node's disk."""
+
+    certificate_ids: tuple[str, ...]
+
+
+class Tickets(_Message, frozen=True, tag="tickets"):
+    """The keys of session tickets from now on; see TicketKeys. The relay is a pair of sockets that nobody else has."""
+
+    current: bytes
+    previous: bytes | None
 
 
 class BeatAnswered(_Message, frozen=True, tag="answered"):
@@ -96,8 +111,14 @@ class Used(_Message, frozen=True, tag="used"):
     tokens: tuple[int, ...]
 
 
-FromNode = Setup | State | RecordsApplied | Renew | Forget | BeatAnswered | Withdraw | Drain
-FromWorker = Beat | Reached | Listening | Used
+class Missing(_Message, frozen=True, tag="missing"):
+    """A handshake needs this certificate, and it is not on the node's disk."""
+
+    certificate_id: str
+
+
+FromNode = Setup | State | RecordsApplied | Renew | Forget | Shelved | Tickets | BeatAnswered | Withdraw | Drain
+FromWorker = Beat | Reached | Listening | Used | Missing
 
 encode = msgspec.msgpack.Encoder().encode
 decode_from_node = msgspec.msgpack.Decoder(FromNode).decode

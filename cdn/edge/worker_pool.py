@@ -9,6 +9,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 
 from cdn.edge.service import ListenerCounters
 from cdn.edge.worker_line import WorkerLine
@@ -45,6 +46,8 @@ class _Place:
 
     number: int
     listening: socket.socket
+    secure: socket.socket | None = None
+    """Where it listens for https."""
     line: WorkerLine | None = None
     process: asyncio.subprocess.Process | None = None
     is_up: asyncio.Event = field(default_factory=asyncio.Event)
@@ -64,13 +67,19 @@ class WorkerPool:
         command: Sequence[str],
         clock: Callable[[], float],
         on_used: Callable[[int], None],
+        secure: Sequence[socket.socket] = (),
+        on_missing: Callable[[str], None] = lambda certificate_id: None,
     ) -> None:
+        self._on_missing = on_missing
         self._settings = settings
         self._relay = relay
         self._command = tuple(command)
         self._clock = clock
         self._on_used = on_used
-        self._places = [_Place(number, listening) for number, listening in enumerate(sockets, start=1)]
+        self._places = [
+            _Place(number, listening, also)
+            for number, (listening, also) in enumerate(zip_longest(sockets, secure), start=1)
+        ]
         self._past: Counter[str] = Counter()
         self._past_refused: Counter[str] = Counter()
         self._is_ending = False
@@ -91,9 +100,23 @@ class WorkerPool:
         command: Sequence[str],
         clock: Callable[[], float],
         on_used: Callable[[int], None],
+        secure: Sequence[socket.socket] = (),
+        on_missing: Callable[[str], None] = lambda certificate_id: None,
     ) -> WorkerPool:
-        """One worker for each of `sockets`, all listening when this returns. Raises Unavailable."""
-        pool = cls(settings, sockets, relay, command=command, clock=clock, on_used=on_used)
+        """One worker for each of `sockets`, all listening when this returns. Raises Unavailable.
+
+        `secure` are as many, for https, or none. `on_missing(certificate_id)`: a worker needs a certificate.
+        """
+        pool = cls(
+            settings,
+            sockets,
+            relay,
+            command=command,
+            clock=clock,
+            on_used=on_used,
+            secure=secure,
+            on_missing=on_missing,
+        )
         pool._tasks = [asyncio.create_task(pool._keep(place), name=f"worker {place.number}") for place in pool._places]
         pool._tasks.append(asyncio.create_task(pool._watch(), name="watch workers"))
         try:
@@ -129,9 +152,17 @@ class WorkerPool:
         return port
 
     @property
+    def https_port(self) -> int | None:
+        """Where they connect by https."""
+        secure = self._places[0].secure
+        return None if secure is None else int(secure.getsockname()[1])
+
+    @property
     def sockets(self) -> tuple[socket.socket, ...]:
         """What the workers accept from; they stay open as long as the pool."""
-        return tuple(place.listening for place in self._places)
+        return tuple(place.listening for place in self._places) + tuple(
+            place.secure for place in self._places if place.secure is not None
+        )
 
     @property
     def process_ids(self) -> tuple[int, ...]:
@@ -168,6 +199,7 @@ class WorkerPool:
             "workers_hung": self.hung,
             "worker_memory_bytes": now["memory_bytes"],
             "worker_recalled": (self._past + now)["recalled"],
+            **{name: value for name, value in (self._past + now).items() if name.startswith("tls_")},
             "worker_load_hundredths": max(
                 (line.counted.get("load_hundredths", 0) for line in self._lines()), default=0
             ),
@@ -197,8 +229,8 @@ class WorkerPool:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for place in self._places:
-            place.listening.close()
+        for each in self.sockets:
+            each.close()
 
     # One worker after another
 
@@ -226,11 +258,11 @@ class WorkerPool:
         here, there = socket.socketpair()
         try:
             with there:
+                descriptors = [place.listening.fileno(), there.fileno()]
+                if place.secure is not None:
+                    descriptors.append(place.secure.fileno())
                 process = await asyncio.create_subprocess_exec(
-                    *self._command,
-                    str(place.listening.fileno()),
-                    str(there.fileno()),
-                    pass_fds=(place.listening.fileno(), there.fileno()),
+                    *self._command, *map(str, descriptors), pass_fds=descriptors
                 )
         except BaseException:
             here.close()
@@ -257,6 +289,7 @@ class WorkerPool:
             clock=self._clock,
             on_change=self._relay.note_change,
             on_used=self._on_used,
+            on_missing=self._on_missing,
         )
         place.line = line
         upping = asyncio.create_task(self._note_up(place, line), name=f"worker {place.number} listens")

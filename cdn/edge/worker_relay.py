@@ -11,19 +11,25 @@ import contextlib
 from collections.abc import Callable, Sequence
 
 from cdn.edge.site_view import SiteView
+from cdn.edge.ticket_keys import TicketKeys
 from cdn.edge.worker_frames import encode_message_frame
 from cdn.edge.worker_line import WorkerLine
-from cdn.edge.worker_messages import Forget, FromNode, RecordsApplied, Renew, Setup, State, encode
+from cdn.edge.worker_messages import Forget, FromNode, RecordsApplied, Renew, Setup, Shelved, State, Tickets, encode
 from cdn.edge.worker_settings import WorkerSettings
 from cdn.fleet.position import Position
+from cdn.journal.certificate_fold import CertificateFold
 from cdn.journal.record import Record, encode_record
 
 
 class WorkerRelay:
     """The sink of the node's follower: tells `view` first, then the workers. Nothing here waits but `everywhere`."""
 
-    def __init__(self, view: SiteView, clock: Callable[[], float]) -> None:
+    def __init__(self, view: SiteView, clock: Callable[[], float], certificates: CertificateFold | None = None) -> None:
+        """`certificates`: what workers that answer https know; None: they do not."""
         self._view = view
+        self._certificates = certificates
+        self.ticket_keys: TicketKeys | None = None
+        """What workers encrypt session tickets with."""
         self._clock = clock
         self._lines: set[WorkerLine] = set()
         self._number = 0
@@ -63,11 +69,23 @@ class WorkerRelay:
         if self._lines:
             self._tell(Forget(self._next(), site_id, key, count))
 
+    def tell_shelved(self, certificate_ids: tuple[str, ...]) -> None:
+        """These certificates, which came with records, are on the disk."""
+        if self._lines and certificate_ids:
+            self._send(Shelved(certificate_ids))
+
+    def tell_tickets(self, keys: TicketKeys) -> None:
+        """The keys of session tickets from now on."""
+        self.ticket_keys = keys
+        self._send(Tickets(keys.current, keys.previous))
+
     # Workers
 
     def attach(self, line: WorkerLine, settings: WorkerSettings) -> None:
         """A worker has come: it is set up, given the state, and told everything from here on."""
         line.send(Setup(settings))
+        if self.ticket_keys is not None:
+            line.send(Tickets(self.ticket_keys.current, self.ticket_keys.previous))
         line.send(self._state(self._view.position, epoch_changed=False))
         line.told = self._number
         self._lines.add(line)
@@ -105,11 +123,18 @@ class WorkerRelay:
                     await self._changed.wait()
 
     def _state(self, position: Position, *, epoch_changed: bool) -> State:
-        return State(self._next(), position, epoch_changed, self._view.catalog_fold.dump())
+        certificates = None if self._certificates is None else self._certificates.dump()
+        return State(self._next(), position, epoch_changed, self._view.catalog_fold.dump(), certificates)
 
     def _next(self) -> int:
         self._number += 1
         return self._number
+
+    def _send(self, message: FromNode) -> None:
+        """What changes nothing that may be served."""
+        frame = encode_message_frame(encode(message))
+        for line in self._lines:
+            line.send_frame(frame)
 
     def _tell(self, message: FromNode) -> None:
         if self._lines:

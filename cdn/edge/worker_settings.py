@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cdn.edge.limits import HttpLimits
+from cdn.edge.tls_limits import TlsLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,13 @@ class WorkerSettings:
     limits: HttpLimits
     trusted_proxies: tuple[str, ...] = ()
     proxy_protocol: bool = False
+    https_port: int | None = None
+    """Where visitors reach the node by https; None: nowhere."""
+    shelf_path: str = ""
+    edge_key_file: str = ""
+    """A path: the key itself is never passed on."""
+    key_groups: tuple[str, ...] = ()
+    tls: TlsLimits = field(default_factory=TlsLimits)
 
 
 BEAT_S = 0.5

@@ -49,10 +49,17 @@ class Workers:
         sockets: Sequence[socket.socket],
         command: Sequence[str],
         clock: Callable[[], float],
+        secure: Sequence[socket.socket] = (),
+        https_port: int | None = None,
+        on_missing: Callable[[str], None] = lambda certificate_id: None,
     ) -> Workers:
-        """All listening when this returns. Takes over `sockets`. Raises Unavailable, Conflict and OSError."""
+        """All listening when this returns. Takes over `sockets`, and `secure`, which are for https, where visitors
+        reach the node at `https_port`. `on_missing(certificate_id)`: a worker needs a certificate.
+
+        Raises Unavailable, Conflict and OSError.
+        """
         async with contextlib.AsyncExitStack() as stack:
-            for each in sockets:
+            for each in (*sockets, *secure):
                 stack.callback(each.close)
             path = _exchange_path(settings.data_dir.absolute())
             exchange = ExchangeServer(pipeline, pipeline.hints, settled=relay.settled)
@@ -60,7 +67,14 @@ class Workers:
             stack.push_async_callback(exchange.aclose)
             memory.on_forget = relay.forget
             pool = await WorkerPool.start(
-                worker_settings(settings, path), sockets, relay, command=command, clock=clock, on_used=exchange.used
+                worker_settings(settings, path, https_port),
+                sockets,
+                relay,
+                command=command,
+                clock=clock,
+                on_used=exchange.used,
+                secure=secure,
+                on_missing=on_missing,
             )
             return cls(exchange, pool, stack.pop_all())
 
@@ -68,6 +82,11 @@ class Workers:
     def port(self) -> int:
         """Where visitors connect."""
         return self.pool.port
+
+    @property
+    def https_port(self) -> int | None:
+        """Where they connect by https."""
+        return self.pool.https_port
 
     @property
     def sockets(self) -> Sequence[socket.socket]:
@@ -121,8 +140,8 @@ def _exchange_path(data_dir: Path) -> Path:
     return folder / EXCHANGE_NAME
 
 
-def worker_settings(settings: EdgeSettings, exchange_path: Path) -> WorkerSettings:
-    """What each worker is told."""
+def worker_settings(settings: EdgeSettings, exchange_path: Path, https_port: int | None = None) -> WorkerSettings:
+    """What each worker is told. `https_port` is where visitors reach the node by https."""
     return WorkerSettings(
         number=0,
         zone=settings.zone,
@@ -132,4 +151,9 @@ def worker_settings(settings: EdgeSettings, exchange_path: Path) -> WorkerSettin
         limits=settings.limits,
         trusted_proxies=tuple(str(network) for network in settings.trusted_proxies),
         proxy_protocol=settings.proxy_protocol,
+        https_port=https_port,
+        shelf_path=str(settings.certificates_path.absolute()),
+        edge_key_file="" if settings.edge_key_file is None else str(settings.edge_key_file.absolute()),
+        key_groups=settings.key_groups,
+        tls=settings.tls,
     )

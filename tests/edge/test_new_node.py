@@ -9,6 +9,7 @@ from cdn.edge.node import EdgeNode
 from cdn.edge.settings import EdgeSettings
 from cdn.fleet.position import Position
 from cdn.journal.catalog_fold import CatalogFold
+from cdn.journal.certificate_fold import CertificateFold
 from cdn.journal.record import RECORD_VERSION, Audience, Record, SiteCreated
 from cdn.journal.snapshot import SNAPSHOT_VERSION, Snapshot
 from cdn.origin.directory import DirectoryStore
@@ -21,7 +22,8 @@ def older_snapshot() -> Snapshot:
     catalog = CatalogFold("cdn.localhost")
     change = SiteCreated("s1", "blog", {})
     catalog.apply(Record(RECORD_VERSION, "e1", 1, "site", 0.0, "actor", Audience.ALL, change))
-    return Snapshot(SNAPSHOT_VERSION, Position("e1", 1), 0, {each.name: each.dump() for each in (catalog, Floors())})
+    folds = (catalog, CertificateFold(catalog.catalog), Floors())
+    return Snapshot(SNAPSHOT_VERSION, Position("e1", 1), 0, {each.name: each.dump() for each in folds})
 
 
 async def visit(node: EdgeNode) -> Received:

@@ -1,0 +1,105 @@
+"""The certificates of one node: what the records say, what is on its disk, and what its own process shows."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+
+from cdn.edge.certificate_arrivals import ArrivingCertificates
+from cdn.edge.certificate_keeper import CertificateKeeper
+from cdn.edge.certificate_shelf import CertificateShelf
+from cdn.edge.clocks import Clocks
+from cdn.edge.https_rules import HttpsRules
+from cdn.edge.process_tls import ProcessTls
+from cdn.edge.settings import EdgeSettings
+from cdn.edge.site_view import SiteView
+from cdn.edge.ticket_keys import TicketKeyRota, TicketKeys
+from cdn.edge.worker_relay import WorkerRelay
+from cdn.journal.certificate_fold import CertificateFold
+from cdn.origin.store import ObjectStore
+
+TICKETS_LOOK_S = 60.0
+"""How often it is looked whether the keys of session tickets are to be replaced."""
+
+
+class NodeCertificates:
+    """Without a port for https it has the facts alone: challenges by http are answered all the same."""
+
+    def __init__(self, settings: EdgeSettings, view: SiteView, clocks: Clocks) -> None:
+        self.has_https = settings.https_port is not None
+        self.fold = ArrivingCertificates(view.catalog) if self.has_https else CertificateFold(view.catalog)
+        self.rules = HttpsRules(view, self.fold, None)
+        self.keeper: CertificateKeeper | None = None
+        self.tls: ProcessTls | None = None
+        """Of this process, where no worker takes connections."""
+        self._settings = settings
+        self._clocks = clocks
+        self._shelf: CertificateShelf | None = None
+        self._rota = TicketKeyRota(clocks.monotonic(), os.urandom)
+
+    async def open(self, store: ObjectStore) -> None:
+        """Before the fold is loaded. Raises Unavailable, InvalidInput for a key file that cannot be used."""
+        if not isinstance(self.fold, ArrivingCertificates):
+            return
+        settings = self._settings
+        assert settings.edge_key_file is not None, "EdgeSettings has seen to it"
+        self._shelf = await CertificateShelf.open(settings.certificates_path)
+        self.keeper = CertificateKeeper(self.fold, self._shelf, store, self._clocks)
+        self.tls = ProcessTls(
+            self.fold,
+            settings.certificates_path,
+            settings.edge_key_file,
+            settings.key_groups,
+            settings.tls,
+            self._clocks,
+            self.keeper.want,
+        )
+        self.tls.set_ticket_keys(self.ticket_keys())
+
+    async def loaded(self) -> None:
+        """The fold stands at the node's own copy: what came with its last records goes to the disk now, the rest is
+        fetched. Raises Unavailable."""
+        if self.keeper is not None:
+            await self.keeper.durable()
+            self.keeper.snapshot_loaded()
+
+    def ticket_keys(self) -> TicketKeys:
+        """Those for now."""
+        return self._rota.keys(self._clocks.monotonic())
+
+    async def everywhere(self, relay: WorkerRelay) -> None:
+        """Return when all that was told so far is on the disk and in every process. Raises Unavailable."""
+        if self.keeper is not None:
+            relay.tell_shelved(await self.keeper.durable())
+        await relay.everywhere()
+
+    async def renew_tickets(self, relay: WorkerRelay) -> None:
+        """Replace the keys of session tickets in time, in every process; until cancelled."""
+        while True:
+            await asyncio.sleep(TICKETS_LOOK_S)
+            keys = self.ticket_keys()
+            if keys is not relay.ticket_keys:
+                relay.tell_tickets(keys)
+                if self.tls is not None:
+                    self.tls.set_ticket_keys(keys)
+
+    def counted(self) -> Mapping[str, int]:
+        """How many there are, when the first is over (wall time in seconds, 0: there is none), what was fetched."""
+        soonest = self.fold.soonest_end()
+        keeper = self.keeper
+        return {
+            "certificates": len(self.fold),
+            "certificate_soonest_end": 0 if soonest is None else int(soonest.not_after),
+            "certificates_fetched": 0 if keeper is None else keeper.fetched,
+            "certificate_fetches_failed": 0 if keeper is None else keeper.fetch_failed,
+        }
+
+    async def aclose(self) -> None:
+        """Close the disk. May be called twice."""
+        if self.keeper is not None:
+            await self.keeper.aclose()
+        if self.tls is not None:
+            self.tls.close()
+        if self._shelf is not None:
+            await self._shelf.aclose()
