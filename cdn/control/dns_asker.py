@@ -62,7 +62,7 @@ class LookupSettings:
 def resolver_at(text: str) -> NameServer:
     """The resolver at ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT. Raises InvalidInput."""
     host, port = text, "53"
-    if text.startswith("["):
+    if text.startswith("[") and "]" in text:
         host, _, rest = text[1:].partition("]")
         port = rest.removeprefix(":") or "53"
     elif text.count(":") == 1:

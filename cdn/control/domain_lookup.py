@@ -140,7 +140,7 @@ class _Look:
             if answer.outcome is Outcome.FAILED:
                 return "", (), f"{resolver} asked for the name servers of {zone}: {answer.says}"
             if answer.outcome is Outcome.ANSWERED and not answer.alias:
-                return zone, answer.records[:MAX_SERVER_NAMES], ""
+                return zone, tuple(sorted(answer.records)[:MAX_SERVER_NAMES]), ""
         return "", (), ""
 
     async def _addresses(self, server_name: str) -> tuple[NameServer, ...]:
@@ -192,10 +192,10 @@ class _Look:
             is_loop, names = target in names, [*names, target]
             if is_loop:
                 return Trail(tuple(names), End.LOOP)
+            if len(names) - 1 > MAX_ALIASES:
+                return Trail(tuple(names), End.TOO_LONG)
             if target == self._own_zone or target.endswith(f".{self._own_zone}"):
                 return Trail(tuple(names), End.HERE)
-            if len(names) > MAX_ALIASES:
-                return Trail(tuple(names), End.TOO_LONG)
             authority = await self._authority(target)
             answers = await asyncio.gather(*(self._first_word(authority, target, kind) for kind in ADDRESS_TYPES))
             words = [answer for answer in answers if answer is not None]
