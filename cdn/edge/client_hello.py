@@ -6,7 +6,7 @@ Pure: bytes in, a value out. OpenSSL reads the same bytes again and judges what 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import struct
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -20,9 +20,12 @@ _SERVER_NAME = 0
 _ALPN = 16
 _SESSION_TICKET = 35
 _PRE_SHARED_KEY = 41
+_EXTENSION_HEAD = struct.Struct("!HH")  # extension_type, length
+_SERVER_NAME_HEAD = struct.Struct("!HBH")  # length of the list, name_type, length of the name
 _LOOKED_AT = frozenset({_SERVER_NAME, _ALPN, _SESSION_TICKET, _PRE_SHARED_KEY})
 
 _NAME = re.compile(rb"[A-Za-z0-9_.:-]{1,255}")
+_ADDRESS_STARTS = frozenset(b"0123456789abcdefABCDEF.:")
 _ADDRESS = re.compile(rb"[0-9.]+|[0-9A-Fa-f.:]*:[0-9A-Fa-f.:]*")
 
 
@@ -105,7 +108,7 @@ def read_client_hello(message: bytes) -> ClientHello | HelloFault:
     """What a whole ClientHello says; `message` is without the head of the handshake message."""
     try:
         return _read(message)
-    except _Malformed:
+    except (IndexError, struct.error, _Malformed):
         return HelloFault.MALFORMED
 
 
@@ -114,89 +117,79 @@ class _Malformed(Exception):
 
 
 def _read(message: bytes) -> ClientHello:
-    at = 34  # legacy_version, random
-    at = _vector(message, at, 1).stop  # legacy_session_id
-    at = _vector(message, at, 2).stop  # cipher_suites
-    at = _vector(message, at, 1).stop  # legacy_compression_methods
+    """Raises _Malformed, and what an index beyond the end raises."""
+    at = 34  # behind legacy_version and random
+    at += 1 + message[at]  # legacy_session_id
+    at += 2 + (message[at] << 8 | message[at + 1])  # cipher_suites
+    at += 1 + message[at]  # legacy_compression_methods
     if at == len(message):
-        return ClientHello("", (), ())  # before there were extensions
-    found = _extensions(_content(message, at, 2, is_last=True))
-    ticket_names = (name[:TICKET_KEY_NAME_BYTES] for name in _tickets(found))
+        return ClientHello("", (), ())  # from before there were extensions
+    if at + 2 + (message[at] << 8 | message[at + 1]) != len(message):
+        raise _Malformed
+    found = _extensions(message, at + 2)
+    if not found:
+        return ClientHello("", (), ())
     return ClientHello(
         _server_name(found[_SERVER_NAME]) if _SERVER_NAME in found else "",
-        tuple(_protocols(found[_ALPN])) if _ALPN in found else (),
-        tuple(name for name in ticket_names if len(name) == TICKET_KEY_NAME_BYTES),
+        _protocols(found[_ALPN]) if _ALPN in found else (),
+        _ticket_key_names(found) if _SESSION_TICKET in found or _PRE_SHARED_KEY in found else (),
     )
 
 
-def _vector(data: bytes, at: int, length_bytes: int) -> slice:
-    """Where the content of a vector lies whose length stands at `at` (RFC 8446 section 3.4)."""
-    start = at + length_bytes
-    stop = start + int.from_bytes(data[at:start], "big")
-    if start > len(data) or stop > len(data):
-        raise _Malformed
-    return slice(start, stop)
-
-
-def _content(data: bytes, at: int, length_bytes: int, *, is_last: bool = False) -> bytes:
-    where = _vector(data, at, length_bytes)
-    if is_last and where.stop != len(data):
-        raise _Malformed
-    return data[where]
-
-
-def _extensions(data: bytes) -> dict[int, bytes]:
-    """Those that are looked at, by type; none may stand twice (section 4.2)."""
+def _extensions(message: bytes, at: int) -> dict[int, bytes]:
+    """Those that are looked at, by type; none of them may stand twice (section 4.2)."""
     found: dict[int, bytes] = {}
-    at = 0
-    while at < len(data):
-        where = _vector(data, at + 2, 2)
-        kind = data[at] << 8 | data[at + 1]
+    while at < len(message):
+        kind, size = _EXTENSION_HEAD.unpack_from(message, at)
+        at += 4 + size
+        if at > len(message):
+            raise _Malformed
         if kind in _LOOKED_AT:
             if kind in found:
                 raise _Malformed
-            found[kind] = data[where]
-        at = where.stop
+            found[kind] = message[at - size : at]
     return found
 
 
 def _server_name(data: bytes) -> str:
     """The host_name of a server_name_list, of which there is one (RFC 6066 section 3)."""
-    names = _content(data, 0, 2, is_last=True)
-    if not names or names[0] != 0:
+    list_bytes, kind, name_bytes = _SERVER_NAME_HEAD.unpack_from(data)
+    name = data[5:]
+    if list_bytes != len(data) - 2 or kind != 0 or name_bytes != len(name) or not _NAME.fullmatch(name):
         raise _Malformed
-    name = _content(names, 1, 2, is_last=True)
-    if not _NAME.fullmatch(name):
-        raise _Malformed
-    if _ADDRESS.fullmatch(name):
+    if name[0] in _ADDRESS_STARTS and _ADDRESS.fullmatch(name):
         return ""
     return name.decode("ascii").lower().removesuffix(".")
 
 
-def _protocols(data: bytes) -> Iterator[bytes]:
+def _protocols(data: bytes) -> tuple[bytes, ...]:
     """The ProtocolNameList (RFC 7301 section 3.1): at least one, none of them empty."""
-    names = _content(data, 0, 2, is_last=True)
-    if not names:
+    if (data[0] << 8 | data[1]) != len(data) - 2 or len(data) == 2:
         raise _Malformed
-    at = 0
-    while at < len(names):
-        where = _vector(names, at, 1)
-        if where.start == where.stop:
+    names = []
+    at = 2
+    while at < len(data):
+        stop = at + 1 + data[at]
+        if stop > len(data) or stop == at + 1:
             raise _Malformed
-        yield names[where]
-        at = where.stop
+        names.append(data[at + 1 : stop])
+        at = stop
+    return tuple(names)
 
 
-def _tickets(found: dict[int, bytes]) -> Iterator[bytes]:
-    """Session tickets: of TLS 1.2 (RFC 5077), and the identities of TLS 1.3's keys (RFC 8446 section 4.2.11)."""
-    if found.get(_SESSION_TICKET):
-        yield found[_SESSION_TICKET]
-    if _PRE_SHARED_KEY in found:
-        identities = _content(found[_PRE_SHARED_KEY], 0, 2)
-        at = 0
-        while at < len(identities):
-            where = _vector(identities, at, 2)
-            if where.stop + 4 > len(identities):
+def _ticket_key_names(found: dict[int, bytes]) -> tuple[bytes, ...]:
+    """Of session tickets of TLS 1.2 (RFC 5077), and the identities of TLS 1.3's keys (RFC 8446 section 4.2.11)."""
+    tickets = [found.get(_SESSION_TICKET, b"")]
+    data = found.get(_PRE_SHARED_KEY)
+    if data is not None:
+        end = 2 + (data[0] << 8 | data[1])
+        if end > len(data):
+            raise _Malformed
+        at = 2
+        while at < end:
+            stop = at + 2 + (data[at] << 8 | data[at + 1])
+            if stop + 4 > end:  # obfuscated_ticket_age
                 raise _Malformed
-            yield identities[where]
-            at = where.stop + 4  # obfuscated_ticket_age
+            tickets.append(data[at + 2 : stop])
+            at = stop + 4
+    return tuple(ticket[:TICKET_KEY_NAME_BYTES] for ticket in tickets if len(ticket) >= TICKET_KEY_NAME_BYTES)

@@ -28,8 +28,16 @@ _log = logging.getLogger(__name__)
 ACME_PROTOCOL = "acme-tls/1"
 """What an authority offers, and nothing else, to see a tls-alpn-01 challenge answered (RFC 8737 section 4)."""
 
-CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
-"""Of TLS 1.2: forward secrecy and authenticated encryption. TLS 1.3 has no others."""
+CIPHERS = "ECDHE+AESGCM+AES128:ECDHE+AESGCM:ECDHE+CHACHA20"
+"""Of TLS 1.2: forward secrecy and authenticated encryption. TLS 1.3 has no others. AES-128 comes first: as safe as
+the P-256 keys of the certificates, and its SHA-256 makes handshakes cheaper than the SHA-384 of AES-256."""
+
+CIPHERSUITES = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+"""The same of TLS 1.3."""
+
+_OP_PRIORITIZE_CHACHA = 1 << 21
+"""SSL_OP_PRIORITIZE_CHACHA, which the ssl module does not name: who puts ChaCha20 first, a phone without instructions
+for AES, is given it."""
 
 ChallengeCertificate = Callable[[str, bytes], CertificateMaterial]
 """Makes the certificate that answers a tls-alpn-01 challenge for a name with these 32 octets."""
@@ -88,6 +96,8 @@ class TlsContexts:
         self._challenges: LRUCache[tuple[str, bytes], Chosen] = LRUCache(self.limits.max_challenge_certificates)
         self._openssl = openssl()
         self._shared = _empty_context(protocols)
+        if self._openssl is not None:
+            self._openssl.set_ciphersuites(self._shared, CIPHERSUITES)
         self._ticket_keys: TicketKeys | None = None
         if ticket_keys is not None:
             self.set_ticket_keys(ticket_keys)
@@ -172,7 +182,8 @@ def _empty_context(protocols: tuple[str, ...]) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(CIPHERS)
-    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE | _OP_PRIORITIZE_CHACHA
     context.num_tickets = 1  # a client that resumed is given the next one; the default of two costs its signing twice
     context.set_alpn_protocols(list(protocols))
     return context
