@@ -60,10 +60,14 @@ class Catalog:
     # questions
 
     def bind(self, host: str) -> Binding | None:
-        """The site and alias that answer for `host` (lower case, without port and final dot)."""
+        """The site and alias that answer for `host` (lower case, without port and final dot): as a domain, else by a
+        wildcard of the name above it, else as a name in the CDN's own zone."""
         binding = self._binding_of_domain.get(host)
-        if binding is not None or not host.endswith(self._suffix):
+        if binding is not None:
             return binding
+        if not host.endswith(self._suffix):
+            _, dot, above = host.partition(".")
+            return self._binding_of_domain.get(f"*.{above}") if dot else None
         alias, name = split_label(host[: -len(self._suffix)])
         site_id = self._id_of_name.get(name)
         return None if site_id is None else Binding(site_id, alias)
