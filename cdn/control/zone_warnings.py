@@ -43,8 +43,21 @@ def _of_site(name: str, target: str, site_name: str, catalog: Catalog) -> Iterat
             f"{name} leads to the preview {target}, and edges know previews by their own names only: a domain is "
             "answered from what is in production"
         )
-    elif "*" not in name and "_" not in name and catalog.domain_owner(name) != site.id:
+    elif "_" not in name and not _is_known(name, site.id, catalog):
         yield (
             f"{name} leads to {target}, and the site {site_name} does not answer to that name (yet): "
-            f"cdn domain add {name} --site {site_name}"
+            f"cdn domain add {_quoted(name)} --site {site_name}"
         )
+
+
+def _is_known(name: str, site_id: str, catalog: Catalog) -> bool:
+    """Whether the site answers to the name, by itself or by a wildcard of it."""
+    if name.startswith("*."):
+        return catalog.domain_owner(name) == site_id
+    binding = catalog.bind(name)
+    return binding is not None and binding.site_id == site_id
+
+
+def _quoted(name: str) -> str:
+    """As a shell takes it."""
+    return f"'{name}'" if "*" in name else name

@@ -73,9 +73,14 @@ async def test_names_that_lead_to_no_site_or_to_one_that_does_not_know_them_are_
     await api.post("/v1/sites", {"name": "blog"})
     await api.post("/v1/sites/blog/domains", {"domain": "www.example.org", "verified": True})
     told = (await put(api, text=zone)).document["warnings"]
-    assert [each.split()[0] for each in told] == ["example.org", "next.example.org"]
+    assert [each.split()[0] for each in told] == ["example.org", "*.w.example.org", "next.example.org"]
     assert told[0].endswith("cdn domain add example.org --site blog")
-    assert "leads to the preview next--blog.cdn.localhost" in told[1]
+    assert told[1].endswith("cdn domain add '*.w.example.org' --site blog")
+    assert "leads to the preview next--blog.cdn.localhost" in told[2]
+    for domain in ("*.example.org", "*.w.example.org"):
+        await api.post("/v1/sites/blog/domains", {"domain": domain, "verified": True})
+    told = (await put(api, text=zone.replace("www 60", "a 60"))).document["warnings"]
+    assert [each.split()[0] for each in told] == ["example.org", "next.example.org"], "a wildcard knows the others"
 
 
 async def test_a_fault_leaves_the_zone_as_it_was_and_says_where_it_is(served: Control) -> None:
