@@ -100,7 +100,9 @@ class Embedded:
     @property
     def https_url(self) -> str | None:
         """Where visitors connect to by https."""
-        return None if self.settings.https is None else f"https://{self.settings.https}"
+        if self.settings.https is None or self.edge.https_port is None:
+            return None
+        return f"https://{Address(self.settings.https.host, self.edge.https_port)}"
 
     @property
     def dns_address(self) -> Address | None:
