@@ -80,8 +80,11 @@ class Fleet:
         if self.holds_back:
             return
         services = self.control.plane.services
+        values: dict[str, list[str]] = {}
         for each in services.zones.challenges():
-            self.names.set(each.name, "TXT", f'"{each.value}"')
+            values.setdefault(each.name, []).append(f'"{each.value}"')
+        for name, quoted in values.items():
+            self.names.set(name, "TXT", *quoted)
         self.control.plane.hub.dns.applied("ns1", position)
         services.directory.applied("edge-1", position)
 
