@@ -16,16 +16,15 @@ PublicSuffix = Callable[[str], bool]
 
 def checked_domain(text: str, is_public_suffix: PublicSuffix) -> str:
     """The domain, or wildcard, in its one form. Raises InvalidInput for a name that nobody can show to be theirs."""
-    bare = text.strip()
-    is_wildcard = bare.startswith(WILDCARD)
-    below = normalise_domain(bare.removeprefix(WILDCARD) if is_wildcard else text)
+    domain = normalise_domain(text, may_be_wildcard=True)
+    below = domain.removeprefix(WILDCARD)
     if is_public_suffix(below):
         raise InvalidInput(
             f"{below} is a name below which anybody registers names of their own: give one of yours, such as "
             f"example.{below}.",
             field="domain",
         )
-    return f"{WILDCARD}{below}" if is_wildcard else below
+    return domain
 
 
 def is_apex(domain: str, is_public_suffix: PublicSuffix) -> bool:

@@ -18,11 +18,21 @@ _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _DEVIATIONS = frozenset("\u00df\u1e9e\u03c2\u200c\u200d")
 
 
-def normalise_domain(text: str) -> str:
+WILDCARD = "*."
+"""Before a name: every name with one label more (RFC 4592, and as certificates have it, RFC 9525 6.3)."""
+
+
+def normalise_domain(text: str, *, may_be_wildcard: bool = False) -> str:
     """The domain in lower-case ASCII without a final dot (RFC 1035, RFC 5890 A-labels). Raises InvalidInput.
 
-    Refused: URLs and ports, IP addresses, wildcards, single labels, labels over 63 octets, names over 253.
+    Refused: URLs and ports, IP addresses, single labels, labels over 63 octets, names over 253, A-labels that stand for
+    nothing, and wildcards: unless they may be, as `*.` before a domain.
     """
+    if may_be_wildcard and text.strip().startswith(WILDCARD):
+        below = normalise_domain(text.strip().removeprefix(WILDCARD))
+        if len(WILDCARD) + len(below) > MAX_DOMAIN_OCTETS:
+            raise _too_long(len(WILDCARD) + len(below))
+        return WILDCARD + below
     if len(text) > 2 * MAX_DOMAIN_OCTETS:
         raise _too_long(len(text))
     name = _to_ascii(text.strip())
@@ -58,7 +68,10 @@ def _to_ascii(text: str) -> str:
     if any(mark in text for mark in "/:@?#[]"):
         raise _fault(f'"{text}" is not a bare domain: leave out scheme, port and path' + _address_hint(text))
     if "*" in text:
-        raise _fault(f'"{text}" is a wildcard: add each domain by its own name')
+        raise _fault(
+            f'"{text}" has a wildcard where none can be: it stands alone before a domain, as *.example.com, where '
+            "wildcards are possible at all"
+        )
     if not _DEVIATIONS.isdisjoint(text):
         # Browsers encode these letters as they are, the library here replaces them: that would be another domain.
         raise _fault(f'"{text}" has a letter that is encoded in two ways: give the domain in its xn-- form')
@@ -84,9 +97,12 @@ def _check_label(label: str, text: str) -> None:
         )
     if label.startswith("xn--"):
         try:
-            label[4:].encode().decode("punycode")
+            decoded = label[4:].encode().decode("punycode")
         except UnicodeError as exc:
             raise _fault(f'"{text}" is not a domain name: "{label}" is not a well-formed encoded label') from exc
+        # Only what comes out of encoding is an A-label (RFC 5890 2.3.2.1): others are second names of the same.
+        if decoded.encode("punycode").decode() != label[4:]:
+            raise _fault(f'"{text}" is not a domain name: what "{label}" stands for is encoded another way')
 
 
 def _address_hint(text: str) -> str:

@@ -115,6 +115,10 @@ def test_domains_have_one_form(text: str, domain: str) -> None:
         ("stra\u00dfe.de", "xn-- form"),
         ("xn--\u00e9.example", "not a domain name"),
         ("xn--0000000000000.example", "encoded label"),
+        ("xn--www-.example", "inner hyphens"),
+        ("xn---u8xia8m.example", "another way"),
+        ("xn--b\u00fccher.example", "not a domain name"),
+        ("xn--.example", "inner hyphens"),
         ("\ud800.example", "not a domain name"),
     ],
 )
@@ -122,6 +126,36 @@ def test_what_is_no_domain(text: str, fault: str) -> None:
     with pytest.raises(InvalidInput, match=re.escape(fault)) as caught:
         normalise_domain(text)
     assert caught.value.field == "domain"
+
+
+@pytest.mark.parametrize(
+    ("text", "domain"),
+    [
+        ("*.example.com", "*.example.com"),
+        (" *.B\u00fccher.example. ", "*.xn--bcher-kva.example"),
+        ("www.example.com", "www.example.com"),
+    ],
+)
+def test_a_wildcard_where_one_may_be(text: str, domain: str) -> None:
+    assert normalise_domain(text, may_be_wildcard=True) == domain
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("*", "wildcard"),
+        ("*.", "empty label"),
+        ("*.com", "single label"),
+        ("*.*.example.com", "wildcard"),
+        ("a.*.example.com", "wildcard"),
+        ("a*.example.com", "wildcard"),
+        ("*.192.0.2.1", "IP address"),
+        ("*." + ".".join(["a" * 63] * 3 + ["b" * 60]), "has 254 octets"),
+    ],
+)
+def test_what_is_no_wildcard(text: str, fault: str) -> None:
+    with pytest.raises(InvalidInput, match=re.escape(fault)):
+        normalise_domain(text, may_be_wildcard=True)
 
 
 @given(st.text(max_size=40))
