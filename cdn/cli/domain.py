@@ -167,7 +167,7 @@ def set_certificate(
 
     async def work(client: ControlClient) -> Result:
         owner, name = await _owned(client, domain, site)
-        chain, private = await asyncio.gather(asyncio.to_thread(_pem, certificate), asyncio.to_thread(_pem, key))
+        chain, private = await asyncio.to_thread(_pem, certificate), await asyncio.to_thread(_pem, key)
         answer = await client.set_certificate(owner, name, chain, private)
         until = in_time(answer["certificate"]["not_after"])
         return Result(answer, (f"{safe(name)} is served with your certificate, which ends {until}",))
@@ -182,9 +182,7 @@ def release_certificate(domain: DomainArgument, site: OwnerOption = None, is_jso
     async def work(client: ControlClient) -> Result:
         owner, name = await _owned(client, domain, site)
         answer = await client.release_certificate(owner, name)
-        line = (
-            f"a certificate is got for {safe(name)}; yours is served until it has come: cdn domain check {safe(name)}"
-        )
+        line = f"yours is served until another has come for {safe(name)}: cdn domain check {safe(name)} --wait 5m"
         return Result(answer, (line,))
 
     run(work, is_json=is_json)

@@ -73,7 +73,9 @@ def _step(step: Document) -> Iterable[str]:
 def _outlook(domain: Document) -> Iterable[str]:
     if domain["fault"] is not None:
         tries = f", {counted(domain['failures'], 'try').replace('trys', 'tries')} so far" if domain["failures"] else ""
-        yield f"it goes no further{tries}: {safe(domain['fault'])}"
+        told = next((step["step"] for step in domain["steps"] if step["says"] == domain["fault"]), None)
+        why = safe(domain["fault"]) if told is None else f"see {safe(told)} above"
+        yield f"it goes no further{tries}: {why}"
     if domain["waits_for"]:
         yield f"it waits: {safe(domain['waits_for'])}"
     looked = () if domain["checked_at"] is None else (f"looked at {in_time(domain['checked_at'])}",)

@@ -144,3 +144,4 @@ def test_what_servers_say_moves_no_cursor() -> None:
     assert all(line.isascii() and line.isprintable() for line in lines)
     assert "it goes no further, 1 try so far: \\x1b]0;t" in lines
     assert step_lines(domain)[-1] == "        and 1 server more"
+    assert "it goes no further, 1 try so far: see ownership above" in domain_lines({**domain, "fault": "\x07?"})
