@@ -54,3 +54,12 @@ def test_no_more_than_the_burst_and_the_rate_in_any_time(per_hour: float, burst:
         assert budget.wait_s(now) == pytest.approx(0.0)
         budget, taken = after, taken + 1
         assert taken <= burst + now * per_hour / HOUR_S + 1e-6
+
+
+def test_a_quiet_week_saves_nothing_up() -> None:
+    budget: AccountBudget | None = AccountBudget.full(60.0, 3, 0.0)
+    for _ in range(3):
+        assert budget is not None
+        budget = budget.taken(168 * HOUR_S)
+    assert budget is not None
+    assert budget.taken(168 * HOUR_S) is None
