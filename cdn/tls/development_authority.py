@@ -6,8 +6,11 @@ and nothing but `cdn up` uses it.
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -56,10 +59,12 @@ class DevelopmentAuthority:
         certificate_file, key_file = folder / "root.pem", folder / "root.key"
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if not (certificate_file.exists() and key_file.exists()):
-                _make_root(certificate_file, key_file, clock())
-            root = x509.load_pem_x509_certificate(certificate_file.read_bytes())
-            key = serialization.load_pem_private_key(key_file.read_bytes(), None)
+            with _alone(folder):
+                if not (certificate_file.exists() and key_file.exists()):
+                    _make_root(certificate_file, key_file, clock())
+                root = x509.load_pem_x509_certificate(certificate_file.read_bytes())
+                key = serialization.load_pem_private_key(key_file.read_bytes(), None)
+                mode = key_file.stat().st_mode
         except OSError as exc:
             raise InvalidInput(f"the development authority in {folder} cannot be used: {exc.strerror}") from exc
         except (ValueError, TypeError) as exc:
@@ -67,6 +72,11 @@ class DevelopmentAuthority:
                 f"the development authority in {folder} is damaged: remove root.pem and root.key there, a new one is "
                 "made, and has to be trusted anew"
             ) from exc
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise InvalidInput(
+                f"{key_file} may be read by others, and whoever has it can pretend to be any site to who trusts "
+                f"{certificate_file}: run `chmod 600 {key_file}`, or remove both if others may have read it"
+            )
         if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != root.public_key():
             raise InvalidInput(f"{key_file} is not the key of {certificate_file}: remove both, new ones are made")
         if root.not_valid_after_utc <= datetime.fromtimestamp(clock(), UTC) + LIFE:
@@ -132,10 +142,23 @@ def how_to_trust(root_file: Path) -> tuple[str, ...]:
         f"curl             curl --cacert {root_file} https://...",
         f"Debian, Ubuntu   sudo cp {root_file} /usr/local/share/ca-certificates/cdn-development.crt && "
         "sudo update-ca-certificates",
+        f"Fedora, RHEL     sudo trust anchor {root_file}",
         f"macOS            sudo security add-trusted-cert -d -k /Library/Keychains/System.keychain {root_file}",
+        f"Windows          certutil -addstore -f Root {root_file}",
         f"Chrome, Linux    certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n cdn-development -i {root_file}",
         "Firefox          Settings, Privacy & Security, View Certificates, Authorities, Import",
     )
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Two processes that begin together make one root, not the key of one and the certificate of the other."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _make_root(certificate_file: Path, key_file: Path, now: float) -> None:

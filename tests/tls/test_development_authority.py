@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,20 @@ async def test_the_root_stays_the_same(tmp_path: Path) -> None:
     assert DevelopmentAuthority.open(tmp_path, lambda: NOW + 86_400).root_file.read_bytes() == first
 
 
+def test_those_who_begin_together_have_one_root(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        opened = list(pool.map(lambda _: DevelopmentAuthority.open(tmp_path, lambda: NOW), range(8)))
+    assert len({each.root_file.read_bytes() for each in opened}) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["root.key", "root.pem"]
+
+
+def test_a_key_without_its_certificate_is_made_anew(tmp_path: Path) -> None:
+    """As a crash between the two leaves it; nobody can have trusted that root yet."""
+    DevelopmentAuthority.open(tmp_path, lambda: NOW)
+    (tmp_path / "root.pem").unlink()
+    assert DevelopmentAuthority.open(tmp_path, lambda: NOW).root_file.exists()
+
+
 async def test_a_request_that_nobody_signed_is_refused(tmp_path: Path) -> None:
     authority = DevelopmentAuthority.open(tmp_path, lambda: NOW)
     request = wanted("a.example")
@@ -68,7 +83,7 @@ async def test_a_request_that_nobody_signed_is_refused(tmp_path: Path) -> None:
         assert isinstance(await authority.issue(IssueRequest(("a.example",), csr, ()), NobodyLooks()), IssueRefused)
 
 
-@pytest.mark.parametrize("damage", ["garbage", "another key", "old"])
+@pytest.mark.parametrize("damage", ["garbage", "another key", "open", "old"])
 def test_what_is_wrong_with_its_files_is_said(tmp_path: Path, damage: str) -> None:
     DevelopmentAuthority.open(tmp_path / "a", lambda: NOW)
     now = NOW
@@ -78,6 +93,8 @@ def test_what_is_wrong_with_its_files_is_said(tmp_path: Path, damage: str) -> No
         case "another key":
             DevelopmentAuthority.open(tmp_path / "b", lambda: NOW)
             (tmp_path / "b/root.key").replace(tmp_path / "a/root.key")
+        case "open":
+            (tmp_path / "a/root.key").chmod(0o640)
         case _:
             now += 3600 * 86_400
     with pytest.raises(InvalidInput, match="remove"):
