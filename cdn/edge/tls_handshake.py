@@ -177,7 +177,7 @@ class TlsHandshake(asyncio.Protocol):
 
     def _hand_over(self, ssl_object: ssl.SSLObject, rest: bytes) -> None:
         counters = self._tls.counters
-        above = TlsTransport(self._transport, ssl_object, self._tls.incoming, self._tls.outgoing)
+        above = TlsTransport(self._transport, ssl_object, self._tls)
         self._transport.set_protocol(above)
         self._leave(is_over=self._is_challenge)
         if self._is_challenge:

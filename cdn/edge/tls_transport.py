@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
+from cdn.edge.tls_contexts import TlsContexts
+
 _log = logging.getLogger(__name__)
 
 RECORD_BYTES = 16 * 1024
@@ -28,18 +30,21 @@ Content = bytes | bytearray | memoryview
 class TlsTransport(asyncio.Transport, asyncio.Protocol):
     """The transport above a finished handshake.
 
-    `close` sends what was written, says close_notify and ends (RFC 8446 section 6.1, RFC 9112 section 9.8); it does not
-    wait for the client's. `abort` says nothing, so that content without a length is known to be cut. A client that ends
-    without close_notify has ended all the same: its requests have lengths of their own.
+    `close` sends what was written, says close_notify and ends (RFC 8446 section 6.1, RFC 9112 section 9.8). It does not
+    wait for the client's, and says none to a client that went without a word and was sent nothing since. `abort` says
+    nothing, so that content without a length is known to be cut. A client that ends without close_notify has ended all
+    the same: its requests have lengths of their own.
 
     The two buffers are those of the process. Every call of OpenSSL finds them empty and leaves them so.
     """
 
     __slots__ = (
         "_below",
+        "_has_sent",
         "_incoming",
         "_is_above_paused",
         "_is_below_paused",
+        "_is_client_gone",
         "_is_closing",
         "_is_end_said",
         "_is_end_wanted",
@@ -47,18 +52,18 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         "_outgoing",
         "_protocol",
         "_ssl",
+        "_tls",
         "_waiting",
         "_waiting_bytes",
     )
 
-    def __init__(
-        self, below: asyncio.Transport, ssl_object: ssl.SSLObject, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO
-    ) -> None:
+    def __init__(self, below: asyncio.Transport, ssl_object: ssl.SSLObject, tls: TlsContexts) -> None:
         super().__init__()
         self._below = below
         self._ssl = ssl_object
-        self._incoming = incoming
-        self._outgoing = outgoing
+        self._tls = tls
+        self._incoming = tls.incoming
+        self._outgoing = tls.outgoing
         self._protocol = asyncio.Protocol()
         self._waiting: deque[memoryview] = deque()
         self._waiting_bytes = 0
@@ -68,6 +73,8 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         self._is_end_wanted = False
         self._is_end_said = False
         self._is_eof_given = False
+        self._has_sent = False
+        self._is_client_gone = False
 
     def start(self, protocol: asyncio.Protocol, rest: bytes) -> None:
         """Serve `protocol`; `rest` came behind the handshake and is encrypted."""
@@ -140,6 +147,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The client sends nothing more, whether it said so in TLS or not."""
+        self._is_client_gone = not self._is_eof_given
         if not self._is_closing:
             self._give_eof()
         return True
@@ -285,7 +293,11 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
 
     def _send(self, pieces: Iterable[Content]) -> None:
         """Encrypt, and hand to the transport below."""
+        self._is_client_gone = False
         try:
+            if not self._has_sent:
+                self._has_sent = True
+                self._tls.add_ticket(self._ssl)
             for piece in pieces:
                 if len(piece) <= RECORD_BYTES:
                     self._ssl.write(piece)
@@ -309,7 +321,8 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
             return
         if not self._is_end_said and not self._below.is_closing():
             self._is_end_said = True
-            self._say_close_notify()
+            if not self._is_client_gone:
+                self._say_close_notify()
             if not self._is_closing:
                 self._below.write_eof()
         if self._is_closing:
