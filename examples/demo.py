@@ -1,4 +1,4 @@
-"""The whole story on this machine: start, deploy, visit, change a file, deploy again, purge. `make demo` runs it."""
+"""The whole story on this machine: start, deploy, a domain with HTTPS, deploy again, purge. `make demo` runs it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import shlex
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -20,9 +21,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from examples.pebble import RunningPebble, find_pebble, running_pebble
+
 EXAMPLE = Path(__file__).resolve().parent / "harbour"
 DOMAIN = "www.harbour.example"
 ZONE = "cdn.localhost"
+ZONE_TEXT = """\
+$ORIGIN harbour.example.
+$TTL 60
+@   IN SOA ns hostmaster {serial} 3600 600 86400 60
+@   IN NS  ns
+ns  IN A   127.0.0.1
+www IN ALIAS harbour.cdn.localhost.
+"""
+"""The zone of the domain, as its owner writes it."""
 
 
 class DemoFailed(Exception):
@@ -36,6 +48,10 @@ class Running:
     process: subprocess.Popen[str]
     control_url: str
     http_url: str
+    https_url: str
+    root_file: Path
+    """Of the authority that signs."""
+    pebble: RunningPebble | None
     environ: dict[str, str]
 
 
@@ -82,9 +98,7 @@ def tell(running: Running, folder: Path) -> None:
     okay("the second visit is a hit")
     visit(running, host, "/no-such-page", expected=404)
 
-    step("the same site under a domain of its own (Host header)")
-    cdn(running, "domain", "add", DOMAIN, "--site", "harbour", "--verified")
-    visit(running, DOMAIN, "/", expected=200, says="hit")
+    tell_domain(running, folder)
 
     step("one file changes, and is deployed again")
     page = bundle / "index.html"
@@ -107,6 +121,53 @@ def tell(running: Running, folder: Path) -> None:
     cdn(running, "status")
 
 
+def tell_domain(running: Running, folder: Path) -> None:
+    """A domain of its own, from nothing to HTTPS."""
+    step(f"a domain of its own: {DOMAIN}, whose DNS is in a zone that our name server answers")
+    if running.pebble is None:
+        print(
+            "   Pebble is not installed (Debian package `pebble`): the development authority of `cdn up` signs instead"
+        )
+    zone = folder / "harbour.example.zone"
+    zone.write_text(ZONE_TEXT.format(serial=1))
+    cdn(running, "zone", "import", str(zone))
+    said = cdn(running, "domain", "add", DOMAIN, "--site", "harbour", "--json", shows=False)
+    cdn(running, "domain", "show", DOMAIN)
+    record = next(each for each in json.loads(said)["records"] if each["type"] == "TXT")
+    print(f"\n   its owner adds the records: {record['name']} TXT {record['value']}", flush=True)
+    zone.write_text(ZONE_TEXT.format(serial=2) + f'{record["name"]}. IN TXT "{record["value"]}"\n')
+    cdn(running, "zone", "import", str(zone))
+    cdn(running, "domain", "check", DOMAIN, "--wait", "1m")
+    okay("the domain is verified, and a certificate was got for it")
+    visit_secure(running, DOMAIN, "/")
+    okay("it is answered over HTTPS, with a certificate that its authority's root vouches for")
+    location = visit(running, DOMAIN, "/harbour?from=http", expected=308, wants="Location")
+    expect(location.startswith(f"https://{DOMAIN}:".encode()), "visitors of HTTP are sent to HTTPS")
+
+
+def visit_secure(running: Running, host: str, path: str) -> None:
+    """Fetch a page over HTTPS, and believe nobody but the authority."""
+    trust = ssl.create_default_context(cafile=str(running.root_file))
+    port = urlsplit(running.https_url).port or 443
+    began = time.perf_counter()
+    with (
+        socket.create_connection(("127.0.0.1", port), 20) as plain,
+        trust.wrap_socket(plain, server_hostname=host) as secret,
+    ):
+        secret.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        response = http.client.HTTPResponse(secret)
+        response.begin()
+        content = response.read()
+        how, names = secret.version(), dict(secret.getpeercert() or {})["subjectAltName"]
+    took_ms = (time.perf_counter() - began) * 1000
+    print(f"   GET https://{host}:{port}{path}")
+    print(
+        f"       {response.status}, {len(content)} bytes, {took_ms:.1f} ms, {how}, certificate for {names}", flush=True
+    )
+    if response.status != 200:
+        raise DemoFailed(f"https://{host}{path} answered {response.status}")
+
+
 def step(title: str) -> None:
     print(f"\n== {title}", flush=True)
 
@@ -121,9 +182,10 @@ def expect(is_so: bool, what: str) -> None:
     okay(what)
 
 
-def cdn(running: Running, *words: str) -> str:
+def cdn(running: Running, *words: str, shows: bool = True) -> str:
     """Run one command, show what a person sees, and how long it took."""
-    print(f"$ cdn {shlex.join(words)}", flush=True)
+    shown = [word for word in words if word != "--json"]
+    print(f"$ cdn {shlex.join(shown)}", flush=True)
     began = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-m", "cdn", *words], env=running.environ, capture_output=True, text=True, check=False
@@ -133,12 +195,13 @@ def cdn(running: Running, *words: str) -> str:
         raise DemoFailed(
             f"cdn {words[0]} ended with status {done.returncode}: {done.stderr.strip()} {done.stdout.strip()}"
         )
-    print("".join(f"   {line}\n" for line in done.stdout.splitlines()) + f"   ({took_ms:.0f} ms)", flush=True)
+    if shows:
+        print("".join(f"   {line}\n" for line in done.stdout.splitlines()) + f"   ({took_ms:.0f} ms)", flush=True)
     return done.stdout
 
 
-def visit(running: Running, host: str, path: str, *, expected: int, says: str = "") -> bytes:
-    """Fetch a page as a browser would."""
+def visit(running: Running, host: str, path: str, *, expected: int, says: str = "", wants: str | None = None) -> bytes:
+    """Fetch a page as a browser would; gives its content, or the field that is wanted."""
     address = urlsplit(running.http_url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port or 80, timeout=20)
     began = time.perf_counter()
@@ -152,7 +215,7 @@ def visit(running: Running, host: str, path: str, *, expected: int, says: str = 
     print(f"       {response.status}, {len(content)} bytes, {took_ms:.1f} ms, Cache-Status: {status}", flush=True)
     if response.status != expected or says not in status:
         raise DemoFailed(f"{host}{path} answered {response.status} ({status}), expected {expected} {says}")
-    return content
+    return content if wants is None else response.headers.get(wants, "").encode()
 
 
 @contextlib.contextmanager
@@ -160,8 +223,17 @@ def started(folder: Path) -> Iterator[Running]:
     """`cdn up` on free ports with data of its own; stopped at the end."""
     environ = {key: value for key, value in os.environ.items() if not key.startswith("CDN_")}
     environ |= {"XDG_CONFIG_HOME": str(folder / "config"), "XDG_CACHE_HOME": str(folder / "cache")}
-    control, visitors = free_addresses()
-    words = ["up", "--data", str(folder / "data"), "--control", control, "--http", visitors, "--zone", ZONE]
+    control, visitors, secure, dns = free_addresses(4)
+    words = ["up", "--data", str(folder / "data"), "--control", control, "--http", visitors, "--https", secure]
+    words += ["--dns", dns, "--zone", ZONE]
+    # Domains are looked up at our own name server alone: nothing of this leaves the machine.
+    words += ["--resolver", dns, "--name-server-port", dns.rpartition(":")[2]]
+    stack = contextlib.ExitStack()
+    pebble = None
+    if find_pebble() is not None:
+        ports = {"http_port": int(visitors.rpartition(":")[2]), "https_port": int(secure.rpartition(":")[2])}
+        pebble = stack.enter_context(running_pebble(folder / "pebble", dns=dns, **ports))
+        words += ["--acme", pebble.directory_url, "--acme-ca", str(pebble.ca_file)]
     print(f"$ cdn {shlex.join(words)}", flush=True)
     began = time.perf_counter()
     process = subprocess.Popen(
@@ -174,7 +246,8 @@ def started(folder: Path) -> Iterator[Running]:
             raise DemoFailed(f"cdn up ended with status {process.wait()}")
         ready = json.loads(line)
         print(f"   ready after {(time.perf_counter() - began) * 1000:.0f} ms", flush=True)
-        yield Running(process, ready["control_url"], ready["http_url"], environ)
+        root_file = Path(ready["root_file"]) if pebble is None else pebble.root_file
+        yield Running(process, ready["control_url"], ready["http_url"], ready["https_url"], root_file, pebble, environ)
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -182,12 +255,14 @@ def started(folder: Path) -> Iterator[Running]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        stack.close()
 
 
-def free_addresses() -> tuple[str, str]:
-    """Two addresses nobody listens on. They are named to `cdn up`, so that the URLs it prints have the port."""
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
-        return f"127.0.0.1:{one.getsockname()[1]}", f"127.0.0.1:{other.getsockname()[1]}"
+def free_addresses(count: int) -> list[str]:
+    """Addresses nobody listens on. They are named to `cdn up`, so that the URLs it prints have the port."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
 
 
 def stay(running: Running) -> None:
@@ -197,7 +272,9 @@ def stay(running: Running) -> None:
     config = shlex.quote(running.environ["XDG_CONFIG_HOME"])
     print("\nIt stays up until Ctrl-C.")
     print(f"  site      http://harbour.{ZONE}:{port}/")
-    print(f"  domain    curl -H 'Host: {DOMAIN}' {running.http_url}/")
+    secure = urlsplit(running.https_url).port
+    resolve = f"--resolve {DOMAIN}:{secure}:127.0.0.1"
+    print(f"  domain    curl --cacert {running.root_file} {resolve} https://{DOMAIN}:{secure}/")
     print(f"  control   {running.control_url}")
     print(f"  commands  XDG_CONFIG_HOME={config} {command} status")
     print(f"            XDG_CONFIG_HOME={config} {command} explain http://harbour.{ZONE}:{port}/", flush=True)
