@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from cdn.cli.metrics import Family, Kind, counter, gauge, labelled
+from cdn.control.domain_schema import CertificateState
+from cdn.control.domain_views import certificate_state
 from cdn.control.fleet_watch import ShownNode
 from cdn.control.plane import ControlPlane
 from cdn.fleet.condition import NodeState
@@ -13,6 +15,8 @@ from cdn.fleet.node import NodeView
 
 MAX_NODE_SERIES = 1_000
 """Nodes with lines of their own: some ten each. In a larger fleet only those have them that do not simply serve."""
+
+SOONEST_END = "When the certificate that ends first is over, in seconds since 1970; 0: there is none."
 
 HELP: Mapping[str, str] = {
     "snapshots_sent": "Snapshots sent to nodes whose place in the journal is no longer kept.",
@@ -29,11 +33,23 @@ HELP: Mapping[str, str] = {
 }
 """What a counter means; others are named by what they count."""
 
+HELP_OF_DOMAINS: Mapping[str, str] = {
+    "certificate_orders": "Certificates that an authority was asked for.",
+    "certificate_orders_failed": "Of these, those that it did not sign.",
+    "certificate_orders_put_off": "Orders that waited, as the account had made as many as it may in an hour.",
+    "certificates_issued": "Certificates that were signed and recorded.",
+    "certificates_resealed": "Certificates that were sealed anew, for other nodes or with another key.",
+    "domain_looks": "Looks at domains in DNS.",
+}
+"""The same, where domains are looked after."""
+
 
 def control_metrics(plane: ControlPlane) -> Sequence[Family]:
     """Everything is of all sites together: what one site does is in the audit, not here."""
     services = plane.services
     counted = {**services.hub.counters, **services.repair.counters, **services.archive.counters}
+    if plane.domains is not None:
+        counted |= plane.domains.counters
     lag = services.archive.lag
     refusals = {reason: float(count) for reason, count in services.hub.refusals.counts().items()}
     return (
@@ -46,11 +62,33 @@ def control_metrics(plane: ControlPlane) -> Sequence[Family]:
         gauge("cdn_control_connections", "Nodes that follow this replica.", plane.hub.connections),
         gauge("cdn_control_waiting", "Callers that wait for receipts and preparations.", services.directory.waiting),
         *_fleet(plane),
+        *_certificates(plane),
         labelled("cdn_control_refusals", Kind.COUNTER, "What was refused, by reason.", "reason", refusals),
         *(
-            counter(f"cdn_control_{name}", HELP.get(name, f"Counted by control as {name}."), value)
+            counter(
+                f"cdn_control_{name}", ({**HELP, **HELP_OF_DOMAINS}).get(name, f"Counted by control as {name}."), value
+            )
             for name, value in counted.items()
         ),
+    )
+
+
+def _certificates(plane: ControlPlane) -> Sequence[Family]:
+    services = plane.services
+    held, now = services.certificates.certificates(), services.clock()
+    states = Counter(certificate_state(facts, now).value for facts in held)
+    soonest_end = min((facts.not_after for facts in held), default=0.0)
+    return (
+        labelled(
+            "cdn_control_certificates",
+            Kind.GAUGE,
+            "Certificates in each state.",
+            "state",
+            {state.value: float(states[state.value]) for state in CertificateState},
+        ),
+        gauge("cdn_control_certificate_soonest_end_seconds", SOONEST_END, soonest_end),
+        gauge("cdn_control_domains", "Domains that sites answer.", len(services.catalog.domains())),
+        gauge("cdn_control_claims", "Domains that wait to be verified.", len(services.claims)),
     )
 
 

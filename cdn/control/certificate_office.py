@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from cdn.control.certificate_records import CertificateRecords
-from cdn.control.domain_documents import DomainDocument, DomainDocuments, Held, Ordering, spread
+from cdn.control.domain_documents import DomainDocument, DomainDocuments, Held, Ordering, spread, with_object
 from cdn.control.issuing import Issuing
 from cdn.control.name_offices import NameOffice
 from cdn.errors import CdnError, InvalidInput, Unavailable
@@ -36,9 +36,6 @@ ACTOR = "control"
 
 DEVELOPMENT = "development"
 """The issuer that signs whatever it is asked for, on a developer's machine."""
-
-REVOKED_CESSATION = 5
-"""RFC 5280 5.3.1: cessationOfOperation, the name is served here no more."""
 
 NOBODY_SIGNS = (
     "No authority is set that signs certificates: set directories in [acme] of control's settings, or bring a "
@@ -139,13 +136,13 @@ class CertificateOffice:
     ) -> tuple[Held, NotObtained | None]:
         now = self._clock()
         if (wait_s := self._out_of_budget_s(now)) > 0:
-            self.counters["put_off"] += 1
+            self.counters["certificate_orders_put_off"] += 1
             return held, NotObtained(HOUR_FULL, now + wait_s)
         key, held = await self._key_of_order(wanted, held, now)
         replaces = await self._records.replaced_chain(wanted.name)
         csr = await asyncio.to_thread(certificate_request, key, wanted.names)
         request = IssueRequest(wanted.names, csr, wanted.methods, replaces)
-        self.counters["orders"] += 1
+        self.counters["certificate_orders"] += 1
         outcome = await self._asked(issuer, request)
         office.require()
         ordering = held.document.ordering
@@ -156,10 +153,12 @@ class CertificateOffice:
                 outcome = IssueRefused(f"What {issuer.name} signed cannot be used: {error.message}")
                 ordering = msgspec.structs.replace(ordering, sealed_key="")
             else:
+                # named before it is there: what nobody names is never removed
+                held = await self._named(held, certificate.certificate_id)
                 await self._records.keep(wanted.name, certificate, wanted.site_id, issuer.name, ACTOR)
-                self.counters["issued"] += 1
+                self.counters["certificates_issued"] += 1
                 return await self._noted(held, Ordering(tried_at=ordering.tried_at)), None
-        self.counters["refused_orders"] += 1
+        self.counters["certificate_orders_failed"] += 1
         now, patience_s = self._clock(), outcome.retry_after_s
         log.warning("no certificate for %s, try %d: %s", wanted.name, failures + 1, outcome.reason)
         point = spread(f"{wanted.name} {failures}")
@@ -202,9 +201,14 @@ class CertificateOffice:
         )
         return key, await self._noted(held, ordering)
 
+    async def _named(self, held: Held, certificate_id: str) -> Held:
+        return await self._written(held, with_object(held.document, certificate_id, self._clock()))
+
     async def _noted(self, held: Held, ordering: Ordering) -> Held:
+        return await self._written(held, msgspec.structs.replace(held.document, ordering=ordering))
+
+    async def _written(self, held: Held, document: DomainDocument) -> Held:
         """Raises Unavailable when another wrote the document: whoever did has the office."""
-        document: DomainDocument = msgspec.structs.replace(held.document, ordering=ordering)
         written = await self._documents.write(held, document)
         if written is None:
             raise Unavailable(f"another control looks after {document.domain}: it goes on there")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from cdn.control.node_directory import NodeDirectory
 from cdn.control.state import ControlState
@@ -91,6 +91,47 @@ class CertificateRecords:
         """Raises Conflict."""
         if (self._catalog_fold.catalog.domain_owner(name) or "") != site_id:
             raise Conflict(f"{name} is no longer a domain of the site.")
+
+    async def reseal(self, facts: CertificateFacts, actor: str) -> bool:
+        """Seal the key for the nodes that may serve the name now, with the keys that seal now; whether that was to do.
+
+        Raises InvalidInput where no key here opens it, Conflict when it was replaced meanwhile, Unavailable.
+        """
+        stored = await self._stored(facts.certificate_id)
+        groups = self.groups(facts.site_id)
+        anew = None if stored is None or not groups else self._rings.resealed(stored, groups)
+        if anew is None:
+            return False
+        await self._store.put(certificate_key(facts.certificate_id), anew.to_bytes())
+
+        def decide() -> Change:
+            now = self._certificates.certificate(facts.name)
+            if now is None or now.certificate_id != facts.certificate_id:
+                raise Conflict(f"The certificate of {facts.name} was replaced meanwhile.")
+            return CertificateSet(
+                name=facts.name,
+                certificate_id=facts.certificate_id,
+                site_id=facts.site_id,
+                names=facts.names,
+                not_before=facts.not_before,
+                not_after=facts.not_after,
+                issuer=facts.issuer,
+                chain=anew.chain,
+                sealed_keys=anew.sealed_keys,
+            )
+
+        await self._state.append(f"certificate/{facts.name}", decide, actor)
+        return True
+
+    async def drop(self, certificate_ids: Iterable[str]) -> None:
+        """Remove what the store has of certificates that nobody serves. Raises StoreUnavailable."""
+        for certificate_id in certificate_ids:
+            await self._store.delete(certificate_key(certificate_id))
+
+    @property
+    def has_regions(self) -> bool:
+        """Whether nodes of some regions have keys of their own."""
+        return len(self._rings) > 1
 
     async def remove(self, name: str, actor: str) -> None:
         """Raises NotFound, Unavailable."""

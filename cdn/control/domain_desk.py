@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from cdn.control.certificate_records import UPLOAD, CertificateRecords
-from cdn.control.domain_documents import DomainDocuments, Ordering
+from cdn.control.domain_documents import DomainDocument, DomainDocuments, Ordering, with_object
 from cdn.control.domain_office import DomainStanding
 from cdn.control.domain_watch import DomainWatch
 from cdn.control.domain_work import DomainWork
@@ -25,6 +25,9 @@ LOOK_S = 15.0
 PAUSE_FIRST_S = 1.0
 PAUSE_LONGEST_S = 5.0
 """Between looks while somebody waits: each asks a handful of servers."""
+
+MAX_RACES = 8
+"""Lost races on a document before the caller is told."""
 
 log = logging.getLogger(__name__)
 
@@ -141,8 +144,9 @@ class DomainDesk:
             )
         if not certificate.not_before <= self._clock() < certificate.not_after:
             raise InvalidInput("The certificate is not good now: see its dates.", field="chain")
+        await self._change(domain, site_id, lambda was: with_object(was, certificate.certificate_id, self._clock()))
         facts = await self._records.keep(domain, certificate, site_id, UPLOAD, actor)
-        await self._ordering_is(domain, site_id, Ordering())
+        await self._change(domain, site_id, lambda was: msgspec.structs.replace(was, ordering=Ordering()))
         return facts
 
     async def release_certificate(self, site_id: str, domain: str, actor: str) -> None:
@@ -151,7 +155,8 @@ class DomainDesk:
         facts = self._certificates.certificate(domain)
         if facts is None or facts.issuer != UPLOAD:
             raise NotFound(f"No certificate was brought for {domain}.")
-        await self._ordering_is(domain, site_id, Ordering(is_released=True))
+        released = Ordering(is_released=True)
+        await self._change(domain, site_id, lambda was: msgspec.structs.replace(was, ordering=released))
         self._watch.look_soon(domain, site_id)
         log.info("%s gets its certificates automatically again, by %s", domain, actor)
 
@@ -159,9 +164,10 @@ class DomainDesk:
         if not self._work.holding(domain, site_id).is_owned:
             raise Conflict(f"{domain} is not verified yet: cdn domain check {domain} says what is missing.")
 
-    async def _ordering_is(self, domain: str, site_id: str, ordering: Ordering) -> None:
-        for _ in range(8):
+    async def _change(self, domain: str, site_id: str, change: Callable[[DomainDocument], DomainDocument]) -> None:
+        """Whoever works on the name meanwhile begins anew. Raises Unavailable."""
+        for _ in range(MAX_RACES):
             held = await self._documents.read(domain, site_id)
-            if await self._documents.write(held, msgspec.structs.replace(held.document, ordering=ordering)):
+            if await self._documents.write(held, change(held.document)):
                 return
         raise Unavailable(f"{domain} is being worked on: try again")

@@ -24,6 +24,9 @@ FORMAT = 1
 MAX_DOCUMENT_BYTES = 256 * 1024
 """Evidence is what a handful of servers said: tens of KB at the most."""
 
+KEPT_S = 7 * 86_400.0
+"""How long a certificate that was replaced stays in the store: a node may load a snapshot of last week."""
+
 OWN_ZONE = "-"
 """Stands for the CDN itself where a site's id would stand; ids of sites begin otherwise."""
 
@@ -50,7 +53,8 @@ class Ordering(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class DomainDocument(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is known of a site's domain beside the records. `onboarding` is the state machine's own form, `steps` what
-    the last look saw as it is shown; `claimed_by` is the sequence of the claim that they are about, 0: of none."""
+    the last look saw as it is shown; `claimed_by` is the sequence of the claim that they are about, 0: of none.
+    `objects` are the certificates that the store has of the name, by their ids and since when, the newest last."""
 
     format: int
     domain: str
@@ -59,6 +63,7 @@ class DomainDocument(msgspec.Struct, frozen=True, omit_defaults=True):
     onboarding: dict[str, Any] = {}
     steps: tuple[StepSeen, ...] = ()
     ordering: Ordering = Ordering()
+    objects: tuple[tuple[str, float], ...] = ()
 
 
 class Held:
@@ -137,6 +142,18 @@ class DomainDocuments:
         async for facts in self._store.scan(PREFIX):
             domain, _, site_id = facts.key.removeprefix(PREFIX).partition("/")
             yield domain.replace("=", "*"), "" if site_id == OWN_ZONE else site_id
+
+
+def with_object(document: DomainDocument, certificate_id: str, now: float) -> DomainDocument:
+    """Another certificate is in the store for the name, from `now` on."""
+    others = tuple(each for each in document.objects if each[0] != certificate_id)
+    return msgspec.structs.replace(document, objects=(*others, (certificate_id, now)))
+
+
+def outdated(document: DomainDocument, current: str | None, now: float) -> tuple[str, ...]:
+    """The certificates that were replaced KEPT_S ago or more, but for the one that is in service."""
+    pairs = zip(document.objects, document.objects[1:], strict=False)
+    return tuple(old for (old, _), (_, since) in pairs if old != current and now - since >= KEPT_S)
 
 
 def spread(name: str) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from cdn.control.certificate_office import CertificateOffice
@@ -32,6 +32,17 @@ from cdn.origin.store import ObjectStore
 
 TURN_RENEWALS = 4
 """How often within its time the office of all domains is held on to."""
+
+
+COUNTERS = (
+    "domain_looks",
+    "certificate_orders",
+    "certificate_orders_failed",
+    "certificate_orders_put_off",
+    "certificates_issued",
+    "certificates_resealed",
+)
+"""What is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +147,12 @@ class DomainParts:
             clock=clock,
             monotonic=monotonic,
         )
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """What was done, by names of metrics."""
+        counted = {**self.office.counters, **self.work.counters}
+        return {name: counted.get(name, 0) for name in COUNTERS}
 
     def start(self) -> None:
         """Work from now on."""

@@ -14,12 +14,13 @@ from cdn.control.state import ControlState
 from cdn.errors import CdnError
 from cdn.fleet.position import Position
 
-DAY_S = 86_400.0
-
 FAULT_PAUSE_S = 30.0
 """Before a name is worked on again after journal or store failed in the middle of it."""
 
 log = logging.getLogger(__name__)
+
+REGIONS_S = 5.0
+"""How often it is looked whether sites have moved to other regions: a look at every site."""
 
 Name = tuple[str, str]
 """A domain and its site; "" is the CDN's own zone's."""
@@ -54,6 +55,7 @@ class DomainWatch:
         self._running: dict[Name, asyncio.Task[None]] = {}
         self._seen: object = None
         self._was_ours = False
+        self._regions_seen_at = 0.0
         self._moved = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -100,6 +102,10 @@ class DomainWatch:
             self._was_ours, self._seen = True, None
         self._notice()
         now = self._clock()
+        if not self._regions_seen_at <= now < self._regions_seen_at + REGIONS_S:
+            self._regions_seen_at = now
+            for name in self._work.moved() & self._due.keys():
+                self._set(name, now)
         while self._heap and len(self._running) < self._most:
             at, name = self._heap[0]
             if at > now:

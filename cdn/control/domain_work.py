@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import assert_never
 
 import msgspec
@@ -14,13 +14,13 @@ import msgspec
 from cdn.control.certificate_office import ACTOR, CertificateOffice
 from cdn.control.certificate_office import Wanted as WantedCertificate
 from cdn.control.certificate_records import UPLOAD, CertificateRecords
-from cdn.control.domain_documents import DomainDocument, DomainDocuments, Held, spread
-from cdn.control.domain_office import DomainStanding, Step, StepSeen
+from cdn.control.domain_documents import DomainDocument, DomainDocuments, Held, outdated, spread
+from cdn.control.domain_office import DomainStanding
 from cdn.control.domain_sight import DomainSight, Sight
-from cdn.control.domain_times import next_daily
+from cdn.control.domain_standing import standing_of
 from cdn.control.name_offices import NameOffice, NameOffices
 from cdn.control.state import ControlState
-from cdn.errors import Conflict, NotFound, Unavailable
+from cdn.errors import Conflict, InvalidInput, NotFound, Unavailable
 from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.certificate_fold import CertificateFacts, CertificateFold
 from cdn.journal.claim_fold import Claim, ClaimFold
@@ -51,6 +51,10 @@ ELSEWHERE_PAUSE_S = 30.0
 
 MAX_URL_CHARS = 500
 """Of an explanation that an authority names."""
+
+FIRST_LOOK_S = 6 * 3600.0
+"""Within which names that have their certificate are looked at by who begins to look after them: until then a key that
+control was started with has sealed them all."""
 
 MAX_STEPS = 8
 """Of one name at one time: look, verify, order, and no more than each once again."""
@@ -109,6 +113,8 @@ class DomainWork:
         self._methods = methods
         self._rules = Rules(lapse_s=lapse_s, is_validated=office.is_validated)
         self._clock = clock
+        self._groups: dict[str, tuple[str, ...]] | None = None
+        self.counters: Counter[str] = Counter()
 
     @property
     def generation(self) -> object:
@@ -124,11 +130,11 @@ class DomainWork:
         return found
 
     def first_due_at(self, domain: str, site_id: str, now: float) -> float:
-        """When a name of which nothing is remembered is worked on: what has its certificate has its time of day."""
+        """When a name of which nothing is remembered is worked on: what has its certificate has some time."""
         facts = self._certificates.certificate(domain)
         if facts is None or self._holding(domain, site_id) is None:
             return now
-        return min(next_daily(domain, now), self._renew_at(facts, None))
+        return min(now + spread(domain) * FIRST_LOOK_S, max(now, self._renew_at(facts, None)))
 
     def holding(self, domain: str, site_id: str) -> Holding:
         """Raises NotFound when the site has neither a claim on the domain nor the domain."""
@@ -162,10 +168,10 @@ class DomainWork:
             holding = self._holding(domain, site_id)
             held = await self._documents.read(domain, site_id)
             if holding is None:
-                await self._documents.remove(domain, site_id)
+                await self._dropped(held.document)
                 return NEVER
-            if (facts := self._certificates.certificate(domain)) is not None and facts.issuer != UPLOAD:
-                held = await self._with_window(held, facts)
+            if (facts := self._certificates.certificate(domain)) is not None:
+                held = await self._tended(held, facts)
             return await self._advance(held, holding, office, is_asked=is_asked, looked=looked or asyncio.Event())
 
     async def _advance(
@@ -191,6 +197,7 @@ class DomainWork:
                     state, want = self._step(state, self._recorded(held.document, holding))
                 case Wanted.RELEASE:
                     await self._release(domain, site_id)
+                    await self._dropped(held.document)
                     return NEVER
                 case Wanted.ORDER:
                     looked.set()
@@ -249,6 +256,7 @@ class DomainWork:
     async def _look(self, document: DomainDocument, holding: Holding) -> Sight:
         if not document.site_id:  # the CDN's own zone: its name servers are ours, and they are not asked
             return Sight(Looked(is_shown=True, leads_here=None, may_sign=None, has_our_dns=True))
+        self.counters["domain_looks"] += 1
         return await self._sight.look(document.domain, holding.token)
 
     async def _noted(self, held: Held, document: DomainDocument, state: Onboarding, holding: Holding) -> Held:
@@ -300,7 +308,6 @@ class DomainWork:
 
         await self._state.append(f"domain/{domain}", decide, ACTOR)
         log.warning("%s is released: its name servers have not shown its token for too long", domain)
-        await self._documents.remove(domain, site_id)
 
     # Its certificate.
 
@@ -311,6 +318,36 @@ class DomainWork:
         if state.leads_here or not self._rules.is_validated:
             usable |= {ChallengeMethod.HTTP, ChallengeMethod.TLS_ALPN}
         return tuple(method for method in self._methods if method in usable) or self._methods
+
+    async def _tended(self, held: Held, facts: CertificateFacts) -> Held:
+        """The certificate in service is sealed for whom it should be, and those before it go some day."""
+        try:
+            if await self._records.reseal(facts, ACTOR):
+                self.counters["certificates_resealed"] += 1
+        except (InvalidInput, Conflict) as error:
+            log.warning("the certificate of %s is not sealed anew: %s", facts.name, error)
+        if gone := outdated(held.document, facts.certificate_id, self._clock()):
+            await self._records.drop(gone)
+            left = tuple(each for each in held.document.objects if each[0] not in gone)
+            held = await self._written(held, msgspec.structs.replace(held.document, objects=left))
+        return held if facts.issuer == UPLOAD else await self._with_window(held, facts)
+
+    async def _dropped(self, document: DomainDocument) -> None:
+        """Nothing of a name that is no longer the site's stays in the store."""
+        await self._records.drop(certificate_id for certificate_id, _ in document.objects)
+        await self._documents.remove(document.domain, document.site_id)
+
+    def moved(self) -> set[tuple[str, str]]:
+        """Names of sites that moved to other regions since this was asked last: other nodes open their keys."""
+        if not self._records.has_regions:
+            return set()
+        sites = self._catalog_fold.catalog.sites()
+        groups = {site.id: self._records.groups(site.id) for site in sites if site.settings.region}
+        before, self._groups = self._groups, groups
+        if before is None:
+            return set()
+        changed = {one for one in before.keys() | groups.keys() if before.get(one) != groups.get(one)}
+        return {name for name in self.names() if name[1] in changed} if changed else set()
 
     async def _with_window(self, held: Held, facts: CertificateFacts) -> Held:
         """With what the authority says of the certificate's renewal, where it is time to ask (RFC 9773 4.3)."""
@@ -341,32 +378,11 @@ class DomainWork:
         async with self._offices.held(domain) as office:
             if office is None or self._holding(domain, site_id) is not None:
                 return
-            await self._documents.remove(domain, site_id)
+            await self._dropped((await self._documents.read(domain, site_id)).document)
 
     # What is known.
 
     def standing_of(self, document: DomainDocument, holding: Holding) -> DomainStanding:
         """How far the domain is, by its document and the records."""
-        state, rules = self.onboarding_of(document, holding), self._rules
-        return DomainStanding(
-            document.domain,
-            document.site_id,
-            onboarding.stage_of(state, rules),
-            (*document.steps, self._certificate_step(state)),
-            onboarding.fault_of(state, rules),
-            onboarding.waits_for(state, rules),
-            state.order_failures or state.denials,
-            state.looked_at,
-            state.next_try_at,
-        )
-
-    def _certificate_step(self, state: Onboarding) -> StepSeen:
-        facts = self._certificates.certificate(state.domain)
-        if facts is None:
-            says = state.order_says or "There is no certificate yet."
-            return StepSeen(Step.CERTIFICATE, False if state.order_says else None, says)
-        until = datetime.fromtimestamp(facts.not_after, UTC).strftime("%Y-%m-%d %H:%M UTC")
-        whence = "brought by its owner" if facts.issuer == UPLOAD else f"signed by way of {facts.issuer}"
-        if facts.not_after <= self._clock():
-            return StepSeen(Step.CERTIFICATE, False, f"The certificate, {whence}, was good until {until}.")
-        return StepSeen(Step.CERTIFICATE, True, f"The certificate, {whence}, is good until {until}.")
+        state, facts = self.onboarding_of(document, holding), self._certificates.certificate(document.domain)
+        return standing_of(document, state, facts, self._rules, self._clock())

@@ -16,6 +16,7 @@ from cdn.cli.control_metrics import control_metrics
 from cdn.cli.edge_metrics import edge_metrics
 from cdn.cli.metrics import Family, Kind, gauge, labelled, metrics_text
 from cdn.cli.process_metrics import process_metrics
+from cdn.control.domain_parts import COUNTERS
 from tests.cli.prometheus_text import Metric, NotPrometheus, read
 from tests.e2e.fleet import Fleet
 
@@ -71,7 +72,7 @@ async def test_every_metric_is_well_formed_and_documented_and_nothing_else_is(fl
     assert len(parsed) > 60
     kinds = {family.name: family.kind.value for family in live}
     kinds |= of_names(of_edge.HELP, "cdn_edge_", of_edge.GAUGES) | of_names(
-        of_control.HELP, "cdn_control_", frozenset()
+        {**of_control.HELP, **of_control.HELP_OF_DOMAINS}, "cdn_control_", frozenset()
     )
     assert {name: kind for name, (kind, _, _) in known.items() if not name.startswith("cdn_dns_")} == kinds
     for name, metric in parsed.items():
@@ -118,6 +119,7 @@ async def test_whatever_control_counts_has_a_meaning(fleet: Fleet) -> None:
     services = fleet.plane.services
     counted = {**services.hub.counters, **services.repair.counters, **services.archive.counters}
     assert counted.keys() == of_control.HELP.keys()
+    assert set(COUNTERS) == of_control.HELP_OF_DOMAINS.keys()
 
 
 async def test_a_large_fleet_has_no_line_for_every_node(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,11 +12,14 @@ from cryptography import x509
 from cdn.control.domain_parts import DomainFleet, DomainFolds, DomainParts
 from cdn.errors import InvalidInput, NotFound
 from cdn.journal.record import DomainClaimed
+from cdn.origin.layout import certificate_key
 from cdn.sites.onboarding import Stage
 from cdn.tls.certificate_key import certificate_request, make_certificate_key
 from cdn.tls.issuer import ChallengeMethod, IssueRefused, RenewalWindow
+from cdn.tls.sealed import KeyRing, SealingKey
+from cdn.tls.sealed_certificate import CertificateObject, RingSet
 from tests.control.control_room import Control, ControlMaker
-from tests.control.domain_room import SigningIssuer, TestSight, issuing
+from tests.control.domain_room import SigningIssuer, TestSight, issuing, ring
 
 DAY_S = 86_400.0
 WWW = "www.example.com"
@@ -53,11 +56,9 @@ class Room:
         return self.control.plane.services.certificates.certificate(domain)
 
 
-@pytest.fixture
-async def room(make_control: ControlMaker) -> Room:
-    control = await make_control()
+async def room_of(control: Control, **more: Any) -> Room:
     issuer, sight = SigningIssuer(control.clock), TestSight()
-    control.issuing, control.sight = issuing(issuer), sight
+    control.issuing, control.sight = issuing(issuer, **more), sight
     await control.reopen()
     made = Room(control, issuer, sight)
     created = await control.api.post("/v1/sites", {"name": "blog"})
@@ -65,6 +66,15 @@ async def room(make_control: ControlMaker) -> Room:
     made.site_id = control.plane.services.catalog.site_named("blog").id
     await control.following_node()
     return made
+
+
+@pytest.fixture
+async def room(make_control: ControlMaker) -> Room:
+    return await room_of(await make_control())
+
+
+async def keys_below(room: Room, *prefixes: str) -> list[str]:
+    return [each.key for prefix in prefixes async for each in room.control.store.scan(prefix)]
 
 
 def public_key_of(csr: bytes) -> Any:
@@ -270,3 +280,71 @@ async def test_two_controls_that_race_make_one_order(room: Room) -> None:
     assert len(room.issuer.requests) == 1
     for each in parts:
         await each.aclose()
+
+
+async def test_a_certificate_is_sealed_anew_with_a_new_key_and_the_old_one_stays_good_until_then(
+    make_control: ControlMaker,
+) -> None:
+    old, new = SealingKey(b"o" * 32), SealingKey(b"n" * 32)
+    room = await room_of(await make_control(), rings={"": KeyRing([old], "edge")})
+    await room.claim()
+    await room.rounds(room.certificate)
+    first = room.certificate()
+    room.control.issuing = replace(room.control.issuing, rings={"": KeyRing([new, old], "edge")})
+    await room.control.reopen()
+    await room.control.following_node()
+    await room.parts.work.advance(WWW, room.site_id)
+    second = room.certificate()
+    assert second.certificate_id == first.certificate_id
+    assert second.sequence > first.sequence
+    stored = CertificateObject.from_bytes(
+        await room.control.store.get(certificate_key(first.certificate_id)), first.certificate_id
+    )
+    assert RingSet({"": KeyRing([new], "edge")}).opened(first.certificate_id, stored.sealed_keys)
+    await room.parts.work.advance(WWW, room.site_id)
+    assert room.certificate().sequence == second.sequence
+    assert room.parts.counters["certificates_resealed"] == 1
+    assert len(room.issuer.requests) == 1
+
+
+async def test_a_key_opens_only_where_the_site_may_be_and_moves_with_it(make_control: ControlMaker) -> None:
+    rings = {"": ring("any"), "eu": ring("eu"), "us": ring("us")}
+    room = await room_of(await make_control(), rings=rings)
+    settings = await room.control.api.patch("/v1/sites/blog", {"settings": {"region": ["eu"]}})
+    assert settings.status == 200, settings
+    await room.claim()
+    await room.rounds(room.certificate)
+
+    async def groups() -> set[str]:
+        certificate_id = room.certificate().certificate_id
+        raw = await room.control.store.get(certificate_key(certificate_id))
+        return set(CertificateObject.from_bytes(raw, certificate_id).sealed_keys)
+
+    assert await groups() == {"eu"}
+    room.parts.work.moved()
+    await room.control.api.patch("/v1/sites/blog", {"settings": {"region": ["eu", "asia"]}})
+    assert room.parts.work.moved() == {(WWW, room.site_id)}
+    assert room.parts.work.moved() == set()
+    await room.parts.work.advance(WWW, room.site_id)
+    assert await groups() == {"eu", ""}
+
+
+async def test_certificates_that_were_replaced_leave_the_store_after_a_while(room: Room) -> None:
+    room.issuer.life_s = 6 * DAY_S
+    await room.claim()
+    await room.rounds(room.certificate)
+    for _ in range(8):
+        room.control.clock.now += 3.4 * DAY_S
+        await room.parts.work.advance(WWW, room.site_id)
+    kept = await keys_below(room, "certificates/")
+    assert len(room.issuer.requests) == 9
+    assert 2 <= len(kept) <= 5
+    assert certificate_key(room.certificate().certificate_id) in kept
+    removed = await room.control.api.delete(f"/v1/sites/blog/domains/{WWW}")
+    assert removed.status == 200, removed
+    async with asyncio.timeout(10):
+        while True:
+            left = await keys_below(room, "certificates/", "control/domains/")
+            if not left:
+                break
+            await asyncio.sleep(0.01)
