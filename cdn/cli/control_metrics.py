@@ -50,6 +50,7 @@ def control_metrics(plane: ControlPlane) -> Sequence[Family]:
     counted = {**services.hub.counters, **services.repair.counters, **services.archive.counters}
     if plane.domains is not None:
         counted |= plane.domains.counters
+    meanings = {**HELP, **HELP_OF_DOMAINS}
     lag = services.archive.lag
     refusals = {reason: float(count) for reason, count in services.hub.refusals.counts().items()}
     return (
