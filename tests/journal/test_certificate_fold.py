@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import tracemalloc
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -31,6 +32,7 @@ from cdn.journal.record import (
     audience_of,
     version_of,
 )
+from cdn.journal.replica import Replica
 from cdn.journal.snapshot import Snapshot, UnreadableSnapshot, decode, encode, load_into, take
 
 ZONE = "cdn.localhost"
@@ -235,3 +237,30 @@ def test_a_hundred_thousand_certificates_take_less_than_a_kilobyte_each() -> Non
     tracemalloc.stop()
     assert len(folds.certificates) == len(names)
     assert taken_bytes < 700, "100,000 of them below 100 MB, and well"
+
+
+async def test_a_nodes_copy_from_before_there_were_certificates_is_gone_on_from(tmp_path: Path) -> None:
+    """Its program would have stopped before the first, so there is none behind its snapshot."""
+    former = Folds(BLOG, DomainAdded(WWW, "s1"))
+    earlier = take((former.catalog,), Position("e", 2), floor_horizon=0, audiences=EDGE_AUDIENCES)
+    assert (earlier.version, "certificates" in earlier.sections) == (1, False)
+    replica = await Replica.open(tmp_path / "copy.db")
+    await replica.load((former.catalog,))
+    await replica.replace(earlier)
+    await replica.aclose()
+    now = Folds()
+    replica = await Replica.open(tmp_path / "copy.db")
+    assert await replica.load(now.all) == Position("e", 2)
+    now.sequence = 2
+    change = certificate(WWW)
+    record = Record(3, "e", 3, "subject", 103.0, "ann", audience_of(change), change)
+    await replica.apply((record,))
+    for fold in now.all:
+        fold.apply(record)
+    await replica.compact()
+    await replica.aclose()
+    again = Folds()
+    replica = await Replica.open(tmp_path / "copy.db")
+    assert await replica.load(again.all) == Position("e", 3)
+    assert again.names == [WWW]
+    await replica.aclose()

@@ -14,6 +14,7 @@ from cdn.journal.claim_fold import Claim, ClaimFold
 from cdn.journal.fold import Fold
 from cdn.journal.record import (
     DNS_AUDIENCES,
+    EDGE_AUDIENCES,
     EVERY_AUDIENCE,
     Audience,
     Change,
@@ -175,3 +176,11 @@ def test_nobody_but_control_is_given_claims() -> None:
     assert folds.claims.audience is Audience.CONTROL
     snapshot = take(folds.all, Position("e", 2), floor_horizon=0, audiences=DNS_AUDIENCES)
     assert (set(snapshot.sections), snapshot.version) == ({"catalog"}, 1)
+
+
+def test_a_program_that_knows_no_redirects_is_not_given_a_snapshot_with_one() -> None:
+    """It would answer what it should send on, and leave that out of its own snapshots."""
+    folds = Folds(BLOG, DomainVerified(WWW, "s1"))
+    assert take(folds.all, Position("e", 2), floor_horizon=0, audiences=EDGE_AUDIENCES).version == 1
+    folds.apply(DomainVerified(WWW, "s1", "example.com"))
+    assert take(folds.all, Position("e", 3), floor_horizon=0, audiences=EDGE_AUDIENCES).version == 3
