@@ -66,9 +66,7 @@ def control_metrics(plane: ControlPlane) -> Sequence[Family]:
         *_certificates(plane),
         labelled("cdn_control_refusals", Kind.COUNTER, "What was refused, by reason.", "reason", refusals),
         *(
-            counter(
-                f"cdn_control_{name}", ({**HELP, **HELP_OF_DOMAINS}).get(name, f"Counted by control as {name}."), value
-            )
+            counter(f"cdn_control_{name}", meanings.get(name, f"Counted by control as {name}."), value)
             for name, value in counted.items()
         ),
     )
