@@ -334,6 +334,50 @@ async def test_names_that_cannot_be_added(sites: Api, domain: str) -> None:
     assert (answer.status, answer.document["field"]) == (400, "domain"), answer
 
 
+@pytest.mark.parametrize(
+    "domain",
+    [
+        "%00",
+        "a%2Fb.example",
+        "xn--.example",
+        "a" * 300,
+        "*",
+        "%F0%9F%92%A9.example",
+        "*.*.b.c",
+        "[::1]",
+    ],
+)
+async def test_paths_that_name_no_domain_are_refused_in_words(
+    control: Control, office: StagedOffice, domain: str
+) -> None:
+    sent = {"certificate": CHAIN, "key": "a private key"}
+    for answer in (
+        await control.api.get(f"{NAMES}/{domain}"),
+        await control.api.post(f"{NAMES}/{domain}/check"),
+        await control.api.delete(f"{NAMES}/{domain}"),
+        await control.api.call("PUT", f"{NAMES}/{domain}/certificate", sent),
+        await control.api.delete(f"{NAMES}/{domain}/certificate"),
+    ):
+        assert answer.status in {400, 404, 405}, answer
+        assert answer.is_problem
+        assert "private" not in str(answer.document)
+    assert office.keys == office.checked == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{}, {"certificate": CHAIN}, {"certificate": 1, "key": "a private key"}, {"certificate": "", "key": "", "more": 1}],
+)
+async def test_a_certificate_that_is_half_sent_is_refused_without_its_key(
+    control: Control, office: StagedOffice, content: dict[str, Any]
+) -> None:
+    await add(control.api, "www.example.com", verified=True)
+    refused = await control.api.call("PUT", f"{WWW}/certificate", content)
+    assert refused.status == 400
+    assert "private" not in str(refused.document)
+    assert office.keys == []
+
+
 async def test_claims_and_certificates_survive_a_restart(control: Control, sites: Api) -> None:
     await add(sites, "open.example.com")
     await add(sites, "www.example.com")
