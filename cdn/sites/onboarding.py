@@ -169,14 +169,7 @@ def advance(
         case Asked():
             state = replace(state, wished_at=now, next_try_at=now)
         case Recorded():
-            state = replace(
-                state,
-                is_owned=event.is_owned,
-                has_certificate=event.has_certificate,
-                is_renewal_due=event.is_renewal_due,
-            )
-            if event.has_certificate and not event.is_renewal_due:
-                state = replace(state, order_says="", order_failures=0, order_at=None)
+            state = _with_records(state, event, now)
         case Looked():
             state = _with_look(state, event, now)
             state = replace(state, next_try_at=_next_look_at(state, now, rules, jitter))
@@ -237,36 +230,31 @@ def hindrance(state: Onboarding, rules: Rules) -> str | None:
 
 def fault_of(state: Onboarding, rules: Rules) -> str | None:
     """Why it goes no further, in a sentence; None: nothing is wrong."""
-    match stage_of(state, rules):
-        case Stage.ADDED:
-            return state.ownership_says or None
-        case Stage.VERIFIED:
-            return _lapsing(state, rules) or (None if state.looked_at is None else hindrance(state, rules))
-        case Stage.ISSUING | Stage.LIVE:
-            astray = state.pointing_says if state.leads_here is False and not state.has_our_dns else ""
-            held_up = hindrance(state, rules) if state.is_renewal_due else None
-            return state.order_says or held_up or _lapsing(state, rules) or astray or None
-        case stage:
-            assert_never(stage)
+    stage = stage_of(state, rules)
+    if stage is Stage.ADDED:
+        return state.ownership_says or None
+    if stage is Stage.VERIFIED:
+        return _lapsing(state, rules) or (None if state.looked_at is None else hindrance(state, rules))
+    astray = state.pointing_says if state.leads_here is False and not state.has_our_dns else ""
+    held_up = hindrance(state, rules) if state.is_renewal_due else None
+    return state.order_says or held_up or _lapsing(state, rules) or astray or None
 
 
 def waits_for(state: Onboarding, rules: Rules) -> str:
     """What is under way, where nothing is wrong; "": nothing is."""
     if fault_of(state, rules) is not None:
         return ""
-    match stage_of(state, rules):
-        case Stage.ADDED if state.is_shown:
-            return "its record is seen, and being written down"
-        case Stage.ADDED:
-            return "its name servers are asked for the TXT record"
-        case Stage.VERIFIED:
-            return "its name servers are asked where it points"
-        case Stage.ISSUING:
-            return "its certificate is being got"
-        case Stage.LIVE:
-            return ""
-        case stage:
-            assert_never(stage)
+    if not state.is_owned and state.is_shown:
+        return "its record is seen, and being written down"
+    return _WAITS_FOR[stage_of(state, rules)]
+
+
+_WAITS_FOR = {
+    Stage.ADDED: "its name servers are asked for the TXT record",
+    Stage.VERIFIED: "its name servers are asked where it points",
+    Stage.ISSUING: "its certificate is being got",
+    Stage.LIVE: "",
+}
 
 
 def released_at(state: Onboarding, rules: Rules) -> float | None:
@@ -303,6 +291,21 @@ def _kinds() -> dict[str, tuple[type, ...]]:
 _KINDS = _kinds()
 
 
+def _with_records(state: Onboarding, event: Recorded, now: float) -> Onboarding:
+    is_begun = event.is_renewal_due and not state.is_renewal_due
+    is_gone = state.has_certificate and not event.has_certificate
+    state = replace(
+        state,
+        is_owned=event.is_owned,
+        has_certificate=event.has_certificate,
+        is_renewal_due=event.is_renewal_due,
+        next_try_at=now if is_begun or is_gone else state.next_try_at,  # a look goes before every order
+    )
+    if event.has_certificate and not event.is_renewal_due:
+        state = replace(state, order_says="", order_failures=0, order_at=None)
+    return state
+
+
 def _with_look(state: Onboarding, look: Looked, now: float) -> Onboarding:
     missing_since, denials = state.missing_since, state.denials
     if look.is_shown:
@@ -325,6 +328,13 @@ def _with_look(state: Onboarding, look: Looked, now: float) -> Onboarding:
 
 
 def _next_look_at(state: Onboarding, now: float, rules: Rules, jitter: float) -> float | None:
+    look_at = _look_at(state, now, rules, jitter)
+    if state.order_at is None or state.order_at <= now:
+        return look_at
+    return state.order_at if look_at is None else min(look_at, state.order_at)  # a look puts no order off
+
+
+def _look_at(state: Onboarding, now: float, rules: Rules, jitter: float) -> float | None:
     spread = 1.0 + jitter / 10.0
     if stage_of(state, rules) in {Stage.ISSUING, Stage.LIVE}:
         return now + rules.look_again_s * spread
