@@ -13,7 +13,7 @@ from cdn.tls.acme.client import AcmeClient
 from cdn.tls.acme.directory import Directory
 from cdn.tls.acme.jws import AccountKey, external_account_binding
 from cdn.tls.acme.memory import AcmeMemory
-from cdn.tls.acme.problem import AcmeRefused, AuthorityAway
+from cdn.tls.acme.problem import AcmeRefused, NotAcme
 from cdn.tls.acme.transport import Answer
 
 
@@ -53,7 +53,7 @@ class Registration:
         self._account: Account | None = None
 
     async def account(self) -> Account:
-        """Raises AccountRefused, AcmeRefused, AuthorityAway, and what the memory raises."""
+        """Raises AccountRefused, AcmeRefused, AuthorityAway (NotAcme), and what the memory raises."""
         async with self._lock:
             if self._account is None:
                 self._account = await self._registered()
@@ -106,7 +106,7 @@ class Registration:
         if status != "valid":
             raise AccountRefused(f"The account with {host} is {status}: nothing can be ordered with it")
         if not answer.location:
-            raise AuthorityAway(f"{host} makes an account and does not say its URL: that is no ACME")
+            raise NotAcme(f"{host} makes an account and does not say its URL: that is no ACME")
         return answer.location
 
     def _payload(self, key: AccountKey, directory: Directory) -> dict[str, Any]:

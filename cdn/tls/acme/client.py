@@ -13,7 +13,7 @@ from cdn.tls.acme.authority import Authority
 from cdn.tls.acme.directory import Directory
 from cdn.tls.acme.jws import AccountKey, signed
 from cdn.tls.acme.nonce import NoncePool
-from cdn.tls.acme.problem import AcmeRefused, AuthorityAway, Problem
+from cdn.tls.acme.problem import AcmeRefused, AuthorityAway, NotAcme, Problem
 from cdn.tls.acme.transport import AcmeTransport, Answer
 
 DIRECTORY_LIFE_S = 3600.0
@@ -77,11 +77,11 @@ class AcmeClient:
         return await self._get(url)
 
     def read(self, answer: Answer, shape: type[_Shape]) -> _Shape:
-        """An answer's object. Raises AuthorityAway when it is none."""
+        """An answer's object. Raises NotAcme when it is none."""
         try:
             return msgspec.json.decode(answer.content, type=shape)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-            raise AuthorityAway(
+            raise NotAcme(
                 f"{self.authority.host} answers with what is no {shape.__name__.lower()} of ACME: {exc}"
             ) from exc
 
@@ -105,7 +105,7 @@ class AcmeClient:
         self._nonces.put(answer.fields.get("replay-nonce"))
         nonce = self._nonces.take()
         if nonce is None:
-            raise AuthorityAway(f"{self.authority.host} gives no nonce: that is no ACME")
+            raise NotAcme(f"{self.authority.host} gives no nonce: that is no ACME")
         return nonce
 
     def _refusal(self, answer: Answer) -> AcmeRefused:

@@ -16,7 +16,7 @@ from cdn.tls.acme.issued_chain import first_certificate
 from cdn.tls.acme.memory import AcmeMemory
 from cdn.tls.acme.order import MAX_NAMES
 from cdn.tls.acme.ordering import OrderFailed, Ordering
-from cdn.tls.acme.problem import AcmeRefused, AuthorityAway
+from cdn.tls.acme.problem import AcmeRefused, AuthorityAway, NotAcme
 from cdn.tls.acme.renewal_info import RenewalInfo, certificate_identifier
 from cdn.tls.acme.validation import ChallengeFailed, NamesFailed, NoMethod, Validation
 from cdn.tls.issuer import (
@@ -70,6 +70,8 @@ class AcmeIssuer:
             except AcmeRefused as exc:
                 return IssueRefused(exc.message, exc.retry_after_s, is_ours=not exc.problem.is_about_name)
             except AuthorityAway as exc:
+                if isinstance(exc, NotAcme):
+                    self._client.forget_directory()
                 return IssueRefused(exc.message, exc.retry_after_s, is_ours=True)
             except (AccountRefused, OrderFailed) as exc:
                 return IssueRefused(exc.message, is_ours=True)

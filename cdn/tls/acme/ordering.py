@@ -14,7 +14,7 @@ from cdn.tls.acme.issued_chain import first_certificate, is_for_request, plain_c
 from cdn.tls.acme.memory import AcmeMemory
 from cdn.tls.acme.order import Order, OrderStatus, new_order, sorted_names
 from cdn.tls.acme.polling import polled
-from cdn.tls.acme.problem import AcmeRefused, AuthorityAway, printable
+from cdn.tls.acme.problem import AcmeRefused, NotAcme, printable
 from cdn.tls.acme.renewal_info import certificate_identifier
 from cdn.tls.acme.transport import Answer
 from cdn.tls.acme.validation import NamesFailed, Validation
@@ -57,7 +57,7 @@ class Ordering:
                 await self._forget(names)
                 url, order = await self._new(request, names)
                 found = await self._chain_of(url, order, request, methods, until)
-        except (NamesFailed, OrderFailed):
+        except (NamesFailed, OrderFailed, NotAcme):
             await self._forget(names)
             raise
         except AcmeRefused as exc:
@@ -66,7 +66,7 @@ class Ordering:
             raise
         await self._forget(names)
         if found is None:
-            raise AuthorityAway(f"{self._host} gives a certificate with another key or without the names asked for")
+            raise NotAcme(f"{self._host} gives a certificate with another key or without the names asked for")
         return found
 
     async def _begun(self, names: tuple[str, ...]) -> tuple[str, Order] | None:
@@ -90,9 +90,9 @@ class Ordering:
         answer = await self._asked(request, names)
         order = self.client.read(answer, Order)
         if not answer.location:
-            raise AuthorityAway(f"{self._host} takes an order and does not say its URL: that is no ACME")
+            raise NotAcme(f"{self._host} takes an order and does not say its URL: that is no ACME")
         if order.names != names:
-            raise AuthorityAway(f"{self._host} makes an order for {printable(', '.join(order.names))}")
+            raise NotAcme(f"{self._host} makes an order for {printable(', '.join(order.names))}")
         await self.memory.keep_order_url(self.client.authority.account_name, names, answer.location)
         return answer.location, order
 
@@ -165,13 +165,13 @@ class Ordering:
 
     async def _downloaded(self, order: Order, request: IssueRequest) -> str | None:
         if not order.certificate:
-            raise AuthorityAway(f"{self._host} ends an order and does not say where its certificate is")
+            raise NotAcme(f"{self._host} ends an order and does not say where its certificate is")
         answer = await self.registration.post(order.certificate, None)
         try:
             chain = plain_chain(answer.content)
             return chain if is_for_request(chain, request.csr) else None
         except InvalidInput as exc:
-            raise AuthorityAway(f"{self._host} gives a chain that cannot be used: {exc.message}") from exc
+            raise NotAcme(f"{self._host} gives a chain that cannot be used: {exc.message}") from exc
 
     async def _forget(self, names: tuple[str, ...]) -> None:
         await self.memory.forget_order(self.client.authority.account_name, names)

@@ -78,11 +78,15 @@ class AcmeRefused(CdnError):
 
 
 class AuthorityAway(CdnError):
-    """The authority was not reached, took too long, asks for patience, or what it answered is no ACME."""
+    """The authority was not reached, took too long, or asks for patience."""
 
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class NotAcme(AuthorityAway):
+    """What it answered is no ACME: nothing that it said before is gone on with."""
 
 
 def printable(text: str) -> str:

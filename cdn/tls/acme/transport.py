@@ -17,7 +17,7 @@ from cdn.errors import InvalidInput
 from cdn.http.fields import Fields
 from cdn.http.reuse_terms import retry_after_s
 from cdn.tls.acme.authority import Authority
-from cdn.tls.acme.problem import AuthorityAway, printable
+from cdn.tls.acme.problem import AuthorityAway, NotAcme, printable
 
 MAX_ANSWER_BYTES = 262_144
 """Chains and orders of a hundred names take a tenth of it."""
@@ -74,7 +74,7 @@ class AcmeTransport:
     async def exchange(self, method: str, url: str, *, content: bytes | None = None, accept: str = "*/*") -> Answer:
         """One request; a connection that breaks is tried again. Raises AuthorityAway."""
         if urlsplit(url).scheme != self._scheme or not urlsplit(url).hostname:
-            raise AuthorityAway(f"{self._authority.host} names {printable(url)!r}, which is no {self._scheme} URL")
+            raise NotAcme(f"{self._authority.host} names {printable(url)!r}, which is no {self._scheme} URL")
         headers = {"Accept": accept, "Accept-Encoding": "identity", "User-Agent": USER_AGENT}
         if content is not None:
             headers["Content-Type"] = "application/jose+json"
@@ -111,7 +111,7 @@ class AcmeTransport:
         ) as response:
             fields = Fields(tuple((name.lower(), value) for name, value in response.headers.items()))
             if 300 <= response.status < 400:
-                raise AuthorityAway(
+                raise NotAcme(
                     f"{self._authority.host} sends elsewhere, to {printable(fields.get('location') or '')!r}: "
                     "give the directory's own URL"
                 )
@@ -138,7 +138,7 @@ async def _content_of(response: aiohttp.ClientResponse, host: str) -> bytes:
         read += part
         if len(read) > MAX_ANSWER_BYTES:
             response.close()
-            raise AuthorityAway(f"{host} answers with more than {MAX_ANSWER_BYTES} bytes: that is no ACME")
+            raise NotAcme(f"{host} answers with more than {MAX_ANSWER_BYTES} bytes: that is no ACME")
     return bytes(read)
 
 

@@ -13,7 +13,7 @@ from cdn.tls.acme.base64url import is_base64url
 from cdn.tls.acme.challenge import OfferedChallenge, key_authorization, shown_value
 from cdn.tls.acme.client import AcmeClient
 from cdn.tls.acme.polling import polled
-from cdn.tls.acme.problem import SEEN_OTHERWISE, AcmeRefused, AuthorityAway, Problem, printable
+from cdn.tls.acme.problem import SEEN_OTHERWISE, AcmeRefused, NotAcme, Problem, printable
 from cdn.tls.issuer import Challenge, ChallengeMethod, Solver
 
 MAX_AT_ONCE = 8
@@ -129,7 +129,7 @@ class Validation:
         host, method = self.client.authority.host, offered.method
         assert method is not None, "only known methods are picked"
         if len(offered.token) > MAX_TOKEN_CHARS or not is_base64url(offered.token):
-            raise AuthorityAway(f"{host} offers {method.value} with a token that is none: {printable(offered.token)!r}")
+            raise NotAcme(f"{host} offers {method.value} with a token that is none: {printable(offered.token)!r}")
         account = await self.registration.account()
         shown = shown_value(method, key_authorization(offered.token, account.key.thumbprint()))
         return Challenge(
