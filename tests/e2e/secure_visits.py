@@ -57,9 +57,11 @@ def visit(https_url: str, host: str, trust: ssl.SSLContext, target: str = "/") -
         return asked(secret, host, target)
 
 
-def visit_once_there(https_url: str, host: str, trust: ssl.SSLContext, target: str = "/") -> Answer:
+def visit_once_there(
+    https_url: str, host: str, trust: ssl.SSLContext, target: str = "/", *, patience_s: float = PATIENCE_S
+) -> Answer:
     """The first answer over https with a certificate that is believed."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + patience_s
     while True:
         try:
             return visit(https_url, host, trust, target)
