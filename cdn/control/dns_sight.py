@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
@@ -15,6 +16,9 @@ from cdn.control.domain_lookup import DomainLookup
 from cdn.control.domain_records import WILDCARD, verification_name, verification_value
 from cdn.control.domain_sight import Sight
 from cdn.errors import CdnError
+
+IDENTITIES_S = 5.0
+"""How long the authority is asked what it is called: a look is not to wait for one that is away."""
 
 log = logging.getLogger(__name__)
 
@@ -68,12 +72,9 @@ class DnsSight:
         around, bare = self._surroundings, domain.removeprefix(WILDCARD)
         token_name = None if token is None else verification_name(domain)
         try:
-            identities = await self._identities()
-        except CdnError as error:
-            log.warning("which CAA records allow our authority is not known: %s", error)
-            identities = ()
-        try:
-            evidence = await self._lookup.evidence(domain, token_name)
+            identities, evidence = await asyncio.gather(
+                self._known_identities(), self._lookup.evidence(domain, token_name)
+            )
         except (OSError, dns.exception.DNSException) as error:
             log.warning("looking at %s failed: %r", domain, error)
             return nothing_seen(f"Looking at {domain} failed: {error}", has_token=token is not None)
@@ -89,6 +90,15 @@ class DnsSight:
             imported_zone=around.imported_zone(bare),
         )
         return judge(evidence, expected)
+
+    async def _known_identities(self) -> tuple[str, ...]:
+        """None where the authority does not answer: then it decides itself about CAA records."""
+        try:
+            async with asyncio.timeout(IDENTITIES_S):
+                return await self._identities()
+        except (CdnError, TimeoutError) as error:
+            log.warning("which CAA records allow our authority is not known: %s", error or "it does not answer")
+            return ()
 
 
 def system_resolvers() -> tuple[str, ...]:

@@ -246,7 +246,9 @@ def test_a_look_that_is_old_orders_nothing() -> None:
 
 def test_renewal() -> None:
     way = Way().live()
-    assert way.on(Recorded(True, True, is_renewal_due=True), 3600.0) is Wanted.LOOK
+    way.on(RIGHT, 60.0)
+    assert way.on(Due(), 3600.0) is Wanted.NOTHING
+    assert way.on(Recorded(True, True, is_renewal_due=True)) is Wanted.LOOK
     assert way.on(Looked(True, False, True, pointing_says="It leads elsewhere.")) is Wanted.NOTHING
     assert (way.stage, way.fault) == (Stage.LIVE, "It leads elsewhere.")
     assert way.on(RIGHT, 60.0) is Wanted.ORDER
@@ -301,6 +303,14 @@ def test_silence_is_held_against_nobody() -> None:
         assert way.on(Looked(None, None, None), DAY_S) is Wanted.NOTHING, "a moment's denial is none for ever"
     assert [way.on(MISSING, DAY_S) for _ in range(2)] == [Wanted.NOTHING, Wanted.RELEASE]
     assert way.state.denials == MIN_DENIALS
+
+
+def test_a_domain_is_released_only_by_a_denial() -> None:
+    way = Way().live()
+    for _ in range(MIN_DENIALS):
+        assert way.on(MISSING, DAY_S) is Wanted.NOTHING
+    assert way.on(Looked(None, True, True), LAPSE_S) is Wanted.NOTHING
+    assert way.on(MISSING, DAY_S) is Wanted.RELEASE
 
 
 def test_a_domain_in_a_verified_stage_can_lapse_too() -> None:
