@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from cdn.errors import CdnError, InvalidInput, Unavailable
+from cdn.errors import CdnError, InvalidInput
 from cdn.tls.acme.account import AccountRefused, Registration
 from cdn.tls.acme.authority import Authority
 from cdn.tls.acme.base64url import base64url
@@ -65,8 +65,6 @@ class AcmeIssuer:
                 methods = left
             except NoMethod as exc:
                 return _refused_names(failures) if failures else IssueRefused(exc.message)
-            except Unavailable as exc:  # nodes did not take the challenge; nobody would see it, whoever looks
-                return IssueRefused(exc.message)
             except AcmeRefused as exc:
                 return IssueRefused(exc.message, exc.retry_after_s, is_ours=not exc.problem.is_about_name)
             except AuthorityAway as exc:
@@ -75,6 +73,8 @@ class AcmeIssuer:
                 return IssueRefused(exc.message, exc.retry_after_s, is_ours=True)
             except (AccountRefused, OrderFailed) as exc:
                 return IssueRefused(exc.message, is_ours=True)
+            except CdnError as exc:  # nodes did not take the challenge, or the memory is away: whoever is asked
+                return IssueRefused(exc.message)
 
     async def renewal_window(self, chain: str) -> RenewalWindow | None:
         """See `Issuer.renewal_window` (RFC 9773)."""

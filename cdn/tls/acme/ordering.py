@@ -81,6 +81,8 @@ class Ordering:
             if exc.status >= 500 or exc.problem.kind == "rateLimited":
                 raise
             order = None  # the authority forgot it, or it is another account's
+        except NotAcme:
+            order = None
         if order is not None and order.status is not OrderStatus.INVALID and order.names == names:
             return url, order
         await self._forget(names)

@@ -6,6 +6,7 @@ import msgspec
 from cryptography import x509
 
 from cdn.tls.acme.base64url import base64url
+from cdn.tls.acme.problem import printable
 from cdn.tls.acme.timestamp import seconds_of
 from cdn.tls.issuer import RenewalWindow
 
@@ -35,7 +36,9 @@ class RenewalInfo(msgspec.Struct, frozen=True, rename="camel"):
         if start is None or end is None or end <= start:
             return None
         ask_again_s = DEFAULT_ASK_AGAIN_S if retry_after_s is None else retry_after_s
-        return RenewalWindow(start, end, self.explanation_url, min(max(ask_again_s, MIN_ASK_AGAIN_S), MAX_ASK_AGAIN_S))
+        return RenewalWindow(
+            start, end, printable(self.explanation_url), min(max(ask_again_s, MIN_ASK_AGAIN_S), MAX_ASK_AGAIN_S)
+        )
 
 
 def certificate_identifier(certificate: x509.Certificate) -> str | None:

@@ -11,6 +11,7 @@ from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cdn.errors import Unavailable
 from cdn.http.date import format_date
 from cdn.tls.acme.nonce import MAX_NONCES, NoncePool
 from cdn.tls.acme.renewal_info import MAX_ASK_AGAIN_S, MIN_ASK_AGAIN_S, RenewalInfo
@@ -240,6 +241,63 @@ async def test_revocation_that_is_refused(small: SmallAuthority, make_issuer: Ma
     assert await issuer.revoke(chain, 1) is None
     assert await issuer.revoke("no certificate", 1) == "there is no certificate in PEM form that can be read"
     assert small.sent_to("revoke")[0]["reason"] == 1
+
+
+async def test_an_account_that_another_replica_made_meanwhile(small: SmallAuthority, make_issuer: MakeIssuer) -> None:
+    """The key that was kept first is everybody's."""
+    memory = Remembered()
+    assert isinstance(await make_issuer(memory).issue(wanted(NAME), Answers()), Issued)
+    (first,) = memory.documents.values()
+
+    class Late(Remembered):
+        async def account_document(self, account: str) -> bytes | None:
+            return None
+
+    late = Late()
+    late.documents = dict(memory.documents)
+    assert isinstance(await make_issuer(late).issue(wanted(NAME), Answers()), Issued)
+    assert list(late.documents.values()) == [first]
+    assert len(small.sent_to("account")) == 1
+
+
+async def test_an_account_that_the_authority_lost(small: SmallAuthority, make_issuer: MakeIssuer) -> None:
+    memory = Remembered()
+    assert isinstance(await make_issuer(memory).issue(wanted(NAME), Answers()), Issued)
+    small.say("new-order", problem("accountDoesNotExist", "never heard of it"))
+    assert isinstance(await make_issuer(memory).issue(wanted(NAME), Answers()), Issued)
+    assert len(small.sent_to("account")) == 2
+    assert len(memory.documents) == 1
+
+
+async def test_a_memory_that_is_away(make_issuer: MakeIssuer) -> None:
+    class Away(Remembered):
+        async def account_document(self, account: str) -> bytes | None:
+            raise Unavailable("the object store does not answer")
+
+    outcome = await make_issuer(Away()).issue(wanted(NAME), Answers())
+    assert outcome == IssueRefused("the object store does not answer")
+
+
+async def test_an_order_that_cannot_be_read_any_more(small: SmallAuthority, make_issuer: MakeIssuer) -> None:
+    memory = Remembered()
+    memory.orders[(f"{small.url}/dir", (NAME,))] = f"{small.url}/order/9"
+    small.say("order", Said(200, b"<html>"))
+    assert isinstance(await make_issuer(memory).issue(wanted(NAME), Answers()), Issued)
+    assert not memory.orders
+
+
+@pytest.mark.parametrize("kept", ["other.example.com", NAME])
+async def test_only_an_order_for_the_same_names_is_gone_on_with(
+    small: SmallAuthority, make_issuer: MakeIssuer, kept: str
+) -> None:
+    memory, answers = Remembered(), Answers()
+    issuer = make_issuer(memory)
+    answers.refusals[ChallengeMethod.HTTP] = Unavailable("not now")
+    assert await issuer.issue(wanted(kept), answers) == IssueRefused("not now")
+    memory.orders[(f"{small.url}/dir", (NAME,))] = f"{small.url}/order/1"
+    answers.refusals.clear()
+    assert isinstance(await issuer.issue(wanted(NAME.upper()), answers), Issued)
+    assert len(small.sent_to("new-order")) == (1 if kept == NAME else 2)
 
 
 async def test_what_caa_records_call_it(small: SmallAuthority, make_issuer: MakeIssuer) -> None:
