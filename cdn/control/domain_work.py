@@ -217,10 +217,7 @@ class DomainWork:
 
     def _step(self, state: Onboarding, event: Event) -> tuple[Onboarding, Wanted]:
         now = self._clock()
-        state, want = onboarding.advance(state, event, now, self._rules, spread(f"{state.domain} {now}"))
-        if state.order_at is not None and state.order_at > now and (state.next_try_at or NEVER) > state.order_at:
-            state = replace(state, next_try_at=state.order_at)  # a look meanwhile puts no order off
-        return state, want
+        return onboarding.advance(state, event, now, self._rules, spread(f"{state.domain} {now}"))
 
     def onboarding_of(self, document: DomainDocument, holding: Holding) -> Onboarding:
         """How far it is by the document, with what the records say now."""
@@ -232,11 +229,8 @@ class DomainWork:
         if state is None or state.has_token != has_token:
             wished_at = now if claim is None else min(claim.claimed_at, now)
             state = replace(begin(document.domain, wished_at, has_token=has_token), next_try_at=now)
-        recorded = self._recorded(document, holding)
-        known, _ = self._step(state, recorded)
-        is_news = recorded.is_renewal_due and not state.is_renewal_due
-        is_gone = state.has_certificate and not recorded.has_certificate
-        return replace(known, next_try_at=now) if is_news or is_gone else known
+        state, _ = self._step(state, self._recorded(document, holding))
+        return state
 
     def _recorded(self, document: DomainDocument, holding: Holding) -> Recorded:
         facts, now = self._certificates.certificate(document.domain), self._clock()
