@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
+import time
 from collections.abc import Callable
 
 from cdn.control.domain_documents import spread
@@ -18,6 +19,10 @@ FAULT_PAUSE_S = 30.0
 """Before a name is worked on again after journal or store failed in the middle of it."""
 
 log = logging.getLogger(__name__)
+
+NOTICE_PAUSES = 20.0
+"""So much longer than it took to look at all names nobody looks again: a thousand that come one by one cost a
+twentieth of a core, and not a look at all of them each."""
 
 REGIONS_S = 5.0
 """How often it is looked whether sites have moved to other regions: a look at every site."""
@@ -55,6 +60,9 @@ class DomainWatch:
         self._running: dict[Name, asyncio.Task[None]] = {}
         self._seen: object = None
         self._was_ours = False
+        self._gone: set[Name] = set()
+        self._notice_not_before = 0.0
+        self._sweeping: asyncio.Task[None] | None = None
         self._regions_seen_at = 0.0
         self._moved = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -67,7 +75,8 @@ class DomainWatch:
 
     async def aclose(self) -> None:
         """Stop; what is under way is gone on with by whoever is next."""
-        tasks = [*self._running.values(), *([] if self._task is None else [self._task])]
+        of_own = [task for task in (self._task, self._sweeping) if task is not None]
+        tasks = [*self._running.values(), *of_own]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -91,15 +100,17 @@ class DomainWatch:
     def forgotten(self, domain: str, site_id: str) -> None:
         """The site has the name no more."""
         self._due.pop((domain, site_id), None)
+        self._gone.discard((domain, site_id))
 
     async def round(self) -> None:
         """Begin work on every name that is due, as far as there is room."""
         if not self._turn.is_ours:
             self._was_ours = False
-            self._due, self._heap, self._seen = {}, [], None
+            self._due, self._heap, self._gone, self._seen = {}, [], set(), None
             return
         if not self._was_ours:
-            self._was_ours, self._seen = True, None
+            self._was_ours, self._seen, self._notice_not_before = True, None, 0.0
+            self._sweeping = asyncio.create_task(self._sweep(), name="domain-sweep")
         self._notice()
         now = self._clock()
         if not self._regions_seen_at <= now < self._regions_seen_at + REGIONS_S:
@@ -121,15 +132,28 @@ class DomainWatch:
 
     def _notice(self) -> None:
         """Names that came are due, and those that went are forgotten."""
-        seen = self._work.generation
-        if seen == self._seen:
+        seen, began = self._work.generation, time.monotonic()
+        if seen == self._seen or began < self._notice_not_before:
             return
         self._seen, now = seen, self._clock()
         names = self._work.names()
-        for name in self._due.keys() - names:
-            del self._due[name]
+        for name in self._due.keys() - names - self._gone:
+            self._gone.add(name)  # worked on once more: what is known of it goes
+            self._set(name, now)
+        self._gone -= names
         for name in names - self._due.keys():
             self._set(name, self._work.first_due_at(*name, now))
+        self._notice_not_before = began + NOTICE_PAUSES * (time.monotonic() - began)
+
+    async def _sweep(self) -> None:
+        """What is known of names that went while nobody looked goes too."""
+        try:
+            async for name in self._work.remembered():
+                if name not in self._due:
+                    self._gone.add(name)
+                    self._set(name, self._clock())
+        except CdnError as error:
+            log.info("what is known of names that are gone is dropped some other time: %s", error)
 
     def _set(self, name: Name, at: float) -> None:
         self._due[name] = at
@@ -146,7 +170,10 @@ class DomainWatch:
             log.exception("%s is looked at again later", name[0])
         finally:
             del self._running[name]
-            if name in self._due:
+            if name in self._gone and next_at == float("inf"):
+                self._gone.discard(name)
+                self._due.pop(name, None)
+            elif name in self._due:
                 self._set(name, next_at)
             self._moved.set()
 

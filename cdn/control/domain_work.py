@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from typing import assert_never
 
@@ -109,7 +109,7 @@ class DomainWork:
         self._office = office
         self._offices = offices
         self._sight = sight
-        self._own_zone = own_zone
+        self._own_name = f"*.{own_zone}" if own_zone is not None and office.has_issuer else None
         self._methods = methods
         self._rules = Rules(lapse_s=lapse_s, is_validated=office.is_validated)
         self._clock = clock
@@ -125,9 +125,13 @@ class DomainWork:
         """Every domain with the site that has or wants it, and with "" the CDN's own zone."""
         found = {(claim.domain, claim.site_id) for claim in self._claims.claims()}
         found |= set(self._catalog_fold.catalog.domains().items())
-        if self._own_zone is not None and self._office.has_issuer:
-            found.add((f"*.{self._own_zone}", ""))
+        if self._own_name is not None:
+            found.add((self._own_name, ""))
         return found
+
+    def remembered(self) -> AsyncIterator[tuple[str, str]]:
+        """Every name of which something is kept. Raises StoreUnavailable."""
+        return self._documents.all()
 
     def first_due_at(self, domain: str, site_id: str, now: float) -> float:
         """When a name of which nothing is remembered is worked on: what has its certificate has some time."""
@@ -145,7 +149,7 @@ class DomainWork:
 
     def _holding(self, domain: str, site_id: str) -> Holding | None:
         if not site_id:
-            return Holding(None, is_owned=True)
+            return Holding(None, is_owned=True) if domain == self._own_name else None
         if self._catalog_fold.catalog.domain_owner(domain) == site_id:
             return Holding(self._claims.proof(domain), is_owned=True)
         claim = self._claims.claim(domain, site_id)

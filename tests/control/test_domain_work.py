@@ -348,3 +348,30 @@ async def test_certificates_that_were_replaced_leave_the_store_after_a_while(roo
             if not left:
                 break
             await asyncio.sleep(0.01)
+
+
+async def test_a_site_that_is_removed_leaves_nothing_of_its_domains(room: Room) -> None:
+    await room.claim()
+    await room.rounds(room.certificate)
+    assert await keys_below(room, "certificates/", "control/domains/")
+    removed = await room.control.api.delete("/v1/sites/blog")
+    assert removed.status == 200, removed
+    async with asyncio.timeout(10):
+        while await keys_below(room, "certificates/", "control/domains/"):
+            await asyncio.sleep(0.01)
+
+
+async def test_what_went_while_nobody_looked_is_swept_when_somebody_looks_again(room: Room) -> None:
+    await room.claim()
+    await room.rounds(room.certificate)
+    given = room.control.issuing
+    room.control.issuing = None
+    await room.control.reopen()
+    await room.control.following_node()
+    assert (await room.control.api.delete("/v1/sites/blog")).status == 200
+    assert await keys_below(room, "certificates/", "control/domains/")
+    room.control.issuing = given
+    await room.control.reopen()
+    async with asyncio.timeout(10):
+        while await keys_below(room, "certificates/", "control/domains/"):
+            await asyncio.sleep(0.01)
