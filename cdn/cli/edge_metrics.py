@@ -12,6 +12,16 @@ HELP: Mapping[str, str] = {
     "hits": "Requests answered from a tier, the head memo included.",
     "stale_served": "Requests answered with a stale response, where that was allowed.",
     "validated": "Stored responses that were found to be good still.",
+    "tls_handshakes": "Handshakes that were completed, those that resumed a session included.",
+    "tls_resumed": "Handshakes that resumed a session.",
+    "tls_challenges": "Handshakes in which an authority was shown the answer of tls-alpn-01.",
+    "tls_certificates_read": "Certificates read from the node's disk for a handshake: they were not among those ready.",
+    "tls_missing": "Handshakes that failed because the certificate was not on the node's disk.",
+    "tls_unopened": "Certificates for handshakes whose key the node could not open with its own.",
+    "certificates": "Certificates that there are.",
+    "certificate_soonest_end": "When the first of them is over, in seconds since 1970; 0: there are none.",
+    "certificates_fetched": "Certificates fetched from the store, which a snapshot or a handshake named.",
+    "certificate_fetches_failed": "Certificates that the store did not give.",
     "misses": "Requests for which something was fetched.",
     "upstream_failed": "Requests that failed because store or upstream did.",
     "site_failed": "Requests refused because the site's manifest could not be had.",
@@ -46,6 +56,8 @@ HELP: Mapping[str, str] = {
 GAUGES = frozenset(
     {
         "arriving_bytes",
+        "certificates",
+        "certificate_soonest_end",
         "disk_responses",
         "disk_bytes",
         "memory_bytes",
@@ -62,6 +74,7 @@ GAUGES = frozenset(
 """What goes up and down among the things a node counts."""
 
 LABELLED: Mapping[str, tuple[str, str, str]] = {
+    "tls_refused_": ("cdn_edge_tls_refused", "reason", "Connections for https that came to nothing, by reason."),
     "not_stored_": ("cdn_edge_not_stored", "reason", "Responses of upstreams that were not stored, by reason."),
     "bypassed_": ("cdn_edge_shield_bypassed", "reason", "Requests that went past a shield, by reason."),
     "peer_refused_": ("cdn_edge_peer_refused", "reason", "Requests of other nodes that were refused, by reason."),

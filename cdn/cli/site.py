@@ -20,6 +20,10 @@ from cdn.cli.site_settings import (
     EdgeTtlOption,
     EdgeTtlOverridesOption,
     HeaderOption,
+    HstsOption,
+    HstsPreloadOption,
+    HstsSubdomainsOption,
+    HttpsOption,
     KeepOption,
     NegativeTtlOption,
     NoHeadersOption,
@@ -74,6 +78,10 @@ def create(
     obeys_client_directives: ClientDirectivesOption = None,
     region: RegionOption = None,
     on_detach: OnDetachOption = None,
+    https: HttpsOption = None,
+    hsts: HstsOption = None,
+    hsts_subdomains: HstsSubdomainsOption = None,
+    hsts_preload: HstsPreloadOption = None,
     is_json: JsonOption = False,
 ) -> None:
     """Create a site: of bundles that are deployed to it, or with --origin in front of an HTTP server or a bucket.
@@ -102,6 +110,10 @@ def create(
         obeys_client_directives=obeys_client_directives,
         region=region,
         on_detach=on_detach,
+        https=https,
+        hsts=hsts,
+        hsts_subdomains=hsts_subdomains,
+        hsts_preload=hsts_preload,
     ).settings()
 
     async def work(client: ControlClient) -> Result:
@@ -144,6 +156,10 @@ def update(
     obeys_client_directives: ClientDirectivesOption = None,
     region: RegionOption = None,
     on_detach: OnDetachOption = None,
+    https: HttpsOption = None,
+    hsts: HstsOption = None,
+    hsts_subdomains: HstsSubdomainsOption = None,
+    hsts_preload: HstsPreloadOption = None,
     no_regions: NoRegionsOption = False,
     is_json: JsonOption = False,
 ) -> None:
@@ -177,6 +193,10 @@ def update(
         obeys_client_directives=obeys_client_directives,
         region=region,
         on_detach=on_detach,
+        https=https,
+        hsts=hsts,
+        hsts_subdomains=hsts_subdomains,
+        hsts_preload=hsts_preload,
     ).settings()
     if no_keep:
         settings["keep"] = []

@@ -113,6 +113,40 @@ OnDetachOption = Annotated[
         metavar="serve|validate",
     ),
 ]
+HttpsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--https",
+        help="Whether visitors who come by http are sent to https: where the name has a certificate of its own (auto, "
+        "default), always, or never (off).",
+        metavar="auto|always|off",
+    ),
+]
+HstsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--hsts",
+        help="How long browsers shall ask by https alone, told in every answer over https; 0s: they are not told "
+        "(default). What they have heard cannot be taken back.",
+        metavar="DURATION",
+    ),
+]
+HstsSubdomainsOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--hsts-subdomains/--no-hsts-subdomains",
+        help="That holds for all names below as well, or not (default).",
+        show_default=False,
+    ),
+]
+HstsPreloadOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--hsts-preload/--no-hsts-preload",
+        help="The name may be put on browsers' own lists of those, or not (default).",
+        show_default=False,
+    ),
+]
 NoRegionsOption = Annotated[bool, typer.Option("--no-regions", help="Nodes in all regions may have it again.")]
 
 
@@ -245,6 +279,10 @@ class SettingOptions:
     obeys_client_directives: bool | None
     region: list[str] | None
     on_detach: str | None
+    https: str | None
+    hsts: str | None
+    hsts_subdomains: bool | None
+    hsts_preload: bool | None
 
     def settings(self) -> dict[str, Any]:
         """The settings that were named, as control takes them. Raises typer.BadParameter."""
@@ -267,6 +305,10 @@ class SettingOptions:
             "obeys_client_directives": self.obeys_client_directives,
             "region": self.region or None,
             "on_detach": self.on_detach,
+            "https": self.https,
+            "hsts_s": _seconds(self.hsts),
+            "hsts_subdomains": self.hsts_subdomains,
+            "hsts_preload": self.hsts_preload,
         }
         settings = {name: value for name, value in named.items() if value is not None}
         for name, text in (("edge_ttl_s", self.edge_ttl), ("stale_while_revalidate_s", self.stale_while_revalidate)):

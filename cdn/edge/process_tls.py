@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from pathlib import Path
 
 from cdn.edge.certificate_arrivals import ArrivingCertificates
@@ -49,9 +48,11 @@ class ProcessTls:
     def counted(self) -> Mapping[str, int]:
         """What happened so far, by names of metrics; refusals by reason."""
         counters = self.contexts.counters
-        numbers = {each.name: getattr(counters, each.name) for each in fields(counters) if each.name != "refused"}
         return {
-            **{f"tls_{name}": value for name, value in numbers.items()},
+            "tls_handshakes": counters.handshakes,
+            "tls_resumed": counters.resumed,
+            "tls_challenges": counters.challenges,
+            "tls_certificates_read": counters.certificates_read,
             "tls_missing": self._source.missing,
             "tls_unopened": self._source.unopened,
             **{f"tls_refused_{reason.value}": count for reason, count in counters.refused.items()},

@@ -199,7 +199,7 @@ class WorkerPool:
             "workers_hung": self.hung,
             "worker_memory_bytes": now["memory_bytes"],
             "worker_recalled": (self._past + now)["recalled"],
-            **{name: value for name, value in (self._past + now).items() if name.startswith("tls_")},
+            **{name: self._past[name] + now[name] for name in self._past.keys() | now if name.startswith("tls_")},
             "worker_load_hundredths": max(
                 (line.counted.get("load_hundredths", 0) for line in self._lines()), default=0
             ),
