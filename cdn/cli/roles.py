@@ -175,16 +175,26 @@ class RunningEdge:
         http_url = f"http://{reachable(Address(settings.host, self.edge.port))}"
         if is_json:
             document = {"node": settings.node_id, "http_url": http_url, "admin_url": self.admin_url}
+            if self._https_url:
+                document["https_url"] = self._https_url
             if self._peers_url:
                 document["peers_url"] = self._peers_url
             print(json.dumps(document), flush=True)
             return
         print(f"node      {settings.node_id}, follows {' or '.join(settings.control_urls)}")
         print(f"sites     http://NAME.{settings.zone}:{self.edge.port}/")
+        if self._https_url:
+            print(f"          https://NAME.{settings.zone}:{self.edge.https_port}/")
         print(f"admin     {self.admin_url}/readyz, /healthz, /metrics")
         if self._peers_url:
             print(f"shield    {self._peers_url}")
         print(f"data      {settings.data_dir}", flush=True)
+
+    @property
+    def _https_url(self) -> str:
+        """Where visitors connect by https; empty: nowhere."""
+        port = self.edge.https_port
+        return "" if port is None else f"https://{reachable(Address(self._role.edge.https_host, port))}"
 
     @property
     def _peers_url(self) -> str:
