@@ -17,7 +17,7 @@ from cdn.control.domain_work import DomainWork
 from cdn.errors import CdnError, Conflict, InvalidInput, NotFound, Unavailable
 from cdn.journal.certificate_fold import CertificateFacts, CertificateFold
 from cdn.sites.onboarding import Stage
-from cdn.tls.certificate import covers, read_certificate
+from cdn.tls.certificate import covers, read_certificate, require_valid
 
 LOOK_S = 15.0
 """How long a caller who does not wait gives name servers for their answers."""
@@ -142,8 +142,7 @@ class DomainDesk:
             raise InvalidInput(
                 f"The certificate is not for {domain}, but for {', '.join(certificate.names)}.", field="chain"
             )
-        if not certificate.not_before <= self._clock() < certificate.not_after:
-            raise InvalidInput("The certificate is not good now: see its dates.", field="chain")
+        require_valid(certificate, self._clock())
         await self._change(domain, site_id, lambda was: with_object(was, certificate.certificate_id, self._clock()))
         facts = await self._records.keep(domain, certificate, site_id, UPLOAD, actor)
         await self._change(domain, site_id, lambda was: msgspec.structs.replace(was, ordering=Ordering()))
