@@ -11,7 +11,10 @@ import pytest
 
 from cdn.control import colleagues
 from cdn.control.colleagues import Colleagues
+from cdn.control.dns_followers import DnsFollowers
 from cdn.errors import NotFound, Unavailable
+from cdn.fleet.node import NodeFacts
+from cdn.fleet.position import Position
 
 
 class Wire:
@@ -66,6 +69,7 @@ class Hub:
     def __init__(self, own: str, directory: Directory) -> None:
         self._own = own
         self._directory = directory
+        self.dns = DnsFollowers()
 
     async def explain(self, node_id: str, host: str, target: str, timeout_s: float) -> dict[str, Any]:
         if self._directory.follows[node_id] != self._own:
@@ -77,8 +81,8 @@ class Replica:
     def __init__(self, wire: Wire | None, own: str, follows: dict[str, str]) -> None:
         self.directory = Directory(own, follows)
         directory: Any = self.directory
-        hub: Any = Hub(own, self.directory)
-        self.colleagues = Colleagues(None if wire is None else wire.end(own), hub, directory)
+        self.hub: Any = Hub(own, self.directory)
+        self.colleagues = Colleagues(None if wire is None else wire.end(own), self.hub, directory)
         self.colleagues.start()
 
 
@@ -147,3 +151,25 @@ async def test_counters_stay_within_a_message(pair: tuple[Replica, Replica], mon
     second.directory.counted["e3"] = {"hits" * 10: 1}
     found = await asyncio.wait_for(first.colleagues.counters(["e2", "e3"]), 10)
     assert found == {"e2": {"hits": 2}}
+
+
+async def test_name_servers_of_another_replica_that_lag_are_named(wire: Wire, pair: tuple[Replica, Replica]) -> None:
+    first, second = pair
+    at = Position("epoch", 7)
+    for dns_id, position in (("ns1", at), ("ns2", Position("epoch", 6)), ("ns3", Position("other", 9)), ("ns4", None)):
+        await second.hub.dns.connected(dns_id, NodeFacts("test"), position, lease_s=10.0, record_version=3)
+    assert await first.colleagues.dns_behind(["b"], at, 0.01) == ("ns2", "ns3", "ns4")
+    assert await first.colleagues.dns_behind([], at, 0.01) == ()
+    waiting = asyncio.create_task(first.colleagues.dns_behind(["b"], at, 5.0))
+    while second.hub.dns.behind(at):
+        await asyncio.sleep(0)
+        second.hub.dns.applied("ns2", Position("epoch", 8))
+        second.hub.dns.disconnected("ns3")
+        second.hub.dns.left("ns4")
+    assert await waiting == ()
+    with pytest.raises(Unavailable, match="nobody is there"):
+        await first.colleagues.dns_behind(["b", "c"], at, 0.01)
+    wire.spoken = msgspec.json.encode({"fault": "it is an older one"})
+    with pytest.raises(Unavailable, match="older"):
+        await first.colleagues.dns_behind(["b"], at, 0.01)
+    assert await Replica(None, "a", {}).colleagues.dns_behind(["b"], at, 0.01) == ()
