@@ -88,7 +88,7 @@ class ClientHelloReader:
             read = self._read_message()
             if read is not None:
                 return read
-        return HelloFault.TOO_LARGE if len(received) > self._max_bytes else None
+        return None
 
     def _read_message(self) -> ClientHello | HelloFault | None:
         message = self._message

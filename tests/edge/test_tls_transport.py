@@ -217,6 +217,28 @@ def test_a_client_may_send_and_end_in_any_pieces(stage: Stage) -> None:
     assert above.told == ["eof"]
 
 
+def test_what_stands_behind_the_end_is_not_left_for_others(stage: Stage) -> None:
+    wire = Wire()
+    above = stage.connect(wire)
+    with pytest.raises(ssl.SSLWantReadError):
+        wire.client.unwrap()
+    above.transport.data_received(wire.outgoing.read() + b"behind the end")
+    assert above.told == ["eof"]
+    assert not stage.tls.incoming.pending
+
+
+def test_a_handshake_that_its_client_leaves_is_counted(stage: Stage) -> None:
+    wire = Wire()
+    stage.begin(wire)
+    assert not wire.step()
+    assert wire.protocol is not None
+    assert not wire.protocol.eof_received()
+    wire.protocol.connection_lost(None)
+    assert stage.tls.counters.refused == {TlsRefusal.ABANDONED: 1}
+    assert not stage.tls.handshaking
+    assert not stage.service.connections
+
+
 def test_who_went_without_a_word_is_told_nothing(stage: Stage) -> None:
     wire = Wire()
     above = stage.connect(wire)
