@@ -140,7 +140,7 @@ class DomainDesk:
         certificate = await asyncio.to_thread(read_certificate, chain, key.encode("utf-8"))
         if not covers(certificate.names, domain):
             raise InvalidInput(
-                f"The certificate is not for {domain}, but for {', '.join(certificate.names)}.", field="chain"
+                f"The certificate is not for {domain}, but for {', '.join(certificate.names)}.", field="certificate"
             )
         require_valid(certificate, self._clock())
         await self._change(domain, site_id, lambda was: with_object(was, certificate.certificate_id, self._clock()))

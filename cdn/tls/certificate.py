@@ -41,7 +41,14 @@ _PEM = serialization.Encoding.PEM
 
 _PUBLIC_FORM = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
 
-_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 """What reading a certificate that is damaged, or of a kind nobody knows, ends in."""
 
 
@@ -74,7 +81,7 @@ def read_certificate(chain: str, key: bytes) -> Certificate:
     What else stands in the file, a key above all, is left out of `Certificate.chain`. Whether it is good now is
     `require_valid`'s question.
 
-    Raises InvalidInput (TooLarge) with `field` "chain" or "key": not PEM, not in order; a key of another one, locked,
+    Raises InvalidInput (TooLarge), with `field` "certificate" or "key": no PEM, no order; a key of another one, locked,
     weak or of a kind that browsers do not speak; names that are no DNS names; a certificate that is not for servers.
     """
     certificates = _read_chain(chain)
@@ -112,10 +119,10 @@ def require_valid(certificate: Certificate, now: float) -> None:
 
 def _read_chain(chain: str) -> list[x509.Certificate]:
     if len(chain) > MAX_CHAIN_BYTES:
-        raise TooLarge(f"The chain has {len(chain)} bytes, at most {MAX_CHAIN_BYTES} are taken.", field="chain")
+        raise TooLarge(f"The chain has {len(chain)} bytes, at most {MAX_CHAIN_BYTES} are taken.", field="certificate")
     try:
         certificates = x509.load_pem_x509_certificates(chain.encode("utf-8"))
-    except ValueError as exc:
+    except _UNREADABLE as exc:
         raise _chain_fault(
             "The chain is not in PEM form: give lines from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----, "
             "the site's own certificate first."
@@ -124,7 +131,7 @@ def _read_chain(chain: str) -> list[x509.Certificate]:
         raise TooLarge(
             f"The chain has {len(certificates)} certificates, at most {MAX_CERTIFICATES} are taken: give the site's "
             "own and those between it and a root.",
-            field="chain",
+            field="certificate",
         )
     return certificates
 
@@ -213,7 +220,7 @@ def _names_of(first: x509.Certificate) -> tuple[str, ...]:
             raise _chain_fault(f"The certificate is for {_shown(general.value)!r}, which is no name of a domain.")
         names.append(name)
     if not 1 <= len(names) <= MAX_NAMES:
-        raise TooLarge(f"The certificate is for {len(names)} names, 1 to {MAX_NAMES} are taken.", field="chain")
+        raise TooLarge(f"The certificate is for {len(names)} names, 1 to {MAX_NAMES} are taken.", field="certificate")
     return tuple(dict.fromkeys(names))
 
 
@@ -239,7 +246,7 @@ def _shown(text: object) -> str:
 
 
 def _chain_fault(message: str) -> InvalidInput:
-    return InvalidInput(message, field="chain")
+    return InvalidInput(message, field="certificate")
 
 
 @contextmanager

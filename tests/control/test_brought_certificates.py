@@ -54,6 +54,7 @@ async def test_what_is_wrong_is_said_and_nothing_of_the_key(
         assert answer.is_problem, (says, answer)
         assert answer.status in {400, 422}, (says, answer)
         assert says in answer.document["detail"], answer
+        assert answer.document["field"] in {"certificate", "key"}, "as the request calls them"
     assert control.plane.services.certificates.certificate(WWW) is None
 
     taken = await put(good)
