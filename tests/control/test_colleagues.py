@@ -81,8 +81,9 @@ class Replica:
     def __init__(self, wire: Wire | None, own: str, follows: dict[str, str]) -> None:
         self.directory = Directory(own, follows)
         directory: Any = self.directory
-        self.hub: Any = Hub(own, self.directory)
-        self.colleagues = Colleagues(None if wire is None else wire.end(own), self.hub, directory)
+        self.hub = Hub(own, self.directory)
+        hub: Any = self.hub
+        self.colleagues = Colleagues(None if wire is None else wire.end(own), hub, directory)
         self.colleagues.start()
 
 
