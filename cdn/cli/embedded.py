@@ -232,6 +232,7 @@ def issuing_role(settings: EmbeddedSettings, folder: DataFolder) -> IssuingRole:
         settings.acme if settings.https is not None else AcmeSettings(),
         development_dir=folder.development_authority if signs_itself else None,
         development_zone=settings.zone,
+        own_zone=signs_itself or settings.dns is not None,
         lookups=settings.lookups,
     )
 

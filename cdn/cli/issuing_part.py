@@ -62,7 +62,7 @@ def _issuing(role: IssuingRole, public: Sequence[AcmeIssuer], offices: Offices, 
         offices,
         holder,
         methods=role.acme.challenge_methods,
-        own_zone=issuer is not None,
+        own_zone=issuer is not None and role.own_zone,
         settings=ISSUING,
     )
 

@@ -45,6 +45,8 @@ class IssuingRole:
     eab_key: str | None = field(default=None, repr=False)
     development_dir: Path | None = None
     development_zone: str = ""
+    own_zone: bool = True
+    """Whether certificates for the CDN's own zone are got: an authority needs its name servers to be ours."""
     lookups: LookupSettings = field(default_factory=LookupSettings)
     """How name servers of domains are asked."""
 

@@ -48,6 +48,7 @@ def test_who_signs(tmp_path: Path, zone: str, acme: bool, signs_itself: bool, di
     assert role.acme.directories == directories
     assert role.development_zone == zone
     assert set(role.rings) == {""}
+    assert role.own_zone == signs_itself, "without a name server of ours no public authority signs for the zone"
 
 
 def test_without_https_nobody_signs_and_keys_are_there_all_the_same(tmp_path: Path) -> None:
