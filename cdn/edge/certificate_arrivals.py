@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+
 from cdn.edge.certificate_shelf import ShelvedCertificate
-from cdn.journal.certificate_fold import CertificateFold
+from cdn.journal.certificate_fold import Answer, CertificateFacts, CertificateFold
 from cdn.journal.record import CertificateSet, Record
 from cdn.sites.catalog import Catalog
 
@@ -37,12 +39,41 @@ class ArrivingCertificates(CertificateFold):
     def load(self, section: Any) -> None:
         """See `Fold.load`."""
         super().load(section)
-        named = self.named()
-        self._arrived = {name: each for name, each in self._arrived.items() if name in named}
+        self._keep_named()
+
+    def brief(self) -> Any:
+        """What a handshake goes by, as builtins: a third of what `dump` gives, because each worker holds it."""
+        own: dict[str, str] = {}
+        zones: dict[str, str] = {}
+        for name, facts in self._certificates.items():
+            (own if facts.site_id else zones)[name] = facts.certificate_id
+        return {"own": own, "zones": zones, "answers": [msgspec.structs.astuple(each) for each in self.answers()]}
+
+    def load_brief(self, brief: Any) -> None:
+        """Become what `brief` gave; None is the empty state. The catalog has been loaded. What a handshake does not go
+        by (times, issuer, other names) is empty then."""
+        owners = self._catalog.domains()
+        given = brief or {"own": {}, "zones": {}, "answers": ()}
+        # The catalog's own strings, held once: there are as many as there are domains.
+        self._certificates = {
+            name: CertificateFacts(name, given["own"][name], site_id, (), 0.0, 0.0, "", 0)
+            for name, site_id in owners.items()
+            if name in given["own"]
+        }
+        for name, certificate_id in given["zones"].items():
+            self._certificates[name] = CertificateFacts(name, certificate_id, "", (), 0.0, 0.0, "", 0)
+        self._answers = {tuple(each[:3]): Answer(*each) for each in given["answers"]}
+        self.changes += 1
+        self._keep_named()
 
     def named(self) -> set[str]:
         """The ids of all certificates that there are."""
         return {facts.certificate_id for facts in self._certificates.values()}
+
+    def _keep_named(self) -> None:
+        if self._arrived:
+            named = self.named()
+            self._arrived = {name: each for name, each in self._arrived.items() if name in named}
 
     def arrived(self) -> tuple[ShelvedCertificate, ...]:
         """What waits for the disk."""

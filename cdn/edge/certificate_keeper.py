@@ -76,6 +76,8 @@ class CertificateKeeper:
         self._is_complete = asyncio.Event()
         self._is_complete.set()
         self._waits_until = 0.0
+        self._knows = False
+        """Whether the fold says what there is; before that nothing is named, and nothing is swept for it."""
         self._urgent: dict[str, asyncio.Task[None]] = {}
         self.fetched = 0
         """Certificates that came from the store."""
@@ -83,6 +85,7 @@ class CertificateKeeper:
 
     def snapshot_loaded(self) -> None:
         """The fold was replaced, or is as the node's own copy says: what is missing on the disk is fetched now."""
+        self._knows = True
         self._waits_until = self._monotonic() + self._patience_s
         self._is_complete.clear()
         self._wakes.set()
@@ -120,8 +123,9 @@ class CertificateKeeper:
                     await self._wakes.wait()
             pause_s = self._retry_s if self._wakes.is_set() else min(2 * pause_s, LONGEST_RETRY_S)
             self._wakes.clear()
-            await self.complete()
-            await self.sweep()
+            if self._knows:
+                await self.complete()
+                await self.sweep()
 
     async def complete(self) -> bool:
         """Fetch what is missing; whether nothing is any more. Raises Unavailable when the disk cannot be written."""

@@ -62,7 +62,7 @@ class CertificateSource:
         if kept is None:
             self.missing += 1
             self._faults.tell(
-                f"missing {certificate_id}",
+                "missing",
                 f"certificate {certificate_id} is asked for in a handshake and is not on this node's disk: it is "
                 "fetched from the store",
             )
@@ -92,6 +92,6 @@ class CertificateSource:
             key = self._ring.opened(base64.b64decode(sealed), Purpose.CERTIFICATE_KEY, kept.certificate_id)
         except (InvalidInput, binascii.Error) as exc:
             self.unopened += 1
-            self._faults.tell(f"unopened {kept.certificate_id}", str(exc))
+            self._faults.tell("unopened", str(exc))
             return None
         return CertificateMaterial(kept.chain.encode("ascii"), key)

@@ -153,8 +153,7 @@ class EdgeNode:
         self._tasks: set[asyncio.Task[None]] = set()
         self._follower: Follower | None = None
         self._load = LoadMeter()
-        of_workers = self.certificates.fold if self.certificates.has_https else None
-        self._relay = WorkerRelay(self.view, clocks.monotonic, of_workers)
+        self._relay = WorkerRelay(self.view, clocks.monotonic, self.certificates.arriving)
         self._front: Front | None = None
         self._sockets: Sequence[socket.socket] = ()
 
@@ -235,7 +234,8 @@ class EdgeNode:
         await self.certificates.open(self._store)
         folds = (self.view.catalog_fold, self.certificates.fold, self.view.floors)
         position = await self._replica.load(folds)
-        await self.certificates.loaded()
+        if position is not None:
+            await self.certificates.loaded()
         self._was_new = position is None
         self._follower = Follower(
             self.settings.control_urls,

@@ -28,7 +28,8 @@ class NodeCertificates:
 
     def __init__(self, settings: EdgeSettings, view: SiteView, clocks: Clocks) -> None:
         self.has_https = settings.https_port is not None
-        self.fold = ArrivingCertificates(view.catalog) if self.has_https else CertificateFold(view.catalog)
+        self.arriving = ArrivingCertificates(view.catalog) if self.has_https else None
+        self.fold = CertificateFold(view.catalog) if self.arriving is None else self.arriving
         self.rules = HttpsRules(view, self.fold, None)
         self.keeper: CertificateKeeper | None = None
         self.tls: ProcessTls | None = None
@@ -40,14 +41,14 @@ class NodeCertificates:
 
     async def open(self, store: ObjectStore) -> None:
         """Before the fold is loaded. Raises Unavailable, InvalidInput for a key file that cannot be used."""
-        if not isinstance(self.fold, ArrivingCertificates):
+        if self.arriving is None:
             return
         settings = self._settings
         assert settings.edge_key_file is not None, "EdgeSettings has seen to it"
         self._shelf = await CertificateShelf.open(settings.certificates_path)
-        self.keeper = CertificateKeeper(self.fold, self._shelf, store, self._clocks)
+        self.keeper = CertificateKeeper(self.arriving, self._shelf, store, self._clocks)
         self.tls = ProcessTls(
-            self.fold,
+            self.arriving,
             settings.certificates_path,
             settings.edge_key_file,
             settings.key_groups,
@@ -59,7 +60,7 @@ class NodeCertificates:
 
     async def loaded(self) -> None:
         """The fold stands at the node's own copy: what came with its last records goes to the disk now, the rest is
-        fetched. Raises Unavailable."""
+        fetched. Not to be called for a node that has no copy. Raises Unavailable."""
         if self.keeper is not None:
             await self.keeper.durable()
             self.keeper.snapshot_loaded()

@@ -154,7 +154,7 @@ class WorkerLink:
             case State():
                 view.catalog_fold.load(message.catalog)
                 if self.certificates is not None:
-                    self.certificates.load(message.certificates)
+                    self.certificates.load_brief(message.certificates)
                 view.on_snapshot(message.position, message.epoch_changed)
             case RecordsApplied():
                 records = [decode_record(raw) for raw in message.records]

@@ -32,7 +32,7 @@ class State(_Message, frozen=True, tag="state"):
     epoch_changed: bool
     catalog: Any
     certificates: Any = None
-    """See CertificateFold.dump; None where workers answer no https."""
+    """See ArrivingCertificates.brief; None where workers answer no https."""
 
 
 class RecordsApplied(_Message, frozen=True, tag="records"):

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 
+from cdn.edge.certificate_arrivals import ArrivingCertificates
 from cdn.edge.site_view import SiteView
 from cdn.edge.ticket_keys import TicketKeys
 from cdn.edge.worker_frames import encode_message_frame
@@ -17,14 +18,15 @@ from cdn.edge.worker_line import WorkerLine
 from cdn.edge.worker_messages import Forget, FromNode, RecordsApplied, Renew, Setup, Shelved, State, Tickets, encode
 from cdn.edge.worker_settings import WorkerSettings
 from cdn.fleet.position import Position
-from cdn.journal.certificate_fold import CertificateFold
 from cdn.journal.record import Record, encode_record
 
 
 class WorkerRelay:
     """The sink of the node's follower: tells `view` first, then the workers. Nothing here waits but `everywhere`."""
 
-    def __init__(self, view: SiteView, clock: Callable[[], float], certificates: CertificateFold | None = None) -> None:
+    def __init__(
+        self, view: SiteView, clock: Callable[[], float], certificates: ArrivingCertificates | None = None
+    ) -> None:
         """`certificates`: what workers that answer https know; None: they do not."""
         self._view = view
         self._certificates = certificates
@@ -123,7 +125,7 @@ class WorkerRelay:
                     await self._changed.wait()
 
     def _state(self, position: Position, *, epoch_changed: bool) -> State:
-        certificates = None if self._certificates is None else self._certificates.dump()
+        certificates = None if self._certificates is None else self._certificates.brief()
         return State(self._next(), position, epoch_changed, self._view.catalog_fold.dump(), certificates)
 
     def _next(self) -> int:

@@ -282,7 +282,8 @@ class Catalog:
         """Become the catalog of a snapshot. `deploys` oldest first; `aliases` as (site id, alias, state)."""
         self._sites = {site.id: _SiteState(site) for site in sites}
         self._id_of_name = {state.site.name: site_id for site_id, state in self._sites.items()}
-        self._binding_of_domain = {domain: Binding(site_id, PRODUCTION) for domain, site_id in domains.items()}
+        bindings = {site_id: Binding(site_id, PRODUCTION) for site_id in self._sites}  # held once a site
+        self._binding_of_domain = {domain: bindings[site_id] for domain, site_id in domains.items()}
         self._redirects = dict(redirects or {})
         for domain, site_id in domains.items():
             self._sites[site_id].domains.add(domain)

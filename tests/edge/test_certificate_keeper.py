@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from cdn.edge.certificate_arrivals import ArrivingCertificates
 from cdn.edge.certificate_keeper import CertificateKeeper
 from cdn.edge.certificate_shelf import CertificateShelf, ShelfReader
 from cdn.errors import Unavailable
-from cdn.journal.record import CertificateRemoved
+from cdn.journal.record import AnswerSet, CertificateRemoved
 from cdn.origin.directory import DirectoryStore
 from cdn.tls.sealed import KeyRing
-from tests.edge.certificate_stage import Clock, Known, certificate_set, new_ring, put_object
+from tests.edge.certificate_stage import ZONE, Clock, Known, certificate_set, new_ring, put_object
 
 
 @dataclass(slots=True)
@@ -160,3 +161,41 @@ async def test_what_nobody_names_any_more_is_swept_and_the_rest_stays(tmp_path: 
         stage.known.tell(CertificateRemoved("www.example.com"))
         assert await stage.keeper.sweep() == 1
         assert await stage.shelf.ids() == {stays.certificate_id}
+
+
+async def test_nothing_is_swept_before_it_is_known_what_there_is(tmp_path: Path) -> None:
+    async with stage_at(tmp_path) as stage:
+        change = certificate_set("www.example.com", "s1", {"": stage.ring})
+        stage.known.domain("www.example.com")
+        stage.known.tell(change)
+        await stage.keeper.durable()
+        stage.known.certificates.load(None)  # a node that has lost its copy of the journal
+        stage.keeper._wakes.set()
+        running = asyncio.create_task(stage.keeper.run())
+        async with asyncio.timeout(20):
+            while stage.keeper._wakes.is_set():
+                await asyncio.sleep(0.005)
+        assert await stage.shelf.ids() == {change.certificate_id}
+        stage.keeper.snapshot_loaded()
+        async with asyncio.timeout(20):
+            while await stage.shelf.ids():
+                await asyncio.sleep(0.005)
+        running.cancel()
+
+
+def test_a_brief_is_what_handshakes_go_by(tmp_path: Path) -> None:
+    known, ring = Known(), new_ring(tmp_path)
+    known.domain("www.example.com")
+    known.domain("*.example.com")
+    for name, site_id in (("www.example.com", "s1"), ("*.example.com", "s1"), (f"*.{ZONE}", "")):
+        known.tell(certificate_set(name, site_id, {"": ring}))
+    known.tell(AnswerSet("http-01", "a.example", "token", "value", 9.0))
+    brief = ArrivingCertificates(known.view.catalog)
+    brief.load_brief(known.certificates.brief())
+    assert len(brief) == len(known.certificates)
+    for host in ("www.example.com", "shop.example.com", f"blog.{ZONE}", "", "other.test"):
+        whole, short = known.certificates.for_host(host), brief.for_host(host)
+        assert (whole and (whole.certificate_id, whole.site_id)) == (short and (short.certificate_id, short.site_id))
+    assert brief.answer("http-01", "a.example", "token", 8.0) == "value"
+    brief.load_brief(None)
+    assert len(brief) == 0
