@@ -130,6 +130,8 @@ class Evidence:
     caa: CaaFound
     ours: tuple[NameServer, ...] = ()
     """Servers of the domain's zone that answer for the CDN's own zone too: ours."""
+    services: tuple[Answer, ...] = ()
+    """HTTPS records of the domain (RFC 9460): browsers go by them before they look for addresses."""
     ownership_public: tuple[Answer, ...] = ()
     pointing_public: tuple[Answer, ...] = ()
 

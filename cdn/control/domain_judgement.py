@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from cdn.control.domain_evidence import Answer, Authority, CaaFound, End, Evidence, Trail
+from cdn.control.domain_evidence import Answer, Authority, CaaFound, End, Evidence, Outcome, Trail
 from cdn.control.domain_office import ServerSaid, Step, StepSeen
 from cdn.control.domain_sight import Sight
 from cdn.sites.onboarding import Looked
@@ -18,6 +18,7 @@ MAX_NAMED = 4
 """Addresses and names in one sentence."""
 
 _CAA = re.compile(r'(\d{1,3}) ([a-zA-Z0-9]+) "(.*)"', re.DOTALL)
+_HINTS = re.compile(r'ipv[46]hint="([^"]*)"')
 _CRITICAL = 128
 _KNOWN_TAGS = frozenset({"issue", "issuewild", "iodef", "issuemail", "contactemail", "contactphone", "issuevmc"})
 
@@ -128,7 +129,8 @@ def _is_in_zone(evidence: Evidence, expected: Expected) -> bool:
 
 
 def _pointing(evidence: Evidence, expected: Expected, *, is_in_zone: bool) -> StepSeen:
-    said = _said((*evidence.pointing, *evidence.pointing_public))
+    services = [answer for answer in evidence.services if answer.outcome is Outcome.ANSWERED]
+    said = _said((*evidence.pointing, *services, *evidence.pointing_public))
     unknown = _why_unknown(evidence.authority, evidence.pointing, expected.domain)
     if unknown is not None:
         return StepSeen(Step.POINTING, None, f"{unknown} {_wanted(expected)}", said)
@@ -140,6 +142,7 @@ def _pointing(evidence: Evidence, expected: Expected, *, is_in_zone: bool) -> St
         says += " Others of its name servers already lead here: a change may take a while to reach every server."
     if is_right is not True:
         says = f"{says} {_wanted(expected)}"
+    says += _astray_by_service(services, expected)
     if is_in_zone:
         says += f" Its zone {expected.imported_zone} is answered by our name servers."
     return StepSeen(Step.POINTING, is_right, says, said)
@@ -174,6 +177,20 @@ def _led_to(trail: Trail, expected: Expected, way: str) -> tuple[bool | None, st
     if len(strange) == len(trail.addresses):
         return False, f"{way} leads to {shown}: no node of this CDN is there."
     return False, f"{way} leads to {shown}, of which no node of this CDN is at {_named(strange)}: remove those."
+
+
+def _astray_by_service(services: Iterable[Answer], expected: Expected) -> str:
+    """Where HTTPS records take browsers elsewhere: authorities do not go by them, so nothing waits for that."""
+    for record in (record for answer in services for record in answer.records):
+        _, _, rest = record.partition(" ")
+        target = rest.split(" ")[0].removesuffix(".").lower()
+        hints = [hint for text in _HINTS.findall(rest) for hint in text.split(",")]
+        strange = [hint for hint in hints if hint not in expected.addresses]
+        if target and not expected.is_ours(target):
+            return f" But its HTTPS record leads browsers to {target}: remove it."
+        if strange:
+            return f" But its HTTPS record leads browsers to {_named(strange)}: remove it."
+    return ""
 
 
 def _wanted(expected: Expected) -> str:

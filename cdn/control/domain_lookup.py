@@ -8,7 +8,7 @@ labels, and time.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain, zip_longest
 from typing import TypeVar
 
@@ -82,11 +82,11 @@ class _Look:
         bare = domain.removeprefix(WILDCARD)
         try:
             authority, holder = await asyncio.gather(self._authority(bare), self._authority(token_name or bare))
-            ownership, ownership_public, pointing, pointing_public, caa, ours = await asyncio.gather(
-                self._all_say(holder, token_name, "TXT"),
-                self._resolvers_say(token_name, ("TXT",)),
+            (ownership, ownership_public), pointing, pointing_public, services, caa, ours = await asyncio.gather(
+                asyncio.gather(self._all_say(holder, token_name, "TXT"), self._resolvers_say(token_name, ("TXT",))),
                 self._points(authority, domain),
                 self._resolvers_say(domain, ADDRESS_TYPES),
+                self._all_say(authority, domain, "HTTPS"),
                 self._caa(bare),
                 self._ours(authority),
             )
@@ -103,6 +103,7 @@ class _Look:
             trails=trails,
             caa=caa,
             ours=ours,
+            services=services,
             ownership_public=ownership_public,
             pointing_public=pointing_public,
         )
@@ -204,15 +205,17 @@ class _Look:
             way = _first_step(words)
 
     async def _first_word(self, authority: Authority, name: str, kind: str) -> Answer | None:
-        """Of the first few servers, what the first that answers says."""
-        asks: list[Callable[[], Awaitable[Answer]]] = [
-            lambda server=server: self._asker.ask(server, name, kind)  # type: ignore[misc]
-            for server in authority.servers[:MAX_SERVERS_ON_THE_WAY]
-        ]
-        for ask in asks:
-            answer = await ask()
-            if answer.outcome.is_word:
-                return answer
+        """Of the first few servers, what the first that answers says: one that is silent costs no time."""
+        servers = authority.servers[:MAX_SERVERS_ON_THE_WAY]
+        tasks = [asyncio.create_task(self._asker.ask(server, name, kind)) for server in servers]
+        try:
+            for ended in asyncio.as_completed(tasks):
+                answer = await ended
+                if answer.outcome.is_word:
+                    return answer
+        finally:
+            for task in tasks:
+                task.cancel()
         return None
 
     # Who may sign.
