@@ -361,7 +361,8 @@ async def test_paths_that_name_no_domain_are_refused_in_words(
         assert answer.status in {400, 404, 405}, answer
         assert answer.is_problem
         assert "private" not in str(answer.document)
-    assert office.keys == office.checked == []
+    assert not office.keys
+    assert not office.checked
 
 
 @pytest.mark.parametrize(
