@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,10 +19,12 @@ from cdn.edge.node import EdgeNode
 from cdn.edge.settings import EdgeSettings
 from cdn.errors import InvalidInput
 from cdn.journal.record import AnswerSet, Change, DomainVerified
+from cdn.origin.directory import DirectoryStore
 from cdn.tls.sealed import KeyRing
 from tests.e2e.fleet import ZONE, Fleet
 from tests.edge.certificate_stage import certificate_set, new_ring, put_object
 from tests.edge.tls_material import certificate_for, root_pem
+from tests.servers.ports import free_ports
 
 HOST = "www.example.com"
 
@@ -94,8 +97,8 @@ async def stage_at(path: Path, workers: int, **settings: Any) -> AsyncIterator[S
 def _workers_of_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     start = EdgeNode.start
 
-    async def started(*given: Any) -> EdgeNode:
-        return await start(*given, worker_command=worker_command())
+    async def started(*given: Any, **more: Any) -> EdgeNode:
+        return await start(*given, worker_command=worker_command(), **more)
 
     monkeypatch.setattr(EdgeNode, "start", started)
 
@@ -195,3 +198,57 @@ async def test_a_key_file_is_needed_and_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="edge_key_file") as caught:
         EdgeSettings("n1", tmp_path, ZONE, "http://127.0.0.1:9", "t", https_port=0)
     assert caught.value.field == "edge_key_file"
+
+
+def resumed(port: int, count: int) -> list[bool]:
+    """Whether each of `count` connections resumed the session of one before them."""
+    context = ssl.create_default_context(cadata=root_pem().decode())
+    session: ssl.SSLSession | None = None
+    found = []
+    for _ in range(count + 1):
+        with (
+            socket.create_connection(("127.0.0.1", port), 20) as raw,
+            context.wrap_socket(raw, server_hostname=HOST, session=session) as secret,
+        ):
+            secret.sendall(f"GET /a.txt HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
+            while secret.recv(65536):
+                pass  # the ticket comes with the answer
+            found.append(bool(secret.session_reused))
+            session = secret.session
+    return found[1:]
+
+
+async def test_a_session_resumes_whichever_worker_it_comes_to(tmp_path: Path) -> None:
+    async with stage_at(tmp_path, 2) as stage:
+        await stage.certify()
+        port = stage.edge.https_port
+        assert port is not None
+        assert all(await asyncio.to_thread(resumed, port, 12))
+        async with asyncio.timeout(20):
+            while stage.edge.counted().get("tls_resumed", 0) < 12:
+                await asyncio.sleep(0.05)
+
+
+async def test_sockets_that_a_manager_kept_go_to_where_they_listen(tmp_path: Path) -> None:
+    ring_file = tmp_path / "edge-key"
+    new_ring(tmp_path)
+    store = DirectoryStore(tmp_path / "store")
+    by_http, by_https = free_ports(2)
+    settings = EdgeSettings(
+        "n1",
+        tmp_path / "n1",
+        ZONE,
+        "http://127.0.0.1:9",
+        "cdn_0_0",
+        port=by_http,
+        https_port=by_https,
+        edge_key_file=ring_file,
+    )
+    node = await EdgeNode.start(settings, store, sockets=())
+    kept = [each.dup() for each in node.sockets]
+    await node.stop()
+    node = await EdgeNode.start(settings, store, sockets=kept[::-1])
+    assert (node.port, node.https_port) == (by_http, by_https)
+    assert {each.fileno() for each in node.sockets} == {each.fileno() for each in kept}
+    await node.stop()
+    await store.aclose()
