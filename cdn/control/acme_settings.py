@@ -72,5 +72,3 @@ class IssuingSettings:
     lapse_s: float = 14 * 86_400.0
     """A domain whose own servers have not shown its token for so long is its site's no more: two weeks are enough to
     see the fault and mend it."""
-    document_cache: int = 20_000
-    """Documents of domains kept in memory: some 2 KB each; others are read from the store when they are asked for."""

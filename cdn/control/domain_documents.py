@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
-from cachetools import LRUCache
 
 from cdn.control.domain_office import StepSeen
 from cdn.errors import Unavailable
@@ -86,11 +85,10 @@ def document_key(domain: str, site_id: str) -> str:
 
 
 class DomainDocuments:
-    """The documents, with those that were used last in memory for those who only look."""
+    """The documents of all domains."""
 
-    def __init__(self, store: ObjectStore, most_kept: int) -> None:
+    def __init__(self, store: ObjectStore) -> None:
         self._store = store
-        self._kept: LRUCache[str, DomainDocument] = LRUCache(most_kept)
 
     async def read(self, domain: str, site_id: str) -> Held:
         """As it is now; an empty one where there is none. Raises StoreUnavailable."""
@@ -107,9 +105,7 @@ class DomainDocuments:
                 continue
             after = await self._store.head(key)
             if after is not None and after.entity_tag == facts.entity_tag:
-                document = _decoded(raw, domain, site_id)
-                self._kept[key] = document
-                return Held(document, facts.entity_tag)
+                return Held(_decoded(raw, domain, site_id), facts.entity_tag)
         raise Unavailable(f"what is known of {domain} changes too fast to be read: try again")
 
     async def write(self, held: Held, document: DomainDocument) -> Held | None:
@@ -121,21 +117,13 @@ class DomainDocuments:
             key, _encoder.encode(document), if_absent=held.entity_tag is None, if_match=held.entity_tag
         )
         if outcome is PutOutcome.PRECONDITION_FAILED:
-            self._kept.pop(key, None)
             return None
         facts = await self._store.head(key)
-        self._kept[key] = document
         return Held(document, None if facts is None else facts.entity_tag)
-
-    def kept(self, domain: str, site_id: str) -> DomainDocument | None:
-        """What this process read or wrote last, if it still has it."""
-        return self._kept.get(document_key(domain, site_id))
 
     async def remove(self, domain: str, site_id: str) -> None:
         """Forget it. Raises StoreUnavailable."""
-        key = document_key(domain, site_id)
-        self._kept.pop(key, None)
-        await self._store.delete(key)
+        await self._store.delete(document_key(domain, site_id))
 
     async def all(self) -> AsyncIterator[tuple[str, str]]:
         """Domain and site of every document. Raises StoreUnavailable."""

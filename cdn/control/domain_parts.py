@@ -104,7 +104,7 @@ class DomainParts:
             timeout_s=limits.present_timeout_s,
             clock=clock,
         )
-        documents = DomainDocuments(store, limits.document_cache)
+        documents = DomainDocuments(store)
         self.records = CertificateRecords(
             state,
             folds.catalog,

@@ -61,6 +61,7 @@ class DomainWatch:
         self._seen: object = None
         self._was_ours = False
         self._gone: set[Name] = set()
+        self._again: set[Name] = set()
         self._notice_not_before = 0.0
         self._sweeping: asyncio.Task[None] | None = None
         self._regions_seen_at = 0.0
@@ -122,7 +123,11 @@ class DomainWatch:
             if at > now:
                 return
             heapq.heappop(self._heap)
-            if self._due.get(name) == at and name not in self._running:
+            if self._due.get(name) != at:
+                continue  # it has another time by now
+            if name in self._running:
+                self._again.add(name)  # what is under way began before whatever makes it due
+            else:
                 self._running[name] = asyncio.create_task(self._worked(name), name=f"domain-{name[0]}")
 
     async def settled(self) -> None:
@@ -136,6 +141,7 @@ class DomainWatch:
         if seen == self._seen or began < self._notice_not_before:
             return
         self._seen, now = seen, self._clock()
+        busy_s = time.thread_time()
         names = self._work.names()
         for name in self._due.keys() - names - self._gone:
             self._gone.add(name)  # worked on once more: what is known of it goes
@@ -143,7 +149,7 @@ class DomainWatch:
         self._gone -= names
         for name in names - self._due.keys():
             self._set(name, self._work.first_due_at(*name, now))
-        self._notice_not_before = began + NOTICE_PAUSES * (time.monotonic() - began)
+        self._notice_not_before = began + NOTICE_PAUSES * (time.thread_time() - busy_s)
 
     async def _sweep(self) -> None:
         """What is known of names that went while nobody looked goes too."""
@@ -170,6 +176,9 @@ class DomainWatch:
             log.exception("%s is looked at again later", name[0])
         finally:
             del self._running[name]
+            if name in self._again:
+                self._again.discard(name)
+                next_at = self._clock()
             if name in self._gone and next_at == float("inf"):
                 self._gone.discard(name)
                 self._due.pop(name, None)
