@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import ssl
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +15,10 @@ import pytest
 
 from cdn.tls.sealed import make_key_file
 from tests.e2e.roles import RoleFleet, RoleProcess
-from tests.e2e.secure_visits import asked, connected, trusting, visit
+from tests.e2e.secure_visits import asked, connected, trusting, visit, visit_once_there
+from tests.e2e.service_manager import ServiceManager
 from tests.e2e.test_https_of_up import brought
+from tests.servers.ports import free_ports
 
 HOST = "www.harbour.example"
 
@@ -40,25 +44,65 @@ async def restarted(edge: RoleProcess) -> None:
     await asyncio.to_thread(edge.start)
 
 
+async def with_certificate(fleet: RoleFleet, folder: Path, edge: RoleProcess) -> ssl.SSLContext:
+    """A site whose domain `edge` answers by https with a certificate of ours; who trusts it."""
+    fleet.call("POST", "/v1/sites", {"name": "blog"})
+    fleet.deploy("blog", {"index.html": b"a page"})
+    fleet.call("POST", "/v1/sites/blog/domains?wait=10", {"domain": HOST, "verified": True})
+    files = brought(folder, "brought", HOST)
+    content = {"certificate": files.chain.read_text(), "key": files.key.read_text()}
+    fleet.call("PUT", f"/v1/sites/blog/domains/{HOST}/certificate", content)
+    trust = trusting(files.chain)
+    answer = await asyncio.to_thread(visit_once_there, edge.ready["https_url"], HOST, trust)
+    assert answer.content == b"a page"
+    return trust
+
+
+async def test_a_restart_drops_no_visitor_of_https(fleet: RoleFleet, tmp_path: Path) -> None:
+    """Under load, with a manager that keeps the sockets: visitors who connect in between wait, and are answered."""
+    (port,) = free_ports(1)
+    more = f'https_listen = "127.0.0.1:{port}"\nedge_key_file = "edge.key"\nworkers = 2\nwithdraw_s = 0.2\n'
+    edge = fleet.configured_edge("kept", more)
+    manager = ServiceManager(["edge", "--config", str(edge.config), "--json"], edge.environ, edge.log)
+    is_over = threading.Event()
+    answered: list[bytes] = []
+    try:
+        await asyncio.to_thread(manager.start)
+        assert len(manager.kept) == 4, "one for each worker, by http and by https"
+        edge.ready = manager.announced
+        await edge.until_ready()
+        trust = await with_certificate(fleet, tmp_path, edge)
+
+        def visitors() -> None:
+            while not is_over.is_set():
+                answered.append(visit(edge.ready["https_url"], HOST, trust).content)
+
+        async def until_more() -> None:
+            seen = len(answered)
+            async with asyncio.timeout(60):
+                while len(answered) < seen + 10 and not any(task.done() for task in visiting):
+                    await asyncio.sleep(0.01)
+
+        visiting = [asyncio.create_task(asyncio.to_thread(visitors)) for _ in range(2)]
+        await until_more()
+        assert await asyncio.to_thread(manager.end, signal.SIGTERM) == 0
+        await asyncio.to_thread(manager.start)
+        assert manager.announced["https_url"] == edge.ready["https_url"]
+        await until_more()
+        is_over.set()
+        await asyncio.gather(*visiting)
+        assert set(answered) == {b"a page"}
+        assert await asyncio.to_thread(manager.end, signal.SIGTERM) == 0
+    finally:
+        is_over.set()
+        manager.close()
+
+
 async def test_nodes_show_what_is_sealed_for_them(fleet: RoleFleet, tmp_path: Path) -> None:
     own, stranger = fleet.edges["own"], fleet.edges["stranger"]
     await own.until_ready()
     await stranger.until_ready()
-    fleet.call("POST", "/v1/sites", {"name": "blog"})
-    fleet.deploy("blog", {"index.html": b"a page"})
-    fleet.call("POST", "/v1/sites/blog/domains?wait=10", {"domain": HOST, "verified": True})
-    files = brought(tmp_path, "brought", HOST)
-    content = {"certificate": files.chain.read_text(), "key": files.key.read_text()}
-    fleet.call("PUT", f"/v1/sites/blog/domains/{HOST}/certificate", content)
-    trust = trusting(files.chain)
-    async with asyncio.timeout(30):
-        while True:
-            try:
-                answer = await asyncio.to_thread(visit, own.ready["https_url"], HOST, trust)
-                break
-            except OSError:
-                await asyncio.sleep(0.05)
-    assert answer.content == b"a page"
+    trust = await with_certificate(fleet, tmp_path, own)
     with pytest.raises(OSError, match=r"(?i)eof|reset|alert|unrecognized"):
         await asyncio.to_thread(visit, stranger.ready["https_url"], HOST, trust)
     assert stranger.metrics()["cdn_edge_tls_unopened_total"] >= 1
