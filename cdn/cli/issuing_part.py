@@ -43,7 +43,9 @@ def issuing_part(
     public = [AcmeIssuer(authority, memory) for authority in _authorities(role)]
 
     async def identities() -> tuple[str, ...]:
-        return tuple(name for names in [await each.caa_identities() for each in public] for name in names)
+        named = [await each.caa_identities() for each in public]
+        # Of an authority that does not say what it is called, nobody knows which records forbid it.
+        return tuple(name for names in named for name in names) if all(named) else ()
 
     surroundings = ControlSurroundings(settings)
     sight = DnsSight(role.lookups, surroundings, identities if public else nobody_looks)
