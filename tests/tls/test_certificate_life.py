@@ -39,7 +39,7 @@ def test_an_authority_that_comes_back_in_time_is_in_time(
     for earlier, later in pairwise(tries):
         left_s = life_s - earlier
         if left_s > 0:
-            assert later - earlier <= max(left_s / 8, PAUSES_S[0]) * slack
+            assert later - earlier <= max(left_s / 8, PAUSES_S[0]) * slack + 1e-3  # times are rounded
 
 
 @given(points)
