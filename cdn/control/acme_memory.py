@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 
 
 class StoredAcmeMemory:
-    """See `AcmeMemory`. What does not open, as its key is in no ring any more, is as if it were not there."""
+    """See `AcmeMemory`. An order that does not open, as its key is in no ring any more, is begun anew; an account that
+    does not is a fault."""
 
     def __init__(self, store: ObjectStore, ring: KeyRing) -> None:
         self._store = store
