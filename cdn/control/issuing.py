@@ -15,9 +15,9 @@ from cdn.tls.sealed import KeyRing
 class Issuing:
     """Put together by the composition root; the plane closes `issuer`.
 
-    `control_ring`: what only control may read is sealed with it: accounts with authorities, keys of orders that are under
-    way. `rings`: the keys with which private keys of certificates are sealed, by group of nodes: a region, "" for nodes of
-    no region (and of every region that has none of its own). `offices` are shared with the other replicas
+    `control_ring`: what only control may read is sealed with it: accounts with authorities, keys of orders that are
+    under way. `rings`: the keys with which private keys of certificates are sealed, by group of nodes: a region, "" for
+    nodes of no region (and of every region that has none of its own). `offices` are shared with the other replicas
     (`MemoryOffices(settings.office_s)` where there are none) and `holder` names this process in them. `issuer` None:
     nobody signs, and only certificates that users bring are served. `own_zone`: whether a certificate for the CDN's own
     zone and for `*.ZONE` is got too. `methods`: how an authority may validate, the best first.
