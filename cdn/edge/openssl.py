@@ -88,7 +88,6 @@ class Openssl:
         self._prefer = function("SSL_CTX_set_ciphersuites", ctypes.c_int, pointer, ctypes.c_char_p)
         self._use = function("SSL_use_cert_and_key", ctypes.c_int, pointer, pointer, pointer, pointer, ctypes.c_int)
         self._bind = function("SSL_set_session_id_context", ctypes.c_int, pointer, ctypes.c_char_p, ctypes.c_uint)
-        self._new_ticket = function("SSL_new_session_ticket", ctypes.c_int, pointer)
         self._read_certificate = function("d2i_X509", pointer, pointer, pointer, size)
         self._free_certificate = function("X509_free", None, pointer)
         self._read_key = function("d2i_AutoPrivateKey", pointer, pointer, pointer, size)
@@ -122,13 +121,6 @@ class Openssl:
         """What it speaks of TLS 1.3, the best first. Raises ssl.SSLError."""
         if self._prefer(_context_address(context), names.encode()) != 1:
             raise ssl.SSLError(f"OpenSSL does not have all of {names}")
-
-    def add_ticket(self, connection: ssl.SSLObject) -> None:
-        """What is written next has a session ticket ahead of it (TLS 1.3; before, tickets are part of the handshake).
-
-        So it leaves with the first answer: a packet less than behind the handshake, and who asks nothing gets none.
-        """
-        self._new_ticket(_ssl_address(connection))
 
     def read(self, material: CertificateMaterial, session_name: bytes) -> ReadyCertificate:
         """The certificate, its chain and its key; what is no PEM or does not belong together raises ssl.SSLError."""

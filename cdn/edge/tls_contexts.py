@@ -98,7 +98,6 @@ class TlsContexts:
         self._shared = _empty_context(protocols)
         if self._openssl is not None:
             self._openssl.set_ciphersuites(self._shared, CIPHERSUITES)
-            self._shared.num_tickets = 0  # `add_ticket` sends them
         self._ticket_keys: TicketKeys | None = None
         if ticket_keys is not None:
             self.set_ticket_keys(ticket_keys)
@@ -130,11 +129,6 @@ class TlsContexts:
         if chosen.certificate is not None and self._openssl is not None:
             self._openssl.use(connection, chosen.certificate)
         return connection
-
-    def add_ticket(self, connection: ssl.SSLObject) -> None:
-        """Before the first answer on a connection whose handshake is done: its session ticket goes with it."""
-        if self._openssl is not None:
-            self._openssl.add_ticket(connection)
 
     @contextmanager
     def tickets_of(self, hello: ClientHello) -> Iterator[None]:

@@ -40,7 +40,6 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
 
     __slots__ = (
         "_below",
-        "_has_sent",
         "_incoming",
         "_is_above_paused",
         "_is_below_paused",
@@ -52,7 +51,6 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         "_outgoing",
         "_protocol",
         "_ssl",
-        "_tls",
         "_waiting",
         "_waiting_bytes",
     )
@@ -61,7 +59,6 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         super().__init__()
         self._below = below
         self._ssl = ssl_object
-        self._tls = tls
         self._incoming = tls.incoming
         self._outgoing = tls.outgoing
         self._protocol = asyncio.Protocol()
@@ -73,7 +70,6 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         self._is_end_wanted = False
         self._is_end_said = False
         self._is_eof_given = False
-        self._has_sent = False
         self._is_client_gone = False
 
     def start(self, protocol: asyncio.Protocol, rest: bytes) -> None:
@@ -295,9 +291,6 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         """Encrypt, and hand to the transport below."""
         self._is_client_gone = False
         try:
-            if not self._has_sent:
-                self._has_sent = True
-                self._tls.add_ticket(self._ssl)
             for piece in pieces:
                 if len(piece) <= RECORD_BYTES:
                     self._ssl.write(piece)
