@@ -111,6 +111,12 @@ class CertificateOffice:
         issuer = self._issuing.issuer
         return issuer is None or issuer.name != DEVELOPMENT
 
+    def supersedes(self, issuer: str) -> bool:
+        """Whether what `issuer` signed is replaced at once: nobody trusts it who was not told to, and now there is an
+        authority that everybody trusts."""
+        ours = self._issuing.issuer
+        return issuer == DEVELOPMENT and ours is not None and ours.name != DEVELOPMENT
+
     async def renewal_window(self, chain: str) -> RenewalWindow | None:
         """What the authority says of when a certificate of its is to be renewed."""
         issuer = self._issuing.issuer

@@ -242,7 +242,8 @@ class DomainWork:
             return Recorded(holding.is_owned, has_certificate=False)
         if facts.issuer == UPLOAD:
             return Recorded(holding.is_owned, True, is_renewal_due=document.ordering.is_released)
-        return Recorded(holding.is_owned, True, is_renewal_due=now >= self._renew_at(facts, document))
+        is_due = now >= self._renew_at(facts, document) or self._office.supersedes(facts.issuer)
+        return Recorded(holding.is_owned, True, is_renewal_due=is_due)
 
     def _with_patience(self, document: DomainDocument, state: Onboarding) -> Onboarding:
         """Who asks need not wait until the next try is due, but for what the authority asked for, and ASKED_PAUSE_S."""

@@ -379,3 +379,21 @@ async def test_what_went_while_nobody_looked_is_swept_when_somebody_looks_again(
     async with asyncio.timeout(10):
         while await keys_below(room, "certificates/", "control/domains/"):
             await asyncio.sleep(0.01)
+
+
+async def test_what_the_development_authority_signed_is_replaced_once_a_real_one_is_set(room: Room) -> None:
+    room.issuer.name = "development"
+    await room.control.reopen()
+    await room.control.following_node()
+    room.sight.shows(leads_here=False, pointing_says="elsewhere")
+    await room.claim()
+    await room.rounds(room.certificate)
+    assert room.certificate().issuer == "development"
+    room.issuer.name = "https://acme.test/dir"
+    await room.control.reopen()
+    await room.control.following_node()
+    await room.parts.work.advance(WWW, room.site_id)
+    assert room.certificate().issuer == "development", "a real one would not find it here"
+    room.sight.shows(leads_here=True, pointing_says="")
+    await room.parts.desk.check(room.site_id, WWW, 0.1)
+    await room.rounds(lambda: room.certificate().issuer != "development")
