@@ -146,7 +146,10 @@ async def test_a_node_that_starts_without_control_has_its_certificates(tmp_path:
         await stage.certify()
         await stage.fleet.stop_control()
         await stage.fleet.restart("n1")
-        assert (await stage.visit("/a.txt")).endswith(b"\r\n\r\na\n")
+        for _ in range(4):
+            assert (await stage.visit("/a.txt")).endswith(b"\r\n\r\na\n")
+            moved = await stage.fleet.visit("n1", HOST, "/a.txt")  # though it is prepared, for https
+            assert moved.status == 308
         await stage.fleet.start_control()
 
 
