@@ -129,6 +129,7 @@ def test_another_certificate_takes_over_and_no_connection_drops(
         visit(cdn.https_url, host, trust)
 
     cdn.kill()  # nothing gets a chance to tidy up
+    assert first.key in in_clear(tmp_path, first), "what is in clear is seen"
     assert not in_clear(cdn.folder, first)
     assert not in_clear(cdn.folder, second)
     clear = [
