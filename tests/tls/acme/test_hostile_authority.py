@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from cdn.tls.acme.problem import MAX_SENTENCE_CHARS
@@ -91,7 +92,8 @@ async def test_a_certificate_for_another_key_is_never_taken(small: SmallAuthorit
 
 async def test_a_certificate_without_the_name_is_never_taken(small: SmallAuthority, make_issuer: MakeIssuer) -> None:
     request = wanted(NAME)
-    chain = small.sign(wanted("other.example.com").csr)
+    key = x509.load_der_x509_csr(request.csr).public_key()
+    chain = small.sign(wanted("other.example.com").csr, key=key)
     small.say("certificate", Said(200, chain), Said(200, chain))
     assert isinstance(await make_issuer().issue(request, Answers()), IssueRefused)
 
