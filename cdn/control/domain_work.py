@@ -136,7 +136,7 @@ class DomainWork:
     def first_due_at(self, domain: str, site_id: str, now: float) -> float:
         """When a name of which nothing is remembered is worked on: what has its certificate has some time."""
         facts = self._certificates.certificate(domain)
-        if facts is None or self._holding(domain, site_id) is None:
+        if facts is None or self._holding(domain, site_id) is None or self._office.supersedes(facts.issuer):
             return now
         return min(now + spread(domain) * FIRST_LOOK_S, max(now, self._renew_at(facts, None)))
 
