@@ -83,6 +83,7 @@ class DnsAsker:
         self._settings = settings
         self._rule = OutboundRule(allows_private=settings.allows_private)
         self._room = asyncio.Semaphore(settings.max_questions)
+        self._silent: set[tuple[str, int]] = set()
         self._until = asyncio.get_running_loop().time() + settings.look_s
 
     async def resolve(self, resolver: NameServer, name: str, kind: str) -> Answer:
@@ -97,7 +98,17 @@ class DnsAsker:
         if not self._rule.may_connect(ip_address(server.address)):
             detail = "its address is none of the public internet, and is not asked (allows_private in [lookups])"
             return Answer(server, name, kind, Outcome.FAILED, detail=detail)
-        return await self._ask(server, name, kind, is_resolver=False)
+        if (server.address, server.port) in self._silent:
+            return Answer(server, name, kind, Outcome.FAILED, detail=self._no_answer)
+        answer = await self._ask(server, name, kind, is_resolver=False)
+        # Who does not even answer this keeps nobody waiting again; other types are dropped by some on the way.
+        if kind == "NS" and answer.detail == self._no_answer:
+            self._silent.add((server.address, server.port))
+        return answer
+
+    @property
+    def _no_answer(self) -> str:
+        return f"no answer within {self._settings.timeout_s:g} s"
 
     async def _ask(self, server: NameServer, name: str, kind: str, *, is_resolver: bool) -> Answer:
         detail = ""
@@ -110,7 +121,7 @@ class DnsAsker:
                 try:
                     answer = await self._once(server, name, kind, left_s, is_resolver=is_resolver)
                 except (TimeoutError, dns.exception.Timeout):
-                    detail = f"no answer within {self._settings.timeout_s:g} s"
+                    detail = self._no_answer
                 except EOFError:
                     detail = "hung up"
                 except OSError as error:

@@ -77,23 +77,28 @@ class _Look:
         self._own_zone = own_zone
         self._resolvers = resolvers
         self._authorities: dict[str, asyncio.Task[Authority]] = {}
+        self._delegations: dict[str, asyncio.Task[Authority]] = {}
 
     async def evidence(self, domain: str, token_name: str | None) -> Evidence:
         bare = domain.removeprefix(WILDCARD)
         try:
             authority, holder = await asyncio.gather(self._authority(bare), self._authority(token_name or bare))
-            (ownership, ownership_public), pointing, pointing_public, services, caa, ours = await asyncio.gather(
-                asyncio.gather(self._all_say(holder, token_name, "TXT"), self._resolvers_say(token_name, ("TXT",))),
+            ownership, pointing, services, caa, ours = await asyncio.gather(
+                self._all_say(holder, token_name, "TXT"),
                 self._points(authority, domain),
-                self._resolvers_say(domain, ADDRESS_TYPES),
                 self._all_say(authority, domain, "HTTPS"),
                 self._caa(bare),
                 self._ours(authority),
             )
+            answers, trails = pointing
+            # Of what is not there yet resolvers are not asked, see `_find_authority`.
+            ownership_public, pointing_public = await asyncio.gather(
+                self._resolvers_say(token_name if _is_there(ownership) else None, ("TXT",)),
+                self._resolvers_say(domain if _is_there(answers) else None, ADDRESS_TYPES),
+            )
         finally:
-            for task in self._authorities.values():
+            for task in (*self._authorities.values(), *self._delegations.values()):
                 task.cancel()
-        answers, trails = pointing
         return Evidence(
             domain=domain,
             authority=authority,
@@ -117,32 +122,47 @@ class _Look:
         return await task
 
     async def _find_authority(self, name: str) -> Authority:
+        """From above: resolvers are asked about names only that are there, or they would remember for hours that a name
+        is not which its owner is about to set. Whether a zone ends below, its own servers say."""
         if not self._resolvers:
             return Authority("", (), (), False, "no resolver is known that could name the servers of its zone")
-        delegations = await asyncio.gather(*(self._delegation(resolver, name) for resolver in self._resolvers))
-        found = [each for each in delegations if each[1]]
-        if not found:
-            faults = "; ".join(dict.fromkeys(fault for _, _, fault in delegations if fault))
-            return Authority("", (), (), False, faults or f"no zone with name servers was found for {name}")
-        # By turns, so that a resolver that makes up many leaves room for what the others say.
-        names = _by_turns(servers for _, servers, _ in found)
-        addresses = await asyncio.gather(*(self._addresses(server) for server in names[:MAX_SERVER_NAMES]))
-        servers = _by_turns(addresses)[:MAX_SERVERS]
-        zone = max((zone for zone, _, _ in found), key=len)
-        is_certain = 2 * len(found) > len(self._resolvers)
-        return Authority(zone, names[:MAX_SERVER_NAMES], servers, is_certain)
+        labels = name.split(".")[-MAX_LABELS:]
+        found = Authority("", (), (), False)
+        for count in range(min(2, len(labels)), len(labels) + 1):
+            zone = ".".join(labels[-count:])
+            if found.servers and not await self._may_end_at(found, zone):
+                continue
+            deeper = await self._delegation(zone)
+            if not found.servers or deeper.is_certain:
+                found = deeper
+        return found
 
-    async def _delegation(self, resolver: NameServer, name: str) -> tuple[str, tuple[str, ...], str]:
-        """Zone, names of its servers, and a fault where there are none: by what one resolver says."""
-        labels = name.split(".")
-        for index in range(min(len(labels), MAX_LABELS)):
-            zone = ".".join(labels[index:])
-            answer = await self._asker.resolve(resolver, zone, "NS")
-            if answer.outcome is Outcome.FAILED:
-                return "", (), f"{resolver} asked for the name servers of {zone}: {answer.says}"
-            if answer.outcome is Outcome.ANSWERED and not answer.alias:
-                return zone, tuple(sorted(answer.records)[:MAX_SERVER_NAMES]), ""
-        return "", (), ""
+    async def _may_end_at(self, authority: Authority, name: str) -> bool:
+        """Whether a zone of its own may begin at the name: no, where every server has the name in this one."""
+        answers = await self._all_say(authority, name, "NS")
+        return any(answer.outcome in (Outcome.ANSWERED, Outcome.FAILED) for answer in answers)
+
+    async def _delegation(self, zone: str) -> Authority:
+        task = self._delegations.get(zone)
+        if task is None:
+            task = self._delegations[zone] = asyncio.create_task(self._find_delegation(zone))
+        return await task
+
+    async def _find_delegation(self, zone: str) -> Authority:
+        """Who answers for a zone, by what resolvers say."""
+        answers = await asyncio.gather(*(self._asker.resolve(resolver, zone, "NS") for resolver in self._resolvers))
+        told = [
+            sorted(answer.records)[:MAX_SERVER_NAMES]
+            for answer in answers
+            if answer.outcome is Outcome.ANSWERED and not answer.alias
+        ]
+        if not told:
+            faults = [f"{each.server} says: {each.says}" for each in answers if each.outcome is Outcome.FAILED]
+            return Authority("", (), (), False, "; ".join(faults) or f"no zone with name servers was found for {zone}")
+        # By turns, so that a resolver that makes up many leaves room for what the others say.
+        names = _by_turns(told)[:MAX_SERVER_NAMES]
+        servers = _by_turns(await asyncio.gather(*(self._addresses(server) for server in names)))[:MAX_SERVERS]
+        return Authority(zone, names, servers, is_certain=2 * len(told) > len(self._resolvers))
 
     async def _addresses(self, server_name: str) -> tuple[NameServer, ...]:
         """Of a name server, as the resolvers say; one without an address stands for itself."""
@@ -244,6 +264,10 @@ class _Look:
                     return CaaFound(at, answer.records, True, tuple(answers))
                 at = answer.alias or None
         return CaaFound("", (), True, tuple(answers))
+
+
+def _is_there(answers: Iterable[Answer]) -> bool:
+    return any(answer.records or answer.alias for answer in answers)
 
 
 def _first_step(answers: Iterable[Answer]) -> tuple[str, ...]:

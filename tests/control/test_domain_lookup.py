@@ -421,3 +421,26 @@ def test_addresses_of_resolvers(text: str, address: str, port: int) -> None:
 def test_addresses_that_are_none(text: str) -> None:
     with pytest.raises(InvalidInput):
         LookupSettings(resolvers=(text,))
+
+
+async def test_resolvers_are_not_asked_about_names_that_are_not_there_yet(room: Room) -> None:
+    await room.zone(without=((TXT, "TXT"), (WWW, "CNAME")))
+    assert (await room.look()).looked.is_shown is False
+    asked = {name for resolver in room.world.resolvers for name, _, _ in resolver.asked}
+    assert WWW not in asked, "they would remember for hours that it is not"
+    assert TXT not in asked
+    await room.zone()
+    await room.look()
+    assert {(name, kind) for name, kind, _ in room.world.resolvers[0].asked} >= {(TXT, "TXT"), (WWW, "A")}
+
+
+async def test_a_zone_below_a_zone(room: Room) -> None:
+    await room.zone()
+    below = {(TXT, "TXT"): ('"cdn-verify=below"',), (WWW, "A"): ("192.0.2.1",)}
+    await room.world.zone(WWW, f"ns.{WWW}", records=below)
+    for server in room.world.servers.values():
+        if WWW not in server.zones:
+            server.refers_to.add(WWW)
+    looked = (await room.look(token="below")).looked
+    assert (looked.is_shown, looked.leads_here) == (True, True)
+    assert f"name server of {WWW}" in looked.ownership_says

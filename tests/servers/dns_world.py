@@ -37,6 +37,8 @@ class Server:
     rcode: dns.rcode.Rcode | None = None
     has_authority: bool = True
     garbles: bool = False
+    refers_to: set[str] = field(default_factory=set)
+    """Zones below its own that are others': it answers with their name servers, and without authority."""
     asked: list[tuple[str, str, str]] = field(default_factory=list)
     """Name, type and transport of each question."""
 
@@ -67,6 +69,8 @@ class Server:
             if zone is None:
                 if not answer.answer:
                     answer.set_rcode(dns.rcode.REFUSED)
+                return
+            if any(_within(name, each) for each in self.refers_to):
                 return
             if self.has_authority and not self.is_resolver:
                 answer.flags |= dns.flags.AA
