@@ -59,6 +59,11 @@ class DomainDesk:
         self._forgetting: set[asyncio.Task[None]] = set()
         self._looks: dict[tuple[str, str], tuple[asyncio.Task[float], asyncio.Event]] = {}
 
+    @property
+    def looking(self) -> int:
+        """How many names are worked on for callers now."""
+        return len(self._looks)
+
     async def aclose(self) -> None:
         """Give up what callers wait for."""
         tasks: list[asyncio.Task[Any]] = [*(task for task, _ in self._looks.values()), *self._forgetting]

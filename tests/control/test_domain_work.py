@@ -78,6 +78,13 @@ async def keys_below(room: Room, *prefixes: str) -> list[str]:
     return [each.key for prefix in prefixes async for each in room.control.store.scan(prefix)]
 
 
+async def checked(room: Room) -> Any:
+    """How it stands once all that could be done at once is done."""
+    await room.parts.desk.check(room.site_id, WWW, 0)
+    await room.rounds(lambda: not room.parts.desk.looking)
+    return await room.parts.desk.standing(room.site_id, WWW)
+
+
 def public_key_of(csr: bytes) -> Any:
     return x509.load_der_x509_csr(csr).public_key()
 
@@ -89,7 +96,7 @@ async def test_a_claim_whose_token_is_there_becomes_live_by_itself(room: Room) -
     assert room.sight.asked[0] == (WWW, "token-1")
     facts = room.certificate()
     assert (facts.site_id, facts.names, facts.issuer) == (room.site_id, (WWW,), "https://acme.test/dir")
-    standing = await room.parts.desk.check(room.site_id, WWW, 0)
+    standing = await checked(room)
     assert standing.stage is Stage.LIVE, standing
     assert len(room.issuer.requests) == 1
 
@@ -97,12 +104,12 @@ async def test_a_claim_whose_token_is_there_becomes_live_by_itself(room: Room) -
 async def test_nothing_is_ordered_before_the_token_is_seen(room: Room) -> None:
     room.sight.shows(is_shown=False, ownership_says="ns1 says no")
     await room.claim()
-    standing = await room.parts.desk.check(room.site_id, WWW, 0)
+    standing = await checked(room)
     assert (standing.stage, standing.fault) == (Stage.ADDED, "ns1 says no")
     assert room.control.plane.services.catalog.domain_owner(WWW) is None
     assert room.issuer.requests == []
     room.sight.shows(is_shown=True, ownership_says="", leads_here=False, pointing_says="points elsewhere")
-    standing = await room.parts.desk.check(room.site_id, WWW, 0)
+    standing = await checked(room)
     assert (standing.stage, standing.fault) == (Stage.VERIFIED, "points elsewhere")
     assert room.issuer.requests == []
     room.sight.shows(leads_here=True, pointing_says="")
@@ -112,29 +119,29 @@ async def test_nothing_is_ordered_before_the_token_is_seen(room: Room) -> None:
 async def test_a_refusal_is_shown_as_it_is_and_tried_again_when_it_is_time(room: Room) -> None:
     room.issuer.outcomes = [IssueRefused("urn:ietf:params:acme:error:dns: nobody there")]
     await room.claim()
-    standing = await room.parts.desk.check(room.site_id, WWW, 0.1)
+    standing = await checked(room)
     assert (standing.stage, standing.fault) == (Stage.ISSUING, "urn:ietf:params:acme:error:dns: nobody there")
     now = room.control.clock.now
     assert standing.failures == 1
     assert standing.next_try_at is not None
     assert now + 60 <= standing.next_try_at <= now + 90
-    await room.parts.desk.check(room.site_id, WWW, 0.1)
+    await checked(room)
     assert len(room.issuer.requests) == 1, "who asks at once does not make the authority count another failure"
     room.control.clock.now += 31
-    assert (await room.parts.desk.check(room.site_id, WWW, 0.1)).stage is Stage.LIVE
+    assert (await checked(room)).stage is Stage.LIVE
 
 
 async def test_the_patience_that_an_authority_asks_for_is_kept_whoever_asks(room: Room) -> None:
     room.issuer.outcomes = [IssueRefused("rateLimited", retry_after_s=3600.0)]
     await room.claim()
-    standing = await room.parts.desk.check(room.site_id, WWW, 0.1)
+    standing = await checked(room)
     retry_at = standing.next_try_at
     assert room.control.clock.now + 3600 <= retry_at < room.control.clock.now + 3620
     room.control.clock.now = retry_at - 1
-    await room.parts.desk.check(room.site_id, WWW, 0.1)
+    await checked(room)
     assert len(room.issuer.requests) == 1
     room.control.clock.now += 2
-    assert (await room.parts.desk.check(room.site_id, WWW, 0.1)).stage is Stage.LIVE
+    assert (await checked(room)).stage is Stage.LIVE
 
 
 async def test_an_order_that_a_restart_cut_off_is_gone_on_with_by_the_same_key(room: Room) -> None:
@@ -207,8 +214,8 @@ CLEAR = (b"PRIVATE KEY", base64.b64encode(b"-----BEGIN PRIVATE KEY-----")[:28])
 async def test_keys_stand_nowhere_in_clear(room: Room) -> None:
     room.issuer.outcomes = [IssueRefused("once")]
     await room.claim()
-    for wait_s, has_certificate in ((0.1, False), (5, True)):  # while an order is open, and after it
-        await room.parts.desk.check(room.site_id, WWW, wait_s)
+    for has_certificate in (False, True):  # while an order is open, and after it
+        await checked(room)
         assert (room.certificate() is not None) == has_certificate
         for path in room.control.root.rglob("*"):
             content = path.read_bytes() if path.is_file() else b""
@@ -395,5 +402,5 @@ async def test_what_the_development_authority_signed_is_replaced_once_a_real_one
     await room.parts.work.advance(WWW, room.site_id)
     assert room.certificate().issuer == "development", "a real one would not find it here"
     room.sight.shows(leads_here=True, pointing_says="")
-    await room.parts.desk.check(room.site_id, WWW, 0.1)
+    await checked(room)
     await room.rounds(lambda: room.certificate().issuer != "development")
