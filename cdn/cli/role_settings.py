@@ -186,6 +186,11 @@ def read_edge_role(path: Path, environ: Mapping[str, str]) -> EdgeRole:
         control_tls=file.made("control_tls", ClientTls),
     )
     check_tls_files(file, {"shield": edge.shield.tls, "peers": edge.peers.tls, "control_tls": edge.control_tls})
+    if edge.edge_key_file is not None:
+        try:
+            KeyRing.read(edge.edge_key_file)
+        except InvalidInput as exc:
+            raise file.fault("edge", "edge_key_file", exc.message) from exc
     if edge.extra_ca_file is not None:
         try:
             client_tls(edge.extra_ca_file)
