@@ -17,7 +17,14 @@ import pytest
 MAX_SECOND_RUNS = 3
 """More than these did not fail because the machine was busy."""
 
-REAL_PROCESSES = ("tests/e2e/", "tests/journal/test_jetstream", "tests/edge/test_worker", "tests/control/test_replica")
+REAL_PROCESSES = (
+    "tests/e2e/",
+    "tests/journal/test_jetstream",
+    "tests/edge/test_worker",
+    "tests/control/test_replica",
+    "tests/tls/acme/test_pebble",
+    "tests/dns/interop/",
+)
 """Beginnings of the names of tests that drive real servers or processes."""
 
 _IS_SECOND = "CDN_TESTS_SECOND_RUN"

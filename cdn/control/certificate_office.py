@@ -161,7 +161,8 @@ class CertificateOffice:
             else:
                 # named before it is there: what nobody names is never removed
                 held = await self._named(held, certificate.certificate_id)
-                await self._records.keep(wanted.name, certificate, wanted.site_id, issuer.name, ACTOR)
+                by = outcome.issuer or issuer.name
+                await self._records.keep(wanted.name, certificate, wanted.site_id, by, ACTOR)
                 self.counters["certificates_issued"] += 1
                 return await self._noted(held, Ordering(tried_at=ordering.tried_at)), None
         self.counters["certificate_orders_failed"] += 1

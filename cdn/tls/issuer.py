@@ -54,9 +54,11 @@ class IssueRequest:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """`chain` in PEM form, the first certificate first."""
+    """`chain` in PEM form, the first certificate first. `issuer` is who signed, where several may have; "": who was
+    asked."""
 
     chain: str
+    issuer: str = ""
 
 
 @dataclass(frozen=True, slots=True)

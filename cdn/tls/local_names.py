@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cdn.tls.issuer import IssueOutcome, Issuer, IssueRequest, RenewalWindow, Solver
+from cdn.tls.issuer import Issued, IssueOutcome, Issuer, IssueRequest, RenewalWindow, Solver
 
 
 class LocalNames:
@@ -21,7 +21,8 @@ class LocalNames:
     async def issue(self, request: IssueRequest, solver: Solver) -> IssueOutcome:
         """See `Issuer.issue`."""
         issuer = self._local if all(map(self._is_local, request.names)) else self._public
-        return await issuer.issue(request, solver)
+        outcome = await issuer.issue(request, solver)
+        return Issued(outcome.chain, outcome.issuer or issuer.name) if isinstance(outcome, Issued) else outcome
 
     async def renewal_window(self, chain: str) -> RenewalWindow | None:
         """See `Issuer.renewal_window`: the public one says nothing of certificates that it does not know."""

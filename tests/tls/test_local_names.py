@@ -47,7 +47,7 @@ class NoSolver:
 async def test_the_zone_decides(names: tuple[str, ...], signer: str) -> None:
     local, public = Recording("local"), Recording("public")
     both = LocalNames("cdn.localhost", local, public)
-    assert await both.issue(IssueRequest(names, b"", ()), NoSolver()) == Issued(signer)
+    assert await both.issue(IssueRequest(names, b"", ()), NoSolver()) == Issued(signer, signer)
     assert [*local.asked, *public.asked] == [names]
 
 

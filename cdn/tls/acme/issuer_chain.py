@@ -39,7 +39,7 @@ class IssuerChain:
             outcome = self._rest(index, request.names) or await issuer.issue(request, solver)
             match outcome:
                 case Issued():
-                    return outcome
+                    return Issued(outcome.chain, outcome.issuer or issuer.name)
                 case IssueRefused():
                     self._remember(index, request.names, outcome)
                     refusals.append(outcome)

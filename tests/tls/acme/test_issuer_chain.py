@@ -44,8 +44,8 @@ class Told:
 @pytest.mark.parametrize(
     ("first", "second", "expected", "asked"),
     [
-        (Issued("1"), Issued("2"), Issued("1"), 0),
-        (AWAY, Issued("2"), Issued("2"), 1),
+        (Issued("1"), Issued("2"), Issued("1", "one"), 0),
+        (AWAY, Issued("2"), Issued("2", "two"), 1),
         (WRONG, Issued("2"), WRONG, 0),
         (AWAY, WRONG, IssueRefused("one is away; the name is wrong"), 1),
         (AWAY, BUSY, IssueRefused("one is away; one is busy", None, True), 1),
@@ -66,7 +66,7 @@ async def test_one_that_asked_for_patience_gets_it() -> None:
     chain = IssuerChain([one, two], monotonic=lambda: now)
     for at, asked in ((0.0, 1), (50.0, 1), (99.9, 1), (100.0, 2)):
         now = at
-        assert await chain.issue(REQUEST, Answers()) == Issued("2")
+        assert await chain.issue(REQUEST, Answers()) == Issued("2", "two")
         assert one.asked == asked
     await chain.issue(OTHER, Answers())
     assert one.asked == 3, "of other names it said nothing"
