@@ -24,6 +24,14 @@ RECORD_BYTES = 16 * 1024
 SLICE_BYTES = 128 * 1024
 """Encrypted at one time: with the 64 KiB of the plain transport all that a slow client makes us hold."""
 
+MAX_MUTE_BYTES = 2 * RECORD_BYTES
+"""Taken from a client without content among them: one record at the most is under way, so beyond it they are updates of
+keys and the like for their own sake. Each of 27 octets costs as much as a request. Beyond: reset. OpenSSL is given no
+more than this at one time, so that others wait for no more than 20 ms of it."""
+
+MAX_UNREAD_ANSWERS_BYTES = 16 * 1024
+"""What OpenSSL answers by itself (updates of keys) to a client that reads nothing; beyond: reset."""
+
 Content = bytes | bytearray | memoryview
 
 
@@ -48,9 +56,11 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         "_is_end_said",
         "_is_end_wanted",
         "_is_eof_given",
+        "_mute_bytes",
         "_outgoing",
         "_protocol",
         "_ssl",
+        "_unread_answers_bytes",
         "_waiting",
         "_waiting_bytes",
     )
@@ -71,6 +81,8 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         self._is_end_said = False
         self._is_eof_given = False
         self._is_client_gone = False
+        self._mute_bytes = 0
+        self._unread_answers_bytes = 0
 
     def start(self, protocol: asyncio.Protocol, rest: bytes) -> None:
         """Serve `protocol`; `rest` came behind the handshake and is encrypted."""
@@ -83,6 +95,13 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Records came, or parts of them."""
+        if len(data) <= MAX_MUTE_BYTES:
+            self._receive(data)
+            return
+        for at in range(0, len(data), MAX_MUTE_BYTES):
+            self._receive(data[at : at + MAX_MUTE_BYTES])
+
+    def _receive(self, data: bytes) -> None:
         if self._is_closing or self._is_eof_given:
             return
         incoming = self._incoming
@@ -93,6 +112,12 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
             if incoming.pending and not is_end:
                 content, is_end = self._read_on(content)
         except ssl.SSLWantReadError:  # not one whole record of content
+            self._mute_bytes += len(data)
+            if self._mute_bytes > MAX_MUTE_BYTES:
+                _log.debug("a TLS connection is reset: its records have no content")
+                self._discard()
+                self.abort()
+                return
             self._answer_alerts()
             return
         except ssl.SSLError as fault:
@@ -101,6 +126,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         if self._outgoing.pending or incoming.pending:
             self._answer_alerts()
         if content:
+            self._mute_bytes = 0
             self._protocol.data_received(content)
         if is_end:
             self._give_eof()
@@ -123,8 +149,20 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         """Send what OpenSSL has to say by itself (updates of keys); throw away what stands behind a close_notify."""
         self._incoming.read()
         answer = self._outgoing.read()
-        if answer:
-            self._below.write(answer)
+        if not answer:
+            return
+        if self._is_below_paused:
+            self._unread_answers_bytes += len(answer)
+            if self._unread_answers_bytes > MAX_UNREAD_ANSWERS_BYTES:
+                _log.debug("a TLS connection is reset: its client does not read what it makes us answer")
+                self.abort()
+                return
+        self._below.write(answer)
+
+    def _discard(self) -> None:
+        """Leave nothing in the buffers, which are everybody's."""
+        self._incoming.read()
+        self._outgoing.read()
 
     def _fail(self, fault: ssl.SSLError) -> None:
         """What came is no record of this connection: OpenSSL's alert is all that is still said."""
@@ -163,6 +201,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
     def resume_writing(self) -> None:
         """The client took enough of it: the next slice."""
         self._is_below_paused = False
+        self._unread_answers_bytes = 0
         self._send_waiting()
 
     # -- what the protocol above calls -----------------------------------------------------------------------------

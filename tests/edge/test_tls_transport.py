@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import _ssl
 import asyncio
+import ctypes
 import os
 import random
 import ssl
@@ -23,7 +25,7 @@ from cdn.edge.tls_counters import TlsRefusal
 from cdn.edge.tls_handshake import TlsHandshake
 from cdn.edge.tls_limits import TlsLimits
 from cdn.edge.tls_source import CertificateMaterial
-from cdn.edge.tls_transport import SLICE_BYTES, TlsTransport
+from cdn.edge.tls_transport import MAX_MUTE_BYTES, MAX_UNREAD_ANSWERS_BYTES, SLICE_BYTES, TlsTransport
 from tests.edge.engine_application import EchoApplication
 from tests.edge.engine_transport import RecordingTransport
 from tests.edge.tls_material import SignedSource, certificate_for
@@ -277,6 +279,82 @@ def test_a_break_says_nothing(stage: Stage) -> None:
     above.transport.abort()
     assert wire.is_aborted
     assert not wire.writes
+
+
+def updates_of_keys(wire: Wire, count: int) -> bytes:
+    """Records that each want the server to replace its keys and say so (RFC 8446 section 4.6.3)."""
+    update = ctypes.CDLL(_ssl.__file__).SSL_key_update
+    update.argtypes = (ctypes.c_void_p, ctypes.c_int)
+    address = openssl_module._ssl_address(wire.client)
+    for _ in range(count):
+        assert update(address, 1) == 1
+        wire.client.do_handshake()
+    return wire.outgoing.read()
+
+
+def test_updates_of_keys_are_answered(stage: Stage) -> None:
+    wire = Wire()
+    above = stage.connect(wire)
+    for _ in range(5):
+        above.transport.data_received(updates_of_keys(wire, 100))
+        wire.client.write(b"more;")
+        wire.send()
+        above.transport.write(b"answer")
+        assert wire.read() == b"answer"
+    assert above.received == b"more;" * 5
+
+
+@pytest.mark.parametrize("at_once", [1, 1000, 5000])
+def test_who_only_updates_keys_is_cut_off(stage: Stage, at_once: int) -> None:
+    wire, other = Wire(), Wire()
+    above = stage.connect(wire)
+    stage.connect(other)
+    size_bytes = 0
+    while not wire.is_aborted:
+        assert size_bytes <= MAX_MUTE_BYTES
+        data = updates_of_keys(wire, at_once)
+        size_bytes += len(data)
+        above.transport.data_received(data)
+    assert not stage.tls.incoming.pending
+    assert not stage.tls.outgoing.pending
+    above.transport.data_received(updates_of_keys(wire, 1))
+    other.client.write(b"still here")
+    other.send()
+
+
+def test_who_does_not_read_the_answers_to_its_updates_is_cut_off(stage: Stage) -> None:
+    wire = Wire()
+    above = stage.connect(wire)
+    wire.high_bytes = 1
+    above.transport.write(b"not read")
+    assert above.told == ["pause"]
+    answered_bytes = 0
+    while not wire.is_aborted:
+        assert answered_bytes <= MAX_UNREAD_ANSWERS_BYTES
+        before_bytes = len(wire.sent)
+        data = updates_of_keys(wire, 10)
+        wire.client.write(b".")
+        above.transport.data_received(data + wire.outgoing.read())
+        answered_bytes += len(wire.sent) - before_bytes
+    assert not stage.tls.outgoing.pending
+
+
+def test_content_of_any_size_is_taken_however_it_comes(stage: Stage) -> None:
+    chance = random.Random(5)
+    wire = Wire()
+    above = stage.connect(wire)
+    expected = b""
+    for size_bytes in (1, 300_000, 16_384, 100_000):
+        content = chance.randbytes(size_bytes)
+        expected += content
+        wire.client.write(content)
+        data = wire.outgoing.read()
+        while data:
+            taken = chance.choice((1, 1000, MAX_MUTE_BYTES, MAX_MUTE_BYTES + 1, 256 * 1024))
+            above.transport.data_received(data[:taken])
+            data = data[taken:]
+    assert above.received == expected
+    assert not wire.is_aborted
 
 
 def test_what_is_said_on_many_connections_goes_where_it_belongs(stage: Stage) -> None:
