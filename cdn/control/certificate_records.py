@@ -124,9 +124,11 @@ class CertificateRecords:
         return True
 
     async def drop(self, certificate_ids: Iterable[str]) -> None:
-        """Remove what the store has of certificates that nobody serves. Raises StoreUnavailable."""
+        """Remove what the store has of certificates that nobody serves: one that its owner brought may be that of
+        several names, and stays while any of them has it. Raises StoreUnavailable."""
         for certificate_id in certificate_ids:
-            await self._store.delete(certificate_key(certificate_id))
+            if not self._certificates.is_in_service(certificate_id):
+                await self._store.delete(certificate_key(certificate_id))
 
     @property
     def has_regions(self) -> bool:

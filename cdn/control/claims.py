@@ -85,6 +85,22 @@ class Claims:
 
         return await self._append(site, domain, redirect_to, decide, actor)
 
+    async def redirect(self, site: Site, domain: str, redirect_to: str, actor: str) -> Record | None:
+        """Change where visitors of a name that the site has or claims are sent. None when that holds already, or the
+        name went meanwhile: it is not claimed anew. Raises as `ControlState.append`."""
+
+        def decide() -> Change:
+            if self._catalog.domain_owner(domain) == site.id:
+                if self._catalog.asked_redirect_of(domain) == redirect_to:
+                    raise Unchanged
+                return DomainVerified(domain, site.id, redirect_to)
+            there = self._claims.claim(domain, site.id)
+            if there is None or there.redirect_to == redirect_to:
+                raise Unchanged
+            return DomainClaimed(domain, site.id, there.token, redirect_to)
+
+        return await self._unless_unchanged(domain, decide, actor)
+
     async def remove(self, site: Site, domain: str, actor: str) -> Record:
         """Answer `domain` no longer, or give up the claim. Raises NotFound, and as `ControlState.append`."""
 
@@ -97,7 +113,7 @@ class Claims:
 
         decide()
         for other in self._sent_to(site, domain):  # nobody is sent to a name that is to go
-            await self.claim(site, other, "", actor)
+            await self.redirect(site, other, "", actor)
         return await self._state.append(f"domain/{domain}", decide, actor)
 
     async def _append(
@@ -114,6 +130,9 @@ class Claims:
                 raise Unchanged
             return DomainVerified(domain, site.id, wanted)
 
+        return await self._unless_unchanged(domain, decide, actor)
+
+    async def _unless_unchanged(self, domain: str, decide: Callable[[], Change], actor: str) -> Record | None:
         try:
             return await self._state.append(f"domain/{domain}", decide, actor)
         except Unchanged:

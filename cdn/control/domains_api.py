@@ -61,9 +61,10 @@ class DomainsApi:
         recorded: dict[str, Record | None] = {}
         # first the one that visitors are sent to: nobody is sent round in between
         for name in sorted({*names, *redirects}, key=lambda each: redirects.get(each) or ""):
-            is_asked = name in names
-            act = add if is_asked else self._claims.claim
-            recorded[name] = await act(site, name, redirects.get(name), call.caller.actor)
+            if name in names:
+                recorded[name] = await add(site, name, redirects.get(name), call.caller.actor)
+            else:
+                recorded[name] = await self._claims.redirect(site, name, redirects[name], call.caller.actor)
         if not self._has(site, domain):
             raise NotFound(f"The site {site.name!r} was removed meanwhile.")
         records = [record for record in recorded.values() if record is not None]

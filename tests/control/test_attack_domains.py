@@ -1,0 +1,64 @@
+"""Domains and certificates as hostile or careless owners would have them."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from cdn.control.claims import Claims
+from cdn.origin.layout import certificate_key
+from cdn.tls.certificate_key import certificate_request, make_certificate_key
+from tests.control.control_room import ControlMaker
+from tests.control.test_domain_work import Room, keys_below, room_of
+
+WWW = "www.example.com"
+APEX = "example.com"
+DAY_S = 86_400.0
+
+
+@pytest.fixture
+async def room(make_control: ControlMaker) -> Room:
+    return await room_of(await make_control())
+
+
+async def given(room: Room, *domains: str) -> None:
+    """Names on an administrator's word."""
+    for domain in domains:
+        added = await room.control.api.post("/v1/sites/blog/domains", {"domain": domain, "verified": True})
+        assert added.status == 201, added
+
+
+async def test_one_certificate_of_two_names_stays_until_the_last_of_them_goes(room: Room) -> None:
+    await given(room, APEX, WWW)
+    await room.rounds(lambda: room.certificate(APEX) and room.certificate(WWW))
+    key = make_certificate_key()
+    chain = room.issuer.signed(certificate_request(key, (APEX, WWW))).chain
+    for domain in (APEX, WWW):
+        await room.parts.desk.take_certificate(room.site_id, domain, chain, key.decode(), "somebody")
+    shared = certificate_key(room.certificate(APEX).certificate_id)
+    assert room.certificate(WWW).certificate_id == room.certificate(APEX).certificate_id
+
+    assert (await room.control.api.delete(f"/v1/sites/blog/domains/{WWW}")).status == 200
+    async with asyncio.timeout(10):
+        while await keys_below(room, f"control/domains/{WWW}/"):
+            await asyncio.sleep(0.005)
+    assert shared in await keys_below(room, "certificates/"), "a node that starts now would not find it"
+
+    assert (await room.control.api.delete(f"/v1/sites/blog/domains/{APEX}")).status == 200
+    async with asyncio.timeout(10):
+        while await keys_below(room, "certificates/", "control/domains/"):
+            await asyncio.sleep(0.005)
+
+
+async def test_a_name_that_went_meanwhile_is_not_claimed_anew(room: Room) -> None:
+    both = {"domain": APEX, "with_twin": True, "redirect": "apex", "verified": True}
+    assert (await room.control.api.post("/v1/sites/blog/domains", both)).status == 201
+    services = room.control.plane.services
+    claims = Claims(services.settings, services.state, services.catalog, services.claims)
+    site = services.catalog.site(room.site_id)
+    assert site is not None
+    assert services.catalog.redirect_of(WWW) == APEX
+    await asyncio.gather(claims.remove(site, WWW, "test"), claims.remove(site, APEX, "test"))
+    assert not services.catalog.domains()
+    assert services.claims.claims() == (), "what was removed wants to be verified again"
