@@ -65,6 +65,7 @@ def _issuing(role: IssuingRole, public: Sequence[AcmeIssuer], offices: Offices, 
         holder,
         methods=role.acme.challenge_methods,
         own_zone=issuer is not None and role.own_zone,
+        local_zone="" if role.development_dir is None else role.development_zone,
         settings=ISSUING,
     )
 

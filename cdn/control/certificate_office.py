@@ -16,6 +16,7 @@ from cdn.control.domain_documents import DomainDocument, DomainDocuments, Held, 
 from cdn.control.issuing import Issuing
 from cdn.control.name_offices import NameOffice
 from cdn.errors import CdnError, InvalidInput, Unavailable
+from cdn.journal.certificate_fold import CertificateFacts
 from cdn.tls.account_budget import AccountBudget
 from cdn.tls.certificate import Certificate, covers, read_certificate
 from cdn.tls.certificate_key import certificate_request, make_certificate_key
@@ -29,6 +30,7 @@ from cdn.tls.issuer import (
     RenewalWindow,
     Solver,
 )
+from cdn.tls.local_names import is_at_or_below
 from cdn.tls.retry import try_again_s
 from cdn.tls.sealed import Purpose
 
@@ -111,11 +113,13 @@ class CertificateOffice:
         issuer = self._issuing.issuer
         return issuer is None or issuer.name != DEVELOPMENT
 
-    def supersedes(self, issuer: str) -> bool:
-        """Whether what `issuer` signed is replaced at once: nobody trusts it who was not told to, and now there is an
-        authority that everybody trusts."""
-        ours = self._issuing.issuer
-        return issuer == DEVELOPMENT and ours is not None and ours.name != DEVELOPMENT
+    def supersedes(self, facts: CertificateFacts) -> bool:
+        """Whether a certificate is replaced at once: nobody trusts it who was not told to, and now there is an
+        authority that everybody trusts, and that signs for such a name."""
+        ours, local_zone = self._issuing.issuer, self._issuing.local_zone
+        if facts.issuer != DEVELOPMENT or ours is None or ours.name == DEVELOPMENT:
+            return False
+        return not (local_zone and is_at_or_below(facts.name, local_zone))
 
     async def renewal_window(self, chain: str) -> RenewalWindow | None:
         """What the authority says of when a certificate of its is to be renewed."""

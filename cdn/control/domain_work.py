@@ -136,7 +136,7 @@ class DomainWork:
     def first_due_at(self, domain: str, site_id: str, now: float) -> float:
         """When a name of which nothing is remembered is worked on: what has its certificate has some time."""
         facts = self._certificates.certificate(domain)
-        if facts is None or self._holding(domain, site_id) is None or self._office.supersedes(facts.issuer):
+        if facts is None or self._holding(domain, site_id) is None or self._office.supersedes(facts):
             return now
         return min(now + spread(domain) * FIRST_LOOK_S, max(now, self._renew_at(facts, None)))
 
@@ -242,7 +242,7 @@ class DomainWork:
             return Recorded(holding.is_owned, has_certificate=False)
         if facts.issuer == UPLOAD:
             return Recorded(holding.is_owned, True, is_renewal_due=document.ordering.is_released)
-        is_due = now >= self._renew_at(facts, document) or self._office.supersedes(facts.issuer)
+        is_due = now >= self._renew_at(facts, document) or self._office.supersedes(facts)
         return Recorded(holding.is_owned, True, is_renewal_due=is_due)
 
     def _with_patience(self, document: DomainDocument, state: Onboarding) -> Onboarding:

@@ -20,7 +20,8 @@ class Issuing:
     nodes of no region (and of every region that has none of its own). `offices` are shared with the other replicas
     (`MemoryOffices(settings.office_s)` where there are none) and `holder` names this process in them. `issuer` None:
     nobody signs, and only certificates that users bring are served. `own_zone`: whether a certificate for the CDN's own
-    zone and for `*.ZONE` is got too. `methods`: how an authority may validate, the best first.
+    zone and for `*.ZONE` is got too. `methods`: how an authority may validate, the best first. `local_zone`: its names
+    are signed by the development authority although there is a real one (see `LocalNames`); "": there are none such.
     """
 
     issuer: Issuer | None
@@ -30,4 +31,5 @@ class Issuing:
     holder: str
     methods: tuple[ChallengeMethod, ...] = (ChallengeMethod.HTTP, ChallengeMethod.TLS_ALPN, ChallengeMethod.DNS)
     own_zone: bool = True
+    local_zone: str = ""
     settings: IssuingSettings = field(default_factory=IssuingSettings)

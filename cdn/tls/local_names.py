@@ -5,6 +5,11 @@ from __future__ import annotations
 from cdn.tls.issuer import Issued, IssueOutcome, Issuer, IssueRequest, RenewalWindow, Solver
 
 
+def is_at_or_below(name: str, zone: str) -> bool:
+    """Whether `name` is the zone's, or of one below it."""
+    return name == zone or name.endswith(f".{zone}")
+
+
 class LocalNames:
     """See `Issuer`: `local` signs for `zone` and names below it, `public` for all others."""
 
@@ -20,7 +25,7 @@ class LocalNames:
 
     async def issue(self, request: IssueRequest, solver: Solver) -> IssueOutcome:
         """See `Issuer.issue`."""
-        issuer = self._local if all(map(self._is_local, request.names)) else self._public
+        issuer = self._local if all(is_at_or_below(name, self._zone) for name in request.names) else self._public
         outcome = await issuer.issue(request, solver)
         return Issued(outcome.chain, outcome.issuer or issuer.name) if isinstance(outcome, Issued) else outcome
 
@@ -36,6 +41,3 @@ class LocalNames:
         """Both."""
         await self._public.aclose()
         await self._local.aclose()
-
-    def _is_local(self, name: str) -> bool:
-        return name == self._zone or name.endswith(f".{self._zone}")

@@ -17,6 +17,7 @@ from cdn.origin.layout import certificate_key
 from cdn.sites.onboarding import Stage
 from cdn.tls.certificate_key import certificate_request, make_certificate_key
 from cdn.tls.issuer import ChallengeMethod, IssueRefused, RenewalWindow
+from cdn.tls.local_names import LocalNames
 from cdn.tls.sealed import KeyRing, SealingKey
 from cdn.tls.sealed_certificate import CertificateObject, RingSet
 from tests.control.control_room import Control, ControlMaker
@@ -404,3 +405,24 @@ async def test_what_the_development_authority_signed_is_replaced_once_a_real_one
     room.sight.shows(leads_here=True, pointing_says="")
     await checked(room)
     await room.rounds(lambda: room.certificate().issuer != "development")
+
+
+async def test_names_that_no_real_authority_signs_keep_what_the_development_authority_signed(
+    make_control: ControlMaker,
+) -> None:
+    control = await make_control()
+    local, public = SigningIssuer(control.clock, name="development"), SigningIssuer(control.clock)
+    signer: Any = LocalNames("cdn.localhost", local, public)
+    control.issuing, control.sight = issuing(signer, own_zone=True, local_zone="cdn.localhost"), TestSight()
+    await control.reopen()
+    await control.following_node()
+    parts: Any = control.plane.domains
+    certificates = control.plane.services.certificates
+    async with asyncio.timeout(10):
+        while certificates.certificate("*.cdn.localhost") is None:
+            await asyncio.sleep(0.005)
+    await parts.work.advance("*.cdn.localhost", "", is_asked=True)
+    assert (len(local.requests), len(public.requests)) == (1, 0)
+    facts = certificates.certificate("*.cdn.localhost")
+    assert facts is not None
+    assert facts.issuer == "development"
