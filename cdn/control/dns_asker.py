@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import Any
 
+import dns.asyncbackend
 import dns.asyncquery
 import dns.exception
 import dns.flags
@@ -16,6 +19,7 @@ import dns.rdatatype
 import dns.rrset
 from dns.rdtypes.txtbase import TXTBase
 
+from cdn.control.bounded_sockets import ShortDatagrams, ShortStream
 from cdn.control.domain_evidence import Answer, NameServer, Outcome
 from cdn.errors import InvalidInput
 from cdn.origin.outbound import OutboundRule
@@ -25,6 +29,10 @@ MAX_RESOLVERS = 5
 
 PAYLOAD_OCTETS = 1232
 """Of an answer over UDP: what no path has to fragment."""
+
+MAX_ANSWER_OCTETS = 4096
+"""Of one over TCP: all servers of a zone, or all addresses of a name, take half of it. To read 64 KB, which whoever
+answers for a domain may send to a hundred questions of a look, holds up control for 0.15 s each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,15 +145,32 @@ class DnsAsker:
         if not is_resolver:
             question.flags &= ~dns.flags.RD
         async with asyncio.timeout(min(left_s, 2 * self._settings.timeout_s)):
-            message, _ = await dns.asyncquery.udp_with_fallback(
-                question,
-                server.address,
-                timeout=self._settings.timeout_s,
-                port=server.port,
-                ignore_unexpected=True,
-                ignore_errors=True,
-            )
+            message = await self._answer(question, server)
         return _read(message, server, name, kind, is_resolver=is_resolver)
+
+    async def _answer(self, question: dns.message.Message, server: NameServer) -> dns.message.Message:
+        """Over TCP where the answer does not fit into a datagram."""
+        backend: Any = dns.asyncbackend.get_default_backend()  # the base class lacks types
+        timeout_s = self._settings.timeout_s
+        family = socket.AF_INET6 if ":" in server.address else socket.AF_INET
+        try:
+            async with await backend.make_socket(family, socket.SOCK_DGRAM) as datagrams:
+                return await dns.asyncquery.udp(
+                    question,
+                    server.address,
+                    timeout=timeout_s,
+                    port=server.port,
+                    ignore_unexpected=True,
+                    raise_on_truncation=True,
+                    sock=ShortDatagrams(datagrams, PAYLOAD_OCTETS),
+                    ignore_errors=True,
+                )
+        except dns.message.Truncated:
+            pass
+        place = server.address, server.port
+        async with await backend.make_socket(family, socket.SOCK_STREAM, 0, None, place, timeout_s) as stream:
+            short = ShortStream(stream, MAX_ANSWER_OCTETS)
+            return await dns.asyncquery.tcp(question, server.address, timeout=timeout_s, sock=short)
 
 
 def _read(message: dns.message.Message, server: NameServer, name: str, kind: str, *, is_resolver: bool) -> Answer:

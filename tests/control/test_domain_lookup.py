@@ -213,6 +213,19 @@ async def test_a_long_answer_comes_over_tcp(room: Room) -> None:
     assert len(shown) < 4000
 
 
+@pytest.mark.parametrize(("datagram_octets", "says"), [(1232, "at most 4096 are taken"), (65_000, "no answer within")])
+async def test_answers_that_hold_up_whoever_reads_them_are_not_read(
+    room: Room, monkeypatch: pytest.MonkeyPatch, datagram_octets: int, says: str
+) -> None:
+    monkeypatch.setattr("tests.servers.dns_world.MAX_UDP_OCTETS", datagram_octets)
+    many = tuple(f'"{number:0200d}"' for number in range(100))
+    await room.zone({(TXT, "TXT"): (*many, '"cdn-verify=abc"'), (WWW, "CNAME"): (f"blog.{OWN}.",)})
+    sight = await room.look(timeout_s=0.5)
+    assert sight.looked.is_shown is None
+    assert says in sight.looked.ownership_says
+    assert sight.looked.leads_here is True, "the rest is seen as it is"
+
+
 async def test_a_value_among_others_in_one_record(room: Room) -> None:
     await room.zone({(TXT, "TXT"): ('"v=1 cdn-verify=abc"',)})
     looked = (await room.look()).looked
