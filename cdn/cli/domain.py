@@ -14,7 +14,7 @@ import typer
 
 from cdn.cli.domain_lines import certificate_rows, domain_lines, head_line, record_lines
 from cdn.cli.result import Document, ExitStatus, Result, receipt_lines, result_with_receipt
-from cdn.cli.run import DEFAULT_WAIT_S, DurationParser, JsonOption, SiteOption, WaitOption, run
+from cdn.cli.run import DEFAULT_WAIT_S, DurationParser, JsonOption, NameParser, SiteOption, WaitOption, run
 from cdn.cli.text import columns, in_time, safe
 from cdn.errors import InvalidInput, NotFound
 
@@ -41,11 +41,17 @@ class RedirectTo(Enum):
 
 
 DomainArgument = Annotated[
-    str, typer.Argument(metavar="DOMAIN", help="A host name, like www.example.com, or a wildcard like '*.example.com'.")
+    str,
+    typer.Argument(
+        metavar="DOMAIN",
+        parser=NameParser,
+        help="A host name, like www.example.com, or a wildcard like '*.example.com'.",
+    ),
 ]
 OwnerOption = Annotated[
-    str | None, typer.Option("--site", help="Its site; looked up when left out.", metavar="NAME")
-]  # fmt: skip
+    str | None,
+    typer.Option("--site", parser=NameParser, help="Its site; looked up when left out.", metavar="NAME"),
+]
 LiveOption = Annotated[
     float | None,
     typer.Option(
@@ -112,7 +118,9 @@ def check(
 
 @app.command("list")
 def list_domains(
-    site: Annotated[str | None, typer.Option("--site", help="Only this site's.", metavar="NAME")] = None,
+    site: Annotated[
+        str | None, typer.Option("--site", parser=NameParser, help="Only this site's.", metavar="NAME")
+    ] = None,
     is_json: JsonOption = False,
 ) -> None:
     """List domains and claims."""
@@ -300,7 +308,7 @@ def _known_form(domain: str) -> str:
     try:
         return wildcard + normalise_domain(bare)
     except InvalidInput:
-        return domain.lower().rstrip(".")
+        return domain.lower().rstrip(".") or domain
 
 
 def _pem(file: Path) -> str:

@@ -56,6 +56,7 @@ WaitOption = Annotated[
     ),
 ]
 DurationParser = _typed_duration
+NameParser = _typed_name
 
 
 def run(
@@ -73,6 +74,9 @@ def perform(work: Callable[[], Coroutine[Any, Any, Result]], *, is_json: bool) -
         result: Result = uvloop.run(work())
     except CdnError as error:
         print_error(error, is_json=is_json)
+        return ExitStatus.FAILED
+    except UnicodeEncodeError as exc:  # arguments may be any octets, and those that are no text come as lone surrogates
+        print_error(InvalidInput(f"{exc.object!r} is not Unicode text"), is_json=is_json)
         return ExitStatus.FAILED
     except KeyboardInterrupt:
         print("interrupted: run the command again to go on where it stopped", file=sys.stderr)

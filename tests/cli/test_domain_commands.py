@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -145,3 +146,17 @@ def test_what_servers_say_moves_no_cursor() -> None:
     assert "it goes no further, 1 try so far: \\x1b]0;t" in lines
     assert step_lines(domain)[-1] == "        and 1 server more"
     assert "it goes no further, 1 try so far: see ownership above" in domain_lines({**domain, "fault": "\x07?"})
+
+
+@pytest.mark.parametrize("words", [("add",), ("show",), ("check",), ("rm",), ("certificate", "rm")])
+@pytest.mark.parametrize(
+    ("domain", "status", "says"),
+    [("", 2, "is empty"), ("\udcff\udcfe", 1, "not Unicode text"), ("..", 1, "empty label"), ("a/b", 1, "not a bare")],
+)
+async def test_domains_that_are_none_are_refused_in_a_document_too(
+    cdn: Cdn, office: StagedOffice, words: tuple[str, ...], domain: str, status: int, says: str
+) -> None:
+    said = await cdn("domain", *words, domain, "--site", "blog", "--json")
+    assert said.status == status, said.err
+    assert says in json.loads(said.out)["error"]["message"]
+    assert "please report" not in said.err
