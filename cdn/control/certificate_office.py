@@ -15,7 +15,7 @@ from cdn.control.certificate_records import CertificateRecords
 from cdn.control.domain_documents import DomainDocument, DomainDocuments, Held, Ordering, spread, with_object
 from cdn.control.issuing import Issuing
 from cdn.control.name_offices import NameOffice
-from cdn.errors import CdnError, InvalidInput, Unavailable
+from cdn.errors import CdnError, Conflict, InvalidInput, Unavailable
 from cdn.journal.certificate_fold import CertificateFacts
 from cdn.tls.account_budget import AccountBudget
 from cdn.tls.certificate import Certificate, covers, read_certificate
@@ -48,6 +48,9 @@ HOUR_FULL = "As many certificates were ordered as may be in an hour: the order i
 
 NOBODY_ASK_AGAIN_S = 3600.0
 """Settings change with a restart of control, which looks anew."""
+
+UPGRADING_PAUSE_S = 60.0
+"""Before it is looked again whether everyone understands records of certificates: upgrades take minutes or hours."""
 
 MAX_REASON_CHARS = 2000
 """What an authority said is kept up to here: problems with subproblems for a hundred names are longer."""
@@ -145,6 +148,10 @@ class CertificateOffice:
         self, issuer: Issuer, wanted: Wanted, held: Held, office: NameOffice, failures: int
     ) -> tuple[Held, NotObtained | None]:
         now = self._clock()
+        try:
+            await self._records.require_understood()  # what could not be recorded would be ordered again and again
+        except Conflict as error:
+            return held, NotObtained(error.message, now + UPGRADING_PAUSE_S)
         if (wait_s := self._out_of_budget_s(now)) > 0:
             self.counters["certificate_orders_put_off"] += 1
             return held, NotObtained(HOUR_FULL, now + wait_s)

@@ -10,7 +10,7 @@ from cdn.control.state import ControlState
 from cdn.errors import Conflict, InvalidInput, NotFound, Unavailable
 from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.certificate_fold import CertificateFacts, CertificateFold
-from cdn.journal.record import CertificateRemoved, CertificateSet, Change, Record
+from cdn.journal.record import SINCE, CertificateRemoved, CertificateSet, Change, Record
 from cdn.origin.layout import certificate_key
 from cdn.origin.store import ObjectMissing, ObjectStore
 from cdn.tls.certificate import Certificate
@@ -45,6 +45,10 @@ class CertificateRecords:
         self._store = store
         self._rings = RingSet(rings)
         self._directory = directory
+
+    async def require_understood(self) -> None:
+        """Raises Conflict while somebody would not understand that there is a certificate, Unavailable."""
+        await self._state.require_understood(SINCE[CertificateSet])
 
     async def keep(
         self, name: str, certificate: Certificate, site_id: str, issuer: str, actor: str

@@ -133,7 +133,7 @@ class ControlState:
             expected = self._known.get(subject, 0)
             draft = _draft(subject, decide(), actor)
             if (version := version_of(draft.change)) > understood:
-                await self._require_understood(version)
+                await self.require_understood(version)
                 understood = version
                 continue  # the folds may have moved meanwhile
             outcome = await self._append_once(draft, expected)
@@ -153,14 +153,16 @@ class ControlState:
         """
         self._require_moving()
         if (version := version_of(change)) > FIRST_VERSION:
-            await self._require_understood(version)
+            await self.require_understood(version)
         outcome = await self._append_once(_draft(subject, change, actor), None)
         if isinstance(outcome, Conflicted):
             raise JournalUnavailable("The journal compared an append that asked for no comparing.")
         await self._applied_own(outcome)
         return outcome
 
-    async def _require_understood(self, version: int) -> None:
+    async def require_understood(self, version: int) -> None:
+        """Raises Conflict when somebody who reads the journal would not understand records of `version` (DESIGN I14),
+        Unavailable when nobody can say."""
         if self.readers is not None:
             await self.readers.require(version)
 

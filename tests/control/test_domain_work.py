@@ -12,6 +12,7 @@ from cryptography import x509
 
 from cdn.control.domain_parts import DomainFleet, DomainFolds, DomainParts
 from cdn.errors import InvalidInput, NotFound
+from cdn.fleet.node import NodeFacts
 from cdn.journal.record import DomainClaimed
 from cdn.origin.layout import certificate_key
 from cdn.sites.onboarding import Stage
@@ -426,3 +427,25 @@ async def test_names_that_no_real_authority_signs_keep_what_the_development_auth
     facts = certificates.certificate("*.cdn.localhost")
     assert facts is not None
     assert facts.issuer == "development"
+
+
+async def test_nothing_is_ordered_while_a_node_would_not_understand_the_certificate(make_control: ControlMaker) -> None:
+    control = await make_control()
+    issuer = SigningIssuer(control.clock)
+    control.issuing, control.sight = issuing(issuer, own_zone=True), TestSight()
+    await control.directory.connected(
+        "old", NodeFacts("1.0"), control.plane.state.position, lease_s=10.0, record_version=2
+    )
+    await control.reopen()
+    parts: Any = control.plane.domains
+    next_at = await parts.work.advance("*.cdn.localhost", "")
+    standing = await parts.desk.standing("", "*.cdn.localhost")
+    assert issuer.requests == []
+    assert "node old (program 1.0, up to 2)" in (standing.fault or "")
+    assert next_at == control.clock.now + 60
+    await control.directory.connected(
+        "old", NodeFacts("1.1"), control.plane.state.position, lease_s=10.0, record_version=3
+    )
+    control.clock.now = next_at
+    await parts.work.advance("*.cdn.localhost", "")
+    assert control.plane.services.certificates.certificate("*.cdn.localhost") is not None
