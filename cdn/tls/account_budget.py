@@ -32,10 +32,6 @@ class AccountBudget:
         missing = 1.0 - self._at(now).orders
         return max(missing, 0.0) * HOUR_S / self.per_hour
 
-    def emptied(self, now: float) -> AccountBudget:
-        """The authority itself says that it is enough: whatever was counted here, nothing is left."""
-        return replace(self._at(now), orders=0.0)
-
     def _at(self, now: float) -> AccountBudget:
         gone_s = max(now - self.at, 0.0)  # a clock that was set back gives nothing, and takes nothing
         return replace(

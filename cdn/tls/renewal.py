@@ -44,9 +44,3 @@ def ask_again_at(asked_at: float, window: RenewalWindow | None) -> float:
     """When the authority is asked next for the window, which it named (None: named none) at `asked_at`."""
     ask_again_s = ASK_AGAIN_S if window is None else window.ask_again_s
     return asked_at + min(max(ask_again_s, SOONEST_ASK_S), LATEST_ASK_S)
-
-
-def next_look(at: float, ask_at: float | None) -> float:
-    """When there is something to do next for a certificate: `at` by `renew_at`, `ask_at` by `ask_again_at` (None: the
-    authority names no windows)."""
-    return at if ask_at is None else min(at, ask_at)

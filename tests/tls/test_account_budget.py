@@ -23,12 +23,6 @@ def test_a_burst_and_then_as_it_fills() -> None:
     assert budget.taken(60.0) is not None
 
 
-def test_the_authoritys_word_empties_it() -> None:
-    budget = AccountBudget.full(60.0, 10, 0.0).emptied(5.0)
-    assert budget.taken(5.0) is None
-    assert budget.wait_s(5.0) == 60.0
-
-
 def test_a_clock_that_is_set_back_gives_nothing() -> None:
     budget = AccountBudget.full(60.0, 1, 1000.0).taken(1000.0)
     assert budget is not None

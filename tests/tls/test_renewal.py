@@ -16,7 +16,6 @@ from cdn.tls.renewal import (
     SOONEST_ASK_S,
     SPREAD,
     ask_again_at,
-    next_look,
     renew_at,
 )
 
@@ -88,9 +87,3 @@ def test_an_authority_is_asked_neither_always_nor_never(at: float, said_s: float
     next_s = ask_again_at(at, window(0, 1, said_s)) - at
     assert SOONEST_ASK_S - 1 <= next_s <= LATEST_ASK_S + 1
     assert ask_again_at(0.0, None) == ASK_AGAIN_S
-
-
-def test_what_comes_first_is_next() -> None:
-    assert next_look(10.0, None) == 10.0
-    assert next_look(10.0, 5.0) == 5.0
-    assert next_look(10.0, 15.0) == 10.0
