@@ -18,7 +18,7 @@ from cdn.origin.store import ObjectMissing, ObjectStore, PutOutcome
 PREFIX = "control/domains/"
 
 FORMAT = 1
-"""Of documents; one of a newer form is read as none, and left as it is by programs that do not know it."""
+"""Of documents; one of a newer form is read as none, and written anew by what a look shows."""
 
 MAX_DOCUMENT_BYTES = 256 * 1024
 """Evidence is what a handful of servers said: tens of KB at the most."""
@@ -91,9 +91,12 @@ class DomainDocuments:
         self._store = store
 
     async def read(self, domain: str, site_id: str) -> Held:
-        """As it is now; an empty one where there is none. Raises StoreUnavailable."""
+        """As it is now; an empty one where there is none. Raises StoreUnavailable.
+
+        What changes between the two questions is newer than its entity tag: it is then not written over.
+        """
         key = document_key(domain, site_id)
-        for _ in range(3):  # an object that changes between the two questions is asked for again
+        for _ in range(3):  # an object that goes between the two questions is asked for again
             facts = await self._store.head(key)
             if facts is None:
                 return Held(_empty(domain, site_id), None)
@@ -103,9 +106,7 @@ class DomainDocuments:
                 raw = await self._store.get(key)
             except ObjectMissing:
                 continue
-            after = await self._store.head(key)
-            if after is not None and after.entity_tag == facts.entity_tag:
-                return Held(_decoded(raw, domain, site_id), facts.entity_tag)
+            return Held(_decoded(raw, domain, site_id), facts.entity_tag)
         raise Unavailable(f"what is known of {domain} changes too fast to be read: try again")
 
     async def write(self, held: Held, document: DomainDocument) -> Held | None:
@@ -113,13 +114,14 @@ class DomainDocuments:
         key = document_key(document.domain, document.site_id)
         if document == held.document and held.entity_tag is not None:
             return held
-        outcome = await self._store.put(
-            key, _encoder.encode(document), if_absent=held.entity_tag is None, if_match=held.entity_tag
-        )
+        raw = _encoder.encode(document)
+        outcome = await self._store.put(key, raw, if_absent=held.entity_tag is None, if_match=held.entity_tag)
         if outcome is PutOutcome.PRECONDITION_FAILED:
             return None
         facts = await self._store.head(key)
-        return Held(document, None if facts is None else facts.entity_tag)
+        if facts is None or facts.size_bytes != len(raw):
+            return None  # another wrote, or removed it, already: what is written next must not undo that
+        return Held(document, facts.entity_tag)
 
     async def remove(self, domain: str, site_id: str) -> None:
         """Forget it. Raises StoreUnavailable."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
@@ -18,6 +19,7 @@ from cdn.control.domain_documents import (
     with_object,
 )
 from cdn.origin.directory import DirectoryStore
+from cdn.origin.store import ObjectFacts
 
 WILD = "*.example.com"
 
@@ -38,6 +40,49 @@ async def test_of_two_who_write_over_the_same_one_is_refused(store: DirectorySto
     assert again.document == tried
     assert await one.write(written, msgspec.structs.replace(tried, claimed_by=3)) is not None
     assert await two.write(again, msgspec.structs.replace(tried, claimed_by=4)) is None
+
+
+class Interrupted(DirectoryStore):
+    """Lets the test do something before each question for an object's facts, or for the object."""
+
+    before_head: Callable[[], Awaitable[object]] | None = None
+    before_get: Callable[[], Awaitable[object]] | None = None
+
+    async def head(self, key: str) -> ObjectFacts | None:
+        if (now := self.before_head) is not None:
+            self.before_head = None
+            await now()
+        return await super().head(key)
+
+    async def get(self, key: str) -> bytes:
+        if (now := self.before_get) is not None:
+            self.before_get = None
+            await now()
+        return await super().get(key)
+
+
+async def test_what_another_wrote_meanwhile_is_never_written_over(tmp_path: Path) -> None:
+    store = Interrupted(tmp_path)
+    documents, others = DomainDocuments(store), DomainDocuments(DirectoryStore(tmp_path))
+
+    async def other() -> None:
+        held = await others.read(WILD, "site")
+        released = Ordering(is_released=True, tried_at=held.document.ordering.tried_at)
+        assert await others.write(held, msgspec.structs.replace(held.document, ordering=released)) is not None
+
+    held = await documents.read(WILD, "site")
+    store.before_head = other  # between its write and its look at what came of it
+    assert await documents.write(held, msgspec.structs.replace(held.document, claimed_by=1)) is None
+
+    async def change_again() -> None:
+        was = await others.read(WILD, "site")
+        assert await others.write(was, msgspec.structs.replace(was.document, claimed_by=2)) is not None
+
+    store.before_get = change_again  # between the two questions of a look
+    held = await documents.read(WILD, "site")
+    assert held.document.claimed_by == 2
+    assert await documents.write(held, msgspec.structs.replace(held.document, claimed_by=3)) is None
+    assert (await documents.read(WILD, "site")).document.ordering.is_released
 
 
 async def test_documents_are_found_by_name_and_site_and_removed(store: DirectoryStore) -> None:
