@@ -24,6 +24,10 @@ NOTICE_PAUSES = 20.0
 """So much longer than it took to look at all names nobody looks again: a thousand that come one by one cost a
 twentieth of a core, and not a look at all of them each."""
 
+STALE_PART = 2
+STALE_LEAST = 1_000
+"""Times that a name had before stay until they come; beyond so many a name, and so many at all, they are dropped."""
+
 REGIONS_S = 5.0
 """How often it is looked whether sites have moved to other regions: a look at every site."""
 
@@ -164,6 +168,9 @@ class DomainWatch:
     def _set(self, name: Name, at: float) -> None:
         self._due[name] = at
         heapq.heappush(self._heap, (at, name))
+        if len(self._heap) > STALE_LEAST + STALE_PART * len(self._due):
+            self._heap = [(due_at, each) for each, due_at in self._due.items()]
+            heapq.heapify(self._heap)
 
     async def _worked(self, name: Name) -> None:
         now = self._clock()

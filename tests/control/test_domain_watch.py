@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from cdn.control.domain_watch import FAULT_PAUSE_S, DomainWatch
+from cdn.control.domain_watch import FAULT_PAUSE_S, STALE_LEAST, STALE_PART, DomainWatch
 from cdn.errors import Unavailable
 from tests.control.control_room import Clock
 
@@ -106,6 +106,22 @@ async def test_new_names_are_due_at_once_and_others_at_their_time() -> None:
     await rounds(watch)
     assert work.done == ["now.example", "now.example", "late.example"]
     assert watch.due_at("late.example", "site") == clock.now + 60
+
+
+async def test_a_name_of_which_much_is_said_takes_no_more_room_and_comes_at_its_last_time() -> None:
+    watch, work, _, clock = made()
+    work.add("a.example", "b.example")
+    await rounds(watch)
+    for step in range(3 * STALE_LEAST):
+        watch.worked("a.example", "site", clock.now + 1000 + step)
+    assert len(watch._heap) <= STALE_LEAST + STALE_PART * 2  # a bound is what is tested
+    work.done.clear()
+    clock.now += 1000 + 3 * STALE_LEAST - 2
+    await rounds(watch)
+    assert work.done == ["b.example"]
+    clock.now += 1
+    await rounds(watch)
+    assert work.done[:2] == ["b.example", "a.example"]
 
 
 async def test_no_more_are_worked_on_at_one_time_than_may_be() -> None:
