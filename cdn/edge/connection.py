@@ -81,8 +81,8 @@ class H1Connection(asyncio.Protocol):
         self._head_since: float | None = None
         self._lingering_since = 0.0
         self._has_eof = False
-        self._is_draining = False
-        self._says_close = service.is_withdrawn
+        self._is_draining = service.is_draining
+        self._says_close = service.is_withdrawn or service.is_draining
         self._was_unannounced = False
         self._is_advancing = False
         self._is_write_paused = False

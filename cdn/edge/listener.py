@@ -152,6 +152,7 @@ class Listener:
     async def drain(self, timeout_s: float) -> None:
         """Accept nothing more, answer what was asked for, close; after `timeout_s` reset what is left."""
         self._server.close()
+        self._service.is_draining = True
         for connection in tuple(self._service.connections):
             connection.drain()
         await self._wait_gone(timeout_s)

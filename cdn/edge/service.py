@@ -68,6 +68,8 @@ class Service:
     forwarders: TrustedProxies = field(default_factory=TrustedProxies)
     is_withdrawn: bool = False
     """Whether connections that come now are to close after their first answer."""
+    is_draining: bool = False
+    """Whether nobody is accepted any more: who still comes, out of a handshake, has `linger_s` to ask for something."""
     serves_until: float = inf
     """Until when (monotonic) what was prepared may be sent without asking; a worker's lease from its node."""
     tls: TlsContexts | None = None

@@ -358,6 +358,29 @@ def test_withdrawn_and_drained_as_without_tls() -> None:
     serve(scene)
 
 
+def test_who_ends_a_handshake_while_all_end_does_not_hold_them_up() -> None:
+    async def scene(stage: TlsStage) -> None:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        client = client_context().wrap_bio(incoming, outgoing, server_hostname=NAME)
+        reader, writer = await asyncio.open_connection("127.0.0.1", stage.port)
+        with pytest.raises(ssl.SSLWantReadError):
+            client.do_handshake()
+        writer.write(outgoing.read())
+        incoming.write(await reader.read(65536))
+        stage.listener.withdraw()
+        draining = asyncio.create_task(stage.listener.drain(60.0))
+        await asyncio.sleep(0)
+        client.do_handshake()
+        writer.write(outgoing.read())  # and asks for nothing
+        await draining
+        assert stage.tls.counters.handshakes == 1
+        incoming.write(await reader.read(-1))
+        assert client.read(65536) == b""  # close_notify, not a break
+        writer.close()
+
+    serve(scene, http_limits=HttpLimits(linger_s=0.05))
+
+
 # -- too many, too late, not TLS ---------------------------------------------------------------------------------------
 
 
