@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 from cdn.cli.address import Address
 from cdn.cli.data_folder import DataFolder, StoreChoice
-from cdn.cli.issuing_part import ISSUING, issuing_part
+from cdn.cli.issuing_part import issuing_part
 from cdn.cli.issuing_role import IssuingRole
 from cdn.cli.listening import naming, reachable
 from cdn.control import replica_roll
+from cdn.control.acme_settings import IssuingSettings
 from cdn.control.follow_connection import PATIENCE_HEARTBEATS
 from cdn.control.listener import SHUTDOWN_TIMEOUT_S, Withdrawal, listening
 from cdn.control.node_directory import NodeDirectory
@@ -48,6 +49,9 @@ the archiving replica dies is in the store after about a second too."""
 
 ARCHIVE_RENEWALS = 4
 """How often within that time it says so, and the others ask."""
+
+NAME_OFFICE_S = IssuingSettings().office_s
+"""How long one replica has a name after its last word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,7 @@ async def _own_journal(stack: contextlib.AsyncExitStack, folder: DataFolder) -> 
     stack.push_async_callback(journal.aclose)
     directory = await NodeDirectory.open(folder.nodes)
     stack.push_async_callback(directory.aclose)
-    return journal, directory, None, _Names(MemoryOffices(ISSUING.office_s), secrets.token_hex(8))
+    return journal, directory, None, _Names(MemoryOffices(NAME_OFFICE_S), secrets.token_hex(8))
 
 
 async def _shared(
@@ -162,7 +166,7 @@ async def _shared(
         journal.link, settings, expires_after_s=replica_roll.EXPIRES_AFTER_S, bucket_name="replicas"
     )
     roll = replica_roll.ReplicaRoll(table, feed.teller)
-    names = await JetStreamOffices.open(journal.link, settings, duration_s=ISSUING.office_s, bucket_name="name-offices")
+    names = await JetStreamOffices.open(journal.link, settings, duration_s=NAME_OFFICE_S, bucket_name="name-offices")
     replicas = Replicas(has_turn, archiving, losses, line, roll)
     return journal, directory, replicas, _Names(names, feed.teller)
 

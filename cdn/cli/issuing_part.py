@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from cdn.cli.issuing_role import IssuingRole
 from cdn.control.acme_memory import StoredAcmeMemory
-from cdn.control.acme_settings import IssuingSettings
 from cdn.control.control_surroundings import ControlSurroundings
 from cdn.control.dns_sight import DnsSight, nobody_looks
 from cdn.control.issuing import Issuing
@@ -21,9 +20,6 @@ from cdn.tls.acme.issuer_chain import IssuerChain
 from cdn.tls.development_authority import DevelopmentAuthority
 from cdn.tls.issuer import Issuer
 from cdn.tls.local_names import LocalNames
-
-ISSUING = IssuingSettings()
-"""Limits of the work behind domains."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +62,7 @@ def _issuing(role: IssuingRole, public: Sequence[AcmeIssuer], offices: Offices, 
         methods=role.acme.challenge_methods,
         own_zone=issuer is not None and role.own_zone,
         local_zone="" if role.development_dir is None else role.development_zone,
-        settings=ISSUING,
+        settings=role.limits,
     )
 
 

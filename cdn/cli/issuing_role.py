@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cdn.cli.secret_setting import secret_setting
 from cdn.cli.settings_file import SettingsFile
-from cdn.control.acme_settings import AcmeSettings
+from cdn.control.acme_settings import AcmeSettings, IssuingSettings
 from cdn.control.dns_asker import LookupSettings
 from cdn.errors import InvalidInput
 from cdn.sites.region import check_region
@@ -47,6 +47,8 @@ class IssuingRole:
     development_zone: str = ""
     own_zone: bool = True
     """Whether certificates for the CDN's own zone are got: an authority needs its name servers to be ours."""
+    limits: IssuingSettings = field(default_factory=IssuingSettings)
+    """Of the work behind domains."""
     lookups: LookupSettings = field(default_factory=LookupSettings)
     """How name servers of domains are asked."""
 
@@ -69,7 +71,14 @@ def issuing_role(file: SettingsFile, folder: Path, environ: Mapping[str, str]) -
     if acme.eab_key_id and eab_key is None:
         raise file.fault("acme", "eab_key_id", f"its key is missing: give eab_key_file, or {ACME_EAB_KEY}")
     lookups = file.made("lookups", LookupSettings)
-    return IssuingRole(_ring(file, "control_key_file", files.control_key_file), rings, acme, eab_key, lookups=lookups)
+    return IssuingRole(
+        _ring(file, "control_key_file", files.control_key_file),
+        rings,
+        acme,
+        eab_key,
+        limits=file.made("acme", IssuingSettings),
+        lookups=lookups,
+    )
 
 
 def _rings(file: SettingsFile, folder: Path, files: SealingFiles) -> Mapping[str, KeyRing]:

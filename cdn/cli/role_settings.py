@@ -14,7 +14,7 @@ from cdn.cli.issuing_role import IssuingRole, SealingFiles, issuing_role
 from cdn.cli.journal_role import JournalRole, journal_settings
 from cdn.cli.settings_file import LIMITS, Section, SettingsFile, section_of
 from cdn.cli.store_role import StoreRole
-from cdn.control.acme_settings import AcmeSettings
+from cdn.control.acme_settings import OF_ALL_REPLICAS, AcmeSettings, IssuingSettings
 from cdn.control.dns_asker import LookupSettings
 from cdn.control.settings import ControlSettings
 from cdn.edge.limits import HttpLimits
@@ -94,7 +94,7 @@ CONTROL_FILE: Mapping[str, Section] = {
     "control": section_of(ControlSettings, ControlProcess, SealingFiles, without=frozenset({"bundle", "own_bucket"})),
     "control.bundle": LIMITS["control.bundle"],
     "journal": section_of(JournalRole),
-    "acme": section_of(AcmeSettings),
+    "acme": section_of(AcmeSettings, IssuingSettings, without=OF_ALL_REPLICAS),
     "lookups": section_of(LookupSettings),
     "store": section_of(StoreRole),
 }

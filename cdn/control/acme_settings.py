@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cdn.errors import InvalidInput
+from cdn.sites.onboarding import LAPSE_S
 from cdn.tls.issuer import ChallengeMethod
 
 MAX_DIRECTORIES = 8
@@ -48,9 +49,15 @@ class AcmeSettings:
         return tuple(map(ChallengeMethod, self.methods))
 
 
+OF_ALL_REPLICAS = frozenset({"round_s", "office_s"})
+"""Limits that no file sets, as all replicas have to agree on them: an office counts for as long as who gave it says, and
+each replica looks who is due within it."""
+
+
 @dataclass(frozen=True, slots=True)
 class IssuingSettings:
-    """Limits of domains' checks and of certificates' issuing, each with its reason."""
+    """Limits of domains' checks and of certificates' issuing, each with its reason; all but `OF_ALL_REPLICAS` stand in
+    [acme] too."""
 
     round_s: float = 1.0
     """How often it is looked who is due: a second is little beside what an authority takes."""
@@ -67,8 +74,6 @@ class IssuingSettings:
     """How long nodes may take to answer a challenge before those that do not are named."""
     order_timeout_s: float = 900.0
     """An order that takes longer is gone on with later: what an authority has not validated by then it will not."""
-    max_wait_s: float = 300.0
-    """Longest wait of a check."""
-    lapse_s: float = 14 * 86_400.0
+    lapse_s: float = LAPSE_S
     """A domain whose own servers have not shown its token for so long is its site's no more: two weeks are enough to
     see the fault and mend it."""

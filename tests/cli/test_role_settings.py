@@ -26,7 +26,7 @@ from cdn.cli.role_settings import (
 )
 from cdn.cli.settings_file import LIMITS, Section, SettingsFile
 from cdn.cli.store_role import StoreRole
-from cdn.control.acme_settings import AcmeSettings
+from cdn.control.acme_settings import AcmeSettings, IssuingSettings
 from cdn.control.dns_asker import LookupSettings
 from cdn.control.settings import ControlSettings
 from cdn.edge.settings import EdgeSettings
@@ -97,7 +97,7 @@ def test_the_example_and_the_limits_name_every_setting_once_with_its_default(
     shared: dict[str, tuple[type[Any], ...]] = {
         "store": (StoreRole,),
         "journal": (JournalRole,),
-        "acme": (AcmeSettings,),
+        "acme": (AcmeSettings, IssuingSettings),
         "lookups": (LookupSettings,),
         "shield": (ShieldSettings,),
         "peers": (PeersProcess, PeerSettings),
@@ -343,6 +343,22 @@ def test_the_key_of_an_external_account_is_in_a_file_or_the_environment(tmp_path
     role = issuing_of(file, both, acme, {"CDN_ACME_EAB_KEY": "b3RoZXI"})
     assert role is not None
     assert role.eab_key == "b3RoZXI"
+
+
+def test_the_limits_of_issuing_are_set_beside_the_authorities(tmp_path: Path) -> None:
+    file = tmp_path / "control.toml"
+    for name in ("control.key", "edge.key"):
+        key_file(tmp_path / name)
+    both = 'control_key_file = "control.key"\nedge_key_file = "edge.key"\n'
+    role = issuing_of(file, both)
+    assert role is not None
+    assert role.limits == IssuingSettings()
+    role = issuing_of(file, both, "[acme]\norders_per_hour = 20\nmax_orders = 2\nlapse_s = 86400\n")
+    assert role is not None
+    assert role.limits == IssuingSettings(orders_per_hour=20.0, max_orders=2, lapse_s=86_400.0)
+    assert role.acme == AcmeSettings()
+    assert "acme.max_orders: 0 is not above 0" in refusal(lambda: issuing_of(file, both, "[acme]\nmax_orders = 0\n"))
+    assert "acme.office_s" in refusal(lambda: issuing_of(file, both, "[acme]\noffice_s = 5\n"))
 
 
 def issuing_of(
