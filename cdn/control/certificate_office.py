@@ -15,9 +15,9 @@ from cdn.control.certificate_records import CertificateRecords
 from cdn.control.domain_documents import DomainDocument, DomainDocuments, Held, Ordering, spread, with_object
 from cdn.control.issuing import Issuing
 from cdn.control.name_offices import NameOffice
+from cdn.control.order_budget import OrderBudget
 from cdn.errors import CdnError, Conflict, InvalidInput, Unavailable
 from cdn.journal.certificate_fold import CertificateFacts
-from cdn.tls.account_budget import AccountBudget
 from cdn.tls.certificate import Certificate, covers, read_certificate
 from cdn.tls.certificate_key import certificate_request, make_certificate_key
 from cdn.tls.issuer import (
@@ -54,9 +54,6 @@ UPGRADING_PAUSE_S = 60.0
 
 MAX_REASON_CHARS = 2000
 """What an authority said is kept up to here: problems with subproblems for a hundred names are longer."""
-
-BURSTS = 2.0
-"""At once there may be so large a part of an hour's orders: a fleet that is set up brings all its names."""
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +98,7 @@ class CertificateOffice:
         self._issuing = issuing
         self._solver = solver
         self._clock = clock
-        self._budget: AccountBudget | None = None
+        self._budget: OrderBudget | None = None
         self._turns = asyncio.Semaphore(issuing.settings.max_orders)
         self.counters: Counter[str] = Counter()
 
@@ -152,7 +149,7 @@ class CertificateOffice:
             await self._records.require_understood()  # what could not be recorded would be ordered again and again
         except Conflict as error:
             return held, NotObtained(error.message, now + UPGRADING_PAUSE_S)
-        if (wait_s := self._out_of_budget_s(now)) > 0:
+        if (wait_s := self._out_of_budget_s(wanted.site_id, now)) > 0:
             self.counters["certificate_orders_put_off"] += 1
             return held, NotObtained(HOUR_FULL, now + wait_s)
         key, held = await self._key_of_order(wanted, held, now)
@@ -184,13 +181,11 @@ class CertificateOffice:
         ordering = msgspec.structs.replace(ordering, not_before=0.0 if patience_s is None else retry_at)
         return await self._noted(held, ordering), NotObtained(outcome.reason[:MAX_REASON_CHARS], retry_at)
 
-    def _out_of_budget_s(self, now: float) -> float:
-        """0: there was an order left, and it is taken."""
-        per_hour = self._issuing.settings.orders_per_hour
-        budget = self._budget or AccountBudget.full(per_hour, max(1.0, per_hour / BURSTS), now)
-        after = budget.taken(now)
-        self._budget = after or budget
-        return 0.0 if after is not None else max(budget.wait_s(now), 1.0)
+    def _out_of_budget_s(self, site_id: str, now: float) -> float:
+        """0: there was an order left for the site, and it is taken."""
+        if self._budget is None:
+            self._budget = OrderBudget(self._issuing.settings.orders_per_hour, now)
+        return self._budget.take(site_id, now)
 
     async def _asked(self, issuer: Issuer, request: IssueRequest) -> IssueOutcome:
         limit_s = self._issuing.settings.order_timeout_s

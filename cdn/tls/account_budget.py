@@ -22,14 +22,14 @@ class AccountBudget:
         """As an account begins."""
         return cls(per_hour, burst, burst, now)
 
-    def taken(self, now: float) -> AccountBudget | None:
-        """After one order more; None: there is none left, see `wait_s`."""
+    def taken(self, now: float, spared: float = 0.0) -> AccountBudget | None:
+        """After one order more, with `spared` of them left for others; None: there is none, see `wait_s`."""
         held = self._at(now)
-        return replace(held, orders=held.orders - 1.0) if held.orders >= 1.0 else None
+        return replace(held, orders=held.orders - 1.0) if held.orders >= 1.0 + spared else None
 
-    def wait_s(self, now: float) -> float:
-        """How long until there is an order left; 0: now."""
-        missing = 1.0 - self._at(now).orders
+    def wait_s(self, now: float, spared: float = 0.0) -> float:
+        """How long until there is an order left beside those that are `spared`; 0: now."""
+        missing = 1.0 + spared - self._at(now).orders
         return max(missing, 0.0) * HOUR_S / self.per_hour
 
     def _at(self, now: float) -> AccountBudget:
