@@ -50,8 +50,8 @@ class AcmeSettings:
 
 
 OF_ALL_REPLICAS = frozenset({"round_s", "office_s"})
-"""Limits that no file sets, as all replicas have to agree on them: an office counts for as long as who gave it says, and
-each replica looks who is due within it."""
+"""Limits that no file sets, as all replicas have to agree on them: an office counts for as long as who gave it says,
+and each replica looks who is due within it."""
 
 
 @dataclass(frozen=True, slots=True)
