@@ -171,7 +171,7 @@ def set_certificate(
     site: OwnerOption = None,
     is_json: JsonOption = False,
 ) -> None:
-    """Serve a domain with a certificate of your own. It is not renewed for you."""
+    """Serve a domain with a certificate of your own. It is neither renewed nor replaced for you."""
 
     async def work(client: ControlClient) -> Result:
         owner, name = await _owned(client, domain, site)

@@ -81,7 +81,8 @@ class DomainOffice(Protocol):
         ...
 
     async def take_certificate(self, site_id: str, domain: str, chain: str, key: str, actor: str) -> CertificateFacts:
-        """Serve `domain` with a certificate that its owner brings (PEM), and order none.
+        """Serve `domain` with a certificate that its owner brings (PEM), and order none, not even once it is over: its
+        owner may want no authority to know of the name. An alarm tells before, and a fault from then on.
 
         Raises InvalidInput for one that does not fit (key, chain, names, times), NotFound, Conflict when the domain is
         not verified, Unavailable.

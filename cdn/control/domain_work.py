@@ -17,7 +17,7 @@ from cdn.control.certificate_records import UPLOAD, CertificateRecords
 from cdn.control.domain_documents import DomainDocument, DomainDocuments, Held, outdated, spread
 from cdn.control.domain_office import DomainStanding
 from cdn.control.domain_sight import DomainSight, Sight
-from cdn.control.domain_standing import standing_of
+from cdn.control.domain_standing import is_kept_brought, standing_of
 from cdn.control.name_offices import NameOffice, NameOffices
 from cdn.control.state import ControlState
 from cdn.errors import Conflict, InvalidInput, NotFound, Unavailable
@@ -203,6 +203,8 @@ class DomainWork:
                     await self._release(domain, site_id)
                     await self._dropped(held.document)
                     return NEVER
+                case Wanted.ORDER if is_kept_brought(held.document, self._certificates.certificate(domain)):
+                    break  # its owner said that none is to be ordered
                 case Wanted.ORDER:
                     looked.set()
                     methods = self._methods_for(state)

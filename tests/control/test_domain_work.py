@@ -246,6 +246,25 @@ async def test_a_certificate_of_the_owner_is_served_until_it_is_released(room: R
         await desk.take_certificate(room.site_id, WWW, other, key.decode(), "somebody")
 
 
+async def test_a_certificate_of_the_owner_that_is_over_is_a_fault_and_not_replaced(room: Room) -> None:
+    await room.claim()
+    await room.rounds(room.certificate)
+    key, desk = make_certificate_key(), room.parts.desk
+    brought = room.issuer.signed(certificate_request(key, (WWW,))).chain
+    await desk.take_certificate(room.site_id, WWW, brought, key.decode(), "somebody")
+    orders = len(room.issuer.requests)
+    room.control.clock.now += 91 * DAY_S
+    standing = await checked(room)
+    assert len(room.issuer.requests) == orders
+    assert standing.stage is not Stage.LIVE
+    assert "bring another" in standing.fault
+    assert standing.waits_for == ""
+    assert standing.next_try_at > room.control.clock.now
+    await desk.release_certificate(room.site_id, WWW, "somebody")
+    await room.rounds(lambda: room.certificate().issuer != "upload")
+    assert (await checked(room)).stage is Stage.LIVE
+
+
 async def test_the_zones_own_certificate_is_got_by_dns(make_control: ControlMaker) -> None:
     control = await make_control()
     issuer, sight = SigningIssuer(control.clock), TestSight()
