@@ -96,6 +96,10 @@ class DomainDesk:
                 raise Unavailable(
                     f"{self._most} domains are being looked at for others already: ask again", retry_after_s=5
                 )
+            if 2 * sum(each[1] == site_id for each in self._looks) >= max(2, self._most):  # the rest is for others
+                raise Unavailable(
+                    f"{self._most // 2} domains of this site are being looked at already: ask again", retry_after_s=5
+                )
             looked = asyncio.Event()
             task = asyncio.create_task(self._work.advance(domain, site_id, is_asked=True, looked=looked))
             self._looks[name] = task, looked

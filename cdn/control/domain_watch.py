@@ -28,6 +28,9 @@ STALE_PART = 2
 STALE_LEAST = 1_000
 """Times that a name had before stay until they come; beyond so many a name, and so many at all, they are dropped."""
 
+MAX_PASSED = 1000
+"""Names of sites with their share that are passed by in one round, to find one of another's: 1 ms."""
+
 REGIONS_S = 5.0
 """How often it is looked whether sites have moved to other regions: a look at every site."""
 
@@ -122,17 +125,33 @@ class DomainWatch:
             self._regions_seen_at = now
             for name in self._work.moved() & self._due.keys():
                 self._set(name, now)
-        while self._heap and len(self._running) < self._most:
+        passed: list[tuple[float, Name]] = []
+        while self._heap and len(self._running) < self._most and len(passed) < MAX_PASSED:
             at, name = self._heap[0]
             if at > now:
-                return
+                break
             heapq.heappop(self._heap)
             if self._due.get(name) != at:
                 continue  # it has another time by now
-            if name in self._running:
-                self._again.add(name)  # what is under way began before whatever makes it due
+            if self._has_its_share(name[1]):
+                passed.append((at, name))
             else:
-                self._running[name] = asyncio.create_task(self._worked(name), name=f"domain-{name[0]}")
+                self._begin(name)
+        for at, name in passed:  # what others leave
+            if len(self._running) < self._most:
+                self._begin(name)
+            else:
+                heapq.heappush(self._heap, (at, name))
+
+    def _has_its_share(self, site_id: str) -> bool:
+        """Whether the site has half of what is under way: names of others go first, however long they have waited."""
+        return 2 * sum(name[1] == site_id for name in self._running) >= self._most
+
+    def _begin(self, name: Name) -> None:
+        if name in self._running:
+            self._again.add(name)  # what is under way began before whatever makes it due
+        else:
+            self._running[name] = asyncio.create_task(self._worked(name), name=f"domain-{name[0]}")
 
     async def settled(self) -> None:
         """Return once what was begun is done."""

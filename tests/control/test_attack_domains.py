@@ -6,10 +6,14 @@ import asyncio
 
 import pytest
 
+from cdn.control.acme_settings import IssuingSettings
 from cdn.control.claims import Claims
+from cdn.control.domain_sight import Sight
+from cdn.errors import Unavailable
 from cdn.origin.layout import certificate_key
 from cdn.tls.certificate_key import certificate_request, make_certificate_key
 from tests.control.control_room import ControlMaker
+from tests.control.domain_room import TestSight, issuing
 from tests.control.test_domain_work import Room, keys_below, room_of
 
 WWW = "www.example.com"
@@ -62,3 +66,42 @@ async def test_a_name_that_went_meanwhile_is_not_claimed_anew(room: Room) -> Non
     await asyncio.gather(claims.remove(site, WWW, "test"), claims.remove(site, APEX, "test"))
     assert not services.catalog.domains()
     assert services.claims.claims() == (), "what was removed wants to be verified again"
+
+
+class SlowSight(TestSight):
+    """Name servers that let it wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+
+    async def look(self, domain: str, token: str | None) -> Sight:
+        if domain.endswith(".slow.example"):
+            await self.gate.wait()
+        return await super().look(domain, token)
+
+
+async def test_a_site_whose_name_servers_are_slow_leaves_looks_to_others(make_control: ControlMaker) -> None:
+    control = await make_control()
+    sight = SlowSight()
+    control.issuing, control.sight = issuing(None, settings=IssuingSettings(max_checks=4)), sight
+    await control.reopen()
+    try:
+        for site in ("blog", "shop"):
+            assert (await control.api.post("/v1/sites", {"name": site})).status == 201
+        for number in range(3):
+            claim = {"domain": f"{number}.slow.example"}
+            assert (await control.api.post("/v1/sites/blog/domains", claim)).status == 201
+        assert (await control.api.post("/v1/sites/shop/domains", {"domain": WWW})).status == 201
+        desk = control.plane.domains.desk if control.plane.domains is not None else None
+        assert desk is not None
+        catalog = control.plane.services.catalog
+        blog, shop = (site.id for site in catalog.sites())
+        slow = [asyncio.create_task(desk.check(blog, f"{number}.slow.example", 5)) for number in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(Unavailable, match="2 domains of this site"):
+            await desk.check(blog, "2.slow.example", 0)
+        assert (await desk.check(shop, WWW, 0)).domain == WWW
+    finally:
+        sight.gate.set()
+    await asyncio.gather(*slow)

@@ -139,6 +139,23 @@ async def test_no_more_are_worked_on_at_one_time_than_may_be() -> None:
     assert work.most == 3
 
 
+async def test_a_site_with_many_names_that_take_long_holds_up_no_other() -> None:
+    watch, work, _, clock = made(most=4)
+    work.add(*(f"slow-{number}" for number in range(10)))
+    await watch.round()
+    clock.now += 1.0
+    work.held.add(("quick", "another-site"))
+    work.generation += 1
+    watch._notice_not_before = 0.0
+    for _ in range(3):
+        await watch.settled()
+        await watch.round()
+    await watch.settled()
+    assert len(work.done) == 11, "all have had their turn"
+    assert work.done.index("quick") < 8
+    assert work.most == 4, "what others leave is used"
+
+
 async def test_what_fails_comes_again_and_stops_nobody() -> None:
     watch, work, _, clock = made()
     work.faults = {"a.example": Unavailable("the store is away"), "b.example": RuntimeError("a fault of ours")}
