@@ -53,10 +53,12 @@ class CertificateRecords:
     async def keep(
         self, name: str, certificate: Certificate, site_id: str, issuer: str, actor: str
     ) -> CertificateFacts:
-        """The certificate is the name's from now on; where it is recorded as the newest word already, nothing changes.
+        """The certificate is the name's from now on.
 
-        Raises Conflict when the name is no longer the site's, Unavailable.
+        Raises Conflict when the name is no longer the site's, or its owner brought a certificate while this one, which
+        is not its owner's, was being got; Unavailable.
         """
+        before = self._brought(name)
         groups = self.groups(site_id)
         if not groups:
             raise Conflict(f"No key is there for nodes that may serve {name}: see edge_key_file in [control].")
@@ -65,6 +67,8 @@ class CertificateRecords:
 
         def decide() -> Change:
             self._require_held(name, site_id)
+            if issuer != UPLOAD and self._brought(name) != before:
+                raise Conflict(f"The owner of {name} has brought a certificate meanwhile.")
             return CertificateSet(
                 name=name,
                 certificate_id=certificate.certificate_id,
@@ -83,6 +87,11 @@ class CertificateRecords:
         if facts is None:
             raise Conflict(f"{name} was removed meanwhile.")
         return facts
+
+    def _brought(self, name: str) -> str | None:
+        """The certificate of the name that its owner brought."""
+        facts = self._certificates.certificate(name)
+        return None if facts is None or facts.issuer != UPLOAD else facts.certificate_id
 
     async def _settle(self, record: Record) -> None:
         """Give nodes a while to have it: whoever hears that HTTPS works tries it at once."""

@@ -11,11 +11,12 @@ import pytest
 from cryptography import x509
 
 from cdn.control.domain_parts import DomainFleet, DomainFolds, DomainParts
-from cdn.errors import InvalidInput, NotFound
+from cdn.errors import Conflict, InvalidInput, NotFound
 from cdn.fleet.node import NodeFacts
 from cdn.journal.record import DomainClaimed
 from cdn.origin.layout import certificate_key
 from cdn.sites.onboarding import Stage
+from cdn.tls.certificate import read_certificate
 from cdn.tls.certificate_key import certificate_request, make_certificate_key
 from cdn.tls.issuer import ChallengeMethod, IssueRefused, RenewalWindow
 from cdn.tls.local_names import LocalNames
@@ -263,6 +264,29 @@ async def test_a_certificate_of_the_owner_that_is_over_is_a_fault_and_not_replac
     await desk.release_certificate(room.site_id, WWW, "somebody")
     await room.rounds(lambda: room.certificate().issuer != "upload")
     assert (await checked(room)).stage is Stage.LIVE
+
+
+async def test_what_an_owner_brings_while_an_order_ends_stays(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    await room.claim()
+    await room.rounds(room.certificate)
+    key, records = make_certificate_key(), room.parts.records
+    mine = read_certificate(room.issuer.signed(certificate_request(key, (WWW,))).chain, key)
+    other = make_certificate_key()
+    ordered = read_certificate(room.issuer.signed(certificate_request(other, (WWW,))).chain, other)
+    put = room.control.store.put
+    brought: list[Any] = []
+
+    async def slow_put(name: str, *rest: Any, **more: Any) -> Any:
+        if name == certificate_key(ordered.certificate_id) and not brought:
+            brought.append(await records.keep(WWW, mine, room.site_id, "upload", "somebody"))
+        return await put(name, *rest, **more)
+
+    monkeypatch.setattr(room.control.store, "put", slow_put)
+    with pytest.raises(Conflict, match="brought a certificate meanwhile"):
+        await records.keep(WWW, ordered, room.site_id, "https://acme.test/dir", "control")
+    assert room.certificate().certificate_id == mine.certificate_id
+    await records.keep(WWW, ordered, room.site_id, "https://acme.test/dir", "control")  # it was released
+    assert room.certificate().certificate_id == ordered.certificate_id
 
 
 async def test_the_zones_own_certificate_is_got_by_dns(make_control: ControlMaker) -> None:
