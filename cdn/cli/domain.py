@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -97,7 +98,8 @@ def add(
         )
         if wait_s is not None:
             return await _until_live(client, answer, wait_s, is_json=is_json)
-        return _added(answer, offers_twin=www is None and not with_twin)
+        offers_twin = www is None and not with_twin and not await _has(client, answer["site"], answer["twin"])
+        return _added(answer, offers_twin=offers_twin)
 
     run(work, is_json=is_json)
 
@@ -142,7 +144,7 @@ def show(domain: DomainArgument, site: OwnerOption = None, is_json: JsonOption =
     async def work(client: ControlClient) -> Result:
         owner, name = await _owned(client, domain, site)
         answer = await client.domain(owner, name)
-        return Result(answer, (*domain_lines(answer), f"look now: cdn domain check {safe(name)}"))
+        return Result(answer, (*domain_lines(answer), f"look now: cdn domain check {_typed(name)}"))
 
     run(work, is_json=is_json)
 
@@ -190,7 +192,7 @@ def release_certificate(domain: DomainArgument, site: OwnerOption = None, is_jso
     async def work(client: ControlClient) -> Result:
         owner, name = await _owned(client, domain, site)
         answer = await client.release_certificate(owner, name)
-        line = f"yours is served until another has come for {safe(name)}: cdn domain check {safe(name)} --wait 5m"
+        line = f"yours is served until another has come for {safe(name)}: {_check_command(name)}"
         return Result(answer, (line,))
 
     run(work, is_json=is_json)
@@ -213,15 +215,16 @@ def list_certificates(is_json: JsonOption = False) -> None:
 def _added(answer: Document, *, offers_twin: bool) -> Result:
     """What was recorded; a claim is done with that, and a domain once every node answers it."""
     lines = [line for each in (answer, *answer["others"]) for line in _told(each)]
-    name, twin = safe(answer["domain"]), answer["twin"]
+    name, twin = answer["domain"], answer["twin"]
     if offers_twin and twin is not None:
         site = safe(answer["site"])
         lines.append(
-            f"visitors try {safe(twin)} too: cdn domain add {name} --site {site} --redirect-to apex adds it, and sends "
-            "them to the name without www"
+            f"visitors try {safe(twin)} too: cdn domain add {_typed(name)} --site {site} --redirect-to apex adds it, "
+            "and sends them to the name without www"
         )
-    if not answer["verified"]:
-        lines.append(f"when they are set: cdn domain check {name} --wait 5m")
+    claimed = [each["domain"] for each in (answer, *answer["others"]) if not each["verified"]]
+    if claimed:
+        lines.append(f"when they are set: {' && '.join(map(_check_command, claimed))}")
     receipt = answer["receipt"]
     if receipt is None or not answer["verified"]:
         return Result(answer, tuple(lines))
@@ -287,6 +290,10 @@ def _row(entry: Document) -> tuple[str, ...]:
     return (entry["domain"], entry["site"], entry["stage"], until, entry["redirect_to"] or "-")
 
 
+async def _has(client: ControlClient, site: str, domain: str | None) -> bool:
+    return domain is not None and any(each["domain"] == domain for each in (await client.domains(site))["domains"])
+
+
 async def _owned(client: ControlClient, domain: str, site: str | None) -> tuple[str, str]:
     """The site of a domain or claim, and the name as control knows it. Raises NotFound, InvalidInput."""
     name = _known_form(domain)
@@ -298,6 +305,15 @@ async def _owned(client: ControlClient, domain: str, site: str | None) -> tuple[
     if len(sites) > 1:
         raise InvalidInput(f"several sites of yours claim {domain}, say which with --site: {', '.join(sites)}")
     return sites[0], name
+
+
+def _typed(name: str) -> str:
+    """As it is typed in a shell, where the star of a wildcard stands for files."""
+    return shlex.quote(safe(name))
+
+
+def _check_command(name: str) -> str:
+    return f"cdn domain check {_typed(name)} --wait 5m"
 
 
 def _known_form(domain: str) -> str:

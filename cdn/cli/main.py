@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -86,10 +87,17 @@ class CommandGroup(TyperGroup):
             command = group
         made = typer.main.get_command(command)
         made.name = cmd_name
-        for each in (made, *getattr(made, "commands", {}).values()):
+        for each in _with_inner(made):
             _plain(each.get_params(ctx))
             make_plain(each)
         return made
+
+
+def _with_inner(command: Any) -> Iterator[Any]:
+    """The command, and those within it at whatever depth."""
+    yield command
+    for each in getattr(command, "commands", {}).values():
+        yield from _with_inner(each)
 
 
 def _usage_document(error: Any) -> str:

@@ -41,6 +41,22 @@ async def test_a_claim_says_which_records_to_set_and_what_comes_next(cdn: Cdn, o
     assert (again.status, "visitors try" in again.out) == (0, False)
 
 
+async def test_a_twin_is_offered_only_until_it_is_there(cdn: Cdn, office: StagedOffice) -> None:
+    both = await cdn("domain", "add", WWW, "--site", "blog", "--www")
+    assert both.out.splitlines()[-1] == (
+        "when they are set: cdn domain check www.example.com --wait 5m && cdn domain check example.com --wait 5m"
+    )
+    again = await cdn("domain", "add", WWW, "--site", "blog")
+    assert (again.status, "visitors try" in again.out) == (0, False)
+
+
+async def test_the_star_of_a_wildcard_can_be_pasted_into_a_shell(cdn: Cdn, office: StagedOffice) -> None:
+    added = await cdn("domain", "add", "*.example.com", "--site", "blog")
+    assert added.out.splitlines()[-1] == "when they are set: cdn domain check '*.example.com' --wait 5m"
+    shown = await cdn("domain", "show", "*.example.com")
+    assert shown.out.splitlines()[-1] == "look now: cdn domain check '*.example.com'"
+
+
 async def test_a_check_shows_each_step_with_its_evidence(cdn: Cdn, office: StagedOffice) -> None:
     await cdn("domain", "add", WWW, "--site", "blog")
     looked = await cdn("domain", "check", WWW)
