@@ -133,7 +133,8 @@ class _Look:
             if found.servers and not await self._may_end_at(found, zone):
                 continue
             deeper = await self._delegation(zone)
-            if not found.servers or deeper.is_certain:
+            # Where nobody is found at all, what was said of the highest name tells most: that it is not registered.
+            if deeper.is_certain or (not found.servers and (deeper.servers or not found.fault)):
                 found = deeper
         return found
 
@@ -157,8 +158,9 @@ class _Look:
             if answer.outcome is Outcome.ANSWERED and not answer.alias
         ]
         if not told:
-            faults = [f"{each.server} says: {each.says}" for each in answers if each.outcome is Outcome.FAILED]
-            return Authority("", (), (), False, "; ".join(faults) or f"no zone with name servers was found for {zone}")
+            failed = [each for each in answers if each.outcome is Outcome.FAILED]
+            said = "; ".join(f"{each.server} says: {each.says}" for each in failed or answers)
+            return Authority("", (), (), False, said)
         # By turns, so that a resolver that makes up many leaves room for what the others say.
         names = _by_turns(told)[:MAX_SERVER_NAMES]
         servers = _by_turns(await asyncio.gather(*(self._addresses(server) for server in names)))[:MAX_SERVERS]

@@ -14,6 +14,8 @@ MAX_ADDRESSES = 8
 
 WILDCARD = "*."
 
+WILDCARD_NOTE = "authorities sign a wildcard only where our name servers answer for the domain: cdn zone import"
+
 
 class Purpose(Enum):
     """What a record is for."""
@@ -25,7 +27,7 @@ class Purpose(Enum):
 @dataclass(frozen=True, slots=True)
 class WantedRecord:
     """One record, `name` and `value` without final dots. `instead`: it may be set in the place of the one before it of
-    the same purpose. `note` says when it is the right one, and "" where there is nothing to choose."""
+    the same purpose. `note` says when it is the right one or what else it needs, "" where there is nothing to say."""
 
     purpose: Purpose
     type: str
@@ -73,7 +75,8 @@ def _pointing(domain: str, around: Surroundings) -> tuple[WantedRecord, ...]:
         note = f"in the zone {around.zone}, which is answered here: cdn zone import"
         return (WantedRecord(Purpose.POINTING, "ALIAS", domain, around.target, note),)
     if not around.is_apex:
-        return (WantedRecord(Purpose.POINTING, "CNAME", domain, around.target),)
+        note = WILDCARD_NOTE if domain.startswith(WILDCARD) else ""
+        return (WantedRecord(Purpose.POINTING, "CNAME", domain, around.target, note),)
     alias = WantedRecord(
         Purpose.POINTING,
         "ALIAS",

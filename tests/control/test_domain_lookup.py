@@ -194,6 +194,16 @@ async def test_a_name_that_nobody_answers_for(room: Room) -> None:
     assert "REFUSED" in looked.ownership_says
 
 
+async def test_a_domain_that_nobody_registered(room: Room) -> None:
+    for resolver in room.world.resolvers:
+        resolver.zones.add("org")
+    looked = (await room.look("www.shop.example.org")).looked
+    assert looked.is_shown is None
+    says = "Nobody who answers for _cdn-verify.www.shop.example.org was found: resolver (127.0.0.200:"
+    assert looked.ownership_says.startswith(says)
+    assert ") says: example.org does not exist (NXDOMAIN);" in looked.ownership_says
+
+
 async def test_private_name_servers_are_not_asked(room: Room) -> None:
     await room.zone()
     looked = (await room.look(allows_private=False)).looked

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cdn.control.domain_names import checked_domain, is_apex, twin_of
-from cdn.control.domain_records import MAX_ADDRESSES, Surroundings, wanted_records
+from cdn.control.domain_records import MAX_ADDRESSES, WILDCARD_NOTE, Surroundings, wanted_records
 from cdn.control.public_suffixes import is_public_suffix
 from cdn.errors import InvalidInput
 
@@ -25,6 +25,13 @@ def test_a_subdomain_and_a_wildcard_lead_here_by_name() -> None:
         ("CNAME", "*.example.com", TARGET, False),
     ]
     assert told("www.example.com", token=None) == [("CNAME", "www.example.com", TARGET, False)]
+
+
+def test_a_wildcard_says_what_its_certificate_needs() -> None:
+    around = Surroundings(TARGET, is_apex=False)
+    notes = {name: wanted_records(name, None, around)[0].note for name in ("*.example.com", "www.example.com")}
+    assert notes == {"*.example.com": WILDCARD_NOTE, "www.example.com": ""}
+    assert "our name servers" in WILDCARD_NOTE
 
 
 def test_an_apex_has_an_alias_or_the_addresses_of_nodes() -> None:
