@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -56,7 +56,7 @@ class DomainDesk:
         self._most = most
         self._clock = clock
         self._monotonic = monotonic
-        self._forgetting: set[asyncio.Task[None]] = set()
+        self._unawaited: set[asyncio.Task[None]] = set()
         self._looks: dict[tuple[str, str], tuple[asyncio.Task[float], asyncio.Event]] = {}
 
     @property
@@ -66,7 +66,7 @@ class DomainDesk:
 
     async def aclose(self) -> None:
         """Give up what callers wait for."""
-        tasks: list[asyncio.Task[Any]] = [*(task for task, _ in self._looks.values()), *self._forgetting]
+        tasks: list[asyncio.Task[Any]] = [*(task for task, _ in self._looks.values()), *self._unawaited]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -133,15 +133,12 @@ class DomainDesk:
     async def forget(self, domain: str, site_id: str) -> None:
         """See `DomainOffice.forget`."""
         self._watch.forgotten(domain, site_id)
-        task = asyncio.create_task(self._forget(domain, site_id), name=f"forget-{domain}")
-        self._forgetting.add(task)  # an order may be under way, and the caller need not wait for its end
-        task.add_done_callback(self._forgetting.discard)
+        self._begin(self._work.forget, domain, site_id)  # an order may be under way: nobody waits for its end
 
-    async def _forget(self, domain: str, site_id: str) -> None:
-        try:
-            await self._work.forget(domain, site_id)
-        except CdnError as error:
-            log.info("what is known of %s is dropped later: %s", domain, error)
+    def _begin(self, work: Callable[[str, str], Awaitable[object]], domain: str, site_id: str) -> None:
+        task = asyncio.create_task(_done(work, domain, site_id), name=f"domain-{domain}")
+        self._unawaited.add(task)
+        task.add_done_callback(self._unawaited.discard)
 
     async def take_certificate(self, site_id: str, domain: str, chain: str, key: str, actor: str) -> CertificateFacts:
         """See `DomainOffice.take_certificate`."""
@@ -165,7 +162,10 @@ class DomainDesk:
             raise NotFound(f"No certificate was brought for {domain}.")
         released = Ordering(is_released=True)
         await self._change(domain, site_id, lambda was: msgspec.structs.replace(was, ordering=released))
-        self._watch.look_soon(domain, site_id)
+        if self._watch.due_at(domain, site_id) is None:  # another replica's watch has it, and does not hear of this
+            self._begin(self._work.advance, domain, site_id)
+        else:
+            self._watch.look_soon(domain, site_id)
         log.info("%s gets its certificates automatically again, by %s", domain, actor)
 
     def _require_owned(self, domain: str, site_id: str) -> None:
@@ -179,3 +179,10 @@ class DomainDesk:
             if await self._documents.write(held, change(held.document)):
                 return
         raise Unavailable(f"{domain} is being worked on: try again")
+
+
+async def _done(work: Callable[[str, str], Awaitable[object]], domain: str, site_id: str) -> None:
+    try:
+        await work(domain, site_id)
+    except CdnError as error:
+        log.info("%s is gone on with later: %s", domain, error)

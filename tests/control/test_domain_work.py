@@ -266,6 +266,20 @@ async def test_a_certificate_of_the_owner_that_is_over_is_a_fault_and_not_replac
     assert (await checked(room)).stage is Stage.LIVE
 
 
+async def test_a_certificate_is_released_wherever_the_office_of_all_domains_is(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await room.claim()
+    await room.rounds(room.certificate)
+    key, desk = make_certificate_key(), room.parts.desk
+    brought = room.issuer.signed(certificate_request(key, (WWW,))).chain
+    await desk.take_certificate(room.site_id, WWW, brought, key.decode(), "somebody")
+    monkeypatch.setattr(room.parts.watch, "due_at", lambda domain, site_id: None)
+    monkeypatch.setattr(room.parts.watch, "look_soon", lambda domain, site_id: None)
+    await desk.release_certificate(room.site_id, WWW, "somebody")
+    await room.rounds(lambda: room.certificate().issuer != "upload")
+
+
 async def test_what_an_owner_brings_while_an_order_ends_stays(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     await room.claim()
     await room.rounds(room.certificate)
