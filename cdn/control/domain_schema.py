@@ -53,6 +53,9 @@ class SetCertificate(_Content, frozen=True):
     certificate: str
     key: str
 
+    def __repr__(self) -> str:
+        return "SetCertificate(...)"  # keys are in no log, whatever is logged
+
 
 class RecordView(_Content, frozen=True):
     """A DNS record to set, names without final dots. `instead`: in the place of the one before it of this purpose."""

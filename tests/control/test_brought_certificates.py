@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cdn.control.domain_schema import SetCertificate
 from cdn.journal.record import DomainAdded
 from tests.control.control_room import EPOCH_2026, Answer, ControlMaker
 from tests.control.domain_room import TestSight, issuing
@@ -65,3 +66,7 @@ async def test_what_is_wrong_is_said_and_nothing_of_the_key(
         assert body not in told
     for path in control.root.rglob("*"):
         assert not path.is_file() or body.encode() not in path.read_bytes(), path
+
+
+def test_a_request_with_a_key_shows_nothing_of_it() -> None:
+    assert "PRIVATE" not in repr(SetCertificate("CHAIN", "-----BEGIN PRIVATE KEY-----"))

@@ -28,6 +28,9 @@ class _Document(msgspec.Struct, frozen=True, rename="camel"):
     url: str = ""
     contacts: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"_Document(url={self.url!r})"  # keys are in no log, whatever is logged
+
 
 class _AccountObject(msgspec.Struct, frozen=True):
     status: str = "valid"

@@ -17,6 +17,7 @@ from josepy.jwk import JWKEC, JWKOct
 from josepy.jws import JWS
 
 from cdn.errors import InvalidInput
+from cdn.tls.acme import account
 from cdn.tls.acme.authority import Authority, ExternalAccount
 from cdn.tls.acme.base64url import base64url, is_base64url
 from cdn.tls.acme.challenge import key_authorization, shown_value
@@ -140,6 +141,7 @@ def test_keys_that_are_none() -> None:
         with pytest.raises(InvalidInput, match="the account's key"):
             AccountKey.read(pem)
     assert KEY.pem().splitlines()[1] not in repr(KEY)
+    assert KEY.pem().splitlines()[1] not in repr(account._Document(KEY.pem(), "https://acme.test/account/1"))
 
 
 def _plain(text: str) -> object:
