@@ -31,8 +31,12 @@ def with_hsts(fields: FieldLines, request: Request, site: Site) -> FieldLines:
 
 def bundle_place(request: Request, site: Site) -> str:
     """The path under which a hit of a site of bundles is prepared: apart for https where that says more."""
-    path = request.target.path
-    return f"https:{path}" if request.scheme == "https" and site.settings.hsts_s else path
+    return f"https:{request.target.path}" if is_apart(request.scheme, site) else request.target.path
+
+
+def is_apart(scheme: str, site: Site) -> bool:
+    """Whether hits over this scheme say more than others do."""
+    return scheme == "https" and site.settings.hsts_s != 0
 
 
 class HttpsRules:
@@ -52,10 +56,12 @@ class HttpsRules:
         return self._certificates.answer("http-01", request.host, path.removeprefix(ACME_PATH), now)
 
     def moves(self, request: Request, site: Site) -> bool:
-        """Whether the visitor is sent to `location`. So quick that it can be asked for every request."""
-        if request.target.path.startswith(ACME_PATH):
-            return False
-        return bool(self._twin(request.host)) or (request.scheme == "http" and self._wants_https(request.host, site))
+        """Whether the visitor is sent to `location`."""
+        return not request.target.path.startswith(ACME_PATH) and self.moves_all(request.host, request.scheme, site)
+
+    def moves_all(self, host: str, scheme: str, site: Site) -> bool:
+        """Whether all visitors of `host` are, but for authorities; alike until a record is applied."""
+        return bool(self._twin(host)) or (scheme == "http" and self._wants_https(host, site))
 
     def location(self, request: Request, site: Site) -> str:
         """The absolute URL that a request which `moves` is answered with: never of a name that moves on again."""

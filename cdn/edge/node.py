@@ -293,16 +293,17 @@ class EdgeNode:
                 https_port=self.certificates.rules.https_port,
                 on_missing=(lambda certificate_id: None) if keeper is None else keeper.want,
             )
-        by_http = await self._listener(plain, settings.host, settings.port, None)
         tls = self.certificates.tls
         if settings.https_port is None or tls is None:
-            return by_http
-        try:
-            by_https = await self._listener(secure, settings.https_host, settings.https_port, tls.contexts)
-        except BaseException:
-            await by_http.aclose()
-            raise
+            return await self._listener(plain, settings.host, settings.port, None)
+        # By https first: who comes by http is to be sent there from the first request on.
+        by_https = await self._listener(secure, settings.https_host, settings.https_port, tls.contexts)
         self.certificates.rules.https_port = settings.public_https_port or by_https.port
+        try:
+            by_http = await self._listener(plain, settings.host, settings.port, None)
+        except BaseException:
+            await by_https.aclose()
+            raise
         return JointFront(by_http, by_https, tls)
 
     def _opened_sockets(self, kept: Sequence[socket.socket] | None) -> tuple[list[socket.socket], list[socket.socket]]:

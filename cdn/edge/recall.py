@@ -11,14 +11,16 @@ from typing import assert_never
 
 import msgspec
 
-from cdn.edge.https_rules import HttpsRules, bundle_place
+from cdn.edge.https_rules import HttpsRules, bundle_place, is_apart
 from cdn.edge.memory_tier import MemoryTier
 from cdn.edge.prepared import Prepared, SiteRuntime
 from cdn.edge.pull_key import pull_key
 from cdn.edge.pull_memory import PullMemory
 from cdn.edge.site_view import SiteView
+from cdn.fleet.position import Position
 from cdn.http.cache_control import NO_DIRECTIVES, request_directives
 from cdn.http.request import Request
+from cdn.sites.catalog import Binding
 from cdn.sites.name import PRODUCTION
 from cdn.sites.site import Site
 
@@ -26,6 +28,9 @@ DEBUG_FIELD = "cdn-debug"
 """A request with this field is told deploy, position and node (DESIGN I13)."""
 
 SERVED_METHODS = frozenset({"GET", "HEAD"})
+
+MAX_WAYS = 4096
+"""Hosts whose site is remembered, half a kilobyte each. Beyond it all are forgotten: finding one again takes 2 us."""
 
 
 class BundlePlace(msgspec.Struct, frozen=True, array_like=True, tag="bundle"):
@@ -58,6 +63,17 @@ class Noted:
     generation: int
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Where hits for a host and scheme are found, as of one position: `is_apart`: those of a bundle under a path of
+    their own; `may_hit`: visitors are answered here and not sent elsewhere."""
+
+    binding: Binding
+    site: Site
+    is_apart: bool
+    may_hit: bool
+
+
 class Recall:
     """The memory of one process. Asked only for requests without content, preconditions and Range."""
 
@@ -69,21 +85,43 @@ class Recall:
         self._rules = rules
         self._prepared = prepared
         self._memory = memory
+        self._ways: dict[tuple[str, str], Way] = {}
+        self._ways_of: Position | None = None
 
     def find(self, request: Request, now: float) -> Prepared | None:
         """A usable hit; `now` is monotonic."""
-        binding = self._view.catalog.bind(request.host)
-        if binding is None or request.method not in SERVED_METHODS or DEBUG_FIELD in request.fields:
+        if request.method not in SERVED_METHODS or DEBUG_FIELD in request.fields:
             return None
-        site = self._view.catalog.site(binding.site_id)
-        if site is None or (self._rules is not None and self._rules.moves(request, site)):
+        way = self._way(request.host, request.scheme)
+        if way is None or not way.may_hit:
             return None
-        prepared = self._prepared.get((binding.site_id, binding.alias, bundle_place(request, site)))
+        path = request.target.path
+        binding = way.binding
+        prepared = self._prepared.get((binding.site_id, binding.alias, f"https:{path}" if way.is_apart else path))
         if prepared is None:
-            if not site.settings.is_pull or binding.alias != PRODUCTION:
+            if not way.site.settings.is_pull or binding.alias != PRODUCTION:
                 return None
-            return recall_pulled(self._memory, request, site, now)
+            return recall_pulled(self._memory, request, way.site, now)
         return prepared if prepared.is_usable(now) else None
+
+    def _way(self, host: str, scheme: str) -> Way | None:
+        """What the records say of this host; found once for all visitors that come before the next record."""
+        if self._view.position is not self._ways_of:
+            self._ways.clear()
+            self._ways_of = self._view.position
+        way = self._ways.get((host, scheme))
+        if way is not None:
+            return way
+        binding = self._view.catalog.bind(host)
+        site = None if binding is None else self._view.catalog.site(binding.site_id)
+        if binding is None or site is None:
+            return None
+        is_moved = self._rules is not None and self._rules.moves_all(host, scheme, site)
+        way = Way(binding, site, is_apart(scheme, site), not is_moved)
+        if len(self._ways) >= MAX_WAYS:
+            self._ways.clear()
+        self._ways[host, scheme] = way
+        return way
 
     def mark(self) -> int:
         """The number of the last time that something was forgotten."""
