@@ -12,6 +12,7 @@ from cdn.control.acme_settings import AcmeSettings, IssuingSettings
 from cdn.control.dns_asker import LookupSettings
 from cdn.errors import InvalidInput
 from cdn.sites.region import check_region
+from cdn.tls.acme.authority import ExternalAccount
 from cdn.tls.sealed import KeyRing
 
 ACME_EAB_KEY = "CDN_ACME_EAB_KEY"
@@ -70,15 +71,28 @@ def issuing_role(file: SettingsFile, folder: Path, environ: Mapping[str, str]) -
     eab_key = secret_setting(file, "acme", "eab_key_file", acme.eab_key_file, ACME_EAB_KEY, environ)
     if acme.eab_key_id and eab_key is None:
         raise file.fault("acme", "eab_key_id", f"its key is missing: give eab_key_file, or {ACME_EAB_KEY}")
+    if eab_key is not None:
+        _check_external(file, acme.eab_key_id, eab_key)
+    control_ring = _ring(file, "control_key_file", files.control_key_file)
+    if any(map(control_ring.shares_key_with, rings.values())):
+        said = "it has a key that edges hold too: make one for control alone (openssl rand -base64 32)"
+        raise file.fault("control", "control_key_file", said)
     lookups = file.made("lookups", LookupSettings)
     return IssuingRole(
-        _ring(file, "control_key_file", files.control_key_file),
+        control_ring,
         rings,
         acme,
         eab_key,
         limits=file.made("acme", IssuingSettings),
         lookups=lookups,
     )
+
+
+def _check_external(file: SettingsFile, key_id: str, key: str) -> None:
+    try:
+        ExternalAccount.read(key_id, key)
+    except InvalidInput as exc:
+        raise file.fault("acme", "eab_key_id", exc.message) from exc
 
 
 def _rings(file: SettingsFile, folder: Path, files: SealingFiles) -> Mapping[str, KeyRing]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from cdn.errors import InvalidInput
 from cdn.sites.onboarding import LAPSE_S
+from cdn.tls.acme.authority import check_directory
 from cdn.tls.issuer import ChallengeMethod
 
 MAX_DIRECTORIES = 8
 """Authorities in order of preference: each that does not work costs a try before the next is asked."""
+
+_CONTACT = re.compile(r"mailto:[^\s@,?]+@[^\s@,?]+")
+"""One address each, without header fields: authorities refuse others (RFC 8555 7.3)."""
 
 METHODS = tuple(method.value for method in (ChallengeMethod.HTTP, ChallengeMethod.TLS_ALPN, ChallengeMethod.DNS))
 
@@ -38,6 +43,11 @@ class AcmeSettings:
     def __post_init__(self) -> None:
         if len(self.directories) > MAX_DIRECTORIES:
             raise InvalidInput(f"at most {MAX_DIRECTORIES} directories are asked", field="directories")
+        for directory in self.directories:
+            check_directory(directory)
+        for contact in self.contacts:
+            if not _CONTACT.fullmatch(contact):
+                raise InvalidInput(f"no authority can write to {contact}: give mailto:NAME@HOST", field="contacts")
         if not self.methods or any(method not in METHODS for method in self.methods):
             raise InvalidInput(f"methods are {', '.join(METHODS)}", field="methods")
         if bool(self.eab_key_id) and not self.directories:

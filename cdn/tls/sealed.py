@@ -107,6 +107,10 @@ class KeyRing:
                 f"{purpose.value} {name} does not open: it is damaged, or was sealed as something else"
             ) from exc
 
+    def shares_key_with(self, other: KeyRing) -> bool:
+        """Whether a key is in both: whoever holds the one file opens what only the other should."""
+        return not self._ciphers.keys().isdisjoint(other._ciphers)
+
     def is_current(self, envelope: bytes) -> bool:
         """Whether it is sealed with the first key. Otherwise it should be sealed anew before the other one goes."""
         return envelope[len(_FORMAT) : len(_FORMAT) + _ID_BYTES] == self._current

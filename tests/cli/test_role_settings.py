@@ -335,14 +335,46 @@ def test_the_key_of_an_external_account_is_in_a_file_or_the_environment(tmp_path
     both = 'control_key_file = "control.key"\nedge_key_file = "edge.key"\n'
     acme = '[acme]\ndirectories = ["https://acme.example/directory"]\neab_key_id = "kid-1"\n'
     assert "its key is missing" in refusal(lambda: issuing_of(file, both, acme))
-    (tmp_path / "eab").write_text("c2VjcmV0\n")
+    (tmp_path / "eab").write_text("c2VjcmV0IHNlY3JldCBzZWNyZXQ\n")
     role = issuing_of(file, both, acme + 'eab_key_file = "eab"\n')
     assert role is not None
-    assert role.eab_key == "c2VjcmV0"
-    assert "c2VjcmV0" not in repr(role)
-    role = issuing_of(file, both, acme, {"CDN_ACME_EAB_KEY": "b3RoZXI"})
+    assert role.eab_key == "c2VjcmV0IHNlY3JldCBzZWNyZXQ"
+    assert "c2VjcmV0IH" not in repr(role)
+    role = issuing_of(file, both, acme, {"CDN_ACME_EAB_KEY": "b3RoZXIgb3RoZXIgb3RoZXI"})
     assert role is not None
-    assert role.eab_key == "b3RoZXI"
+    assert role.eab_key == "b3RoZXIgb3RoZXIgb3RoZXI"
+    said = refusal(lambda: issuing_of(file, both, acme, {"CDN_ACME_EAB_KEY": "c2hvcnQ"}))
+    assert "acme.eab_key_id: the key of the external account kid-1 has 5 octets" in said
+    assert "c2hvcnQ" not in said
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ('directories = ["letsencrypt"]', "acme.directories: letsencrypt is no directory of an authority"),
+        ('directories = ["http://acme.example/directory"]', "give an https:// URL"),
+        ('directories = ["https://[::1/directory"]', "is no directory of an authority"),
+        ('contacts = ["me@example.com"]', "acme.contacts: no authority can write to me@example.com: give mailto:"),
+        ('contacts = ["mailto:me"]', "give mailto:NAME@HOST"),
+    ],
+)
+def test_what_no_authority_takes_is_refused_before_anything_starts(tmp_path: Path, setting: str, said: str) -> None:
+    file = tmp_path / "control.toml"
+    for name in ("control.key", "edge.key"):
+        key_file(tmp_path / name)
+    both = 'control_key_file = "control.key"\nedge_key_file = "edge.key"\n'
+    assert said in refusal(lambda: issuing_of(file, both, f"[acme]\n{setting}\n"))
+
+
+def test_control_shares_no_key_with_edges(tmp_path: Path) -> None:
+    file = tmp_path / "control.toml"
+    for name in ("control.key", "edge.key"):
+        key_file(tmp_path / name)
+    said = "it has a key that edges hold too"
+    both = 'control_key_file = "control.key"\nedge_key_file = "control.key"\n'
+    assert said in refusal(lambda: issuing_of(file, both))
+    both = 'control_key_file = "control.key"\nedge_key_file = "edge.key"\n'
+    assert said in refusal(lambda: issuing_of(file, both + 'region_key_files = ["eu control.key"]'))
 
 
 def test_the_limits_of_issuing_are_set_beside_the_authorities(tmp_path: Path) -> None:

@@ -58,15 +58,7 @@ class Authority:
     """From the first challenge of an order to its certificate. What takes longer is gone on with at the next call."""
 
     def __post_init__(self) -> None:
-        url = urlsplit(self.directory_url)
-        if url.scheme == "https" and url.hostname:
-            return
-        if url.scheme == "http" and url.hostname and _is_loopback(url.hostname):
-            return
-        raise InvalidInput(
-            f"{self.directory_url} is no directory of an authority: give an https:// URL (RFC 8555 6.1)",
-            field="directories",
-        )
+        check_directory(self.directory_url)
 
     @property
     def account_name(self) -> str:
@@ -78,6 +70,20 @@ class Authority:
     def host(self) -> str:
         """What sentences call it."""
         return urlsplit(self.directory_url).hostname or self.directory_url
+
+
+def check_directory(text: str) -> None:
+    """Raises InvalidInput for what is no URL that a directory can have: plain http is for this machine alone."""
+    try:
+        url = urlsplit(text)
+        scheme, host = url.scheme, url.hostname
+    except ValueError:
+        scheme, host = "", None
+    if host and (scheme == "https" or (scheme == "http" and _is_loopback(host))):
+        return
+    raise InvalidInput(
+        f"{text} is no directory of an authority: give an https:// URL (RFC 8555 6.1)", field="directories"
+    )
 
 
 def _is_loopback(host: str) -> bool:
