@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cdn.control.domain_records import WILDCARD
+from cdn.control.domain_records import VERIFY_LABEL, WILDCARD
 from cdn.errors import InvalidInput
-from cdn.sites.domain import normalise_domain
+from cdn.sites.domain import MAX_DOMAIN_OCTETS, normalise_domain
 
 WWW = "www."
 
@@ -25,6 +25,18 @@ def checked_domain(text: str, is_public_suffix: PublicSuffix) -> str:
             field="domain",
         )
     return domain
+
+
+def require_verifiable(domain: str) -> None:
+    """Raises InvalidInput for a name so long that no TXT record fits below it."""
+    most = MAX_DOMAIN_OCTETS - len(f"{VERIFY_LABEL}.")
+    octets = len(domain.removeprefix(WILDCARD))
+    if octets > most:
+        raise InvalidInput(
+            f"The domain has {octets} octets: with more than {most} there is no room for the TXT record that shows "
+            f"whose it is, {VERIFY_LABEL} and the domain.",
+            field="domain",
+        )
 
 
 def is_apex(domain: str, is_public_suffix: PublicSuffix) -> bool:

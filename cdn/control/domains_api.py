@@ -9,7 +9,7 @@ from aiohttp import web
 
 from cdn.control.claims import Claims
 from cdn.control.content import json_response, read_json
-from cdn.control.domain_names import PublicSuffix, checked_domain, is_apex, twin_of
+from cdn.control.domain_names import PublicSuffix, checked_domain, is_apex, require_verifiable, twin_of
 from cdn.control.domain_office import DomainOffice
 from cdn.control.domain_schema import (
     AddDomain,
@@ -57,6 +57,8 @@ class DomainsApi:
         names = [domain] if twin is None else [domain, twin]
         for name in names:
             self._claims.require_free(site, name)
+            if not wanted.verified:
+                require_verifiable(name)
         add = self._claims.trust if wanted.verified else self._claims.claim
         recorded: dict[str, Record | None] = {}
         # first the one that visitors are sent to: nobody is sent round in between

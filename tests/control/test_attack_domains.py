@@ -97,7 +97,7 @@ async def test_a_site_whose_name_servers_are_slow_leaves_looks_to_others(make_co
         assert desk is not None
         catalog = control.plane.services.catalog
         blog, shop = (site.id for site in catalog.sites())
-        slow = [asyncio.create_task(desk.check(blog, f"{number}.slow.example", 5)) for number in range(2)]
+        slow = [asyncio.create_task(desk.check(blog, f"{number}.slow.example", 0)) for number in range(2)]
         await asyncio.sleep(0)
         with pytest.raises(Unavailable, match="2 domains of this site"):
             await desk.check(blog, "2.slow.example", 0)
@@ -105,3 +105,16 @@ async def test_a_site_whose_name_servers_are_slow_leaves_looks_to_others(make_co
     finally:
         sight.gate.set()
     await asyncio.gather(*slow)
+
+
+@pytest.mark.parametrize(("octets", "status"), [(241, 201), (242, 400), (253, 400)])
+async def test_a_name_below_which_no_token_fits_is_refused(room: Room, octets: int, status: int) -> None:
+    domain = ".".join(["a" * 61] * 4)[: octets - len(".example")] + ".example"
+    assert len(domain) == octets
+    for name in (domain, f"*.{domain}"):
+        answer = await room.control.api.post("/v1/sites/blog/domains", {"domain": name})
+        assert answer.status == status, answer
+    if octets == 242:
+        assert "no room for the TXT record" in answer.document["detail"]
+        trusted = await room.control.api.post("/v1/sites/blog/domains", {"domain": domain, "verified": True})
+        assert trusted.status == 201, "no token is looked for"
