@@ -13,6 +13,7 @@ from cdn.control.dns_asker import LookupSettings
 from cdn.errors import InvalidInput
 from cdn.sites.region import check_region
 from cdn.tls.acme.authority import ExternalAccount
+from cdn.tls.acme.transport import authority_tls
 from cdn.tls.sealed import KeyRing
 
 ACME_EAB_KEY = "CDN_ACME_EAB_KEY"
@@ -71,8 +72,7 @@ def issuing_role(file: SettingsFile, folder: Path, environ: Mapping[str, str]) -
     eab_key = secret_setting(file, "acme", "eab_key_file", acme.eab_key_file, ACME_EAB_KEY, environ)
     if acme.eab_key_id and eab_key is None:
         raise file.fault("acme", "eab_key_id", f"its key is missing: give eab_key_file, or {ACME_EAB_KEY}")
-    if eab_key is not None:
-        _check_external(file, acme.eab_key_id, eab_key)
+    _check_acme(file, acme, eab_key)
     control_ring = _ring(file, "control_key_file", files.control_key_file)
     if any(map(control_ring.shares_key_with, rings.values())):
         said = "it has a key that edges hold too: make one for control alone (openssl rand -base64 32)"
@@ -88,9 +88,16 @@ def issuing_role(file: SettingsFile, folder: Path, environ: Mapping[str, str]) -
     )
 
 
-def _check_external(file: SettingsFile, key_id: str, key: str) -> None:
+def _check_acme(file: SettingsFile, acme: AcmeSettings, eab_key: str | None) -> None:
+    """What is in the files that [acme] names."""
     try:
-        ExternalAccount.read(key_id, key)
+        authority_tls(acme.ca_file)
+    except InvalidInput as exc:
+        raise file.fault("acme", "ca_file", exc.message) from exc
+    if eab_key is None:
+        return
+    try:
+        ExternalAccount.read(acme.eab_key_id, eab_key)
     except InvalidInput as exc:
         raise file.fault("acme", "eab_key_id", exc.message) from exc
 

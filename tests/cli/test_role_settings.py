@@ -355,6 +355,7 @@ def test_the_key_of_an_external_account_is_in_a_file_or_the_environment(tmp_path
         ('directories = ["http://acme.example/directory"]', "give an https:// URL"),
         ('directories = ["https://[::1/directory"]', "is no directory of an authority"),
         ('contacts = ["me@example.com"]', "acme.contacts: no authority can write to me@example.com: give mailto:"),
+        ('ca_file = "nowhere.pem"', "nowhere.pem holds no authorities in PEM form that can be read: No such file"),
         ('contacts = ["mailto:me"]', "give mailto:NAME@HOST"),
     ],
 )

@@ -7,6 +7,7 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -68,7 +69,7 @@ class AcmeTransport:
         self._authority = authority
         self._clock = clock
         self._scheme = urlsplit(authority.directory_url).scheme
-        self._tls = _context(authority)
+        self._tls = authority_tls(authority.ca_file)
         self._session: aiohttp.ClientSession | None = None
 
     async def exchange(self, method: str, url: str, *, content: bytes | None = None, accept: str = "*/*") -> Answer:
@@ -142,15 +143,16 @@ async def _content_of(response: aiohttp.ClientResponse, host: str) -> bytes:
     return bytes(read)
 
 
-def _context(authority: Authority) -> ssl.SSLContext:
+def authority_tls(ca_file: Path | None) -> ssl.SSLContext:
+    """How authorities are talked to: `ca_file` is trusted beside what the system trusts. Raises InvalidInput."""
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if authority.ca_file is not None:
+    if ca_file is not None:
         try:
-            context.load_verify_locations(authority.ca_file)
+            context.load_verify_locations(ca_file)
         except (OSError, ssl.SSLError) as exc:
             raise InvalidInput(
-                f"{authority.ca_file} holds no authorities in PEM form that can be read: {exc.strerror or exc}",
+                f"{ca_file} holds no authorities in PEM form that can be read: {exc.strerror or exc}",
                 field="ca_file",
             ) from exc
     return context
