@@ -6,9 +6,9 @@ when an authority asks for a challenge.
 
 from __future__ import annotations
 
-import logging
 import os
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,13 +17,12 @@ from typing import Protocol
 from cachetools import LRUCache
 
 from cdn.edge.client_hello import ClientHello
+from cdn.edge.fault_log import FaultLog
 from cdn.edge.openssl import ReadyCertificate, openssl
 from cdn.edge.ticket_keys import TICKET_KEY_NAME_BYTES, TicketKeys
 from cdn.edge.tls_counters import TlsCounters, TlsRefusal
 from cdn.edge.tls_limits import TlsLimits
 from cdn.edge.tls_source import CertificateMaterial, TlsSource
-
-_log = logging.getLogger(__name__)
 
 ACME_PROTOCOL = "acme-tls/1"
 """What an authority offers, and nothing else, to see a tls-alpn-01 challenge answered (RFC 8737 section 4)."""
@@ -88,6 +87,7 @@ class TlsContexts:
         that waits has no buffers."""
         self.handshaking: dict[Displaceable, None] = {}
         """Handshakes that have not ended, the oldest first."""
+        self._faults = FaultLog(time.monotonic)
         self._source = source
         self._protocols = protocols
         self._offers = frozenset(protocol.encode() for protocol in protocols)
@@ -159,7 +159,7 @@ class TlsContexts:
             else:
                 chosen = Chosen(_context(material, self._protocols))
         except (ssl.SSLError, OSError) as fault:
-            _log.error("certificate %s cannot be used for handshakes: %s", certificate_id, fault)
+            self._faults.tell(certificate_id, f"certificate {certificate_id} cannot be used for handshakes: {fault}")
             return TlsRefusal.NO_MATERIAL
         self.counters.certificates_read += 1
         self._ready[certificate_id] = chosen

@@ -16,7 +16,7 @@ class TlsLimits:
     """The first message of a client, however many records it takes: browsers send 2 KiB; beyond: close."""
 
     max_handshakes: int = 4096
-    """Handshakes that have begun and have not ended; each takes 30 KB at the most. Beyond: the one that waits longest
+    """Handshakes that have begun and have not ended; each takes 45 KB at the most. Beyond: the one that waits longest
     is closed for the one that comes, so who only opens connections displaces its own."""
 
     max_certificates: int = 4096
