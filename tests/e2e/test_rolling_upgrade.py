@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from cdn.journal.record import RECORD_VERSION
 from tests.e2e import edge_process
 from tests.e2e.calls import packed
 from tests.e2e.roles import RoleFleet, RoleProcess, outcomes
@@ -166,7 +167,9 @@ async def test_a_fleet_is_upgraded_one_process_after_the_other(mixed: Mixed, ear
     mixed.deploy_everywhere(b"everything of today")
 
 
-# Tomorrow's program writes purges as records of version 3.
+# Tomorrow's program writes purges as records of the version after today's.
+
+NEWER = f"version {RECORD_VERSION + 1}"
 
 
 @pytest.fixture
@@ -202,7 +205,7 @@ async def accepted(fleet: RoleFleet) -> bool:
     try:
         return bool((await asyncio.to_thread(purge, fleet))["complete"])
     except AssertionError as exc:
-        if "version 3" not in str(exc):
+        if NEWER not in str(exc):
             raise
         return False
 
@@ -241,7 +244,7 @@ async def test_a_newer_record_waits_for_the_last_node_and_stops_who_comes_back_w
     assert purge(fleet)["complete"], "a newer edge follows the control of today"
     await restart(control, TOMORROW)
     await until_attached(fleet, "e1", "e3")
-    purge_refused(fleet, r"version 3.*node e3")
+    purge_refused(fleet, rf"{NEWER}.*node e3")
     deployed = fleet.deploy("blog", {"/index.html": b"new"})["receipt"]
     assert deployed["complete"], "what the old version can say goes on"
     assert [fleet.visit(node, "blog").content for node in fleet.edges] == [b"new"] * 2
@@ -257,10 +260,10 @@ async def test_a_newer_record_waits_for_the_last_node_and_stops_who_comes_back_w
     async with asyncio.timeout(PATIENCE_S):
         while not (stopped := status_of(fleet, "e3")).get("stopped"):
             await asyncio.sleep(0.05)
-    assert "version 3" in stopped["stopped"]
+    assert NEWER in stopped["stopped"]
     assert "upgrade this node" in stopped["stopped"]
     assert stopped["position"]["sequence"] <= before
-    purge_refused(fleet, r"version 3.*node e3")
+    purge_refused(fleet, rf"{NEWER}.*node e3")
     deployed = fleet.deploy("blog", {"/index.html": b"later"})["receipt"]
     assert outcomes(deployed)["e3"] != "applied", "nothing is skipped"
     await restart(e3, TOMORROW)
@@ -280,13 +283,13 @@ async def test_a_replica_of_today_is_waited_for_too_and_stops_at_what_it_does_no
     fleet.call("POST", "/v1/sites", {"name": "blog"})
     assert purge(fleet, control=second)["complete"]
     await restart(first, TOMORROW)
-    purge_refused(fleet, r"version 3.*control .*Upgrade the other replica of control, or stop it")
+    purge_refused(fleet, rf"{NEWER}.*control .*Upgrade the other replica of control, or stop it")
     assert purge(fleet, control=second)["complete"], "the one of today goes on as it did"
     second.end(signal.SIGTERM)
     async with asyncio.timeout(PATIENCE_S):
         while not await accepted(fleet):  # one that was killed counts for some seconds more
             await asyncio.sleep(0.2)
-    with pytest.raises(AssertionError, match="version 3"):
+    with pytest.raises(AssertionError, match=NEWER):
         second.start()
     assert second.wait() == 1
     second.module = TOMORROW
