@@ -86,7 +86,7 @@ class CertificateView(_Content, frozen=True):
     """`issuer`: the authority's directory, "development", or "upload" for one that its owner brought. `site` null: the
     CDN's own zone's. `state`: ending means that it should have been renewed long ago."""
 
-    id: Annotated[str, Meta(description="The SHA-256 of the certificate, in hex.")]
+    id: Annotated[str, Meta(description="The SHA-256 of the certificate with those above it in its chain, in hex.")]
     name: str
     site: str | None
     names: tuple[str, ...]

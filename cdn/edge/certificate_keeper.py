@@ -189,7 +189,7 @@ class CertificateKeeper:
         try:
             raw = await self._store.get(certificate_key(certificate_id))
             stored = msgspec.json.decode(raw, type=_Stored)
-            if _id_of(stored.chain) != certificate_id:
+            if certificate_id not in _ids_of(stored.chain):
                 raise Unavailable("what lies there is another certificate")
         except (ObjectMissing, msgspec.MsgspecError, ValueError, CdnError) as exc:
             self.fetch_failed += 1
@@ -202,7 +202,7 @@ class CertificateKeeper:
 _END = "-----END CERTIFICATE-----"
 
 
-def _id_of(chain: str) -> str:
-    """The SHA-256 of the first certificate, in hex. Raises ValueError."""
-    first, end, _ = chain.partition(_END)
-    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(first + end)).hexdigest()
+def _ids_of(chain: str) -> tuple[str, str]:
+    """The SHA-256 of all its certificates, and of the first alone, which was the id at first. Raises ValueError."""
+    each = [ssl.PEM_cert_to_DER_cert(text.strip() + _END) for text in chain.split(_END)[:-1]]
+    return hashlib.sha256(b"".join(each)).hexdigest(), hashlib.sha256(b"".join(each[:1])).hexdigest()

@@ -211,7 +211,7 @@ class DomainVerified(_Change, frozen=True, omit_defaults=True, tag="domain.verif
 
 class CertificateSet(_Change, frozen=True, tag="certificate.set"):
     """The certificate for `name`, in the place of any before: a domain, a wildcard, or the CDN's own zone with
-    `site_id` "". `certificate_id` is the SHA-256 of the first certificate, in hex; `names` are all that it is for;
+    `site_id` "". `certificate_id` is the SHA-256 of the chain's certificates, in hex; `names` are all that it is for;
     `chain` is in PEM form, the first certificate first. `sealed_keys` are the private key, encrypted for each group of
     nodes that may serve it, in base64, by the group's name (a region; "": nodes of no region). `issuer` says where it
     came from: the directory of an authority, "development" or "upload"."""

@@ -55,7 +55,8 @@ _UNREADABLE = (
 @dataclass(frozen=True, slots=True)
 class Certificate:
     """A chain and its key, which belong together. `names` are the DNS names of the first certificate in lower case;
-    `certificate_id` is the SHA-256 of it, in hex. Times are wall time in seconds."""
+    `certificate_id` is the SHA-256 of all certificates of the chain, in hex: with a better chain it is another. Times
+    are wall time in seconds."""
 
     certificate_id: str
     names: tuple[str, ...]
@@ -93,7 +94,7 @@ def read_certificate(chain: str, key: bytes) -> Certificate:
         _require_use(first)
         names = _names_of(first)
         return Certificate(
-            sha256(first.public_bytes(serialization.Encoding.DER)).hexdigest(),
+            sha256(b"".join(each.public_bytes(serialization.Encoding.DER) for each in certificates)).hexdigest(),
             names,
             first.not_valid_before_utc.timestamp(),
             first.not_valid_after_utc.timestamp(),

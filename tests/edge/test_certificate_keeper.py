@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 
 from cdn.edge.certificate_arrivals import ArrivingCertificates
-from cdn.edge.certificate_keeper import CertificateKeeper
+from cdn.edge.certificate_keeper import CertificateKeeper, _ids_of
 from cdn.edge.certificate_shelf import CertificateShelf, ShelfReader
 from cdn.errors import Unavailable
 from cdn.journal.record import AnswerSet, CertificateRemoved
 from cdn.origin.directory import DirectoryStore
+from cdn.tls.certificate import read_certificate
 from cdn.tls.sealed import KeyRing
 from tests.edge.certificate_stage import ZONE, Clock, Known, certificate_set, new_ring, put_object
+from tests.tls.chains import Wish, authority, key_pem, signed
 
 
 @dataclass(slots=True)
@@ -199,3 +201,14 @@ def test_a_brief_is_what_handshakes_go_by(tmp_path: Path) -> None:
     assert brief.answer("http-01", "a.example", "token", 8.0) == "value"
     brief.load_brief(None)
     assert len(brief) == 0
+
+
+def test_a_chain_has_the_id_that_control_gives_it() -> None:
+    middle = signed(Wish(common_name="middle", is_authority=True), authority("root"))
+    leaf = signed(Wish(("www.example.com",)), middle)
+    for chain in (leaf.chain, leaf.pem):
+        read = read_certificate(chain, key_pem(leaf.key))
+        assert _ids_of(read.chain)[0] == read.certificate_id
+    assert _ids_of(leaf.chain)[1] == read.certificate_id, "as nodes knew it at first"
+    with pytest.raises(ValueError, match="PEM"):
+        _ids_of("no certificate-----END CERTIFICATE-----")

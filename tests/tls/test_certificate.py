@@ -60,8 +60,10 @@ def test_openssl_says_the_same_of_it(tmp_path: Path) -> None:
     read = read_certificate(LEAF.chain, key_pem(LEAF.key))
     (tmp_path / "chain.pem").write_text(read.chain)
     (tmp_path / "root.pem").write_text(ROOT.pem)
+    alone = read_certificate(LEAF.pem, key_pem(LEAF.key))
     fingerprint = openssl("x509", "-noout", "-fingerprint", "-sha256", given=read.chain.encode()).stdout.decode()
-    assert fingerprint.partition("=")[2].strip().replace(":", "").lower() == read.certificate_id
+    assert fingerprint.partition("=")[2].strip().replace(":", "").lower() == alone.certificate_id
+    assert read.certificate_id != alone.certificate_id, "nodes that have the one are to take the other"
     ends = openssl("x509", "-noout", "-enddate", given=read.chain.encode()).stdout.decode().partition("=")[2].strip()
     at = datetime.strptime(ends, "%b %d %H:%M:%S %Y GMT").replace(tzinfo=UTC).timestamp()
     assert at == read.not_after
