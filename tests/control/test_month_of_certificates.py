@@ -10,11 +10,12 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from hashlib import sha256
 from itertools import pairwise
 from typing import Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from cdn.journal.record import DomainAdded
 from cdn.tls.issuer import Issued, IssueOutcome, IssueRefused, IssueRequest, RenewalWindow, Solver
@@ -262,5 +263,5 @@ def check_orders(month: Month) -> None:
 
 
 def _id_of(chain: str) -> str:
-    certificate = x509.load_pem_x509_certificate(chain.encode())
-    return certificate.fingerprint(hashes.SHA256()).hex()
+    each = x509.load_pem_x509_certificates(chain.encode())
+    return sha256(b"".join(one.public_bytes(Encoding.DER) for one in each)).hexdigest()
