@@ -278,6 +278,7 @@ async def test_a_certificate_is_released_wherever_the_office_of_all_domains_is(
     monkeypatch.setattr(room.parts.watch, "look_soon", lambda domain, site_id: None)
     await desk.release_certificate(room.site_id, WWW, "somebody")
     await room.rounds(lambda: room.certificate().issuer != "upload")
+    assert (await checked(room)).stage is Stage.LIVE
 
 
 async def test_what_an_owner_brings_while_an_order_ends_stays(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
