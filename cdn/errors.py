@@ -44,6 +44,18 @@ class NotFound(CdnError):
     """The named thing does not exist (or may not be seen by this caller)."""
 
 
+class Gone(CdnError):
+    """It was there and was taken away on purpose, for good: a blob that was taken down."""
+
+
+class TooMany(CdnError):
+    """More calls than the caller may make in a time. Try again after `retry_after_s`."""
+
+    def __init__(self, message: str, *, retry_after_s: int = 60) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class Conflict(CdnError):
     """The thing exists already, or changed under the caller."""
 

@@ -95,11 +95,13 @@ class ControlPart:
         tls: ServerTls | None = None,
         zone_keys: KeyRing | None = None,
         issuing: IssuingRole | None = None,
+        control_keys: KeyRing | None = None,
     ) -> ControlPart:
         """Open everything in a folder that is locked; `stack` closes it. `option` is how users give `listen`.
 
         `shared` is the journal of several replicas; None: the journal is in the folder. `tls` None: plain HTTP.
         `zone_keys` seal the keys of signed zones; None: control makes none. `issuing` None: no certificates are got.
+        `control_keys` seal secrets of hooks; None: those of `issuing`.
 
         Raises CdnError, and OSError for folders that cannot be used.
         """
@@ -122,6 +124,9 @@ class ControlPart:
             zone_keys=None if zone_keys is None else ZoneKeyRoll(zone_keys),
             issuing=None if part is None else part.issuing,
             sight=None if part is None else part.sight,
+            control_keys=control_keys or (None if issuing is None else issuing.control_ring),
+            offices=names.offices,
+            holder=names.holder,
         )
         if part is not None:
             part.surroundings.attach(plane.services)

@@ -13,10 +13,12 @@ from cdn.control.auth import ANONYMOUS, Caller
 from cdn.control.content import json_response
 from cdn.control.deploys import Deploys
 from cdn.control.deploys_api import DeploysApi
+from cdn.control.dialects import dialects_of, mount_dialects
 from cdn.control.dns_routes import dns_routes
 from cdn.control.domains_api import DomainsApi
 from cdn.control.openapi import describe
 from cdn.control.problem import problem_response, router_problem
+from cdn.control.purges import Purges
 from cdn.control.purges_api import PurgesApi
 from cdn.control.route import PAGE, WAIT, Access, Call, Parameter, Route
 from cdn.control.services import Services
@@ -73,7 +75,7 @@ def routes_of(services: Services, intake: ArchiveIntake) -> tuple[Route, ...]:
         *_upload_routes(UploadsApi(services)),
         *_deploy_routes(DeploysApi(services, Deploys(services), intake)),
         *_domain_routes(DomainsApi(services)),
-        *_purge_routes(PurgesApi(services)),
+        *_purge_routes(PurgesApi(services, Purges(services))),
         *_token_routes(TokensApi(services)),
         *_fleet_routes(StatusApi(services), services),
         *dns_routes(services),
@@ -90,6 +92,7 @@ def application_of(services: Services, intake: ArchiveIntake) -> web.Application
     application = web.Application(middlewares=[_problems])
     for route in routes_of(services, intake):
         application.router.add_route(route.method, route.path, _dispatcher(route, services))
+    mount_dialects(application, services, dialects_of(services, intake))
     return application
 
 

@@ -43,11 +43,18 @@ from cdn.fleet.position import Position
 from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.certificate_fold import CertificateFold
 from cdn.journal.claim_fold import ClaimFold
+from cdn.journal.hook_fold import HookFold
 from cdn.journal.journal import Journal
+from cdn.journal.takedown_fold import TakedownFold
+from cdn.journal.tenure import MemoryOffices, Offices
 from cdn.journal.zone_fold import ZoneFold
 from cdn.origin.store import ObjectStore, StoreUnavailable
 from cdn.purge.floors import Floors
+from cdn.tls.sealed import KeyRing
 from cdn.tls.zone_signing import ZoneKeyMaker
+
+SOLE_OFFICE_S = 60.0
+"""How long an office lasts where nobody else could want it."""
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +64,8 @@ class ControlPlane:
 
     `replicas`: there may be others over the same journal and store, and calls go to any of them; None: there are none.
     `zone_reader` None: zones are not imported here; `zone_keys` None: there is no key to seal the keys of zones with.
+    `control_keys`: what only control may read is sealed with them; None: no hooks with secrets are made here.
+    `offices`: who of the replicas does what only one should do at a time, `holder` being this one; None: there is one.
     `issuing` with `sight`: domains are looked after, and certificates got; None: neither is done here.
     `clock` is wall time, `monotonic` the clock on which the directory counts leases.
     """
@@ -73,14 +82,19 @@ class ControlPlane:
         zone_keys: ZoneKeyMaker | None = None,
         issuing: Issuing | None = None,
         sight: DomainSight | None = None,
+        control_keys: KeyRing | None = None,
+        offices: Offices | None = None,
+        holder: str = "control",
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         catalog_fold, floors, tokens, zones = CatalogFold(settings.zone), Floors(), TokenFold(), ZoneFold()
         claims, certificates = ClaimFold(catalog_fold.catalog), CertificateFold(catalog_fold.catalog)
+        takedowns, hooks = TakedownFold(), HookFold()
         others = replicas or Replicas()
         self._settings = settings
-        self.state = ControlState(journal, (catalog_fold, floors, tokens, zones, claims, certificates))
+        folds = (catalog_fold, floors, tokens, zones, claims, certificates, takedowns, hooks)
+        self.state = ControlState(journal, folds)
         self.snapshots = SnapshotKeeper(settings, self.state, floors, store, has_turn=others.has_snapshot_turn)
         self.state.snapshots = self.snapshots
         self.archive = RecordArchive(
@@ -144,6 +158,8 @@ class ControlPlane:
             zones=zones,
             claims=claims,
             certificates=certificates,
+            takedowns=takedowns,
+            hooks=hooks,
             store=store,
             directory=directory,
             hub=self.hub,
@@ -164,6 +180,9 @@ class ControlPlane:
             fleet=FleetWatch(directory, monotonic),
             clock=clock,
             monotonic=monotonic,
+            offices=offices or MemoryOffices(SOLE_OFFICE_S),
+            holder=holder,
+            control_keys=control_keys,
             zone_reader=zone_reader,
             zone_keys=zone_keys,
             domain_office=None if self.domains is None else self.domains.desk,

@@ -14,9 +14,11 @@ from cdn.errors import (
     CdnError,
     Conflict,
     Forbidden,
+    Gone,
     InvalidInput,
     NotFound,
     TooLarge,
+    TooMany,
     Unauthorized,
     Unavailable,
     Unprocessable,
@@ -38,6 +40,8 @@ _KINDS: tuple[tuple[type[CdnError], int, str, str], ...] = (
     (Unauthorized, 401, "unauthorized", "Token missing or not valid"),
     (Forbidden, 403, "forbidden", "Not covered by the token's scopes"),
     (NotFound, 404, "not-found", "Not found"),
+    (Gone, 410, "gone", "Taken down"),
+    (TooMany, 429, "too-many", "Too many calls"),
     (Conflict, 409, "conflict", "Conflict"),
     (Unavailable, 503, "unavailable", "Not available now"),
 )
@@ -76,7 +80,7 @@ def _known(error: CdnError, status: int, name: str, title: str) -> tuple[Problem
     fields: dict[str, str] = {}
     if isinstance(error, InvalidInput):
         field, details = error.field, error.details[:MAX_DETAILS]
-    if isinstance(error, Unavailable):
+    if isinstance(error, Unavailable | TooMany):
         fields["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, Unauthorized):
         fields["WWW-Authenticate"] = 'Bearer realm="cdn"'

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 
 from aiohttp import web
 
 from cdn.control.auth import Caller
 from cdn.control.content import json_response, read_json
-from cdn.control.purge_lanes import PurgeLanes
+from cdn.control.purges import Purges
 from cdn.control.route import Call, page_limit
 from cdn.control.schema import ReceiptView
 from cdn.control.services import Services
@@ -17,39 +16,24 @@ from cdn.control.token import Verb
 from cdn.errors import InvalidInput, NotFound
 from cdn.fleet.receipt import Listed, ReceiptPage
 from cdn.journal.journal import Trimmed
-from cdn.journal.record import Purged, Record
-from cdn.purge.request import PurgeRequest, scopes_of
-from cdn.sites.site import Site
+from cdn.journal.record import Record
+from cdn.purge.request import PurgeRequest
 
 
 class PurgesApi:
     """Purge, and ask how far a record has come."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, purges: Purges) -> None:
         self._services = services
-        self._lanes = PurgeLanes()
+        self._purges = purges
 
     async def purge(self, call: Call) -> web.Response:
         services = self._services
         wait_s = services.wait_s(call)
         site = services.site_of(call)
         wanted = await read_json(call.request, PurgeRequest, services.settings.max_request_bytes)
-        record = await self._record(call, site, wanted)
+        record = await self._purges.purge(site, wanted, call.caller.actor)
         return _answer(await services.receipt(record, wait_s))
-
-    async def _record(self, call: Call, site: Site, wanted: PurgeRequest) -> Record:
-        """The purge's last record: another follows when the site's query policy changed before the first was there."""
-        state = self._services.state
-        while True:
-            query = site.settings.query
-            scopes = scopes_of(wanted, partial(self._is_host_of, site=site), query)
-            change = Purged(site.id, tuple(scope.to_record() for scope in scopes), wanted.soft)
-            with self._lanes.taken(site.id) as subject:
-                record = await state.append_always(subject, change, call.caller.actor)
-            present = self._services.catalog.site(site.id)
-            if present is None or present.settings.query == query:
-                return record
-            site = present
 
     async def receipt(self, call: Call) -> web.Response:
         services = self._services
@@ -75,11 +59,6 @@ class PurgesApi:
             return True
         site = self._services.catalog.site(getattr(record.change, "site_id", ""))
         return site is not None and caller.may(Verb.READ, site.name)
-
-    def _is_host_of(self, host: str, site: Site) -> bool:
-        """Whether URLs of this host are the site's: its own hosts with any alias, and its domains."""
-        binding = self._services.catalog.bind(host)
-        return binding is not None and binding.site_id == site.id
 
 
 def _page(query: Mapping[str, str]) -> ReceiptPage | None:

@@ -34,9 +34,11 @@ from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.certificate_fold import CertificateFold
 from cdn.journal.claim_fold import ClaimFold
 from cdn.journal.fold import Fold
+from cdn.journal.hook_fold import HookFold
 from cdn.journal.journal import Journal, Trimmed
 from cdn.journal.record import EVERY_AUDIENCE, Record
 from cdn.journal.snapshot import UnreadableSnapshot, decode, encode, load_into, take
+from cdn.journal.takedown_fold import TakedownFold
 from cdn.journal.zone_fold import ZoneFold
 from cdn.origin.activation import ActivationPointer, write_pointer
 from cdn.origin.layout import activation_key
@@ -96,6 +98,8 @@ class _State:
     zones: ZoneFold = field(default_factory=ZoneFold)
     claims: ClaimFold = field(init=False)
     certificates: CertificateFold = field(init=False)
+    takedowns: TakedownFold = field(default_factory=TakedownFold)
+    hooks: HookFold = field(default_factory=HookFold)
     reached: int = 0
     last_at: float | None = None
 
@@ -104,7 +108,8 @@ class _State:
 
     @property
     def folds(self) -> tuple[Fold, ...]:
-        return (self.catalog, self.floors, self.tokens, self.zones, self.claims, self.certificates)
+        of_domains = (self.claims, self.certificates)
+        return (self.catalog, self.floors, self.tokens, self.zones, *of_domains, self.takedowns, self.hooks)
 
 
 async def restore(

@@ -32,11 +32,15 @@ from cdn.fleet.receipt import ReceiptPage
 from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.certificate_fold import CertificateFold
 from cdn.journal.claim_fold import ClaimFold
+from cdn.journal.hook_fold import HookFold
 from cdn.journal.record import Record
+from cdn.journal.takedown_fold import TakedownFold
+from cdn.journal.tenure import Offices
 from cdn.journal.zone_fold import ZoneFold
 from cdn.origin.store import ObjectStore
 from cdn.sites.catalog import Catalog
 from cdn.sites.site import Site
+from cdn.tls.sealed import KeyRing
 from cdn.tls.zone_signing import ZoneKeyMaker
 
 
@@ -51,6 +55,8 @@ class Services:
     zones: ZoneFold
     claims: ClaimFold
     certificates: CertificateFold
+    takedowns: TakedownFold
+    hooks: HookFold
     store: ObjectStore
     directory: NodeDirectory
     hub: FollowHub
@@ -68,6 +74,13 @@ class Services:
     """Wall time in seconds."""
     monotonic: Callable[[], float]
     """The clock on which the directory counts leases."""
+    offices: Offices
+    """Who of the replicas does what only one should do at a time."""
+    holder: str
+    """What this process is called in them."""
+    control_keys: KeyRing | None = None
+    """What only control may read is sealed with them: secrets of hooks, and of tokens that sign. None: there is no key,
+    and neither is made here."""
     zone_reader: ZoneReader | None = None
     """Reads zone files; None: zones are not imported here."""
     zone_keys: ZoneKeyMaker | None = None

@@ -18,7 +18,7 @@ from cdn.http.decide import Decision, Forwarded, Serve, ServeStale, Validate
 from cdn.http.target import Target, parse_target
 from cdn.sites.deploy import AliasState
 from cdn.sites.representation import representation_of
-from cdn.sites.route import AbsentRoute, FileRoute, RedirectRoute, resolve
+from cdn.sites.route import AbsentRoute, DeniedRoute, FileRoute, ProxyRoute, RedirectRoute, resolve
 from cdn.sites.site import Site
 
 
@@ -84,6 +84,10 @@ class Explainer:
                 return {"rule": "none", "answer": "404: no such file, and the deploy has no 404.html"}
             case FileRoute() as route:
                 return await self._explain_file(site, route)
+            case DeniedRoute(status):
+                return {"rule": "access", "answer": f"{status}: a rule keeps the visitor out"}
+            case ProxyRoute(url):
+                return {"rule": "rewrite", "answer": f"as {url} answers"}
 
     async def _explain_file(self, site: Site, route: FileRoute) -> dict[str, Any]:
         representation = representation_of(route.path, route.entry, site.settings, route.status)

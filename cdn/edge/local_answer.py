@@ -90,6 +90,18 @@ def allowed_methods(cache: str) -> Response:
     )
 
 
+def denied(cache: str, status: int, realm: str = "") -> Response:
+    """A rule of the site keeps this visitor out: 401 asks for credentials (RFC 7617), other statuses do not."""
+    if status == 401:
+        return plain_page(
+            401,
+            "A name and a password are needed here.",
+            CacheStatus(cache, detail="credentials"),
+            fields=(("www-authenticate", f'Basic realm="{realm}", charset="UTF-8"'),),
+        )
+    return plain_page(status, "This is not available where you are.", CacheStatus(cache, detail="country"))
+
+
 def redirect(cache: str, status: int, location: str, fields: FieldLines = ()) -> Response:
     """Another name for what was asked. Browsers ask again: the next deploy may answer otherwise."""
     return Response(

@@ -49,6 +49,7 @@ from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.follower import Follower
 from cdn.journal.record import Record
 from cdn.journal.replica import Replica
+from cdn.journal.takedown_fold import TakedownFold
 from cdn.origin.store import ObjectStore
 from cdn.purge.floors import Floors
 
@@ -75,6 +76,7 @@ class EdgeNode:
         self.settings = settings
         self.counters = NodeCounters()
         self.view = SiteView(CatalogFold(settings.zone), Floors())
+        self.takedowns = TakedownFold()
         self.certificates = NodeCertificates(settings, self.view, clocks)
         self.manifests = ManifestCache(store, settings.manifests_dir)
         self.disk = disk
@@ -232,7 +234,7 @@ class EdgeNode:
 
     async def _begin(self, sockets: Sequence[socket.socket] | None, worker_command: Sequence[str]) -> None:
         await self.certificates.open(self._store)
-        folds = (self.view.catalog_fold, self.certificates.fold, self.view.floors)
+        folds = (self.view.catalog_fold, self.certificates.fold, self.view.floors, self.takedowns)
         position = await self._replica.load(folds)
         if position is not None:
             await self.certificates.loaded()

@@ -41,7 +41,16 @@ from cdn.sites.catalog import Binding
 from cdn.sites.deploy import Deploy
 from cdn.sites.name import PRODUCTION
 from cdn.sites.representation import Representation, representation_of
-from cdn.sites.route import AbsentRoute, FileRoute, RedirectRoute, Route, may_be_retained, resolve
+from cdn.sites.route import (
+    AbsentRoute,
+    DeniedRoute,
+    FileRoute,
+    ProxyRoute,
+    RedirectRoute,
+    Route,
+    may_be_retained,
+    resolve,
+)
 from cdn.sites.site import Site
 
 RETAINED_RECALL_S = 60.0
@@ -195,6 +204,10 @@ class Pipeline:
                 return local_answer.not_found(self._cache_name, self._told(visit))
             case FileRoute():
                 return await self._answer_file(visit, route)
+            case DeniedRoute(status, realm):
+                return local_answer.denied(self._cache_name, status, realm)
+            case ProxyRoute():
+                return local_answer.not_found(self._cache_name, self._told(visit))
             case _:
                 assert_never(route)
 

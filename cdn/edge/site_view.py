@@ -18,6 +18,8 @@ from cdn.edge.stored import StoredResponse
 from cdn.fleet.position import Position
 from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.record import (
+    AliasRemoved,
+    AliasSet,
     AnswerRemoved,
     AnswerSet,
     CertificateRemoved,
@@ -32,13 +34,18 @@ from cdn.journal.record import (
     DomainRemoved,
     DomainVerified,
     GeographySet,
+    HookRemoved,
+    HookSet,
     Purged,
     Record,
     SiteChanged,
     SiteCreated,
     SiteRemoved,
+    TakedownLifted,
+    TakenDown,
     TokenCreated,
     TokenRevoked,
+    VariantsSet,
     Withheld,
     ZoneKeysSet,
     ZoneRemoved,
@@ -177,7 +184,13 @@ class SiteView:
                     self._tell(FloorsRose(change.site_id))
             case DeployActivated() | SiteCreated() | DomainAdded() | DomainRemoved() | DomainVerified():
                 self.runtime(change.site_id).generation += 1
-            case TokenCreated() | TokenRevoked() | Withheld():
+            case AliasSet() | AliasRemoved() | VariantsSet():
+                self.runtime(change.site_id).generation += 1
+            case TakenDown() | TakedownLifted() if change.site_id:
+                self.runtime(change.site_id).generation += 1
+            case TakenDown() | TakedownLifted():
+                self.renew_all()
+            case TokenCreated() | TokenRevoked() | HookSet() | HookRemoved() | Withheld():
                 pass
             case ZoneSet() | ZoneRemoved() | ZoneKeysSet() | ChallengeSet() | ChallengeRemoved() | GeographySet():
                 pass  # what name servers answer is nothing to an edge

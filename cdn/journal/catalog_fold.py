@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from typing import Any
 
 import msgspec
 
 from cdn.errors import InvalidInput
 from cdn.journal.record import (
+    AliasRemoved,
+    AliasSet,
     Audience,
     DeployActivated,
     DeployPrepared,
@@ -20,13 +23,17 @@ from cdn.journal.record import (
     SiteCreated,
     SiteRemoved,
     UnknownRecord,
+    VariantsSet,
 )
 from cdn.sites.catalog import Catalog
 from cdn.sites.deploy import AliasState, Deploy, Retained
 from cdn.sites.settings import SiteSettings, recorded_settings, settings_from
 from cdn.sites.site import Site
 
-_DEPLOY_FIELDS = len(fields(Deploy))
+_LATER_FIELDS = ("commit", "manifest_version")
+"""Of a deploy: fields that the first releases do not have. They stand beside the deploys, where there are any."""
+
+_DEPLOY_FIELDS = len(fields(Deploy)) - len(_LATER_FIELDS)
 
 
 class CatalogFold:
@@ -58,6 +65,12 @@ class CatalogFold:
                 catalog.prepare_deploy(_deploy_of(record, change))
             case DeployActivated(site_id=site_id, alias=alias, deploy_id=deploy_id):
                 catalog.activate(site_id, alias, deploy_id, record.at, record.sequence)
+            case AliasSet(site_id=site_id, alias=alias, password=password, expires_at=expires_at, lock=lock):
+                catalog.set_alias(site_id, alias, password=password, expires_at=expires_at, lock=lock)
+            case AliasRemoved(site_id=site_id, alias=alias):
+                catalog.remove_alias(site_id, alias)
+            case VariantsSet(site_id=site_id, manifest_digest=manifest_digest, variants_digest=variants_digest):
+                catalog.set_variants(site_id, manifest_digest, variants_digest)
             case _:
                 pass  # purges, tokens and withheld records are other folds' matter
 
@@ -65,14 +78,24 @@ class CatalogFold:
         """The catalog as JSON builtins; aliases refer to deploys by id. `redirects` is there where there are any."""
         sites = self.catalog.sites()
         redirects = self.catalog.redirects()
+        deploys = msgspec.to_builtins([deploy for site in sites for deploy in reversed(self.catalog.deploys(site.id))])
+        details = [one for one in map(_details_to, deploys) if one is not None]
+        said = [
+            one
+            for site in sites
+            for alias, state in self.catalog.aliases(site.id).items()
+            if (one := _alias_details_to(site.id, alias, state)) is not None
+        ]
+        variants = {site.id: dict(of) for site in sites if (of := self.catalog.variants_of(site.id))}
         return {
             "sites": [_site_to(site) for site in sites],
             "domains": dict(self.catalog.domains()),
             **({"redirects": dict(redirects)} if redirects else {}),
             # `asdict` takes thirty times as long, and this holds up the loop
-            "deploys": msgspec.to_builtins(
-                [deploy for site in sites for deploy in reversed(self.catalog.deploys(site.id))]
-            ),
+            "deploys": deploys,
+            **({"deploy_details": details} if details else {}),
+            **({"alias_details": said} if said else {}),
+            **({"variants": variants} if variants else {}),
             "aliases": [
                 _alias_to(site.id, alias, state)
                 for site in sites
@@ -86,12 +109,20 @@ class CatalogFold:
             self.catalog.replace_by((), {}, (), ())
             return
         deploys = {(one.site_id, one.id): one for one in _deploys_from(section["deploys"])}
+        for one in section.get("deploy_details", ()):
+            of = (one["site_id"], one["id"])
+            deploys[of] = replace(deploys[of], **{name: one[name] for name in _LATER_FIELDS if name in one})
+        said = {(one["site_id"], one["alias"]): one for one in section.get("alias_details", ())}
         self.catalog.replace_by(
             sites=[_site_from(one) for one in section["sites"]],
             domains=section["domains"],
             deploys=deploys.values(),
-            aliases=[(one["site_id"], one["alias"], _alias_from(one, deploys)) for one in section["aliases"]],
+            aliases=[
+                (one["site_id"], one["alias"], _alias_from(one, deploys, said.get((one["site_id"], one["alias"]), {})))
+                for one in section["aliases"]
+            ],
             redirects=msgspec.convert(section.get("redirects", {}), dict[str, str]),
+            variants=msgspec.convert(section.get("variants", {}), dict[str, dict[str, str]]),
         )
 
 
@@ -116,7 +147,17 @@ def _deploy_of(record: Record, change: DeployPrepared) -> Deploy:
         message=change.message,
         prepared_at=record.at,
         sequence=record.sequence,
+        commit=change.commit,
+        manifest_version=change.manifest_version,
     )
+
+
+def _details_to(deploy: dict[str, Any]) -> dict[str, Any] | None:
+    """What a deploy has beyond the fields of the first releases, taken out of it; None: nothing."""
+    commit, manifest_version = deploy.pop("commit"), deploy.pop("manifest_version")
+    if not commit and manifest_version == 1:
+        return None
+    return {"site_id": deploy["site_id"], "id": deploy["id"], "commit": commit, "manifest_version": manifest_version}
 
 
 def _deploys_from(section: list[dict[str, Any]]) -> list[Deploy]:
@@ -159,7 +200,22 @@ def _alias_to(site_id: str, alias: str, state: AliasState) -> dict[str, Any]:
     }
 
 
-def _alias_from(section: dict[str, Any], deploys: dict[tuple[str, str], Deploy]) -> AliasState:
+def _alias_details_to(site_id: str, alias: str, state: AliasState) -> dict[str, Any] | None:
+    """What is said of an alias beside its deploys; None: nothing."""
+    if not state.password and state.expires_at is None and not state.lock:
+        return None
+    return {
+        "site_id": site_id,
+        "alias": alias,
+        "password": state.password,
+        "expires_at": state.expires_at,
+        "lock": state.lock,
+    }
+
+
+def _alias_from(
+    section: dict[str, Any], deploys: dict[tuple[str, str], Deploy], details: Mapping[str, Any]
+) -> AliasState:
     def deploy(deploy_id: str) -> Deploy:
         return deploys[section["site_id"], deploy_id]
 
@@ -170,4 +226,7 @@ def _alias_from(section: dict[str, Any], deploys: dict[tuple[str, str], Deploy])
         retained=tuple(Retained(deploy(one["deploy"]), one["until"]) for one in section["retained"]),
         preparing=tuple(deploy(one) for one in section["preparing"]),
         former=tuple(section["former"]),
+        password=details.get("password", ""),
+        expires_at=details.get("expires_at"),
+        lock=details.get("lock", ""),
     )

@@ -10,7 +10,7 @@ import msgspec
 from cdn.errors import CdnError, InvalidInput, TooLarge
 from cdn.fleet.position import Position
 
-RECORD_VERSION = 3
+RECORD_VERSION = 4
 """The newest version that this program knows. It reads every version up to this one and stops at a newer one; it writes
 each record in the oldest version that can say it (`version_of`)."""
 
@@ -76,8 +76,9 @@ class DomainRemoved(_Change, frozen=True, tag="domain.removed"):
     site_id: str
 
 
-class DeployPrepared(_Change, frozen=True, tag="deploy.prepared"):
-    """Everything the deploy names is in the object store; nodes load the manifest and say so."""
+class DeployPrepared(_Change, frozen=True, omit_defaults=True, tag="deploy.prepared"):
+    """Everything the deploy names is in the object store; nodes load the manifest and say so. `commit` names what it
+    was built from. `manifest_version` is the version of the manifest that nodes have to read: 2 where it has rules."""
 
     site_id: str
     deploy_id: str
@@ -87,6 +88,8 @@ class DeployPrepared(_Change, frozen=True, tag="deploy.prepared"):
     size_bytes: int
     author: str
     message: str
+    commit: str = ""
+    manifest_version: int = 1
 
 
 class DeployActivated(_Change, frozen=True, tag="deploy.activated"):
@@ -104,20 +107,83 @@ class PurgeScope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     value: str
 
 
+class AliasSet(_Change, frozen=True, omit_defaults=True, tag="alias.set"):
+    """What is said of an alias beside its deploy, in the place of what was said before. `password`: a hash (see
+    `cdn.sites.password`) of what visitors have to give; "": nothing. After the wall time `expires_at` it is answered no
+    more. `lock`: why no other deploy may be activated on it; "": one may."""
+
+    site_id: str
+    alias: str
+    password: str = ""
+    expires_at: float | None = None
+    lock: str = ""
+
+
+class AliasRemoved(_Change, frozen=True, tag="alias.removed"):
+    """Nothing is answered under the alias any more, and nothing of it is reachable. Its deploys stay in the list."""
+
+    site_id: str
+    alias: str
+
+
+class VariantsSet(_Change, frozen=True, tag="variants.set"):
+    """Coded forms of files of the manifest are in the store: which ones, `variants_digest` names the list of them (see
+    `cdn.sites.variants`). It takes the place of the one before."""
+
+    site_id: str
+    manifest_digest: str
+    variants_digest: str
+
+
+class TakenDown(_Change, frozen=True, omit_defaults=True, tag="takedown.set"):
+    """The site may not have the content of this digest any more: nodes answer 410 for it, control takes it neither from
+    an upload nor in a deploy that is activated. `site_id` "": no site may."""
+
+    digest: str
+    site_id: str = ""
+    reason: str = ""
+
+
+class TakedownLifted(_Change, frozen=True, omit_defaults=True, tag="takedown.lifted"):
+    """The record of TakenDown for the same digest and site counts no longer."""
+
+    digest: str
+    site_id: str = ""
+
+
+class HookSet(_Change, frozen=True, tag="hook.set"):
+    """A hook of a site, in the place of what there was under its id. `direction` is "in" (others call us) or "out" (we
+    call others). `settings` are those of `cdn.purge.hook`; `sealed_secret` is what messages are signed with, encrypted
+    for control alone, in base64."""
+
+    hook_id: str
+    site_id: str
+    direction: str
+    settings: dict[str, Any]
+    sealed_secret: str
+
+
+class HookRemoved(_Change, frozen=True, tag="hook.removed"):
+    hook_id: str
+    site_id: str
+
+
 class Purged(_Change, frozen=True, tag="purged"):
     site_id: str
     scopes: tuple[PurgeScope, ...]
     soft: bool
 
 
-class TokenCreated(_Change, frozen=True, tag="token.created"):
-    """`secret_sha256` is hex; the secret itself is shown once and kept nowhere."""
+class TokenCreated(_Change, frozen=True, omit_defaults=True, tag="token.created"):
+    """`secret_sha256` is hex; the secret itself is shown once and kept nowhere, but for a token that signs requests:
+    `sealed_secret` is what it signs with, encrypted for control alone, in base64."""
 
     token_id: str
     scopes: tuple[str, ...]
     secret_sha256: str
     expires_at: float | None
     note: str
+    sealed_secret: str = ""
 
 
 class TokenRevoked(_Change, frozen=True, tag="token.revoked"):
@@ -277,6 +343,13 @@ Change = (
     | CertificateRemoved
     | AnswerSet
     | AnswerRemoved
+    | AliasSet
+    | AliasRemoved
+    | VariantsSet
+    | TakenDown
+    | TakedownLifted
+    | HookSet
+    | HookRemoved
     | Withheld
 )
 
@@ -285,17 +358,25 @@ SINCE: dict[type, int] = {
     **dict.fromkeys((ZoneSet, ZoneRemoved, ZoneKeysSet, ChallengeSet, ChallengeRemoved, GeographySet), 2),
     **dict.fromkeys((DomainClaimed, ClaimRemoved, DomainVerified, CertificateSet, CertificateRemoved), 3),
     **dict.fromkeys((AnswerSet, AnswerRemoved), 3),
+    **dict.fromkeys((AliasSet, AliasRemoved, VariantsSet, TakenDown, TakedownLifted, HookSet, HookRemoved), 4),
 }
-"""The version with which a kind of change, or a field of it, came; kinds that are not named are of version 1."""
+"""The version with which a kind of change came; kinds that are not named are of version 1."""
 
 
 def version_of(change: Change) -> int:
     """The oldest version of records that can say this: what every reader has to understand before it is written."""
-    return SINCE.get(type(change), 1)
+    match change:
+        case DeployPrepared(commit="", manifest_version=1) | TokenCreated(sealed_secret=""):
+            return 1
+        case DeployPrepared() | TokenCreated():
+            return 4  # with fields that came then
+        case _:
+            return SINCE.get(type(change), 1)
 
 
 _AUDIENCES: dict[type, Audience] = {
     **dict.fromkeys((TokenCreated, TokenRevoked, DomainClaimed, ClaimRemoved), Audience.CONTROL),
+    **dict.fromkeys((HookSet, HookRemoved), Audience.CONTROL),
     **dict.fromkeys((ZoneSet, ZoneRemoved, ZoneKeysSet, ChallengeSet, ChallengeRemoved, GeographySet), Audience.DNS),
 }
 

@@ -15,15 +15,20 @@ from cdn.fleet.position import Position
 from cdn.journal.fold import Fold
 from cdn.journal.record import Audience
 
-SNAPSHOT_VERSION = 3
+SNAPSHOT_VERSION = 4
 """The newest version that this program knows. It reads every version up to this one, and writes each snapshot in the
 oldest that can say it."""
 
-SECTION_SINCE = {"zones": 2, "claims": 3, "certificates": 3}
+SECTION_SINCE = {"zones": 2, "claims": 3, "certificates": 3, "takedowns": 4, "hooks": 4}
 """The version with which a section came, by its fold's name; those that are not named are of version 1. A program that
 did not know the section would leave it out of its own snapshots, and with it what nobody else may have any more."""
 
-PART_SINCE = {("catalog", "redirects"): 3}
+PART_SINCE = {
+    ("catalog", "redirects"): 3,
+    ("catalog", "deploy_details"): 4,
+    ("catalog", "alias_details"): 4,
+    ("catalog", "variants"): 4,
+}
 """The same for a part of a section that is only there where it is used."""
 
 MAX_SNAPSHOT_BYTES = 1024 * 1024 * 1024

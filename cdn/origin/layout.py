@@ -35,3 +35,8 @@ def activation_key(site_id: str, alias: str) -> str:
 def certificate_key(certificate_id: str) -> str:
     """Where a certificate's chain and its sealed keys are; see `CertificateSet`."""
     return f"certificates/{certificate_id}"
+
+
+def variants_key(site_id: str, digest: str) -> str:
+    """Where the list of coded forms of a deploy's files is; see `cdn.sites.variants`."""
+    return f"sites/{site_id}/variants/{digest}"

@@ -40,6 +40,7 @@ class _SiteState:
     domains: set[str] = field(default_factory=set)
     deploys: dict[str, Deploy] = field(default_factory=dict)
     aliases: dict[str, AliasState] = field(default_factory=dict)
+    variants: dict[str, str] = field(default_factory=dict)
 
 
 class Catalog:
@@ -245,7 +246,8 @@ class Catalog:
         if of.active is not None and of.active.id != deploy_id:
             retained = (Retained(of.active, at + state.site.settings.retention_s), *retained)
             former = (of.active.id, *former)
-        state.aliases[alias] = AliasState(
+        state.aliases[alias] = replace(
+            of,
             active=deploy,
             activated_sequence=sequence,
             activated_at=at,
@@ -256,6 +258,42 @@ class Catalog:
         _drop_aliases(state, but=alias)
         _drop_deploys(state)
         return True
+
+    def set_alias(self, site_id: str, alias: str, *, password: str, expires_at: float | None, lock: str) -> bool:
+        """Say of an alias who may see it, until when, and whether it may change. False when the site is gone."""
+        state = self._sites.get(site_id)
+        if state is None:
+            return False
+        of = state.aliases.get(alias, AliasState())
+        state.aliases[alias] = replace(of, password=password, expires_at=expires_at, lock=lock)
+        _drop_aliases(state, but=alias)
+        return True
+
+    def remove_alias(self, site_id: str, alias: str) -> bool:
+        """Answer nothing under a preview's alias any more. False when there is none, and for production."""
+        state = self._sites.get(site_id)
+        if state is None or alias == PRODUCTION or state.aliases.pop(alias, None) is None:
+            return False
+        _drop_deploys(state)
+        return True
+
+    def set_variants(self, site_id: str, manifest_digest: str, variants_digest: str) -> bool:
+        """Remember which list of coded forms goes with a manifest. False when no deploy has it."""
+        state = self._sites.get(site_id)
+        if state is None or all(one.manifest_digest != manifest_digest for one in state.deploys.values()):
+            return False
+        state.variants[manifest_digest] = variants_digest
+        return True
+
+    def variants(self, site_id: str, manifest_digest: str) -> str:
+        """The digest of the list of coded forms that goes with a manifest; "": there is none."""
+        state = self._sites.get(site_id)
+        return "" if state is None else state.variants.get(manifest_digest, "")
+
+    def variants_of(self, site_id: str) -> Mapping[str, str]:
+        """Of every manifest that has one: the digest of its list of coded forms."""
+        state = self._sites.get(site_id)
+        return {} if state is None else dict(sorted(state.variants.items()))
 
     def forget_retained(self, now: float) -> bool:
         """Let go what is no longer reachable at wall time `now`. True when anything went.
@@ -271,15 +309,17 @@ class Catalog:
                     went = True
         return went
 
-    def replace_by(
+    def replace_by(  # noqa: PLR0917 - the parts of a snapshot
         self,
         sites: Iterable[Site],
         domains: Mapping[str, str],
         deploys: Iterable[Deploy],
         aliases: Iterable[tuple[str, str, AliasState]],
         redirects: Mapping[str, str] | None = None,
+        variants: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
-        """Become the catalog of a snapshot. `deploys` oldest first; `aliases` as (site id, alias, state)."""
+        """Become the catalog of a snapshot. `deploys` oldest first; `aliases` as (site id, alias, state); `variants` by
+        site id."""
         self._sites = {site.id: _SiteState(site) for site in sites}
         self._id_of_name = {state.site.name: site_id for site_id, state in self._sites.items()}
         bindings = {site_id: Binding(site_id, PRODUCTION) for site_id in self._sites}  # held once a site
@@ -291,6 +331,8 @@ class Catalog:
             self._sites[deploy.site_id].deploys[deploy.id] = deploy
         for site_id, alias, of in aliases:
             self._sites[site_id].aliases[alias] = of
+        for site_id, lists in (variants or {}).items():
+            self._sites[site_id].variants.update(lists)
 
 
 def _drop_aliases(state: _SiteState, but: str) -> None:
@@ -315,6 +357,9 @@ def _drop_deploys(state: _SiteState) -> None:
     for deploy_id in droppable:
         del state.deploys[deploy_id]
     if droppable:
+        left = {one.manifest_digest for one in state.deploys.values()}
+        for digest in [digest for digest in state.variants if digest not in left]:
+            del state.variants[digest]
         gone = set(droppable)
         for alias, of in state.aliases.items():
             if not gone.isdisjoint(of.former):

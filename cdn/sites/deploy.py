@@ -14,7 +14,8 @@ class Deploy:
     """One bundle of a site, complete in the object store.
 
     `alias` is the one it was prepared for (it may be activated on others). `prepared_at` is wall time in seconds,
-    `sequence` the record's place in the journal.
+    `sequence` the record's place in the journal. `commit` names what it was built from. `manifest_version` is 2 where
+    its manifest has rules.
     """
 
     id: str
@@ -27,6 +28,8 @@ class Deploy:
     message: str
     prepared_at: float
     sequence: int
+    commit: str = ""
+    manifest_version: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,9 @@ class AliasState:
     """What an alias answers from (DESIGN I4).
 
     `retained` and `preparing` are most recent first. `former` holds the ids of deploys that were active, most recent
-    first, however long ago: what a rollback can go back to.
+    first, however long ago: what a rollback can go back to. `password`: the hash of what visitors have to give, "":
+    nothing; after the wall time `expires_at` nothing is answered; `lock`: why no other deploy may be activated, "": one
+    may.
     """
 
     active: Deploy | None = None
@@ -51,6 +56,13 @@ class AliasState:
     retained: tuple[Retained, ...] = ()
     preparing: tuple[Deploy, ...] = ()
     former: tuple[str, ...] = ()
+    password: str = ""
+    expires_at: float | None = None
+    lock: str = ""
+
+    def is_over(self, now: float) -> bool:
+        """Whether its time is over at wall time `now`."""
+        return self.expires_at is not None and now >= self.expires_at
 
     def reachable(self, now: float) -> tuple[Deploy, ...]:
         """The deploys beside the active one whose fingerprinted and kept files answer at wall time `now`.

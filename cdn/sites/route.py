@@ -17,12 +17,17 @@ MAX_RETAINED_FILES = 200_000
 
 @dataclass(frozen=True, slots=True)
 class FileRoute:
-    """A file answers: `status` is 200, or 404 when it is a 404.html that stands in for something absent."""
+    """A file answers: `status` is 200, or 404 when it is a 404.html that stands in for something absent.
+
+    `is_general`, here and below: whoever asks for this path gets this answer; otherwise rules looked at more of the
+    request than its path, and the answer must not be kept for others.
+    """
 
     path: str
     entry: FileEntry
     status: int = 200
     is_retained: bool = False
+    is_general: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +36,35 @@ class RedirectRoute:
 
     location: str
     status: int = 308
+    is_general: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class AbsentRoute:
     """Nothing answers, and no 404.html stands in."""
 
+    is_general: bool = True
 
-Route = FileRoute | RedirectRoute | AbsentRoute
+
+@dataclass(frozen=True, slots=True)
+class ProxyRoute:
+    """Another server answers, under the address that was asked for: `url` is absolute, with path and query."""
+
+    url: str
+    is_general: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DeniedRoute:
+    """A rule keeps this visitor out. 401: credentials are wanted for `realm` (RFC 7617); 403 and 451: they would not
+    help."""
+
+    status: int
+    realm: str = ""
+    is_general: bool = False
+
+
+Route = FileRoute | RedirectRoute | AbsentRoute | ProxyRoute | DeniedRoute
 
 ABSENT = AbsentRoute()
 

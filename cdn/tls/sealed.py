@@ -47,6 +47,8 @@ class Purpose(Enum):
     ZONE_KEY = "zone-key"
     CERTIFICATE_KEY = "certificate-key"
     ACCOUNT_KEY = "account-key"
+    HOOK_SECRET = "hook-secret"  # noqa: S105 - a word, not a secret
+    SIGNING_SECRET = "signing-secret"  # noqa: S105
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,7 +135,8 @@ class History:
             assert isinstance(route, FileRoute)
             assert route.is_retained
         elif url in ALL_PATHS:
-            assert isinstance(route, AbsentRoute | RedirectRoute) or route.status == 404
+            assert isinstance(route, AbsentRoute | RedirectRoute | FileRoute)
+            assert not isinstance(route, FileRoute) or route.status == 404
 
 
 STEPS = st.one_of(
