@@ -15,6 +15,7 @@ from typing import Any
 from cdn.errors import InvalidInput, TooLarge
 from cdn.sites.fingerprint import has_fingerprint
 from cdn.sites.path import MAX_PATH_OCTETS, check_path, folded, shown
+from cdn.sites.rules.rule_set import NO_RULES, RuleSet
 
 __all__ = [
     "CHUNK_BYTES",
@@ -87,9 +88,16 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The files of one deploy by path, immutable. Two manifests with the same files have the same bytes."""
+    """The files of one deploy by path and its rules, immutable. Two manifests with the same of both have the same
+    bytes."""
 
     files: Mapping[str, FileEntry]
+    rules: RuleSet = NO_RULES
+
+    @property
+    def version(self) -> int:
+        """1 without rules, so that every release reads it, 2 with them."""
+        return 1 if self.rules.is_empty else 2
 
     @cached_property
     def total_bytes(self) -> int:

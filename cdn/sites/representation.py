@@ -12,6 +12,8 @@ from cdn.sites.fingerprint import has_fingerprint
 from cdn.sites.manifest import FileEntry
 from cdn.sites.path import names_of, plain_names_of
 from cdn.sites.pattern import matches
+from cdn.sites.rules.asking import NOBODY, Asking
+from cdn.sites.rules.rule_set import NO_RULES, RuleSet
 from cdn.sites.settings import ONE_YEAR_S, SiteSettings
 
 REVALIDATE = "public, max-age=0, must-revalidate"
@@ -34,6 +36,9 @@ class Representation:
 
     `names` are the URL paths the file answers to and `tags` its cache tags: what purges can match. `extends_max_age`:
     when set, the max-age in Cache-Control is this plus the age of the stored response at the moment of sending.
+    `rule_tags`: those of `tags` that the deploy's rules give: what is stored without one of them has to be admitted
+    anew before it is used, since who reclaims it cannot see them. Without `is_general` the fields depend on more of the
+    request than its path, so that the answer must not be kept for others.
     """
 
     status: int
@@ -43,10 +48,24 @@ class Representation:
     entity_tag: EntityTag | None
     freshness_lifetime_s: float
     extends_max_age: int | None
+    rule_tags: tuple[str, ...] = ()
+    is_general: bool = True
 
 
-def representation_of(path: str, entry: FileEntry, settings: SiteSettings, status: int) -> Representation:
-    """The representation of the file at `path`; `status` is 200, or 404 when it stands in for something absent.
+def representation_of(
+    path: str,
+    entry: FileEntry,
+    settings: SiteSettings,
+    status: int,
+    *,
+    rules: RuleSet = NO_RULES,
+    asked_path: str | None = None,
+    asking: Asking = NOBODY,
+) -> Representation:
+    """The representation of the file at `path`; `status` is 200, or that of an error whose page it is.
+
+    `rules` are those of the active deploy, `asked_path` the decoded path that was asked for (None: one of the file's
+    own), `asking` the rest of the request.
 
     Header rules apply in their order to the file's path and every URL path it answers to; a later rule's field replaces
     an earlier one's. Cache-Tag and Surrogate-Key of all rules add up to `tags` and are not sent.

@@ -10,6 +10,8 @@ from cdn.sites.fingerprint import has_fingerprint, is_hidden
 from cdn.sites.manifest import FileEntry, Manifest
 from cdn.sites.path import INDEX, MAX_PATH_OCTETS, PAGE_SUFFIX
 from cdn.sites.pattern import matches
+from cdn.sites.rules.asking import NOBODY, Asking
+from cdn.sites.rules.guard import Guard
 
 MAX_RETAINED_FILES = 200_000
 """Files of earlier deploys that one alias keeps reachable; the most recent deploys' come first."""
@@ -20,7 +22,7 @@ class FileRoute:
     """A file answers: `status` is 200, or 404 when it is a 404.html that stands in for something absent.
 
     `is_general`, here and below: whoever asks for this path gets this answer; otherwise rules looked at more of the
-    request than its path, and the answer must not be kept for others.
+    request than its path, and the answer must not be kept for others. `rule`: the rule that led there, for people.
     """
 
     path: str
@@ -28,6 +30,7 @@ class FileRoute:
     status: int = 200
     is_retained: bool = False
     is_general: bool = True
+    rule: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,7 @@ class RedirectRoute:
     location: str
     status: int = 308
     is_general: bool = True
+    rule: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +56,18 @@ class ProxyRoute:
 
     url: str
     is_general: bool = True
+    rule: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class DeniedRoute:
-    """A rule keeps this visitor out. 401: credentials are wanted for `realm` (RFC 7617); 403 and 451: they would not
-    help."""
+    """A rule keeps this visitor out. 401: credentials are wanted for `realm` (RFC 7617), those of `guard`: who has
+    verified them resolves again with `Asking.passed`; 403 and 451: they would not help."""
 
     status: int
     realm: str = ""
     is_general: bool = False
+    guard: Guard | None = None
 
 
 Route = FileRoute | RedirectRoute | AbsentRoute | ProxyRoute | DeniedRoute
@@ -69,10 +75,12 @@ Route = FileRoute | RedirectRoute | AbsentRoute | ProxyRoute | DeniedRoute
 ABSENT = AbsentRoute()
 
 
-def resolve(active: Manifest, retained: Mapping[str, FileEntry], target: Target) -> Route:
+def resolve(active: Manifest, retained: Mapping[str, FileEntry], target: Target, asking: Asking = NOBODY) -> Route:
     """What answers `target`: active file, directory index, clean URL, redirect, retained file, nearest 404.html.
 
-    `retained` is what `add_retained` made of the same alias' other deploys.
+    With rules: access, forced rules, active file, rules, retained file, fallback. `retained` is what `add_retained`
+    made of the same alias' other deploys; whoever leaves it out asks again with it when `may_be_retained` and the active
+    deploy has no file at that very path, whatever the first answer was.
     """
     path = target.decoded_path
     files = active.files
