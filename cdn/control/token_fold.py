@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -18,7 +18,8 @@ FORGET_EXPIRED_S = 30 * 86400.0
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token as recorded. Times are wall times in seconds."""
+    """A token as recorded. Times are wall times in seconds. `sealed_secret`: what it signs requests with, encrypted for
+    control alone, in base64; "": it does not sign."""
 
     token_id: str
     scopes: tuple[str, ...]
@@ -26,6 +27,7 @@ class Token:
     created_at: float
     expires_at: float | None
     note: str
+    sealed_secret: str = field(default="", repr=False)
 
     def is_expired(self, now: float) -> bool:
         return self.expires_at is not None and now >= self.expires_at
@@ -91,7 +93,13 @@ class TokenFold(Fold):
         scopes = tuple(scope for scope in created.scopes if _exists(scope, names))
         if scopes:
             self._tokens[created.token_id] = Token(
-                created.token_id, scopes, created.secret_sha256, at, created.expires_at, created.note
+                created.token_id,
+                scopes,
+                created.secret_sha256,
+                at,
+                created.expires_at,
+                created.note,
+                created.sealed_secret,
             )
 
     def _withdraw(self, site: str) -> None:
@@ -104,10 +112,10 @@ class TokenFold(Fold):
                 self._tokens[token.token_id] = replace(token, scopes=scopes)
 
     def dump(self) -> Any:
-        return {
-            "tokens": [msgspec.to_builtins(token) for token in self._tokens.values()],
-            "sites": dict(self._site_names),
-        }
+        """`sealed` is there where there are tokens that sign: earlier programs do not know it."""
+        tokens = [msgspec.to_builtins(token) for token in self._tokens.values()]
+        sealed = {token["token_id"]: secret for token in tokens if (secret := token.pop("sealed_secret"))}
+        return {"tokens": tokens, "sites": dict(self._site_names), **({"sealed": sealed} if sealed else {})}
 
     def load(self, section: Any) -> None:
         self.changes += 1
@@ -117,8 +125,9 @@ class TokenFold(Fold):
         if section is None:
             return
         self._site_names = dict(section["sites"])
+        sealed = section.get("sealed", {})
         for each in section["tokens"]:
-            token = msgspec.convert(each, Token)
+            token = msgspec.convert({**each, "sealed_secret": sealed.get(each["token_id"], "")}, Token)
             self._tokens[token.token_id] = token
 
 

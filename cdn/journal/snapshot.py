@@ -28,6 +28,7 @@ PART_SINCE = {
     ("catalog", "deploy_details"): 4,
     ("catalog", "alias_details"): 4,
     ("catalog", "variants"): 4,
+    ("tokens", "sealed"): 4,
 }
 """The same for a part of a section that is only there where it is used."""
 

@@ -16,8 +16,11 @@ from cdn.fleet.position import Position
 from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.certificate_fold import CertificateFold
 from cdn.journal.claim_fold import ClaimFold
+from cdn.journal.hook_fold import HookFold
 from cdn.journal.record import (
     EVERY_AUDIENCE,
+    AliasRemoved,
+    AliasSet,
     AnswerRemoved,
     AnswerSet,
     CertificateRemoved,
@@ -32,6 +35,8 @@ from cdn.journal.record import (
     DomainRemoved,
     DomainVerified,
     GeographySet,
+    HookRemoved,
+    HookSet,
     Purged,
     PurgeScope,
     Record,
@@ -39,8 +44,11 @@ from cdn.journal.record import (
     SiteChanged,
     SiteCreated,
     SiteRemoved,
+    TakedownLifted,
+    TakenDown,
     TokenCreated,
     TokenRevoked,
+    VariantsSet,
     ZoneKeysSet,
     ZoneRecords,
     ZoneRemoved,
@@ -50,6 +58,7 @@ from cdn.journal.record import (
     version_of,
 )
 from cdn.journal.snapshot import encode, take
+from cdn.journal.takedown_fold import TakedownFold
 from cdn.journal.zone_fold import ZoneFold
 from cdn.purge.floors import Floors
 
@@ -87,6 +96,7 @@ def _changes() -> Iterator[tuple[str, Any]]:
     yield "site/api", SiteChanged("s3", {"origin": "https://new.example.com"}, True)
     yield from _of_zones()
     yield from _of_domains()
+    yield from _of_deploys()
 
 
 def _of_zones() -> Iterator[tuple[str, Any]]:
@@ -137,6 +147,32 @@ def _of_domains() -> Iterator[tuple[str, Any]]:
     yield "answer/open.example.com", AnswerSet("tls-alpn-01", "open.example.com", "", "ZGlnZXN0", until)
 
 
+def _of_deploys() -> Iterator[tuple[str, Any]]:
+    made = DeployPrepared("s1", "d3", "next", "e7" * 32, 3, 4096, "ann", "", commit="0123abc")
+    ruled = DeployPrepared("s1", "d4", "over", "f8" * 32, 3, 4096, "ann", "", manifest_version=2)
+    yield "deploy/s1/d3", made
+    yield "alias/s1/next", DeployActivated("s1", "next", "d3")
+    yield "deploy/s1/d4", ruled
+    yield "alias/s1/over", DeployActivated("s1", "over", "d4")
+    yield "alias/s1/over", AliasSet("s1", "over", lock="nobody knows")
+    yield "alias/s1/over", AliasRemoved("s1", "over")
+    yield "alias/s1/next", AliasSet("s1", "next", password="scrypt$of$next")
+    yield "alias/s1/next", AliasSet("s1", "next", "scrypt$of$next", 1_900_000_000.0, "ann: until Monday")
+    yield "variants/s1", VariantsSet("s1", DIGEST, "09" * 32)
+    yield "variants/s1", VariantsSet("s1", DIGEST, "1a" * 32)
+    yield "takedown/2b", TakenDown("2b" * 32, "s1", "a court said so")
+    yield "takedown/3c", TakenDown("3c" * 32)
+    yield "takedown/4d", TakenDown("4d" * 32, "s1")
+    yield "takedown/4d", TakedownLifted("4d" * 32, "s1")
+    yield "takedown/5e", TakenDown("5e" * 32)
+    yield "takedown/5e", TakedownLifted("5e" * 32)
+    yield "hook/h1", HookSet("h1", "s1", "in", {"scheme": "github"}, "c2VhbGVk")
+    yield "hook/h2", HookSet("h2", "s1", "out", {"url": "https://hooks.example/"}, "c2VhbGVk")
+    yield "hook/h1", HookSet("h1", "s1", "in", {"scheme": "gitlab"}, "c2VhbGVkIHRvbw==")
+    yield "hook/h2", HookRemoved("h2", "s1")
+    yield "token/t4", TokenCreated("t4", ("purge:blog",), "e7" * 32, None, "", sealed_secret="c2VhbGVk")
+
+
 def _certificate(name: str, site_id: str, names: tuple[str, ...], not_before: float) -> CertificateSet:
     return CertificateSet(
         name=name,
@@ -159,7 +195,8 @@ def main() -> None:
     (folder / "records.jsonl").write_bytes(b"".join(encode_record(record) + b"\n" for record in all_records))
     floors = Floors()
     catalog = CatalogFold("cdn.localhost")
-    folds = (catalog, floors, TokenFold(), ZoneFold(), ClaimFold(catalog.catalog), CertificateFold(catalog.catalog))
+    of_domains = (ZoneFold(), ClaimFold(catalog.catalog), CertificateFold(catalog.catalog))
+    folds = (catalog, floors, TokenFold(), *of_domains, TakedownFold(), HookFold())
     for record in all_records:
         for fold in folds:
             fold.apply(record)

@@ -19,6 +19,7 @@ from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.certificate_fold import Answer, CertificateFold
 from cdn.journal.claim_fold import Claim, ClaimFold
 from cdn.journal.fold import Fold
+from cdn.journal.hook_fold import HookFold
 from cdn.journal.record import (
     DNS_AUDIENCES,
     EDGE_AUDIENCES,
@@ -32,6 +33,7 @@ from cdn.journal.record import (
     encode_record,
 )
 from cdn.journal.snapshot import SNAPSHOT_VERSION, decode, encode, load_into, take
+from cdn.journal.takedown_fold import TakedownFold
 from cdn.journal.zone_fold import Challenge, ZoneFold
 from cdn.purge.floors import Floors
 from cdn.sites.settings import SiteSettings
@@ -49,6 +51,7 @@ class Folds:
     def __init__(self) -> None:
         self.catalog, self.floors, self.tokens = CatalogFold("cdn.localhost"), Floors(), TokenFold()
         self.zones = ZoneFold()
+        self.takedowns, self.hooks = TakedownFold(), HookFold()
         catalog = self.catalog.catalog
         self.claims, self.certificates = ClaimFold(catalog), CertificateFold(catalog)
         self.all: tuple[Fold, ...] = (
@@ -58,6 +61,8 @@ class Folds:
             self.zones,
             self.claims,
             self.certificates,
+            self.takedowns,
+            self.hooks,
         )
 
 
@@ -106,10 +111,10 @@ def test_what_an_earlier_program_wrote_means_what_it_meant(folder: Path, load: o
     assert floors.required(("/other",), ()).hard == 0
     assert floors.required(("/other",), ()).soft == 11
     assert folds.floors.of("s2").required(("/",), ()).hard == 17
-    assert {token.token_id: token.scopes for token in folds.tokens.tokens()} == {
-        "t1": ("admin",),
-        "t2": ("read:blog",),
-    }
+    tokens = {token.token_id: token.scopes for token in folds.tokens.tokens()}
+    if tokens.pop("t4", None) is not None:
+        _require_deploys(folds)
+    assert tokens == {"t1": ("admin",), "t2": ("read:blog",)}
     if catalog.site("s3") is not None:
         assert folds.floors.of("s3").required(("/",), ()).hard == 19
     if folds.zones.zones():
@@ -154,6 +159,33 @@ def _require_domains(folds: Folds) -> None:
     )
 
 
+def _require_deploys(folds: Folds) -> None:
+    catalog = folds.catalog.catalog
+    assert {one.id: (one.commit, one.manifest_version) for one in catalog.deploys("s1")} == {
+        "d1": ("", 1),
+        "d2": ("", 1),
+        "d3": ("0123abc", 1),
+        "d4": ("", 2),
+    }
+    aliases = catalog.aliases("s1")
+    assert set(aliases) == {"production", "next"}
+    state = aliases["next"]
+    assert (state.password, state.expires_at, state.lock) == ("scrypt$of$next", 1_900_000_000.0, "ann: until Monday")
+    assert catalog.variants("s1", DIGEST) == "1a" * 32
+    taken = {(one.digest[:2], one.site_id, one.reason) for one in folds.takedowns.all()}
+    assert taken == {("2b", "s1", "a court said so"), ("3c", "", "")}
+    (hook,) = folds.hooks.of_site("s1").values()
+    assert (hook.id, hook.direction, hook.settings, hook.sealed_secret) == (
+        "h1",
+        "in",
+        {"scheme": "gitlab"},
+        "c2VhbGVkIHRvbw==",
+    )
+    signing = folds.tokens.get("t4")
+    assert signing is not None
+    assert signing.sealed_secret == "c2VhbGVk"
+
+
 def _meaning(site: Site) -> SiteSettings:
     """The first program wrote the default of bundles as a number; it holds as it did."""
     if site.settings.is_pull:
@@ -170,6 +202,8 @@ def test_a_snapshot_says_what_its_records_say(folder: Path) -> None:
     assert loaded.zones.dump() == applied.zones.dump()
     assert loaded.claims.dump() == applied.claims.dump()
     assert loaded.certificates.dump() == applied.certificates.dump()
+    assert loaded.takedowns.dump() == applied.takedowns.dump()
+    assert loaded.hooks.dump() == applied.hooks.dump()
     for site in applied.catalog.catalog.sites():
         found = loaded.catalog.catalog.site(site.id)
         assert found is not None
@@ -212,12 +246,13 @@ def test_this_program_writes_what_others_of_its_version_read() -> None:
 def test_what_nodes_are_given_names_no_token() -> None:
     folds = _of_records(NEWEST)
     snapshot = take(folds.all, Position(EPOCH, 1), floor_horizon=0, audiences=EDGE_AUDIENCES)
-    assert set(snapshot.sections) == {"catalog", "floors", "certificates"}
+    assert set(snapshot.sections) == {"catalog", "floors", "certificates", "takedowns"}
     assert b"seal" not in msgspec.json.encode(snapshot)
     assert b"BEGIN" not in msgspec.json.encode(snapshot)
     for record in _records(NEWEST):
         shown = encode_record(record.visible_to(EDGE_AUDIENCES))
         assert b"secret_sha256" not in shown
+        assert b"sealed_secret" not in shown
         assert isinstance(record.visible_to(EDGE_AUDIENCES).change, Withheld) == (record.audience is not Audience.ALL)
         assert b"challenge" not in shown
         assert b"proof" not in shown
@@ -226,7 +261,7 @@ def test_what_nodes_are_given_names_no_token() -> None:
 def test_what_name_servers_are_given_has_the_zones_and_names_no_token() -> None:
     folds = _of_records(NEWEST)
     snapshot = take(folds.all, Position(EPOCH, 1), floor_horizon=0, audiences=DNS_AUDIENCES)
-    assert set(snapshot.sections) == {"catalog", "floors", "zones", "certificates"}
+    assert set(snapshot.sections) == {"catalog", "floors", "zones", "certificates", "takedowns"}
     for record in _records(NEWEST):
         shown = encode_record(record.visible_to(DNS_AUDIENCES))
         assert b"secret_sha256" not in shown
@@ -240,9 +275,12 @@ def test_an_earlier_program_reads_a_snapshot_unless_it_would_lose_something() ->
     folds = _of_records(FIXTURES[3])
     assert take(folds.all, Position(EPOCH, 1), floor_horizon=0, audiences=EVERY_AUDIENCE).version == 2
     assert take(folds.all, Position(EPOCH, 1), floor_horizon=0, audiences=EDGE_AUDIENCES).version == 1
-    folds = _of_records(NEWEST)
+    folds = _of_records(FIXTURES[4])
     for audiences in (EVERY_AUDIENCE, DNS_AUDIENCES, EDGE_AUDIENCES):
         assert take(folds.all, Position(EPOCH, 1), floor_horizon=0, audiences=audiences).version == 3
+    folds = _of_records(NEWEST)
+    for audiences in (EVERY_AUDIENCE, DNS_AUDIENCES, EDGE_AUDIENCES):
+        assert take(folds.all, Position(EPOCH, 1), floor_horizon=0, audiences=audiences).version == 4
 
 
 @pytest.mark.parametrize("keep", [0, 1, 10, -1])
