@@ -24,6 +24,7 @@ from cdn.control.route import PAGE, WAIT, Access, Call, Parameter, Route
 from cdn.control.services import Services
 from cdn.control.sites_api import SitesApi
 from cdn.control.status_api import StatusApi
+from cdn.control.sweeps_api import SweepsApi, SweepStore, SweptView
 from cdn.control.tokens_api import TokensApi
 from cdn.control.uploads_api import UploadsApi
 from cdn.errors import CdnError, Forbidden, InvalidInput, Unauthorized
@@ -79,6 +80,10 @@ def routes_of(services: Services, intake: ArchiveIntake) -> tuple[Route, ...]:
         *_token_routes(TokensApi(services)),
         *_fleet_routes(StatusApi(services), services),
         *dns_routes(services),
+        Route(
+            "POST", "/v1/sweeps", "sweepStore", "Remove from the store what no deploy names any more",
+            SweepsApi(services, services.sweeps).sweep, Access.ADMIN, {200: SweptView}, takes=SweepStore,
+        ),
         Route(
             "GET", "/v1/openapi.json", "describeApi", "This description", description.show, Access.ANYBODY, {200: dict}
         ),

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import secrets
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from cdn.control.schema import Unprepared
@@ -68,8 +69,19 @@ class Deploys:
         Raises Unprocessable listing digests that the site has not proved; NotFound when the site is removed
         meanwhile; Conflict when it comes again after another took its place; StoreUnavailable, JournalUnavailable.
         """
+        blobs = dict(iterate_blobs(proposal.manifest))
+        async with self._pinned(proposal, blobs):
+            return await self._create(proposal, blobs, actor)
+
+    def _pinned(self, proposal: Proposal, blobs: Mapping[str, int]) -> AbstractAsyncContextManager[None]:
+        """What the proposal names is not swept from the store before the deploy names it."""
+        if proposal.session is not None and blobs.keys() <= proposal.session.blobs.keys():
+            return contextlib.nullcontext()
+        return self._services.uploads.held(proposal.site.id, blobs)
+
+    async def _create(self, proposal: Proposal, blobs: Mapping[str, int], actor: str) -> Activation:
         services, site = self._services, proposal.site
-        await self._require_proven(site.id, dict(iterate_blobs(proposal.manifest)), proposal.session)
+        await self._require_proven(site.id, blobs, proposal.session)
         content, digest = await asyncio.to_thread(_encode, proposal.manifest)
         await services.store.put(manifest_key(site.id, digest), content, if_absent=True)
         deploy_id = _deploy_id(proposal, digest)

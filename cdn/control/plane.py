@@ -31,6 +31,9 @@ from cdn.control.services import Services
 from cdn.control.settings import ControlSettings
 from cdn.control.snapshot_keeper import SnapshotKeeper
 from cdn.control.state import ControlState
+from cdn.control.sweep import Sweep
+from cdn.control.sweep_gate import SweepGate
+from cdn.control.sweep_watch import SweepWatch
 from cdn.control.token import make_token
 from cdn.control.token_fold import TokenFold
 from cdn.control.turns import Turns
@@ -109,7 +112,22 @@ class ControlPlane:
         )
         authenticator = Authenticator(tokens, clock)
         proofs, sessions = Proofs(store, settings.max_proven_digests), UploadSessions(settings, clock)
-        self._uploads = Uploads(sessions, store, clock, shared=replicas is not None)
+        gate = SweepGate(store, proofs, clock, shared=replicas is not None)
+        self._uploads = Uploads(sessions, store, clock, shared=replicas is not None, gate=gate)
+        held = offices or MemoryOffices(SOLE_OFFICE_S)
+        sweep = Sweep(
+            store,
+            self.state,
+            catalog_fold.catalog,
+            takedowns,
+            self._uploads,
+            gate,
+            clock=clock,
+            grace_s=settings.sweep_grace_s,
+        )
+        self.sweeps = SweepWatch(
+            sweep, held, holder, every_s=settings.sweep_every_s, first_after_s=settings.sweep_first_s
+        )
         self._repair = BlobRepair(
             store,
             proofs,
@@ -180,7 +198,8 @@ class ControlPlane:
             fleet=FleetWatch(directory, monotonic),
             clock=clock,
             monotonic=monotonic,
-            offices=offices or MemoryOffices(SOLE_OFFICE_S),
+            offices=held,
+            sweeps=self.sweeps,
             holder=holder,
             control_keys=control_keys,
             zone_reader=zone_reader,
@@ -218,6 +237,7 @@ class ControlPlane:
         self.archive.start()
         self._repair.start()
         self._uploads.start()
+        self.sweeps.start()
         self._colleagues.start()
         if self.domains is not None:
             self.domains.start()
@@ -258,6 +278,7 @@ class ControlPlane:
                 await asyncio.gather(task, return_exceptions=True)
         if self.domains is not None:
             await self.domains.aclose()
+        await self.sweeps.aclose()
         await self.hub.aclose()
         await self.services.fleet.aclose()
         await self._colleagues.aclose()

@@ -21,6 +21,7 @@ from cdn.control.route import Call
 from cdn.control.schema import ReceiptView
 from cdn.control.settings import ControlSettings
 from cdn.control.state import ControlState
+from cdn.control.sweep_watch import SweepWatch
 from cdn.control.token_fold import TokenFold
 from cdn.control.turns import Turns
 from cdn.control.uploads import Uploads
@@ -78,6 +79,8 @@ class Services:
     """Who of the replicas does what only one should do at a time."""
     holder: str
     """What this process is called in them."""
+    sweeps: SweepWatch
+    """Removes from the store what nothing names."""
     control_keys: KeyRing | None = None
     """What only control may read is sealed with them: secrets of hooks, and of tokens that sign. None: there is no key,
     and neither is made here."""

@@ -122,6 +122,14 @@ class ControlSettings:
     max_geography_bytes: int = 256 * 1024 * 1024
     """A table of places: the most detailed databases of addresses compile to a third of it."""
 
+    sweep_every_s: float = 21_600.0
+    """From one sweep of the store to the next: what no deploy names any more is removed."""
+    sweep_first_s: float = 900.0
+    """From the start of control to the first of them: a control that restarts has other things to do."""
+    sweep_grace_s: float = 86_400.0
+    """How long an object has to have been useless before it is removed: a day to change one's mind by deploying what it
+    belonged to without an upload."""
+
     snapshot_every_records: int = 10_000
     """A start replays at most about this many records."""
     snapshot_every_parts: int = 1_000

@@ -99,6 +99,11 @@ class UploadSessions:
         """What this replica opened for the site."""
         return [each for each in self._sessions.values() if each.site_id == site_id]
 
+    def open_of_site(self, site_id: str) -> list[UploadSession]:
+        """Those of the site that are not over, adopted ones too."""
+        self._expire()
+        return [each for each in (*self._sessions.values(), *self._adopted.values()) if each.site_id == site_id]
+
     def close(self, session_id: str) -> None:
         """The session's deploy is recorded: its pins are no longer needed."""
         session = self._sessions.pop(session_id, None)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from cdn.control.kept_upload import (
@@ -17,8 +19,10 @@ from cdn.control.kept_upload import (
     is_upload_id,
     kept_upload_key,
     kept_upload_prefix,
+    new_upload_id,
     upload_id_of,
 )
+from cdn.control.sweep_gate import SweepGate
 from cdn.control.upload_session import UploadSession, UploadSessions
 from cdn.errors import NotFound, Unavailable
 from cdn.origin.store import ObjectMissing, ObjectStore
@@ -31,7 +35,18 @@ CLOCKS_APART_S = 60.0
 
 CONCURRENT_DELETES = 8
 
+HOLD_S = 900.0
+"""What a replica held that died counts for so long: far more than any deploy takes to be prepared."""
+
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """What open uploads of a site announced. `is_any`: whether there is one at all."""
+
+    digests: Collection[str]
+    is_any: bool
 
 
 class Uploads:
@@ -42,13 +57,21 @@ class Uploads:
     """
 
     def __init__(
-        self, sessions: UploadSessions, store: ObjectStore, clock: Callable[[], float], *, shared: bool
+        self,
+        sessions: UploadSessions,
+        store: ObjectStore,
+        clock: Callable[[], float],
+        *,
+        shared: bool,
+        gate: SweepGate | None = None,
     ) -> None:
-        """`clock` is wall time."""
+        """`clock` is wall time. `gate` None: nothing is ever removed from the store."""
+        self._gate = gate
         self._sessions = sessions
         self._store = store
         self._clock = clock
         self._shared = shared
+        self._holds: dict[str, UploadSession] = {}
         self._fetching: dict[tuple[str, str], asyncio.Task[UploadSession | None]] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._sweeping: asyncio.Task[None] | None = None
@@ -66,7 +89,40 @@ class Uploads:
         await asyncio.gather(*self._background, *self._fetching.values(), return_exceptions=True)
 
     async def open(self, site_id: str, blobs: Mapping[str, int]) -> UploadSession:
-        """A new session. Raises as `UploadSessions.open`, and StoreUnavailable."""
+        """A new session, which every replica knows: what the store has of `blobs` from now on stays there.
+
+        So whoever wants to know that looks afterwards. Raises as `UploadSessions.open`, and StoreUnavailable.
+        """
+        session = await self._opened(site_id, blobs)
+        try:
+            await self._keep(session)
+            if self._gate is not None:
+                await self._gate.enter(site_id)
+        except BaseException:
+            self.close(site_id, session.id)
+            raise
+        return session
+
+    @asynccontextmanager
+    async def held(self, site_id: str, blobs: Mapping[str, int]) -> AsyncIterator[None]:
+        """While something is recorded that names `blobs` and no session pins: what the store has of them stays there.
+
+        Raises StoreUnavailable, Unavailable.
+        """
+        expires_at = self._clock() + HOLD_S
+        hold = UploadSession(new_upload_id(expires_at), site_id, blobs, expires_at)
+        self._holds[hold.id] = hold
+        try:
+            await self._keep(hold)
+            if self._gate is not None:
+                await self._gate.enter(site_id)
+            yield
+        finally:
+            del self._holds[hold.id]
+            if hold.is_kept:
+                self._in_background(self._remove(kept_upload_key(site_id, hold.id)))
+
+    async def _opened(self, site_id: str, blobs: Mapping[str, int]) -> UploadSession:
         try:
             return self._sessions.open(site_id, blobs)
         except Unavailable:
@@ -75,8 +131,7 @@ class Uploads:
         await self._forget_ended(site_id)
         return self._sessions.open(site_id, blobs)
 
-    async def keep(self, session: UploadSession) -> None:
-        """From now on every replica knows it. Raises StoreUnavailable."""
+    async def _keep(self, session: UploadSession) -> None:
         if not self._shared:
             return
         content = await asyncio.to_thread(encode_kept, KeptUpload(session.blobs, session.expires_at))
@@ -104,6 +159,31 @@ class Uploads:
         was_kept = session.is_kept if session is not None else True
         if self._shared and was_kept and is_upload_id(upload_id):
             self._in_background(self._remove(kept_upload_key(site_id, upload_id)))
+
+    async def pinned(self, site_id: str) -> Pinned:
+        """What open uploads of the site announced, at every replica. Raises StoreUnavailable; Unavailable for one that
+        cannot be read: nobody knows what it announced."""
+        digests = set[str]()
+        holds = [each for each in self._holds.values() if each.site_id == site_id]
+        sessions = [*self._sessions.open_of_site(site_id), *holds]
+        digests.update(*(each.blobs for each in sessions))
+        is_any = bool(sessions)
+        known = {each.id for each in sessions}
+        now = self._clock()
+        if not self._shared:
+            return Pinned(digests, is_any)
+        async for facts in self._store.scan(kept_upload_prefix(site_id)):
+            if upload_id_of(facts.key) in known or is_over(facts.key, now - CLOCKS_APART_S):
+                continue
+            is_any = True
+            try:
+                kept = await asyncio.to_thread(decode_kept, await self._store.get(facts.key))
+            except ObjectMissing:
+                continue  # it ended just now: its deploy is in the journal
+            except UnreadableUpload as exc:
+                raise Unavailable(f"upload {facts.key} cannot be read: {exc}") from exc
+            digests.update(kept.blobs)
+        return Pinned(digests, is_any)
 
     def close_site(self, site_id: str) -> None:
         """The site is gone."""

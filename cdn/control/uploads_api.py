@@ -41,7 +41,6 @@ class UploadsApi:
             is_direct = await services.store.takes_direct_uploads()
             _require_same(sizes, wanted.blobs)
             session.proven.update(sizes)
-            await services.uploads.keep(session)
         except BaseException:
             services.uploads.close(site.id, session.id)
             raise
