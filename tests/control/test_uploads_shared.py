@@ -79,9 +79,6 @@ async def replicas(tmp_path: Path) -> AsyncIterator[Replicas]:
 async def test_what_one_opened_another_takes_over_with_every_size(replicas: Replicas) -> None:
     first, second = replicas.add(), replicas.add()
     opened = await first.open("s1", BLOBS)
-    with pytest.raises(NotFound):
-        await second.get("s1", opened.id)  # its opener has not heard of it yet
-    await first.keep(opened)
     taken = await second.get("s1", opened.id)
     assert (taken.blobs, taken.expires_at, taken.site_id) == (BLOBS, opened.expires_at, "s1")
     assert taken.proven == {}, "what is proved, the blobs themselves prove"
@@ -92,7 +89,6 @@ async def test_what_one_opened_another_takes_over_with_every_size(replicas: Repl
 async def test_no_other_site_reaches_it_and_no_made_up_id_becomes_a_key(replicas: Replicas) -> None:
     first, second = replicas.add(), replicas.add()
     opened = await first.open("s1", BLOBS)
-    await first.keep(opened)
     await second.get("s1", opened.id)
     for uploads in (first, second, replicas.add()):
         for site_id, upload_id in (("s2", opened.id), ("s1", "../s1/" + opened.id), ("s1", ""), ("s1", "A" * 32)):
@@ -106,7 +102,6 @@ async def test_no_other_site_reaches_it_and_no_made_up_id_becomes_a_key(replicas
 async def test_those_who_ask_at_once_share_one_look(replicas: Replicas) -> None:
     first, second = replicas.add(), replicas.add()
     opened = await first.open("s1", BLOBS)
-    await first.keep(opened)
     found = await asyncio.gather(*(second.get("s1", opened.id) for _ in range(50)))
     assert len({id(each) for each in found}) == 1
     assert replicas.store.gets == 1
@@ -115,7 +110,6 @@ async def test_those_who_ask_at_once_share_one_look(replicas: Replicas) -> None:
 async def test_without_other_replicas_nothing_is_written(replicas: Replicas) -> None:
     alone = replicas.add(shared=False)
     opened = await alone.open("s1", BLOBS)
-    await alone.keep(opened)
     assert await alone.get("s1", opened.id) is opened
     alone.close("s1", opened.id)
     with pytest.raises(NotFound):
@@ -126,7 +120,6 @@ async def test_without_other_replicas_nothing_is_written(replicas: Replicas) -> 
 async def test_it_ends_with_its_time_and_is_swept_after_it(replicas: Replicas) -> None:
     first, second = replicas.add(upload_session_s=100.0), replicas.add()
     opened = await first.open("s1", BLOBS)
-    await first.keep(opened)
     await second.get("s1", opened.id)
     replicas.clock.now += 100.0
     for uploads in (first, second, replicas.add()):
@@ -136,7 +129,6 @@ async def test_it_ends_with_its_time_and_is_swept_after_it(replicas: Replicas) -
     assert await replicas.kept(), "another replica's clock may be behind"
     replicas.clock.now += CLOCKS_APART_S + 2
     later = await first.open("s1", BLOBS)
-    await first.keep(later)
     await second.sweep()
     assert await replicas.kept() == {kept_upload_key("s1", later.id)}
 
@@ -146,13 +138,11 @@ async def test_deploys_recorded_elsewhere_do_not_count_against_a_site_here(repli
     opened = []
     for _ in range(2):
         opened.append(await first.open("s1", BLOBS))
-        await first.keep(opened[-1])
     with pytest.raises(Unavailable, match="2 open uploads"):
         await first.open("s1", BLOBS)
     second.close("s1", opened[0].id)
     await second.aclose()
-    third = await first.open("s1", BLOBS)
-    await first.keep(third)
+    await first.open("s1", BLOBS)
     with pytest.raises(Unavailable, match="2 open uploads"):
         await first.open("s1", BLOBS)
 
@@ -169,7 +159,6 @@ async def test_adopted_sessions_are_bounded_and_come_back_when_asked_for(replica
     first, second = replicas.add(), replicas.add(max_sessions=3, max_session_digests=2 * len(BLOBS))
     opened = [await first.open("s1", BLOBS) for _ in range(6)]
     for each in opened:
-        await first.keep(each)
         await second.get("s1", each.id)
     assert [second.find("s1", each.id) is not None for each in opened] == [False] * 4 + [True] * 2
     assert (await second.get("s1", opened[0].id)).blobs == BLOBS
@@ -180,7 +169,6 @@ async def test_a_removed_site_takes_its_sessions_along(replicas: Replicas) -> No
     first, second = replicas.add(), replicas.add()
     kept = [await first.open(site, BLOBS) for site in ("s1", "s1", "s2")]
     for each in kept:
-        await first.keep(each)
         await second.get(each.site_id, each.id)
     second.close_site("s1")
     await second.aclose()
