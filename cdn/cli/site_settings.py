@@ -65,6 +65,15 @@ KeepOption = Annotated[
         metavar="PATTERN",
     ),
 ]
+KeepDeploysOption = Annotated[
+    int | None,
+    typer.Option(
+        "--keep-deploys",
+        help="How many deploys stay in the list and in the store, beside those in use; default 1000.",
+        metavar="COUNT",
+        show_default=False,
+    ),
+]
 HeaderOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -264,6 +273,7 @@ class SettingOptions:
     browser_ttl: str | None
     retention: str | None
     keep: list[str] | None
+    keep_deploys: int | None
     header: list[str] | None
     stale_if_error: str | None
     stale_while_revalidate: str | None
@@ -292,6 +302,7 @@ class SettingOptions:
             "browser_ttl_s": _seconds(self.browser_ttl),
             "retention_s": _seconds(self.retention),
             "keep": self.keep or None,
+            "keep_deploys": self.keep_deploys,
             "header_rules": header_rules(self.header) if self.header else None,
             "stale_if_error_s": 0 if self.stale_if_error == "none" else _seconds(self.stale_if_error),
             "query": _query(self.query) if self.query else None,

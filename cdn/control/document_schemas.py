@@ -15,6 +15,7 @@ from cdn.sites.settings import (
     MAX_CONNECT_TIMEOUT_S,
     MAX_HSTS_S,
     MAX_KEEP,
+    MAX_KEEP_DEPLOYS,
     MAX_PASS_S,
     MAX_PREPARE_TIMEOUT_S,
     MAX_READ_TIMEOUT_S,
@@ -78,6 +79,12 @@ _SETTINGS: dict[str, dict[str, Any]] = {
         "items": _PATTERN,
         "maxItems": MAX_KEEP,
         "description": "Files of superseded deploys that stay reachable although their names are not fingerprinted.",
+    },
+    "keep_deploys": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": MAX_KEEP_DEPLOYS,
+        "description": "How many deploys stay in the list and in the store, the newest; those in use always do.",
     },
     "header_rules": {
         "type": "array",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from cdn.sites.deploy import AliasState, Deploy, Retained
 from cdn.sites.name import PRODUCTION, split_label
-from cdn.sites.settings import SiteSettings
+from cdn.sites.settings import MAX_KEEP_DEPLOYS, SiteSettings
 from cdn.sites.site import Site
 
 MAX_RETAINED_PER_ALIAS = 256
@@ -16,8 +16,9 @@ MAX_RETAINED_PER_ALIAS = 256
 MAX_PREPARING_PER_ALIAS = 16
 """Deploys that are prepared and not yet active: more than race in earnest; the oldest go first."""
 
-MAX_DEPLOYS_LISTED_PER_SITE = 1000
-"""Deploys remembered per site; the oldest go first, never one that is active, retained or being prepared."""
+MAX_DEPLOYS_LISTED_PER_SITE = MAX_KEEP_DEPLOYS
+"""Deploys remembered per site, or fewer where it says so; the oldest go first, never one that is active, retained or
+being prepared."""
 
 MAX_ALIASES_PER_SITE = 1000
 """Aliases per site; the preview that was activated longest ago goes first, never production."""
@@ -155,6 +156,15 @@ class Catalog:
         former = (state.deploys[deploy_id] for deploy_id in of.former)
         return next((one for one in former if one.sequence < of.active.sequence), None)
 
+    def roll_forward_target(self, site_id: str, alias: str) -> Deploy | None:
+        """Where a rollback is undone to: the deploy last active that is newer than the active one."""
+        state = self._sites.get(site_id)
+        of = None if state is None else state.aliases.get(alias)
+        if state is None or of is None or of.active is None:
+            return None
+        former = (state.deploys[deploy_id] for deploy_id in of.former)
+        return next((one for one in former if one.sequence > of.active.sequence), None)
+
     # changes
 
     def create_site(self, site: Site) -> bool:
@@ -171,6 +181,7 @@ class Catalog:
         if state is None:
             return False
         state.site = replace(state.site, settings=settings, settings_sequence=sequence)
+        _drop_deploys(state)
         return True
 
     def remove_site(self, site_id: str) -> bool:
@@ -342,8 +353,9 @@ def _drop_aliases(state: _SiteState, but: str) -> None:
 
 
 def _drop_deploys(state: _SiteState) -> None:
-    """Keep the newest, and every one that something still needs."""
-    if len(state.deploys) <= MAX_DEPLOYS_LISTED_PER_SITE:
+    """Keep the newest, as many as the site keeps, and every one that something still needs."""
+    most = min(state.site.settings.keep_deploys, MAX_DEPLOYS_LISTED_PER_SITE)
+    if len(state.deploys) <= most:
         return
     needed: set[str] = set()
     for of in state.aliases.values():
@@ -352,7 +364,7 @@ def _drop_deploys(state: _SiteState) -> None:
         needed.update(of.former[:1])
         if of.active is not None:
             needed.add(of.active.id)
-    surplus = len(state.deploys) - MAX_DEPLOYS_LISTED_PER_SITE
+    surplus = len(state.deploys) - most
     droppable = [deploy_id for deploy_id in state.deploys if deploy_id not in needed][:surplus]
     for deploy_id in droppable:
         del state.deploys[deploy_id]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 from cdn.errors import InvalidInput
@@ -17,6 +18,10 @@ MAX_NAME_OCTETS = MAX_PAIR_OCTETS - 1
 
 _NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _SEPARATOR = "--"
+_OTHER = re.compile(r"[^a-z0-9]+")
+
+_MARK_LETTERS = 6
+"""Of the digest that a shortened branch ends with: two of a repository's branches share it once in millions."""
 
 
 def check_site_name(text: str) -> str:
@@ -45,6 +50,27 @@ def check_pair(alias: str, site: str) -> None:
             f"host name: use an alias of at most {MAX_PAIR_OCTETS - len(site)}",
             field="alias",
         )
+
+
+def alias_of_branch(branch: str, site: str) -> str:
+    """The alias that previews of a source branch are deployed to: `feature/Login` is `feature-login`.
+
+    What is not a letter or digit of ASCII becomes a hyphen. A branch that is too long for the site's host names, that
+    keeps nothing or would be production's alias or one that cannot be, ends with letters of its digest. Branches that
+    differ only in such characters share an alias. Raises InvalidInput for one without any character, and where the
+    site's name leaves no room.
+    """
+    if not branch.strip():
+        raise InvalidInput("the branch is empty: is a variable not set?", field="branch")
+    room = min(MAX_PAIR_OCTETS - len(site), MAX_NAME_OCTETS)
+    alias = _OTHER.sub("-", branch.lower()).strip("-")
+    if alias and alias not in (PRODUCTION, "xn") and len(alias) <= room:
+        return alias
+    mark = hashlib.sha256(branch.encode("utf-8", "surrogatepass")).hexdigest()[:_MARK_LETTERS]
+    kept = alias[: max(0, room - _MARK_LETTERS - 1)].strip("-")
+    alias = f"{kept}-{mark}" if kept else mark
+    check_pair(alias, site)
+    return alias
 
 
 def host_label(site: str, alias: str) -> str:

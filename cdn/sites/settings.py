@@ -54,6 +54,9 @@ MAX_HSTS_S = 2 * ONE_YEAR_S
 MAX_KEEP = 64
 """Patterns of `keep`: each is tried on every file of a deploy that is superseded."""
 
+MAX_KEEP_DEPLOYS = 1000
+"""Deploys that a site may keep beside those in use: each is listed, and its files stay in the store."""
+
 MAX_REGIONS = 32
 """Regions a site may name: each is compared on every request to a node outside them."""
 
@@ -88,6 +91,7 @@ class SiteSettings:
     are fresh, with `edge_ttl_overrides` for all that may be stored.
     `browser_ttl_s`: max-age for what is neither a page nor fingerprinted. `retention_s`: how long fingerprinted files
     of a superseded deploy stay reachable. `keep`: patterns of files that stay like fingerprinted ones.
+    `keep_deploys`: how many deploys stay in the list and in the store, the newest; those in use always do.
     `stale_while_revalidate_s`: None: a minute for bundles, for pull sites what the response says.
     `prepare_timeout_s`: how long an activation waits for nodes to load the manifest. `region`: the names of the only
     regions whose nodes may have the site's bytes; none: all may. `on_detach`: what a node does that has lost control.
@@ -112,6 +116,7 @@ class SiteSettings:
     browser_ttl_s: int = 0
     retention_s: int = 604_800
     keep: tuple[str, ...] = ()
+    keep_deploys: int = MAX_KEEP_DEPLOYS
     header_rules: tuple[HeaderRule, ...] = ()
     stale_if_error_s: int = 86_400
     stale_while_revalidate_s: int | None = None
@@ -161,7 +166,7 @@ class SiteSettings:
 DEFAULT_SETTINGS = SiteSettings()
 
 
-BUNDLE_ONLY = frozenset({"browser_ttl_s", "retention_s", "keep", "prepare_timeout_s"})
+BUNDLE_ONLY = frozenset({"browser_ttl_s", "retention_s", "keep", "keep_deploys", "prepare_timeout_s"})
 """Settings that do nothing on a site with an upstream."""
 
 PULL_ONLY = frozenset(
@@ -280,6 +285,7 @@ _READERS: dict[str, Reader] = {
     "browser_ttl_s": _read_lifetime,
     "retention_s": _read_lifetime,
     "keep": _read_keep,
+    "keep_deploys": count_reader(MAX_KEEP_DEPLOYS, least=1),
     "header_rules": read_header_rules,
     "stale_if_error_s": _read_lifetime,
     "stale_while_revalidate_s": optional(_read_lifetime),

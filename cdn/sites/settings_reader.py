@@ -62,13 +62,13 @@ def timeout_reader(most_s: float) -> Callable[[Faults, str, Any], float]:
     return read
 
 
-def count_reader(most: int) -> Callable[[Faults, str, Any], int]:
-    """For whole numbers from 0 to `most`."""
+def count_reader(most: int, least: int = 0) -> Callable[[Faults, str, Any], int]:
+    """For whole numbers from `least` to `most`."""
 
     def read(faults: Faults, field: str, value: Any) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
-            faults.add(field, f"give a whole number from 0 to {most}")
-            return 0
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            faults.add(field, f"give a whole number from {least} to {most}")
+            return least
         return value
 
     return read
