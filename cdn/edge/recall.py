@@ -6,19 +6,21 @@ each of its workers do it alike.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import assert_never
 
 import msgspec
 
 from cdn.edge.https_rules import HttpsRules, bundle_place, is_apart
-from cdn.edge.memory_tier import MemoryTier
+from cdn.edge.memory_tier import MemoryKey, MemoryTier
 from cdn.edge.prepared import Prepared, SiteRuntime
 from cdn.edge.pull_key import pull_key
 from cdn.edge.pull_memory import PullMemory
 from cdn.edge.site_view import SiteView
 from cdn.fleet.position import Position
 from cdn.http.cache_control import NO_DIRECTIVES, request_directives
+from cdn.http.content_coding import preferred_coding
 from cdn.http.request import Request
 from cdn.sites.catalog import Binding
 from cdn.sites.name import PRODUCTION
@@ -33,12 +35,22 @@ MAX_WAYS = 4096
 """Hosts whose site is remembered, half a kilobyte each. Beyond it all are forgotten: finding one again takes 2 us."""
 
 
+MAX_CODED_PLACES = 131_072
+"""Places of files with coded forms whose codings are remembered, some 400 bytes each: more than the prepared responses
+that fit. One that was forgotten costs a look by the whole road."""
+
+
 class BundlePlace(msgspec.Struct, frozen=True, array_like=True, tag="bundle"):
-    """Where a hit of a site of bundles is kept: its key in the memory tier."""
+    """Where a hit of a site of bundles is kept: its key in the memory tier.
+
+    `codings`: there are coded forms of it, in the order of `preferred_coding`; hits are told apart by what a request
+    prefers of them.
+    """
 
     site_id: str
     alias: str
     path: str
+    codings: tuple[str, ...] = ()
 
 
 class PullPlace(msgspec.Struct, frozen=True, array_like=True, tag="pull"):
@@ -85,6 +97,7 @@ class Recall:
         self._rules = rules
         self._prepared = prepared
         self._memory = memory
+        self._codings: OrderedDict[MemoryKey, tuple[str, ...]] = OrderedDict()
         self._ways: dict[tuple[str, str], Way] = {}
         self._ways_of: Position | None = None
 
@@ -97,12 +110,33 @@ class Recall:
             return None
         path = request.target.path
         binding = way.binding
-        prepared = self._prepared.get((binding.site_id, binding.alias, f"https:{path}" if way.is_apart else path))
+        place = (binding.site_id, binding.alias, f"https:{path}" if way.is_apart else path)
+        prepared = self._prepared.get(place)
         if prepared is None:
-            if not way.site.settings.is_pull or binding.alias != PRODUCTION:
-                return None
-            return recall_pulled(self._memory, request, way.site, now)
-        return prepared if prepared.is_usable(now) else None
+            if way.site.settings.is_pull and binding.alias == PRODUCTION:
+                return recall_pulled(self._memory, request, way.site, now)
+            prepared = self._find_coded(request, place)
+        return prepared if prepared is not None and prepared.is_usable(now) else None
+
+    def _find_coded(self, request: Request, place: MemoryKey) -> Prepared | None:
+        """Of a file that has coded forms: the one that this request prefers, or the identity form."""
+        codings = self._codings.get(place)
+        return None if codings is None else self._prepared.get(_coded_place(request, place, codings))
+
+    def put(self, request: Request, place: BundlePlace, prepared: Prepared) -> None:
+        """Keep a hit of a site of bundles where `find` looks for it."""
+        key = (place.site_id, place.alias, place.path)
+        if not place.codings:
+            if self._codings:
+                self._codings.pop(key, None)
+            self._prepared.put(key, prepared)
+            return
+        self._prepared.drop(key)  # `find` would stop there
+        self._codings[key] = place.codings
+        self._codings.move_to_end(key)
+        if len(self._codings) > MAX_CODED_PLACES:
+            self._codings.popitem(last=False)
+        self._prepared.put(_coded_place(request, key, place.codings), prepared)
 
     def _way(self, host: str, scheme: str) -> Way | None:
         """What the records say of this host; found once for all visitors that come before the next record."""
@@ -134,7 +168,8 @@ class Recall:
         if binding is None or site is None:
             return None
         if not site.settings.is_pull:
-            return BundlePlace(site.id, binding.alias, bundle_place(request, site))
+            path = bundle_place(request, site)
+            return BundlePlace(site.id, binding.alias, path, self._codings.get((site.id, binding.alias, path), ()))
         key = pull_key(site, request)
         way = self._memory.way(key)
         return None if way is None else PullPlace(*key.place, *way)
@@ -157,13 +192,19 @@ class Recall:
         match place:
             case BundlePlace(site_id, alias, path):
                 if site_id == noted.site.id and alias == noted.alias and path == bundle_place(request, noted.site):
-                    self._prepared.put((site_id, alias, path), prepared)
+                    self.put(request, place, prepared)
             case PullPlace(site_id, path, names, is_coded):
                 key = pull_key(noted.site, request)
                 if (site_id, path) == key.place and noted.alias == PRODUCTION:
                     self._memory.put(key, names, is_coded, request.fields, prepared, number)
             case _:
                 assert_never(place)
+
+
+def _coded_place(request: Request, place: MemoryKey, codings: tuple[str, ...]) -> MemoryKey:
+    """Where the form is kept that the request prefers. No path begins with a coding."""
+    coding = preferred_coding(request.fields.get("accept-encoding"), codings)
+    return (place[0], place[1], f"{coding or 'identity'}:{place[2]}")
 
 
 def recall_pulled(memory: PullMemory, request: Request, site: Site, now: float) -> Prepared | None:

@@ -65,7 +65,7 @@ _OTHER_TYPES = frozenset(
 )
 _SUFFIXES = ("+json", "+xml", "+yaml", "+text")
 
-_DIGESTS = frozenset({"content-md5", "digest", "content-digest", "repr-digest"})
+IDENTITY_DIGESTS = frozenset({"content-md5", "digest", "content-digest", "repr-digest"})
 """Computed over the identity form by whoever made it; for the coded form they would lie (RFC 9530)."""
 
 _CACHE_CONTROL_FIELDS = ("cache-control", "cdn-cache-control", "surrogate-control")
@@ -119,7 +119,7 @@ def coded_head(head: ResponseHead, coding: str) -> ResponseHead:
             tag = parse_entity_tag(value)
             if tag is not None:
                 lines.append((name, EntityTag(f"{tag.opaque}-{coding}", tag.is_weak).serialise()))
-        elif name != "content-length" and name not in _DIGESTS:
+        elif name != "content-length" and name not in IDENTITY_DIGESTS:
             lines.append((name, value))
     lines.append(("content-encoding", coding))
     return ResponseHead(head.status, Fields(tuple(lines)))
