@@ -29,6 +29,8 @@ COMMANDS = {
     "rollback": ("cdn.cli.deploy", "rollback"),
     "domain": ("cdn.cli.domain", "app"),
     "purge": ("cdn.cli.purge", "purge"),
+    "takedown": ("cdn.cli.takedown", "takedown"),
+    "gc": ("cdn.cli.gc", "collect"),
     "receipt": ("cdn.cli.receipt", "receipt"),
     "status": ("cdn.cli.status", "status"),
     "node": ("cdn.cli.node", "app"),

@@ -25,6 +25,8 @@ from cdn.control.services import Services
 from cdn.control.sites_api import SitesApi
 from cdn.control.status_api import StatusApi
 from cdn.control.sweeps_api import SweepsApi, SweepStore, SweptView
+from cdn.control.takedowns import Takedowns
+from cdn.control.takedowns_api import TakeDown, TakedownList, TakedownsApi, TakenDownView
 from cdn.control.tokens_api import TokensApi
 from cdn.control.uploads_api import UploadsApi
 from cdn.errors import CdnError, Forbidden, InvalidInput, Unauthorized
@@ -80,6 +82,7 @@ def routes_of(services: Services, intake: ArchiveIntake) -> tuple[Route, ...]:
         *_token_routes(TokensApi(services)),
         *_fleet_routes(StatusApi(services), services),
         *dns_routes(services),
+        *_takedown_routes(TakedownsApi(services, Takedowns(services))),
         Route(
             "POST", "/v1/sweeps", "sweepStore", "Remove from the store what no deploy names any more",
             SweepsApi(services, services.sweeps).sweep, Access.ADMIN, {200: SweptView}, takes=SweepStore,
@@ -296,6 +299,24 @@ def _purge_routes(api: PurgesApi) -> Sequence[Route]:
             "GET", "/v1/receipts/{sequence}", "showReceipt", "How far a record has come", api.receipt, Access.ANY_TOKEN,
             {200: schema.ReceiptView},
             query=(WAIT, Parameter("list", "`all` nodes, or the `unapplied`, which is usual"), *PAGE),
+        ),
+    )  # fmt: skip
+
+
+def _takedown_routes(api: TakedownsApi) -> Sequence[Route]:
+    return (
+        Route(
+            "POST", "/v1/takedowns", "takeDown", "Take content down: of a site, or everywhere", api.take_down,
+            Access.ANY_TOKEN, {201: TakenDownView}, takes=TakeDown, query=(WAIT,), detail=_NOT_COMPLETE,
+        ),
+        Route(
+            "GET", "/v1/takedowns", "listTakedowns", "What was taken down of the sites that the token may read",
+            api.list, Access.ANY_TOKEN, {200: TakedownList},
+        ),
+        Route(
+            "DELETE", "/v1/takedowns/{digest}", "liftTakedown", "Let content be uploaded and deployed again", api.lift,
+            Access.ADMIN, {200: schema.ReceiptOnly},
+            query=(Parameter("site", "Of which site; of every site when left out"), WAIT),
         ),
     )  # fmt: skip
 

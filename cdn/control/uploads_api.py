@@ -10,6 +10,7 @@ from cdn.control.content import json_response, pieces, read_json, read_manifest_
 from cdn.control.route import Call
 from cdn.control.schema import AskUploadUrls, BlobStored, OpenUpload, UploadUrl, UploadUrls, UploadView
 from cdn.control.services import Services
+from cdn.control.takedowns import require_not_taken_down
 from cdn.control.turns import Turns
 from cdn.control.upload_session import UploadSession
 from cdn.errors import InvalidInput, NotFound, Unprocessable
@@ -35,6 +36,7 @@ class UploadsApi:
     async def _open(self, call: Call, site: Site) -> web.Response:
         services = self._services
         wanted = await read_manifest_json(call.request, OpenUpload, services.settings)
+        require_not_taken_down(services, site, wanted.blobs)
         session = await services.uploads.open(site.id, wanted.blobs)
         try:
             sizes = await services.proofs.sizes(site.id, wanted.blobs)
@@ -66,6 +68,7 @@ class UploadsApi:
         if not await services.store.takes_direct_uploads():
             raise NotFound("This store takes no direct uploads: send the blobs to control.")
         expires_s = max(1, min(services.settings.presigned_url_s, int(session.expires_at - services.clock())))
+        require_not_taken_down(services, services.site_of(call), digests)
         targets = [_target(session, digest) for digest in digests]
         presigned = await services.store.presign(targets, expires_s=expires_s)
         urls = {
@@ -78,6 +81,7 @@ class UploadsApi:
         services = self._services
         session = await self._session(call)
         target = _target(session, call.path["digest"])
+        require_not_taken_down(services, services.site_of(call), (target.digest,))
         announced = call.request.content_length
         if announced is not None and announced != target.size_bytes:
             raise Unprocessable(

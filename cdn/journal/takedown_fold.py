@@ -37,6 +37,11 @@ class TakedownFold:
             return None
         return self._by_place.get((EVERYWHERE, digest)) or self._by_place.get((site_id, digest))
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is taken down."""
+        return not self._by_place
+
     def all(self) -> tuple[Takedown, ...]:
         """Every one that counts, in the order of records."""
         return tuple(self._by_place.values())

@@ -240,6 +240,25 @@ class ControlClient:
 
     # zones, geography
 
+    # takedowns and the store
+
+    async def take_down(self, request: Mapping[str, Any], *, wait_s: float) -> Document:
+        """Content goes from nodes and store, and does not come back."""
+        return await self._call("POST", "/v1/takedowns", content=request, wait_s=wait_s, is_repeatable=True)
+
+    async def takedowns(self) -> Document:
+        """What was taken down of the sites that this token may see."""
+        return await self._call("GET", "/v1/takedowns")
+
+    async def lift_takedown(self, digest: str, *, site: str | None, wait_s: float) -> Document:
+        """Content may come back."""
+        path = f"/v1/takedowns/{quote(digest, safe='')}"
+        return await self._call("DELETE", path, query={"site": site}, wait_s=wait_s)
+
+    async def sweep_store(self, request: Mapping[str, Any]) -> Document:
+        """What nothing names is removed from the store."""
+        return await self._call("POST", "/v1/sweeps", content=request)
+
     async def zones(self) -> Document:
         """Every zone that name servers answer for, the CDN's own first."""
         return await self._call("GET", "/v1/zones")
