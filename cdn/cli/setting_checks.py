@@ -84,5 +84,9 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "bias": check_bias,
 }
 
-MAY_BE_ZERO = frozenset({"weight", "bias", "slip"})
+MAY_BE_ZERO = frozenset(
+    {"weight", "bias", "slip"}
+    | {f"max_purged_{kind}_per_minute" for kind in ("urls", "prefixes", "tags")}
+    | {"max_purges_of_everything_per_minute"}
+)
 """Numbers that say something at 0 or below; everywhere else that is a mistake."""

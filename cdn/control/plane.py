@@ -24,6 +24,8 @@ from cdn.control.issuing import Issuing
 from cdn.control.node_directory import NodeDirectory
 from cdn.control.peer_tokens import PeerTokens
 from cdn.control.proofs import Proofs
+from cdn.control.purge_lanes import PurgeLanes
+from cdn.control.purge_rate import PurgeRate
 from cdn.control.record_archive import RecordArchive
 from cdn.control.record_readers import RecordReaders
 from cdn.control.replicas import Replicas
@@ -194,6 +196,8 @@ class ControlPlane:
                 refusal="As many large bundles as may wait do so already: try again.",
                 retry_after_s=10,
             ),
+            purge_lanes=PurgeLanes(),
+            purge_rate=PurgeRate.of(settings, monotonic),
             archive=self.archive,
             fleet=FleetWatch(directory, monotonic),
             clock=clock,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-from cdn.control.purge_lanes import PurgeLanes
 from cdn.control.services import Services
 from cdn.journal.record import Purged, Record
 from cdn.purge.request import PurgeRequest, scopes_of
@@ -12,23 +11,27 @@ from cdn.sites.site import Site
 
 
 class Purges:
-    """Records purges. One for all who ask: lanes are shared."""
+    """Records purges. What has to be shared by all who ask is in the services."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._lanes = PurgeLanes()
 
     async def purge(self, site: Site, wanted: PurgeRequest, actor: str) -> Record:
         """The purge's last record: another follows when the site's query policy changed before the first was there.
 
-        Raises InvalidInput for scopes that are none, hosts of other sites among them; TooLarge; JournalUnavailable.
+        Raises InvalidInput for scopes that are none, hosts of other sites among them; TooLarge; TooMany;
+        JournalUnavailable.
         """
         state = self._services.state
+        is_counted = False
         while True:
             query = site.settings.query
             scopes = scopes_of(wanted, partial(self.is_host_of, site=site), query)
+            if not is_counted:  # what is refused for its content costs nothing
+                self._services.purge_rate.take(actor, site.id, wanted)
+                is_counted = True
             change = Purged(site.id, tuple(scope.to_record() for scope in scopes), wanted.soft)
-            with self._lanes.taken(site.id) as subject:
+            with self._services.purge_lanes.taken(site.id) as subject:
                 record = await state.append_always(subject, change, actor)
             present = self._services.catalog.site(site.id)
             if present is None or present.settings.query == query:

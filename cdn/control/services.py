@@ -16,6 +16,8 @@ from cdn.control.fleet_watch import FleetWatch
 from cdn.control.hub import FollowHub
 from cdn.control.node_directory import NodeDirectory
 from cdn.control.proofs import Proofs
+from cdn.control.purge_lanes import PurgeLanes
+from cdn.control.purge_rate import PurgeRate
 from cdn.control.record_archive import RecordArchive
 from cdn.control.route import Call
 from cdn.control.schema import ReceiptView
@@ -71,6 +73,10 @@ class Services:
     fleet: FleetWatch
     manifests: Turns
     """Who may send the names of all files of a large bundle now; see `room_for_manifest`."""
+    purge_lanes: PurgeLanes
+    """Under which subject a purge is recorded; of all who purge, in whatever dialect."""
+    purge_rate: PurgeRate
+    """How much a caller may still purge; of all dialects together."""
     clock: Callable[[], float]
     """Wall time in seconds."""
     monotonic: Callable[[], float]

@@ -106,6 +106,16 @@ class ControlSettings:
     max_tokens_per_site: int = 1_000
     """A site's fair share of them: whoever has admin of one site leaves the others theirs."""
 
+    max_purged_urls_per_minute: int = 30_000
+    """URLs of a site that one token may purge in a minute, at each replica: 500 a second; 0: any number. Each is
+    a floor on every node, and what is merged into wider ones is fetched again."""
+    max_purged_prefixes_per_minute: int = 6_000
+    """Prefixes of a site, the same way."""
+    max_purged_tags_per_minute: int = 0
+    """Tags of a site, the same way. Any number, as it comes: tags are how programs say what they changed."""
+    max_purges_of_everything_per_minute: int = 600
+    """How often a whole site, the same way: every one sends all of its visitors to where its content comes from."""
+
     max_claims: int = 20_000
     """Domains that wait to be verified: about 500 bytes each, and each is looked up now and then."""
     max_claims_per_site: int = 100
