@@ -15,7 +15,9 @@ from typing import Any
 from cdn.errors import InvalidInput, TooLarge
 from cdn.sites.fingerprint import has_fingerprint
 from cdn.sites.path import MAX_PATH_OCTETS, check_path, folded, shown
-from cdn.sites.rules.rule_set import NO_RULES, RuleSet
+from cdn.sites.rules.mode import RulesMode
+from cdn.sites.rules.rule_form import rules_from, rules_to
+from cdn.sites.rules.rule_set import NO_RULES, RULE_FILES, RuleSet
 
 __all__ = [
     "CHUNK_BYTES",
@@ -33,7 +35,10 @@ __all__ = [
 ]
 
 MANIFEST_VERSION = 1
-"""The version this program writes and the only one it reads."""
+"""Of manifests without rules, and the only one that is taken from outside."""
+
+RULED_VERSION = 2
+"""Of manifests with rules, which only control makes, and the newest this program reads."""
 
 CHUNK_BYTES = 1024 * 1024
 """Content is fetched, verified, stored and served in chunks of this size."""
@@ -45,6 +50,10 @@ MAX_MANIFEST_BYTES = 128 * 1024 * 1024
 """Bound of what is parsed: 100,000 files with the longest paths take less."""
 
 NOT_FOUND_PAGE = "404.html"
+
+_RULE_PATHS = frozenset(f"/{name}" for name in RULE_FILES)
+_WORKER_PATHS = frozenset({"/_worker.js", "/_routes.json"})
+_WORKER_FOLDERS = ("/functions/", "/_worker.js/")
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -97,7 +106,15 @@ class Manifest:
     @property
     def version(self) -> int:
         """1 without rules, so that every release reads it, 2 with them."""
-        return 1 if self.rules.is_empty else 2
+        return MANIFEST_VERSION if self.rules.is_empty else RULED_VERSION
+
+    @cached_property
+    def answerable(self) -> Mapping[str, FileEntry]:
+        """The files that answer visitors: not those with rules, nor, as on Cloudflare Pages, its programs."""
+        hidden = _RULE_PATHS & self.files.keys()
+        if self.rules.mode is RulesMode.CLOUDFLARE:
+            hidden |= {path for path in self.files if is_pages_program(path)}
+        return {path: entry for path, entry in self.files.items() if path not in hidden} if hidden else self.files
 
     @cached_property
     def total_bytes(self) -> int:
@@ -113,26 +130,30 @@ class Manifest:
     def not_found_pages(self) -> Mapping[str, str | None]:
         """For every folder (`/`, `/docs/`): the path of the nearest 404.html upward, None when there is none."""
         pages: dict[str, str | None] = {}
-        for folder in sorted(_folders(self.files), key=len):
+        files = self.answerable
+        for folder in sorted(_folders(files), key=len):
             page = folder + NOT_FOUND_PAGE
             above = folder[: folder.rfind("/", 0, -1) + 1]
-            pages[folder] = page if page in self.files else pages.get(above)
+            pages[folder] = page if page in files else pages.get(above)
         return pages
 
     @cached_property
     def fingerprinted(self) -> Mapping[str, FileEntry]:
         """The files whose name carries a fingerprint: what stays reachable once the deploy is superseded."""
-        return {path: entry for path, entry in self.files.items() if has_fingerprint(path)}
+        return {path: entry for path, entry in self.answerable.items() if has_fingerprint(path)}
 
     def prepare(self) -> Manifest:
         """Compute now what requests look up, instead of within the first of them."""
-        _ = self.chunk_count, self.not_found_pages, self.fingerprinted
+        _ = self.chunk_count, self.not_found_pages, self.fingerprinted, self.rules.prepare()
         return self
 
     def to_bytes(self) -> bytes:
         """Canonical JSON in UTF-8: sorted, without spaces; equal manifests give equal bytes."""
         files = ",".join(f"{quoted(path)}:{_entry_to_json(entry)}" for path, entry in sorted(self.files.items()))
-        return f'{{"files":{{{files}}},"version":{MANIFEST_VERSION}}}'.encode()
+        if self.rules.is_empty:
+            return f'{{"files":{{{files}}},"version":{MANIFEST_VERSION}}}'.encode()
+        rules = json.dumps(rules_to(self.rules), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        return f'{{"files":{{{files}}},"rules":{rules},"version":{RULED_VERSION}}}'.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +186,10 @@ def parse_manifest(raw: bytes | Mapping[str, Any], limits: BundleLimits = DEFAUL
     Raises TooLarge when it is over a limit in number, InvalidInput else; `details` lists the first MAX_FAULTS faults.
     """
     document = _decode(raw) if isinstance(raw, bytes) else raw
+    if "rules" in document:
+        raise InvalidInput(
+            f"rules come with the bundle, in {', '.join(RULE_FILES)}: leave them out of the manifest", field="rules"
+        )
     unknown = [name for name in document if name not in ("version", "files")]
     if unknown:
         raise InvalidInput(f"a manifest has no field {shown(unknown[0])}")
@@ -201,13 +226,19 @@ def load_manifest(raw: bytes) -> Manifest:
     try:
         document = json.loads(raw)
         version, files = document["version"], document["files"].items()
-        if version == MANIFEST_VERSION:
-            return Manifest({path: _entry_from_json(entry) for path, entry in files})
+        if version in (MANIFEST_VERSION, RULED_VERSION):
+            rules = rules_from(document["rules"]) if version == RULED_VERSION else NO_RULES
+            return Manifest({path: _entry_from_json(entry) for path, entry in files}, rules)
     except (ValueError, LookupError, TypeError, AttributeError) as exc:
         raise InvalidInput("this is not a manifest") from exc
     raise InvalidInput(
-        f"the manifest has version {shown(version)}, this program reads {MANIFEST_VERSION}", field="version"
+        f"the manifest has version {shown(version)}, this program reads up to {RULED_VERSION}", field="version"
     )
+
+
+def is_pages_program(path: str) -> bool:
+    """Whether Cloudflare Pages would run the file instead of answering with it."""
+    return path in _WORKER_PATHS or path.startswith(_WORKER_FOLDERS)
 
 
 def _decode(raw: bytes) -> Mapping[str, Any]:

@@ -53,6 +53,12 @@ def plain_names_of(path: str) -> tuple[str, ...]:
     return (path,)
 
 
+def canonical_name_of(path: str) -> str:
+    """The one decoded URL path under which a file is linked to: `/docs/` for `/docs/index.html`, `/about` for
+    `/about.html`."""
+    return plain_names_of(path)[-1]
+
+
 def names_of(path: str) -> tuple[str, ...]:
     """`plain_names_of` as they stand in URLs: percent-encoded the one way that targets and purges are."""
     return tuple(map(encode_path, plain_names_of(path)))

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cdn.http.entity_tag import EntityTag
 from cdn.http.fields import FieldLines
 from cdn.http.tag import parse_tags
+from cdn.http.target import encode_path
 from cdn.sites.content_type import content_type_of, is_page
 from cdn.sites.fingerprint import has_fingerprint
 from cdn.sites.manifest import FileEntry
-from cdn.sites.path import names_of, plain_names_of
+from cdn.sites.path import plain_names_of
 from cdn.sites.pattern import matches
+from cdn.sites.rules.applied_fields import TAG_FIELDS, applied
 from cdn.sites.rules.asking import NOBODY, Asking
-from cdn.sites.rules.rule_set import NO_RULES, RuleSet
+from cdn.sites.rules.cache_rule import CacheRule
+from cdn.sites.rules.rule_set import NO_RULES, RuleSet, is_of_files
 from cdn.sites.settings import ONE_YEAR_S, SiteSettings
 
 REVALIDATE = "public, max-age=0, must-revalidate"
@@ -27,7 +31,7 @@ ENTITY_TAG_DIGITS = 32
 
 _CACHE_TAG = "cache-tag"
 _SURROGATE_KEY = "surrogate-key"
-_TAG_FIELDS = frozenset((_CACHE_TAG, _SURROGATE_KEY))
+_VARY = "vary"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +69,17 @@ def representation_of(
     """The representation of the file at `path`; `status` is 200, or that of an error whose page it is.
 
     `rules` are those of the active deploy, `asked_path` the decoded path that was asked for (None: one of the file's
-    own), `asking` the rest of the request.
-
-    Header rules apply in their order to the file's path and every URL path it answers to; a later rule's field replaces
-    an earlier one's. Cache-Tag and Surrogate-Key of all rules add up to `tags` and are not sent.
+    own), `asking` the rest of the request. The settings' header rules apply in their order to the file's path and every
+    URL path it answers to, then the deploy's to those and to the path that was asked for; a later rule's field replaces
+    an earlier one's, but for what `_headers` joins. Cache-Tag and Surrogate-Key of all rules add up to `tags` and are
+    not sent.
     """
-    cache_control, extends_max_age = _cache_control(path, settings, status)
+    is_plain = rules is NO_RULES
+    covered = plain_names_of(path)
+    if asked_path is not None and asked_path not in covered and status == 200:
+        covered = (asked_path, *covered)
+    cached = () if is_plain else rules.cache_rules(covered)
+    cache_control, extends_max_age = _cache_control(path, settings, status, cached)
     fields = {
         "content-type": [content_type_of(path)],
         "cache-control": [cache_control],
@@ -82,22 +91,30 @@ def representation_of(
         fields["etag"] = [f'"{entity_tag.opaque}"']
         fields["accept-ranges"] = ["bytes"]
     fields.update(given_fields(path, settings))
-    if fields["cache-control"] != [cache_control]:
+    tags, is_general = tags_of(path, settings), True
+    rule_tags: tuple[str, ...] = ()
+    if not is_plain:
+        fields, rule_tags, is_general = _with_rules(fields, covered, status, rules, asking)
+        rule_tags = tuple(dict.fromkeys((*rule_tags, *(tag for rule in cached for tag in rule.tags))))
+        tags = tuple(dict.fromkeys((*tags, *rule_tags)))
+    if fields.get("cache-control") != [cache_control]:
         extends_max_age = None
     return Representation(
         status=status,
         fields=tuple((name, value) for name, values in fields.items() for value in values),
-        tags=tags_of(path, settings),
-        names=names_of(path),
+        tags=tags,
+        names=tuple(map(encode_path, covered)),
         entity_tag=entity_tag,
-        freshness_lifetime_s=float(ONE_YEAR_S if settings.edge_ttl_s is None else settings.edge_ttl_s),
+        freshness_lifetime_s=_freshness_lifetime_s(settings, cached),
         extends_max_age=extends_max_age,
+        rule_tags=rule_tags,
+        is_general=is_general,
     )
 
 
 def tags_of(path: str, settings: SiteSettings) -> tuple[str, ...]:
-    """The cache tags that the header rules give the file at `path`."""
-    if not any(name in _TAG_FIELDS for rule in settings.header_rules for name, _ in rule.fields):
+    """The cache tags that the settings' header rules give the file at `path`."""
+    if not any(name in TAG_FIELDS for rule in settings.header_rules for name, _ in rule.fields):
         return ()
     rules = _rules_of(path, settings)
     cache_tags = [value for fields in rules for value in fields.get(_CACHE_TAG, ())]
@@ -106,21 +123,51 @@ def tags_of(path: str, settings: SiteSettings) -> tuple[str, ...]:
 
 
 def given_fields(path: str, settings: SiteSettings) -> dict[str, list[str]]:
-    """The fields that the header rules give to what answers at `path`, by name; cache tags are not among them."""
+    """The fields that the settings' header rules give to what answers at `path`, by name, without cache tags."""
     given: dict[str, list[str]] = {}
     for rule_fields in _rules_of(path, settings) if settings.header_rules else ():
-        given.update({name: values for name, values in rule_fields.items() if name not in _TAG_FIELDS})
+        given.update({name: values for name, values in rule_fields.items() if name not in TAG_FIELDS})
     return given
 
 
-def _cache_control(path: str, settings: SiteSettings, status: int) -> tuple[str, int | None]:
-    if status != 200 or is_page(path):
+def _with_rules(
+    fields: dict[str, list[str]], covered: tuple[str, ...], status: int, rules: RuleSet, asking: Asking
+) -> tuple[dict[str, list[str]], tuple[str, ...], bool]:
+    """The fields as the deploy's rules change them, the tags they give, and whether that is so for whoever asks."""
+    covering, is_general = rules.field_rules.covering(covered, asking)
+    after = applied(fields, covering)
+    sent = after.sent()
+    if status != 200:  # an error is kept no longer than what was absent may stay so
+        sent = {name: values for name, values in sent.items() if not is_of_files(name)}
+        sent |= {name: values for name, values in fields.items() if is_of_files(name)}
+    lines, is_same_for_all = rules.cross_origin.fields(covered, asking)
+    for name, _ in lines:
+        if name != _VARY:
+            sent.pop(name, None)
+    for name, value in lines:
+        sent.setdefault(name, []).append(value)
+    cache_tags = tuple(value for name, value in after.tags if name == _CACHE_TAG)
+    surrogate_keys = tuple(value for name, value in after.tags if name != _CACHE_TAG)
+    return sent, parse_tags(cache_tags, surrogate_keys), is_general and is_same_for_all
+
+
+def _cache_control(
+    path: str, settings: SiteSettings, status: int, cached: Sequence[CacheRule]
+) -> tuple[str, int | None]:
+    if status != 200:
         return REVALIDATE, None
-    if has_fingerprint(path):
+    lifetimes_s = [rule.browser_s for rule in cached if rule.browser_s is not None]
+    if not lifetimes_s and has_fingerprint(path):
         return IMMUTABLE, None
-    if settings.browser_ttl_s == 0:
-        return REVALIDATE, None
-    return f"public, max-age={settings.browser_ttl_s}", settings.browser_ttl_s
+    lifetime_s = lifetimes_s[-1] if lifetimes_s else 0 if is_page(path) else settings.browser_ttl_s
+    return (f"public, max-age={lifetime_s}", lifetime_s) if lifetime_s else (REVALIDATE, None)
+
+
+def _freshness_lifetime_s(settings: SiteSettings, cached: Sequence[CacheRule]) -> float:
+    lifetimes_s = [rule.edge_s for rule in cached if rule.edge_s is not None]
+    if lifetimes_s:
+        return float(lifetimes_s[-1])
+    return float(ONE_YEAR_S if settings.edge_ttl_s is None else settings.edge_ttl_s)
 
 
 def _rules_of(path: str, settings: SiteSettings) -> list[dict[str, list[str]]]:

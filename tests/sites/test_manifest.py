@@ -305,7 +305,7 @@ def test_what_was_written_is_loaded_as_it_was(files: dict[str, FileEntry]) -> No
 @pytest.mark.parametrize(
     ("raw", "word"),
     [
-        (b'{"files":{},"version":2}', "version 2"),
+        (b'{"files":{},"version":3}', "version 3"),
         (b"\xff", "not a manifest"),
         (b"{", "not a manifest"),
         (b"[]", "not a manifest"),
