@@ -13,8 +13,8 @@ NOT_FOUND = 404
 class RedirectRule:
     """The first rule that covers a request and whose conditions hold answers it.
 
-    `source` is a decoded path whose segments may be placeholders (`:year`) and whose last may be `*`; `target` a path
-    or an absolute http or https URL in which `:year` and `:splat` stand for what was found there. `status`: a redirect
+    `source` is a path with placeholders (`:year`) and `*`, as path_pattern.py reads it; `target` a path or an
+    absolute http or https URL in which `:year` and `:splat` stand for what was found there. `status`: a redirect
     (301 to 308), 200: what `target` names answers under the address that was asked for, 404: it answers as the page for
     what is absent. `is_forced`: also where the deploy has a file. `host` and `scheme`: only there, "" anywhere.
     `query`: pairs of a parameter's name and its value, or a placeholder; all have to be there. `countries` (ISO 3166-1
@@ -36,3 +36,9 @@ class RedirectRule:
     def is_conditional(self) -> bool:
         """Whether more than the path decides."""
         return bool(self.host or self.scheme or self.query or self.countries or self.languages or self.cookies)
+
+    @property
+    def is_fallback(self) -> bool:
+        """Whether it stands in for whatever is absent below its path, and for nothing else."""
+        is_page = self.status in {REWRITE, NOT_FOUND} and self.target.startswith("/")
+        return is_page and not self.is_forced and self.source.endswith("*")
