@@ -378,6 +378,14 @@ class DiskTier:
             self.counters.swept += removed
             return removed
 
+    async def sites(self) -> list[str]:
+        """The ids of sites of which something is stored. Raises IndexUnavailable."""
+
+        def query(connection: sqlite3.Connection) -> list[str]:
+            return [str(row[0]) for row in connection.execute("SELECT DISTINCT site_id FROM stored")]
+
+        return await self._index.read(query)
+
     async def remove_site(self, site_id: str, through: Position) -> int:
         """Remove everything of a site that was removed at `through`. Raises IndexUnavailable."""
         return await self.sweep(site_id, through, lambda stored: True)

@@ -90,6 +90,17 @@ def allowed_methods(cache: str) -> Response:
     )
 
 
+def taken_down(cache: str, fields: FieldLines = ()) -> Response:
+    """The content was taken down, and does not come back by itself (RFC 9110 15.5.11)."""
+    return plain_page(
+        410,
+        "This was taken down.",
+        CacheStatus(cache, detail="taken-down"),
+        fields=fields,
+        cache_control="public, max-age=0, must-revalidate",
+    )
+
+
 def denied(cache: str, status: int, realm: str = "") -> Response:
     """A rule of the site keeps this visitor out: 401 asks for credentials (RFC 7617), other statuses do not."""
     if status == 401:

@@ -14,6 +14,7 @@ from typing import Any, assert_never
 
 from cdn import __version__
 from cdn.edge.clocks import machine_clocks
+from cdn.edge.coded_files import CodedFiles
 from cdn.edge.counters import NodeCounters
 from cdn.edge.detached import DetachedAliases
 from cdn.edge.disk_tier import DiskTier
@@ -34,11 +35,13 @@ from cdn.edge.reclaim import Reclaim
 from cdn.edge.retained import RetainedFiles
 from cdn.edge.settings import EdgeSettings
 from cdn.edge.shielding import Shielding
-from cdn.edge.site_view import FloorsRose, News, SiteGone, SiteView, ToPrepare
+from cdn.edge.site_view import ContentTakenDown, FloorsRose, News, SiteGone, SiteView, ToPrepare
 from cdn.edge.stored import ResidenceClock
 from cdn.edge.storeroom import Storeroom
+from cdn.edge.takedown_eraser import TakedownEraser
 from cdn.edge.tls_contexts import TlsContexts
 from cdn.edge.trusted_proxies import TrustedProxies
+from cdn.edge.variants_cache import VariantsCache
 from cdn.edge.worker_relay import WorkerRelay
 from cdn.edge.workers import Workers, memory_share
 from cdn.errors import Unavailable
@@ -79,6 +82,8 @@ class EdgeNode:
         self.takedowns = TakedownFold()
         self.certificates = NodeCertificates(settings, self.view, clocks)
         self.manifests = ManifestCache(store, settings.manifests_dir)
+        self.variants = VariantsCache(store, settings.variants_dir, clocks.monotonic)
+        self.coded = CodedFiles(self.variants, lambda: self.view.catalog, clocks)
         self.disk = disk
         self.fetcher = ChunkFetcher(store, disk, max_concurrent=settings.max_concurrent_fetches)
         self.prepared: MemoryTier[Prepared] = MemoryTier(memory_share(settings))
@@ -106,6 +111,7 @@ class EdgeNode:
             max_in_memory_bytes=settings.max_in_memory_bytes,
             report_blob_fault=self._report_blob_fault,
         )
+        self.eraser = TakedownEraser(self.view, self.takedowns, disk, self.manifests, self.variants)
         retained = RetainedFiles(self.manifests)
         self._detached = DetachedAliases(store, self.view, clocks)
         self.pipeline = Pipeline(
@@ -125,6 +131,8 @@ class EdgeNode:
             lease_left_s=self._lease_left_s,
             may_answer=self._may_answer,
             rules=self.certificates.rules,
+            takedowns=self.takedowns,
+            coded=self.coded,
         )
         self._replica = replica
         self._store = store
@@ -269,6 +277,7 @@ class EdgeNode:
             self._spawn(self._keep_running(self.certificates.keeper.run, "keeping certificates"), "certificates")
             self._spawn(self.certificates.renew_tickets(self._relay), "session tickets")
         self._spawn(self._keep_running(self.reclaim.run, "reclaim"), "reclaim")
+        self._spawn(self._keep_running(self.eraser.run, "erasing what was taken down"), "takedowns")
         self._spawn(self._keep_running(self._watch_lease, "lease"), "lease")
         self._spawn(self._keep_running(self._forget_retained, "retention"), "retention")
         self._spawn(self._keep_running(self._scrub, "scrub"), "scrub")
@@ -381,6 +390,8 @@ class EdgeNode:
                 self._drop_site(news.site_id, self.view.position)
             case SiteGone():
                 self._drop_site(news.site_id, news.through)
+            case ContentTakenDown():
+                self.eraser.look()
             case _:
                 assert_never(news)
 
@@ -395,6 +406,7 @@ class EdgeNode:
         self.pull.drop_site(site_id)
         self.reclaim.site_removed(site_id, through)
         self._spawn(self.manifests.drop_site(site_id), f"drop {site_id}")
+        self._spawn(self.variants.drop_site(site_id), f"drop lists of {site_id}")
 
     async def _prepare(self, news: ToPrepare) -> None:
         """Load the manifest and say so; while it cannot be had, say that and go on trying as long as it matters.
@@ -481,6 +493,7 @@ class EdgeNode:
             **{f"fetch_{field.name}": getattr(fetched, field.name) for field in fields(fetched)},
             **self.pull.counted(),
             **self.shielding.counted(),
+            **self.coded.counted(),
             "disk_responses": facts.responses,
             "disk_bytes": facts.cost_bytes,
             "memory_bytes": self.prepared.cost_bytes,
@@ -506,6 +519,7 @@ class EdgeNode:
         await self.storeroom.aclose()
         await self.fetcher.aclose()
         await self.manifests.aclose()
+        await self.variants.aclose()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -14,6 +14,7 @@ from typing import assert_never
 
 from cdn.edge import local_answer
 from cdn.edge.clocks import Clocks
+from cdn.edge.coded_files import Choice, CodedFiles, Where
 from cdn.edge.counters import NodeCounters
 from cdn.edge.detached import DETACHED_RECALL_S, DetachedAliases
 from cdn.edge.fault_log import FaultLog
@@ -23,7 +24,7 @@ from cdn.edge.manifest_cache import ManifestCache, ManifestUnavailable
 from cdn.edge.memory_tier import MemoryTier
 from cdn.edge.prepared import Prepared
 from cdn.edge.pull_road import PullRoad
-from cdn.edge.recall import DEBUG_FIELD, SERVED_METHODS, Recall
+from cdn.edge.recall import DEBUG_FIELD, SERVED_METHODS, BundlePlace, Recall
 from cdn.edge.request_content import RequestContent
 from cdn.edge.response import ContentStream, Response
 from cdn.edge.retained import RetainedFiles
@@ -37,6 +38,7 @@ from cdn.fleet.node import NodeFacts
 from cdn.http.cache_status import CacheStatus
 from cdn.http.fields import FieldLines
 from cdn.http.request import Request
+from cdn.journal.takedown_fold import TakedownFold
 from cdn.sites.catalog import Binding
 from cdn.sites.deploy import Deploy
 from cdn.sites.name import PRODUCTION
@@ -105,8 +107,12 @@ class Pipeline:
         lease_left_s: Callable[[], float] = lambda: inf,
         may_answer: Callable[[], bool] = lambda: True,
         rules: HttpsRules | None = None,
+        takedowns: TakedownFold | None = None,
+        coded: CodedFiles | None = None,
     ) -> None:
+        self._coded = coded
         self._rules = rules
+        self._takedowns = takedowns
         self._may_answer = may_answer
         self._detached = detached
         self._lease_left_s = lease_left_s
@@ -212,10 +218,11 @@ class Pipeline:
                 assert_never(route)
 
     async def _answer_file(self, visit: Visit, route: FileRoute) -> Response:
+        if self._takedowns is not None and self._takedowns.of(visit.site.id, route.entry.digest) is not None:
+            return local_answer.taken_down(self._cache_name, self._told(visit))
         representation = representation_of(route.path, route.entry, visit.site.settings, route.status)
         try:
-            found = await self._storeroom.find(visit.site, route.path, route.entry, representation)
-            return await self._respond(visit, route, representation, found)
+            return await self._answer_best_form(visit, route, representation)
         except (BlobGone, UpstreamDamaged) as exc:
             self._counters.upstream_failed += 1
             self._faults.tell(f"faulty {visit.site.id} {route.path}", f"site {visit.site.name}: {exc}")
@@ -225,14 +232,32 @@ class Pipeline:
             self._faults.tell(f"down {visit.site.id}", f"site {visit.site.name}, {route.path}: {exc}")
             return local_answer.store_down(self._cache_name)
 
-    async def _respond(self, visit: Visit, route: FileRoute, representation: Representation, found: Found) -> Response:
-        selected = select(visit.request, representation, route.entry.size_bytes, self._clocks.wall())
+    async def _answer_best_form(self, visit: Visit, route: FileRoute, representation: Representation) -> Response:
+        """The form of the file that the visitor likes best; as it is when that cannot be had. Raises Unavailable."""
+        if self._coded is None:
+            return await self._answer_choice(visit, route, Choice(route.entry, representation))
+        where = Where(visit.site.id, visit.alias, visit.deploy.manifest_digest, route.is_retained)
+        choice = await self._coded.choose(visit.request, where, route.entry, representation)
+        if choice.coding is None:
+            return await self._answer_choice(visit, route, choice)
+        try:
+            return await self._answer_choice(visit, route, choice)
+        except Unavailable as exc:
+            self._faults.tell(f"coded {where.site_id}", f"site {visit.site.name}, {route.path}, sent uncoded: {exc}")
+            identity = self._coded.identity(where.site_id, choice, route.entry, representation)
+            return await self._answer_choice(visit, route, identity)
+
+    async def _answer_choice(self, visit: Visit, route: FileRoute, choice: Choice) -> Response:
+        """The file in the form that was chosen. Raises Unavailable when that cannot be had."""
+        representation = choice.representation
+        found = await self._storeroom.find(visit.site, route.path, choice.entry, representation)
+        selected = select(visit.request, representation, choice.entry.size_bytes, self._clocks.wall())
         content: bytes | ContentStream = b""
         if selected.part is not Part.NOTHING:
             if found.content is not None:
                 content = selected.content_of(found.content)
                 if selected.part is Part.ALL and visit.request.target.path in representation.names:
-                    self._prepare(visit, representation, found, is_retained=route.is_retained)
+                    self._prepare(visit, choice, found, is_retained=route.is_retained)
             elif selected.layout is not None:
                 found, content = await self._storeroom.open_parts(found, selected.layout)
             else:
@@ -246,16 +271,18 @@ class Pipeline:
         )
         return Response(selected.status, fields, content)
 
-    def _prepare(self, visit: Visit, representation: Representation, found: Found, *, is_retained: bool) -> None:
+    def _prepare(self, visit: Visit, choice: Choice, found: Found, *, is_retained: bool) -> None:
         """Encode the hit that the next request for this path will be, unless it could only be used once."""
         if found.content is None or not found.is_stored or DEBUG_FIELD in visit.request.fields:
             return
+        representation = choice.representation
         fresh_until = found.fresh_until
         if is_retained:  # its time runs out without a record that says so
             fresh_until = min(fresh_until, self._clocks.monotonic() + RETAINED_RECALL_S)
         hit = CacheStatus(self._cache_name, hit=True, detail=None if self._has_lease(visit) else "detached")
-        self._prepared.put(
-            (visit.site.id, visit.alias, bundle_place(visit.request, visit.site)),
+        self.hints.put(
+            visit.request,
+            BundlePlace(visit.site.id, visit.alias, bundle_place(visit.request, visit.site), choice.codings),
             Prepared(
                 status=representation.status,
                 fields=with_hsts(
@@ -266,7 +293,7 @@ class Pipeline:
                 site=self._view.runtime(visit.site.id),
                 generation=visit.generation,
                 fresh_until=fresh_until,
-                usable_until=self._usable_until(visit),
+                usable_until=min(self._usable_until(visit), choice.usable_until),
                 extends_max_age=representation.extends_max_age,
                 wall_clock=self._clocks.wall,
                 on_use=partial(self._storeroom.note_use, found.stored.key),

@@ -86,7 +86,12 @@ class SiteGone:
     through: Position
 
 
-News = ToPrepare | FloorsRose | SiteGone
+@dataclass(frozen=True, slots=True)
+class ContentTakenDown:
+    """Something was taken down, or may come back."""
+
+
+News = ToPrepare | FloorsRose | SiteGone | ContentTakenDown
 
 
 class SiteView:
@@ -146,6 +151,7 @@ class SiteView:
         for site_id in [site_id for site_id in self._runtimes if self.catalog.site(site_id) is None]:
             self._runtimes.pop(site_id).generation = NO_GENERATION
             self._tell(SiteGone(site_id, position))
+        self._tell(ContentTakenDown())
         for site in self.catalog.sites():
             self._tell(FloorsRose(site.id))
             for deploy in self.catalog.preparing(site.id):
@@ -186,10 +192,12 @@ class SiteView:
                 self.runtime(change.site_id).generation += 1
             case AliasSet() | AliasRemoved() | VariantsSet():
                 self.runtime(change.site_id).generation += 1
-            case TakenDown() | TakedownLifted() if change.site_id:
-                self.runtime(change.site_id).generation += 1
             case TakenDown() | TakedownLifted():
-                self.renew_all()
+                if change.site_id:
+                    self.runtime(change.site_id).generation += 1
+                else:
+                    self.renew_all()
+                self._tell(ContentTakenDown())
             case TokenCreated() | TokenRevoked() | HookSet() | HookRemoved() | Withheld():
                 pass
             case ZoneSet() | ZoneRemoved() | ZoneKeysSet() | ChallengeSet() | ChallengeRemoved() | GeographySet():

@@ -22,7 +22,7 @@ from cdn.edge.pull_memory import PullMemory
 from cdn.edge.recall import Recall
 from cdn.edge.request_content import RequestContent
 from cdn.edge.response import Response
-from cdn.edge.site_view import FloorsRose, News, SiteGone, SiteView, ToPrepare
+from cdn.edge.site_view import ContentTakenDown, FloorsRose, News, SiteGone, SiteView, ToPrepare
 from cdn.edge.stored import ResidenceClock
 from cdn.edge.visitor import Visitor
 from cdn.edge.worker_exchange import ExchangeServer
@@ -260,7 +260,7 @@ class Life:
                 self.prepared.drop_site(site_id)
                 self.memory.drop_site(site_id)
                 self.cache.drop_site(site_id)
-            case FloorsRose():
+            case FloorsRose() | ContentTakenDown():
                 pass
             case _:
                 assert_never(news)
