@@ -122,6 +122,15 @@ OnDetachOption = Annotated[
         metavar="serve|validate",
     ),
 ]
+RulesModeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--rules-mode",
+        help="Whose reading of _redirects and _headers counts for deploys from then on: Netlify's (default), where a "
+        "file goes before a rule, or Cloudflare Pages'.",
+        metavar="netlify|cloudflare",
+    ),
+]
 HttpsOption = Annotated[
     str | None,
     typer.Option(
@@ -289,6 +298,7 @@ class SettingOptions:
     obeys_client_directives: bool | None
     region: list[str] | None
     on_detach: str | None
+    rules_mode: str | None
     https: str | None
     hsts: str | None
     hsts_subdomains: bool | None
@@ -316,6 +326,7 @@ class SettingOptions:
             "obeys_client_directives": self.obeys_client_directives,
             "region": self.region or None,
             "on_detach": self.on_detach,
+            "rules_mode": self.rules_mode,
             "https": self.https,
             "hsts_s": _seconds(self.hsts),
             "hsts_subdomains": self.hsts_subdomains,

@@ -9,6 +9,7 @@ from cdn.sites.manifest import CHUNK_BYTES, MANIFEST_VERSION
 from cdn.sites.origin import MAX_ORIGIN_OCTETS
 from cdn.sites.query_setting import MAX_QUERY_NAME_LENGTH, MAX_QUERY_NAMES
 from cdn.sites.region import MAX_REGION_OCTETS
+from cdn.sites.rules.mode import RulesMode
 from cdn.sites.settings import (
     BUNDLE_ONLY,
     DEFAULT_SETTINGS,
@@ -126,6 +127,11 @@ _SETTINGS: dict[str, dict[str, Any]] = {
         "enum": [choice.value for choice in OnDetach],
         "description": "What a node does that has lost control for longer than its lease: serve what it has, or "
         "validate it with the store or the upstream before each answer.",
+    },
+    "rules_mode": {
+        "type": "string",
+        "enum": [choice.value for choice in RulesMode],
+        "description": "Whose reading of _redirects and _headers counts for deploys from then on.",
     },
     "query": {
         "anyOf": [

@@ -13,6 +13,7 @@ from cdn.sites.path import MAX_SHOWN
 from cdn.sites.query_policy import QueryPolicy
 from cdn.sites.query_setting import KEEP_QUERY, query_policy_to, read_query_policy
 from cdn.sites.region import check_region
+from cdn.sites.rules.mode import RulesMode
 from cdn.sites.settings_reader import (
     Faults,
     Reader,
@@ -95,6 +96,7 @@ class SiteSettings:
     `stale_while_revalidate_s`: None: a minute for bundles, for pull sites what the response says.
     `prepare_timeout_s`: how long an activation waits for nodes to load the manifest. `region`: the names of the only
     regions whose nodes may have the site's bytes; none: all may. `on_detach`: what a node does that has lost control.
+    `rules_mode`: whose reading of `_redirects` and `_headers` counts, for deploys from then on.
     `https`: who is sent from http to https. `hsts_s`: for how long browsers shall ask by https alone, said in every
     answer over https (RFC 6797); 0: not said. `hsts_subdomains` and `hsts_preload`: its two flags.
 
@@ -123,6 +125,7 @@ class SiteSettings:
     prepare_timeout_s: float = 10.0
     region: tuple[str, ...] = ()
     on_detach: OnDetach = OnDetach.SERVE
+    rules_mode: RulesMode = RulesMode.NETLIFY
     https: HttpsPolicy = HttpsPolicy.AUTO
     hsts_s: int = 0
     hsts_subdomains: bool = False
@@ -166,7 +169,7 @@ class SiteSettings:
 DEFAULT_SETTINGS = SiteSettings()
 
 
-BUNDLE_ONLY = frozenset({"browser_ttl_s", "retention_s", "keep", "keep_deploys", "prepare_timeout_s"})
+BUNDLE_ONLY = frozenset({"browser_ttl_s", "retention_s", "keep", "keep_deploys", "prepare_timeout_s", "rules_mode"})
 """Settings that do nothing on a site with an upstream."""
 
 PULL_ONLY = frozenset(
@@ -208,6 +211,7 @@ def settings_to(settings: SiteSettings) -> dict[str, Any]:
     result["keep"] = list(settings.keep)
     result["region"] = list(settings.region)
     result["on_detach"] = settings.on_detach.value
+    result["rules_mode"] = settings.rules_mode.value
     result["https"] = settings.https.value
     result["header_rules"] = header_rules_to(settings.header_rules)
     return result
@@ -292,6 +296,7 @@ _READERS: dict[str, Reader] = {
     "prepare_timeout_s": timeout_reader(MAX_PREPARE_TIMEOUT_S),
     "region": _read_regions,
     "on_detach": choice_reader(OnDetach),
+    "rules_mode": choice_reader(RulesMode),
     "https": choice_reader(HttpsPolicy),
     "hsts_s": seconds_reader(MAX_HSTS_S),
     "hsts_subdomains": read_flag,
