@@ -112,9 +112,14 @@ class CodedFiles:
             self._faulty.popitem(last=False)
         return Choice(entry, varied_representation(representation), choice.codings, None, self._monotonic())
 
-    async def aclose(self) -> None:
-        """End loads under way."""
-        await self._lists.aclose()
+    def counted(self) -> dict[str, int]:
+        """What was counted, by names of metrics."""
+        return {
+            "coded_answers": self.coded,
+            "coded_fell_back": self.fell_back,
+            "variants_loaded": self._lists.loaded,
+            "variants_failed": self._lists.failed,
+        }
 
     def _without_faulty(
         self, site_id: str, forms: Forms, codings: tuple[str, ...], usable_until: float

@@ -152,6 +152,10 @@ class EdgeSettings:
         return self.data_dir / "manifests"
 
     @property
+    def variants_dir(self) -> Path:
+        return self.data_dir / "variants"
+
+    @property
     def peers_path(self) -> Path:
         return self.data_dir / "peers.json"
 
