@@ -7,10 +7,13 @@ from typing import Any
 
 from aiohttp import web
 
-from cdn.control import domain_schema, schema
+from cdn.control import alias_schema, domain_schema, schema
+from cdn.control.aliases import Aliases
+from cdn.control.aliases_api import AliasesApi
 from cdn.control.archive_intake import ArchiveIntake
 from cdn.control.auth import ANONYMOUS, Caller
 from cdn.control.content import json_response
+from cdn.control.deploy_difference import DeployDifference
 from cdn.control.deploys import Deploys
 from cdn.control.deploys_api import DeploysApi
 from cdn.control.dialects import dialects_of, mount_dialects
@@ -36,6 +39,7 @@ from cdn.purge.request import PurgeRequest
 SITE = "/v1/sites/{name}"
 UPLOAD = SITE + "/uploads/{upload_id}"
 DEPLOY = SITE + "/deploys/{deploy_id}"
+ALIAS = SITE + "/aliases/{alias}"
 DOMAIN = SITE + "/domains/{domain}"
 
 WAIT_LIVE = Parameter(
@@ -77,6 +81,7 @@ def routes_of(services: Services, intake: ArchiveIntake) -> tuple[Route, ...]:
         *_site_routes(SitesApi(services)),
         *_upload_routes(UploadsApi(services)),
         *_deploy_routes(DeploysApi(services, Deploys(services), intake)),
+        *_alias_routes(AliasesApi(services, Aliases(services))),
         *_domain_routes(DomainsApi(services)),
         *_purge_routes(PurgesApi(services, Purges(services))),
         *_token_routes(TokensApi(services)),
@@ -222,6 +227,8 @@ def _deploy_routes(api: DeploysApi) -> Sequence[Route]:
         Parameter("alias", "With an archive: the alias to activate"),
         Parameter("message", "With an archive: what the deploy is about"),
         Parameter("author", "With an archive: who made it"),
+        Parameter("commit", "With an archive: what it was built from"),
+        Parameter("expires", "With an archive: seconds from now after which the preview is over", is_number=True),
     )
     return (
         Route(
@@ -242,6 +249,34 @@ def _deploy_routes(api: DeploysApi) -> Sequence[Route]:
             "POST", SITE + "/rollback", "rollBack", "Go back to a deploy that was active before", api.roll_back,
             Access.DEPLOY, {200: schema.DeployActivatedView}, takes=schema.Rollback, query=(WAIT,),
             detail=_ACTIVATE_DETAIL,
+        ),
+        Route(
+            "POST", SITE + "/rollforward", "rollForward", "Undo a rollback", api.roll_forward, Access.DEPLOY,
+            {200: schema.DeployActivatedView}, takes=schema.RollForward, query=(WAIT,), detail=_ACTIVATE_DETAIL,
+        ),
+        Route(
+            "GET", DEPLOY + "/diff", "compareDeploys", "What a deploy added, changed and removed", api.compare,
+            Access.READ, {200: DeployDifference},
+            query=(Parameter("against", "The deploy to compare with; the one before it when left out"),),
+        ),
+    )  # fmt: skip
+
+
+def _alias_routes(api: AliasesApi) -> Sequence[Route]:
+    return (
+        Route(
+            "GET", SITE + "/aliases", "listAliases", "A site's aliases, production first", api.list, Access.READ,
+            {200: alias_schema.AliasList},
+        ),
+        Route("GET", ALIAS, "showAlias", "One alias", api.show, Access.READ, {200: alias_schema.AliasView}),
+        Route(
+            "PUT", ALIAS, "setAlias", "Say who may see a preview, until when, and whether an alias may change", api.set,
+            Access.DEPLOY, {200: alias_schema.AliasChangedView}, takes=alias_schema.SetAlias, query=(WAIT,),
+            detail=_NOT_COMPLETE,
+        ),
+        Route(
+            "DELETE", ALIAS, "removeAlias", "Answer nothing under a preview's alias any more", api.remove,
+            Access.DEPLOY, {200: schema.ReceiptOnly}, query=(WAIT,), detail=_NOT_COMPLETE,
         ),
     )  # fmt: skip
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 
 from aiohttp import web
+from msgspec import UNSET
 
+from cdn.control.alias_schema import SetAlias
 from cdn.control.archive_intake import ArchiveIntake, sniff
 from cdn.control.content import json_response, read_json, read_manifest_json
+from cdn.control.deploy_difference import DeployDifference, difference
 from cdn.control.deploys import Activation, Deploys, Proposal
 from cdn.control.route import Call
 from cdn.control.schema import (
@@ -17,11 +20,12 @@ from cdn.control.schema import (
     DeployList,
     DeployView,
     Rollback,
+    RollForward,
     Uploaded,
 )
 from cdn.control.services import Services
 from cdn.control.views import deploy_views, url_of
-from cdn.errors import Conflict, InvalidInput, NotFound
+from cdn.errors import InvalidInput
 from cdn.sites.deploy import Deploy
 from cdn.sites.manifest import Manifest, parse_manifest
 from cdn.sites.name import PRODUCTION, check_alias, check_pair
@@ -30,10 +34,14 @@ from cdn.sites.site import Site
 MAX_MESSAGE_BYTES = 4096
 """A commit message; it travels to every node."""
 MAX_AUTHOR_BYTES = 256
+MAX_DIGITS = 9
+"""Of seconds: thirty years."""
+MAX_COMMIT_BYTES = 256
+"""The longest ids of commits have 64 letters; some systems put a branch before them."""
 
 
 class DeploysApi:
-    """Create, list, show, activate and roll back."""
+    """Create, list, show, compare, activate, roll back and forth."""
 
     def __init__(self, services: Services, deploys: Deploys, intake: ArchiveIntake) -> None:
         self._services = services
@@ -75,17 +83,36 @@ class DeploysApi:
         site = services.bundle_site_of(call)
         wanted = await read_json(call.request, Rollback, services.settings.max_request_bytes)
         alias = _alias_of(wanted.alias, site, PRODUCTION)
-        state = services.catalog.alias(site.id, alias)
-        if state is None or state.active is None:
-            raise NotFound(f"Nothing is active on the alias {alias!r} of {site.name!r}.")
-        if wanted.to is not None:
-            deploy = self._deploys.find(site, wanted.to)
-        else:
-            former = services.catalog.rollback_target(site.id, alias)
-            if former is None:
-                raise Conflict(f"There is no older deploy on the alias {alias!r} of {site.name!r} to go back to.")
-            deploy = former
-        return await self._answer(site, await self._deploys.activate(site, alias, deploy, call.caller.actor), wait_s)
+        return await self._answer(
+            site, await self._deploys.roll_back(site, alias, call.caller.actor, wanted.to), wait_s
+        )
+
+    async def roll_forward(self, call: Call) -> web.Response:
+        services = self._services
+        wait_s = services.wait_s(call)
+        site = services.bundle_site_of(call)
+        wanted = await read_json(call.request, RollForward, services.settings.max_request_bytes)
+        alias = _alias_of(wanted.alias, site, PRODUCTION)
+        return await self._answer(site, await self._deploys.roll_forward(site, alias, call.caller.actor), wait_s)
+
+    async def compare(self, call: Call) -> web.Response:
+        site = self._services.bundle_site_of(call)
+        deploy = self._deploys.find(site, call.path["deploy_id"])
+        named = call.query.get("against")
+        against = self._before(site, deploy) if named is None else self._deploys.find(site, named)
+        async with self._services.manifests.take(site.id):
+            return json_response(await self._difference(site, deploy, against))
+
+    async def _difference(self, site: Site, deploy: Deploy, against: Deploy | None) -> DeployDifference:
+        new = await self._deploys.manifest(site, deploy)
+        old = None if against is None else await self._deploys.manifest(site, against)
+        against_id = None if against is None else against.id
+        return await asyncio.to_thread(difference, deploy.id, new, against_id, old)
+
+    def _before(self, site: Site, deploy: Deploy) -> Deploy | None:
+        """The newest deploy that was made for the same alias before it; for a preview's first, the newest of any."""
+        older = [one for one in self._services.catalog.deploys(site.id) if one.sequence < deploy.sequence]
+        return next((one for one in older if one.alias == deploy.alias), older[0] if older else None)
 
     # The proposal, which holds the whole manifest, is not kept while the receipt is waited for.
 
@@ -103,7 +130,7 @@ class DeploysApi:
 
     async def _proposal_of_json(self, call: Call, site: Site, begun: bytes) -> Proposal:
         services = self._services
-        unexpected = [name for name in ("alias", "message", "author") if name in call.query]
+        unexpected = [name for name in ("alias", "message", "author", "commit", "expires") if name in call.query]
         if unexpected:
             raise InvalidInput(
                 f"With JSON content, {unexpected[0]} belongs into the content, not the query.", field=unexpected[0]
@@ -119,14 +146,19 @@ class DeploysApi:
             message=_text(wanted.message, "message", MAX_MESSAGE_BYTES),
             session=session,
             upload=wanted.upload,
+            commit=_commit(wanted.commit),
+            said=SetAlias(password=wanted.password, expires_s=wanted.expires_s),
         )
 
     async def _proposal_of_archive(self, call: Call, site: Site, begun: bytes) -> tuple[Proposal, Uploaded]:
         alias = _alias_of(call.query.get("alias"), site, PRODUCTION)
         author = _text(call.query.get("author") or call.caller.actor, "author", MAX_AUTHOR_BYTES)
         message = _text(call.query.get("message", ""), "message", MAX_MESSAGE_BYTES)
+        commit = _commit(call.query.get("commit", ""))
+        said = SetAlias(expires_s=UNSET if "expires" not in call.query else _seconds(call.query["expires"]))
         taken = await self._intake.take(site.id, call.request, begun)
-        return Proposal(site, alias, taken.manifest, author, message, taken.session), taken.uploaded
+        proposal = Proposal(site, alias, taken.manifest, author, message, taken.session, commit=commit, said=said)
+        return proposal, taken.uploaded
 
     def _parse(self, raw: bytes) -> Manifest:
         try:
@@ -145,6 +177,7 @@ class DeploysApi:
             receipt=await self._services.receipt(activation.record, wait_s),
             unprepared=activation.unprepared,
             uploaded=uploaded,
+            warnings=activation.warnings,
         )
         return json_response(view, status)
 
@@ -157,6 +190,18 @@ def _alias_of(text: str | None, site: Site, otherwise: str) -> str:
     alias = otherwise if text is None else check_alias(text)
     check_pair(alias, site.name)
     return alias
+
+
+def _commit(text: str) -> str:
+    if not text.isprintable():
+        raise InvalidInput("commit is one line of text, like the id of a commit.", field="commit")
+    return _text(text, "commit", MAX_COMMIT_BYTES)
+
+
+def _seconds(text: str) -> float:
+    if not text.isascii() or not text.isdigit() or len(text) > MAX_DIGITS:
+        raise InvalidInput(f"expires is a whole number of seconds, not {text[:80]!r}.", field="expires")
+    return float(text)
 
 
 def _text(text: str, field: str, max_bytes: int) -> str:

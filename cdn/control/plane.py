@@ -23,6 +23,7 @@ from cdn.control.hub import FollowHub
 from cdn.control.issuing import Issuing
 from cdn.control.node_directory import NodeDirectory
 from cdn.control.peer_tokens import PeerTokens
+from cdn.control.preview_expiry import PreviewExpiry
 from cdn.control.proofs import Proofs
 from cdn.control.purge_lanes import PurgeLanes
 from cdn.control.purge_rate import PurgeRate
@@ -211,6 +212,7 @@ class ControlPlane:
             domain_office=None if self.domains is None else self.domains.desk,
         )
         self._intake = ArchiveIntake(self.services)
+        self.previews = PreviewExpiry(self.services)
         self._probing: asyncio.Task[None] | None = None
         self._sealing: asyncio.Task[int] | None = None
 
@@ -242,6 +244,7 @@ class ControlPlane:
         self._repair.start()
         self._uploads.start()
         self.sweeps.start()
+        self.previews.start()
         self._colleagues.start()
         if self.domains is not None:
             self.domains.start()
@@ -283,6 +286,7 @@ class ControlPlane:
         if self.domains is not None:
             await self.domains.aclose()
         await self.sweeps.aclose()
+        await self.previews.aclose()
         await self.hub.aclose()
         await self.services.fleet.aclose()
         await self._colleagues.aclose()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from cdn.control.refusals import Refusal
 from cdn.fleet.receipt import NodeOutcome
@@ -56,6 +56,16 @@ class CreateDeploy(_Content, frozen=True):
     alias: str | None = None
     message: str = ""
     author: str | None = None
+    commit: Annotated[str, Meta(description="What it was built from, like the id of a commit.")] = ""
+    password: Annotated[
+        str | UnsetType | None, Meta(description="What visitors of the preview have to give; see setAlias.")
+    ] = UNSET
+    expires_s: Annotated[
+        float | UnsetType | None, Meta(description="Seconds from now after which the preview is over; see setAlias.")
+    ] = UNSET
+
+    def __repr__(self) -> str:
+        return "CreateDeploy(...)"  # a password is in clear in it
 
 
 class ActivateDeploy(_Content, frozen=True):
@@ -68,6 +78,12 @@ class Rollback(_Content, frozen=True):
     """`to`: a deploy id; the deploy that was active before when left out."""
 
     to: str | None = None
+    alias: str | None = None
+
+
+class RollForward(_Content, frozen=True):
+    """Undoes a rollback: activates the deploy that was active before it."""
+
     alias: str | None = None
 
 
@@ -205,6 +221,7 @@ class DeployView(_Content, frozen=True):
     prepared_at: WallTime
     sequence: int
     active_on: Annotated[tuple[str, ...], Meta(description="Aliases that answer from it now.")]
+    commit: Annotated[str, Meta(description="What it was built from; empty: nobody said.")] = ""
 
 
 class DeployList(_Content, frozen=True):
@@ -236,6 +253,7 @@ class DeployActivatedView(_Content, frozen=True):
     receipt: ReceiptView
     unprepared: tuple[Unprepared, ...] = ()
     uploaded: Uploaded | None = None
+    warnings: Annotated[tuple[str, ...], Meta(description="About the bundle's rules, and what was left out.")] = ()
 
 
 class NodeForgotten(_Content, frozen=True):

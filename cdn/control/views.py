@@ -93,6 +93,7 @@ def deploy_views(catalog: Catalog, site: Site, deploys: Iterable[Deploy]) -> tup
             prepared_at=deploy.prepared_at,
             sequence=deploy.sequence,
             active_on=tuple(sorted(active_on.get(deploy.id, ()))),
+            commit=deploy.commit,
         )
         for deploy in deploys
     )
