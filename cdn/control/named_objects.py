@@ -51,13 +51,18 @@ class NamedObjects:
         kind, digest = _parts_of(key, self._site_id)
         match kind:
             case "blobs":
-                return digest in self._digests and self._takedowns.of(self._site_id, digest) is None
+                return self._has_blob(digest)
+            case "digests":  # what another vendor's client calls a blob goes with it: `VendorDigests`
+                return self._has_blob(digest.partition(".")[2].partition(".")[0])
             case "manifests":
                 return digest in self._manifests
             case "variants":
                 return digest in self._lists
             case _:
                 return True
+
+    def _has_blob(self, digest: str) -> bool:
+        return digest in self._digests and self._takedowns.of(self._site_id, digest) is None
 
     async def _digests_of_manifest(self, digest: str) -> set[str]:
         raw = await self._get(manifest_key(self._site_id, digest))

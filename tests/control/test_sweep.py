@@ -16,6 +16,7 @@ from cdn.errors import Unavailable
 from cdn.journal.record import AliasRemoved, TakenDown, VariantsSet
 from cdn.origin.directory import DirectoryStore
 from cdn.origin.layout import blob_key, variants_key
+from cdn.sites.variants import Variants
 from tests.control.control_room import Clock, Control, deploy, deploy_request, entry_of, upload
 
 DAY_S = 86_400.0
@@ -160,10 +161,7 @@ async def test_what_was_taken_down_goes_at_once_in_every_form(control: Control) 
     services, of = control.plane.services, site_id(control)
     coded, digest = entry_of(b"coded"), entry_of(b"secret").digest
     await control.store.put(blob_key(of, coded.digest), b"coded")
-    listed = b'{"version":1,"coded":{"%s":{"br":{"digest":"%s","size_bytes":5}}}}' % (
-        digest.encode(),
-        coded.digest.encode(),
-    )
+    listed = Variants({digest: {"br": coded}}).to_bytes()
     variants = entry_of(listed).digest
     await control.store.put(variants_key(of, variants), listed)
     (made,) = services.catalog.deploys(of)
@@ -176,6 +174,18 @@ async def test_what_was_taken_down_goes_at_once_in_every_form(control: Control) 
     assert key_of(control, b"secret") not in left
     assert blob_key(of, coded.digest) not in left
     assert key_of(control, b"fine") in left
+
+
+async def test_what_other_vendors_call_a_blob_goes_with_it(control: Control) -> None:
+    await deploy(control.api, "blog", {"/a.txt": b"kept"})
+    rows = [
+        f"sites/{site_id(control)}/digests/sha1/ab/ab12ab12.{entry_of(content).digest}.{len(content)}"
+        for content in (b"kept", b"gone")
+    ]
+    for row in rows:
+        await control.store.put(row, b"")
+    await sweep(control, grace_s=0)
+    assert [row in await keys(control) for row in rows] == [True, False]
 
 
 async def test_a_site_whose_manifest_cannot_be_read_is_left_alone(control: Control) -> None:
