@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from aiohttp import web
 
@@ -39,4 +39,13 @@ class Dialect(Protocol):
     def refusal(self, error: Exception) -> web.Response:
         """The vendor's shape of an error; `cdn.control.problem.problem_of` says what may be told of one that is no
         CdnError."""
+        ...
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """A dialect that does something beside requests."""
+
+    async def aclose(self) -> None:
+        """End it; called once, before the services close."""
         ...

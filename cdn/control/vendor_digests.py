@@ -49,9 +49,7 @@ class VendorDigests:
                 content = bytes.fromhex("".join(entry.chunk_digests))
                 await self._store.put(_key(site_id, kind, digest, entry), content, if_absent=True)
 
-        async with asyncio.TaskGroup() as puts:
-            for digest, entry in digests.items():
-                puts.create_task(put(digest, entry))
+        await asyncio.gather(*(put(digest, entry) for digest, entry in digests.items()))
 
     async def find(self, site_id: str, kind: DigestKind, digests: Iterable[str]) -> dict[str, FileEntry]:
         """Those of `digests` whose content the site sent and still has."""
