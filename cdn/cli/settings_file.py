@@ -15,13 +15,13 @@ import msgspec
 
 from cdn.cli.address import Address, parse_address
 from cdn.cli.setting_checks import CHECKS, MAY_BE_ZERO, refuse_token
-from cdn.cli.toml_lines import Key, line_of, lines_of
 from cdn.control.settings import ControlSettings
 from cdn.edge.limits import HttpLimits
 from cdn.edge.settings import EdgeSettings
 from cdn.edge.tls_limits import TlsLimits
 from cdn.errors import InvalidInput
 from cdn.sites.manifest import BundleLimits
+from cdn.sites.toml_lines import Key, line_of, lines_of
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdn.cli.toml_lines import line_of, lines_of
+from cdn.sites.toml_lines import line_of, lines_of
 
 TRICKY = '''# [comment] = 1
 a = 1 # = [
@@ -45,6 +45,10 @@ def test_known_lines() -> None:
         ("t", "u.v", "i", "j"): 15,
         ("many",): 16,
         ("many", "m"): 17,
+        ("many", 0): 16,
+        ("many", 0, "m"): 17,
+        ("many", 1): 18,
+        ("many", 1, "m"): 19,
     }
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 
-Key = tuple[str, ...]
-"""A key with the tables above it: ("edge", "http", "max_fields")."""
+Key = tuple[str | int, ...]
+"""A key with the tables above it: ("edge", "http", "max_fields"). Of an array of tables each has its place too:
+("headers", 2, "for")."""
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*", re.ASCII)
 
 _TRIPLE = ('"""', "'''")
 
@@ -17,6 +21,7 @@ def lines_of(text: str) -> Mapping[Key, int]:
     Keys inside inline tables are not listed: the line of the key before the `=` is near enough.
     """
     lines: dict[Key, int] = {}
+    counts: dict[Key, int] = {}
     table: Key = ()
     at, line = 0, 1
     while at < len(text):
@@ -28,9 +33,11 @@ def lines_of(text: str) -> Mapping[Key, int]:
         statement = text[at:end]
         if statement.startswith("["):
             table = _path(statement[: _outside_strings(statement, "]")].strip("[ \t"))
-            lines.setdefault(table, line)
+            if statement.startswith("[["):
+                counts[table] = counts.get(table, 0) + 1
+            _note(lines, counts, table, line)
         elif not statement.startswith("#"):
-            lines.setdefault((*table, *_path(statement[: _outside_strings(statement, "=")])), line)
+            _note(lines, counts, (*table, *_path(statement[: _outside_strings(statement, "=")])), line)
         line += statement.count("\n")
         at = end
     return lines
@@ -45,10 +52,25 @@ def line_of(lines: Mapping[Key, int], key: Key) -> int | None:
     return None
 
 
+def _note(lines: dict[Key, int], counts: Mapping[Key, int], key: Key, line: int) -> None:
+    """A key's line, and that of the same key within the arrays around it, whose present lengths are `counts`."""
+    lines.setdefault(key, line)
+    if counts:
+        placed: list[str | int] = []
+        for end, part in enumerate(key, 1):
+            placed.append(part)
+            if key[:end] in counts:
+                placed.append(counts[key[:end]] - 1)
+        lines.setdefault(tuple(placed), line)
+
+
 def _path(key: str) -> Key:
     """The parts of a key as it is written, `a."b.c"` for one."""
+    key = key.strip()
+    if _BARE.fullmatch(key) is not None:
+        return tuple(key.split("."))
     parts: list[str] = []
-    inner: object = tomllib.loads(f"{key.strip()} = 0")
+    inner: object = tomllib.loads(f"{key} = 0")
     while isinstance(inner, dict):
         ((part, inner),) = inner.items()
         parts.append(part)
