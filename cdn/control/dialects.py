@@ -7,7 +7,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from aiohttp import web
 
 from cdn.control.archive_intake import ArchiveIntake
-from cdn.control.dialect import Dialect, DialectRoute
+from cdn.control.cloudflare_dialect import CloudflareDialect
+from cdn.control.dialect import Closing, Dialect, DialectRoute
+from cdn.control.fastly_dialect import FastlyDialect
+from cdn.control.netlify_dialect import NetlifyDialect
 from cdn.control.services import Services
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -15,7 +18,11 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 def dialects_of(services: Services, intake: ArchiveIntake) -> Sequence[Dialect]:
     """Every one of them."""
-    return ()
+    return (
+        CloudflareDialect(services),
+        FastlyDialect(services),
+        NetlifyDialect(services, intake),
+    )
 
 
 def mount_dialects(application: web.Application, services: Services, dialects: Sequence[Dialect]) -> None:
@@ -23,6 +30,15 @@ def mount_dialects(application: web.Application, services: Services, dialects: S
     for dialect in dialects:
         for route in dialect.routes():
             application.router.add_route(route.method, route.path, _answering(dialect, route, services))
+        if isinstance(dialect, Closing):
+            application.on_cleanup.append(_closing(dialect))
+
+
+def _closing(dialect: Closing) -> Callable[[web.Application], Awaitable[None]]:
+    async def close(application: web.Application) -> None:
+        await dialect.aclose()
+
+    return close
 
 
 def _answering(dialect: Dialect, route: DialectRoute, services: Services) -> Handler:
