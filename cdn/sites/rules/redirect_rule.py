@@ -42,3 +42,12 @@ class RedirectRule:
         """Whether it stands in for whatever is absent below its path, and for nothing else."""
         is_page = self.status in {REWRITE, NOT_FOUND} and self.target.startswith("/")
         return is_page and not self.is_forced and self.source.endswith("*")
+
+    def __str__(self) -> str:
+        """As a line of `_redirects` says it."""
+        origin = f"{self.scheme}://{self.host}" if self.host else ""
+        query = [f"{name}={value}" for name, value in self.query]
+        choices = (("Country", self.countries), ("Language", self.languages), ("Cookie", self.cookies))
+        conditions = [f"{name}={','.join(values)}" for name, values in choices if values]
+        status = f"{self.status}!" if self.is_forced else str(self.status)
+        return " ".join((origin + self.source, *query, self.target, status, *conditions))
