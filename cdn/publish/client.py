@@ -146,6 +146,27 @@ class ControlClient:
             return await self._call("POST", _site(site, "deploys", to, "activate"), content=content, wait_s=wait_s)
         return await self._call("POST", _site(site, "rollback"), content=_present({"alias": alias}), wait_s=wait_s)
 
+    async def roll_forward(self, site: str, *, alias: str | None, wait_s: float) -> Document:
+        """Activates the deploy that was active on an alias (None: production) before it was rolled back."""
+        return await self._call("POST", _site(site, "rollforward"), content=_present({"alias": alias}), wait_s=wait_s)
+
+    async def compare_deploys(self, site: str, deploy_id: str, *, against: str | None) -> Document:
+        """What a deploy added, changed and removed, against another or the one before it."""
+        return await self._call("GET", _site(site, "deploys", deploy_id, "diff"), query={"against": against})
+
+    async def aliases(self, site: str) -> Document:
+        """The site's aliases, production first."""
+        return await self._call("GET", _site(site, "aliases"))
+
+    async def set_alias(self, site: str, alias: str, asked: Mapping[str, Any], *, wait_s: float) -> Document:
+        """Says of an alias what `asked` names (password, expires_s, lock); None takes it away."""
+        path = _site(site, "aliases", alias)
+        return await self._call("PUT", path, content=dict(asked), wait_s=wait_s, is_repeatable=True)
+
+    async def remove_alias(self, site: str, alias: str, *, wait_s: float) -> Document:
+        """Ends a preview."""
+        return await self._call("DELETE", _site(site, "aliases", alias), wait_s=wait_s)
+
     # domains
 
     async def add_domain(
@@ -225,9 +246,11 @@ class ControlClient:
 
     # tokens
 
-    async def create_token(self, scopes: Iterable[str], *, expires_s: float | None, note: str) -> Document:
-        """A new token; its text is in this answer and nowhere else."""
-        content = _present({"scopes": list(scopes), "expires_s": expires_s, "note": note or None})
+    async def create_token(
+        self, scopes: Iterable[str], *, expires_s: float | None, note: str, aws: bool = False
+    ) -> Document:
+        """A new token; its text, and what AWS clients sign with, are in this answer and nowhere else."""
+        content = _present({"scopes": list(scopes), "expires_s": expires_s, "note": note or None, "aws": aws or None})
         return await self._call("POST", "/v1/tokens", content=content)
 
     async def tokens(self) -> Document:

@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -36,7 +36,8 @@ class Publication:
     """What to publish where. `source` is a folder or an archive; `alias` None means the site's own host.
 
     `digests_dir` is where digests of folders are kept from one deploy to the next; without it, or with `rehash`, every
-    file is read.
+    file is read. `commit`: what it was built from. `password` and `expires_s` (seconds from now) are of the preview
+    that the alias is; None: as they were.
     """
 
     source: Path
@@ -47,6 +48,9 @@ class Publication:
     wait_s: float = 10.0
     digests_dir: Path | None = None
     rehash: bool = False
+    commit: str = ""
+    password: str | None = field(default=None, repr=False)
+    expires_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -122,11 +126,11 @@ async def publish(
         async with timings.step("activate_s"):
             progress.step("activating")
             answer, _ = await asyncio.gather(
-                client.create_deploy(
-                    publication.site, _request(publication, session, content), wait_s=publication.wait_s
-                ),
-                asyncio.to_thread(hashed.keep),
+                _create(client, publication, session, content), asyncio.to_thread(hashed.keep)
             )
+    found = [warning for warning in answer.get("warnings", ()) if warning not in warnings]
+    for warning in found:
+        progress.notice(f"warning: {warning}")
     return Published(
         answer=answer,
         file_count=len(files),
@@ -134,7 +138,7 @@ async def publish(
         uploaded_count=len(missing),
         uploaded_bytes=sum(blob.size_bytes for blob in missing.values()),
         seconds=timings.steps,
-        warnings=warnings,
+        warnings=(*warnings, *found),
         left_out=tuple(sorted(left_out)),
     )
 
@@ -249,6 +253,18 @@ async def _upload(  # noqa: PLR0917 - what goes where
     return session
 
 
+async def _create(client: ControlClient, publication: Publication, session: UploadSession, manifest: bytes) -> Document:
+    """A control of an earlier release knows nothing of commits: it is not told."""
+    try:
+        request = _request(publication, session, manifest)
+        return await client.create_deploy(publication.site, request, wait_s=publication.wait_s)
+    except InvalidInput as error:
+        if error.field != "commit" or "unknown field" not in error.message:
+            raise
+    request = _request(replace(publication, commit=""), session, manifest)
+    return await client.create_deploy(publication.site, request, wait_s=publication.wait_s)
+
+
 def _request(publication: Publication, session: UploadSession, manifest: bytes) -> bytes:
     request: dict[str, object] = {
         "upload": session.id,
@@ -259,4 +275,10 @@ def _request(publication: Publication, session: UploadSession, manifest: bytes) 
         request["alias"] = publication.alias
     if publication.author is not None:
         request["author"] = publication.author
+    if publication.commit:
+        request["commit"] = publication.commit
+    if publication.password is not None:
+        request["password"] = publication.password
+    if publication.expires_s is not None:
+        request["expires_s"] = publication.expires_s
     return msgspec.json.encode(request)
