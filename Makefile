@@ -45,8 +45,8 @@ check: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: $(VENV)/dev $(VENV)/aws-cli/installed
-	sh scripts/need.sh strace systemd-analyze openssl gcc dig kdig delv unbound dnsviz pebble testssl
+test: $(VENV)/dev $(VENV)/aws-cli/installed $(VENV)/bundler/installed
+	sh scripts/need.sh chromium strace systemd-analyze openssl gcc dig kdig delv unbound dnsviz pebble testssl
 	$(BIN)/python -m pytest -n $(JOBS) -m "not soak" -q
 	$(BIN)/python -m pytest tests/http tests/sites tests/fleet -m "not soak" -q --cov=cdn/http --cov=cdn/sites --cov=cdn/fleet --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 	$(BIN)/python -m pytest $(ANSWER_TESTS) -m "not soak" -q --cov=cdn/dns --cov-branch --cov-report=
@@ -55,6 +55,10 @@ test: $(VENV)/dev $(VENV)/aws-cli/installed
 $(VENV)/node: requirements-conformance.txt $(VENV)/dev
 	command -v node >/dev/null && command -v npm >/dev/null || \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-conformance.txt
+	touch $@
+
+$(VENV)/bundler/installed: tests/browser/package.json $(VENV)/node
+	$(BIN)/python -m tests.browser.bundler
 	touch $@
 
 conformance: $(VENV)/node
