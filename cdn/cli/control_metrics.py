@@ -43,14 +43,29 @@ HELP_OF_DOMAINS: Mapping[str, str] = {
 }
 """The same, where domains are looked after."""
 
+HELP_OF_HOOKS: Mapping[str, str] = {
+    "hook_messages": "Messages to hooks whose signature was right.",
+    "hook_messages_refused": "Messages to hooks that were refused: wrong or no signature, too large, no JSON.",
+    "hook_messages_repeated": "Messages to hooks that had come before.",
+    "hook_actions": "Purges and activations that messages made happen.",
+    "hook_actions_failed": "Those that failed.",
+    "webhooks": "Messages of ours that were to be sent.",
+    "webhook_attempts": "Tries to send them.",
+    "webhooks_delivered": "Those that their receiver took.",
+    "webhooks_dead": "Those that were given up.",
+    "webhook_records_lost": "Records that were no longer kept before anybody was told of them.",
+}
+"""The same, of hooks."""
+
 
 def control_metrics(plane: ControlPlane) -> Sequence[Family]:
     """Everything is of all sites together: what one site does is in the audit, not here."""
     services = plane.services
     counted = {**services.hub.counters, **services.repair.counters, **services.archive.counters}
+    counted |= {**dict.fromkeys(HELP_OF_HOOKS, 0), **services.hook_room.counters}
     if plane.domains is not None:
         counted |= plane.domains.counters
-    meanings = {**HELP, **HELP_OF_DOMAINS}
+    meanings = {**HELP, **HELP_OF_DOMAINS, **HELP_OF_HOOKS}
     lag = services.archive.lag
     refusals = {reason: float(count) for reason, count in services.hub.refusals.counts().items()}
     return (
@@ -61,6 +76,9 @@ def control_metrics(plane: ControlPlane) -> Sequence[Family]:
         gauge("cdn_control_sites", "Sites that exist.", len(services.catalog.sites())),
         gauge("cdn_control_tokens", "Tokens that are recorded.", len(services.tokens)),
         gauge("cdn_control_connections", "Nodes that follow this replica.", plane.hub.connections),
+        gauge(
+            "cdn_control_webhooks_due", "Messages of ours that wait to be sent by this replica.", plane.webhooks.waiting
+        ),
         gauge("cdn_control_waiting", "Callers that wait for receipts and preparations.", services.directory.waiting),
         *_fleet(plane),
         *_certificates(plane),

@@ -285,6 +285,7 @@ def control_settings(
         data_dir=folder.control,
         public_port=settings.http.port or None,
         own_bucket=choice.bucket,
+        allows_private_webhooks=settings.allows_private_upstreams,
     )
     bundle = limits.applied("control.bundle", control.bundle)
     return replace(limits.applied("control", control), bundle=bundle)

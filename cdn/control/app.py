@@ -19,6 +19,9 @@ from cdn.control.deploys_api import DeploysApi
 from cdn.control.dialects import dialects_of, mount_dialects
 from cdn.control.dns_routes import dns_routes
 from cdn.control.domains_api import DomainsApi
+from cdn.control.hook_actions import HookActions
+from cdn.control.hook_routes import hook_routes
+from cdn.control.hooks_api import HooksApi
 from cdn.control.openapi import describe
 from cdn.control.problem import problem_response, router_problem
 from cdn.control.purges import Purges
@@ -84,6 +87,7 @@ def routes_of(services: Services, intake: ArchiveIntake) -> tuple[Route, ...]:
         *_alias_routes(AliasesApi(services, Aliases(services))),
         *_domain_routes(DomainsApi(services)),
         *_purge_routes(PurgesApi(services, Purges(services))),
+        *hook_routes(HooksApi(services, HookActions(services, Deploys(services), Purges(services)))),
         *_token_routes(TokensApi(services)),
         *_fleet_routes(StatusApi(services), services),
         *dns_routes(services),

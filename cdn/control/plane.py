@@ -19,6 +19,9 @@ from cdn.control.colleagues import Colleagues
 from cdn.control.domain_parts import DomainFleet, DomainFolds, DomainParts
 from cdn.control.domain_sight import DomainSight
 from cdn.control.fleet_watch import FleetWatch
+from cdn.control.hook_deliveries import InboundDeliveries
+from cdn.control.hook_room import HookRoom
+from cdn.control.hook_secrets import HookSecrets
 from cdn.control.hub import FollowHub
 from cdn.control.issuing import Issuing
 from cdn.control.node_directory import NodeDirectory
@@ -42,6 +45,9 @@ from cdn.control.token_fold import TokenFold
 from cdn.control.turns import Turns
 from cdn.control.upload_session import UploadSessions
 from cdn.control.uploads import Uploads
+from cdn.control.webhook_queue import WebhookQueue
+from cdn.control.webhook_sender import WebhookSender
+from cdn.control.webhook_transport import WebhookTransport
 from cdn.control.zone_key_seals import seal_anew
 from cdn.control.zone_reader import ZoneReader
 from cdn.errors import Unavailable
@@ -54,6 +60,7 @@ from cdn.journal.journal import Journal
 from cdn.journal.takedown_fold import TakedownFold
 from cdn.journal.tenure import MemoryOffices, Offices
 from cdn.journal.zone_fold import ZoneFold
+from cdn.origin.outbound import OutboundRule
 from cdn.origin.store import ObjectStore, StoreUnavailable
 from cdn.purge.floors import Floors
 from cdn.tls.sealed import KeyRing
@@ -206,11 +213,25 @@ class ControlPlane:
             offices=held,
             sweeps=self.sweeps,
             holder=holder,
+            hook_room=HookRoom(
+                HookSecrets(control_keys),
+                InboundDeliveries(store),
+                WebhookQueue(store),
+                Turns(
+                    settings.max_concurrent_hooks,
+                    settings.max_concurrent_hooks_per_site,
+                    most_waiting=settings.max_waiting_hooks,
+                    refusal="As many messages to hooks as may wait do so already: send it again.",
+                    retry_after_s=10,
+                ),
+            ),
             control_keys=control_keys,
             zone_reader=zone_reader,
             zone_keys=zone_keys,
             domain_office=None if self.domains is None else self.domains.desk,
         )
+        rule = OutboundRule(settings.allows_private_webhooks, settings.allowed_webhook_networks)
+        self.webhooks = WebhookSender(self.services, self.services.hook_room, WebhookTransport(rule))
         self._intake = ArchiveIntake(self.services)
         self.previews = PreviewExpiry(self.services)
         self._probing: asyncio.Task[None] | None = None
@@ -246,6 +267,7 @@ class ControlPlane:
         self.sweeps.start()
         self.previews.start()
         self._colleagues.start()
+        self.webhooks.start()
         if self.domains is not None:
             self.domains.start()
         self._probing = asyncio.create_task(self._probe_store(), name="control-store-probe")
@@ -285,6 +307,7 @@ class ControlPlane:
                 await asyncio.gather(task, return_exceptions=True)
         if self.domains is not None:
             await self.domains.aclose()
+        await self.webhooks.aclose()
         await self.sweeps.aclose()
         await self.previews.aclose()
         await self.hub.aclose()

@@ -13,6 +13,7 @@ from cdn.control.blob_repair import BlobRepair
 from cdn.control.colleagues import Colleagues
 from cdn.control.domain_office import DomainOffice
 from cdn.control.fleet_watch import FleetWatch
+from cdn.control.hook_room import HookRoom
 from cdn.control.hub import FollowHub
 from cdn.control.node_directory import NodeDirectory
 from cdn.control.proofs import Proofs
@@ -85,6 +86,8 @@ class Services:
     """Who of the replicas does what only one should do at a time."""
     holder: str
     """What this process is called in them."""
+    hook_room: HookRoom
+    """What came to hooks, and what is sent to receivers."""
     sweeps: SweepWatch
     """Removes from the store what nothing names."""
     control_keys: KeyRing | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from cdn.errors import InvalidInput
@@ -120,6 +121,23 @@ class ControlSettings:
     """Domains that wait to be verified: about 500 bytes each, and each is looked up now and then."""
     max_claims_per_site: int = 100
     """A site's fair share of them: more than anybody moves at one time."""
+
+    max_hook_bytes: int = 4 * 1024 * 1024
+    """A message to a hook: those of the largest pushes have a megabyte or two."""
+    max_concurrent_hooks: int = 16
+    """Messages read and judged at one time; more wait."""
+    max_concurrent_hooks_per_site: int = 4
+    """A site's fair share of them."""
+    max_waiting_hooks: int = 256
+    """Messages that wait for their turn, half as many of one site; more are asked to come back."""
+    hook_deliveries_kept_s: float = 30 * 86_400.0
+    """How long it is remembered which messages came: one that comes again within it is not worked on again."""
+    max_hook_deliveries: int = 10_000
+    """Messages that are remembered for one hook; the oldest are forgotten first."""
+    allows_private_webhooks: bool = False
+    """Messages may be sent to servers inside private networks, and on this machine. For development."""
+    allowed_webhook_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Networks that messages may be sent to although they are private."""
 
     max_zones: int = 1_000
     """Imported zones, of all of which name servers keep a copy."""

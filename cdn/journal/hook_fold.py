@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,6 +35,7 @@ class HookFold:
     def __init__(self) -> None:
         self._hooks: dict[str, Hook] = {}
         self._of_site: dict[str, dict[str, Hook]] = {}
+        self._counts: Counter[str] = Counter()
 
     def get(self, hook_id: str) -> Hook | None:
         """One hook."""
@@ -42,6 +44,10 @@ class HookFold:
     def of_site(self, site_id: str) -> Mapping[str, Hook]:
         """A site's hooks by id, oldest first."""
         return self._of_site.get(site_id, {})
+
+    def count(self, direction: str) -> int:
+        """How many hooks of this direction all sites have together."""
+        return self._counts[direction]
 
     def apply(self, record: Record) -> None:
         """Take one record."""
@@ -74,17 +80,21 @@ class HookFold:
 
     def load(self, section: Any) -> None:
         """Become what `dump` gave. Raises msgspec.MsgspecError."""
-        self._hooks, self._of_site = {}, {}
+        self._hooks, self._of_site, self._counts = {}, {}, Counter()
         for hook in msgspec.convert(section or [], list[Hook]):
             self._put(hook)
 
     def _put(self, hook: Hook) -> None:
+        if (known := self._hooks.get(hook.id)) is not None:
+            self._counts[known.direction] -= 1
+        self._counts[hook.direction] += 1
         self._hooks[hook.id] = hook
         self._of_site.setdefault(hook.site_id, {})[hook.id] = hook
 
     def _drop(self, hook_id: str) -> None:
         hook = self._hooks.pop(hook_id, None)
         if hook is not None:
+            self._counts[hook.direction] -= 1
             of_site = self._of_site[hook.site_id]
             del of_site[hook_id]
             if not of_site:

@@ -35,7 +35,6 @@ MIN_TOLERANCE_S, MAX_TOLERANCE_S = 10, 86_400
 """A message's own time may be off by so much: clocks differ, and some senders sign once and retry for hours."""
 
 _FIELD_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
-_PARAMETER = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
 
 class Direction(Enum):
@@ -110,8 +109,8 @@ class InboundHook(_Settings, frozen=True):
     those in which the value at each JSON pointer is the one given; nothing named lets in all.
 
     `event_at` and `branch_at` are pointers to where a message names them; "": where the vendor does. `field` is where a
-    TOKEN is sent, "": in Authorization as a bearer token; `parameter` lets it come in the query under that name, which
-    logs of servers in between show. `tolerance_s` bounds how far the time of a signed message may be off.
+    TOKEN is sent, "": in Authorization as a bearer token; with `in_query` it may also come as the query's `token`,
+    which logs of servers in between show. `tolerance_s` bounds how far the time of a signed message may be off.
     """
 
     scheme: Scheme
@@ -123,7 +122,7 @@ class InboundHook(_Settings, frozen=True):
     event_at: str = ""
     branch_at: str = ""
     field: str = ""
-    parameter: str = ""
+    in_query: bool = False
     tolerance_s: int = 300
 
 
@@ -209,14 +208,10 @@ def _faults_of_inbound(hook: InboundHook) -> Iterator[str]:
 
 
 def _faults_of_token(hook: InboundHook) -> Iterator[str]:
-    if hook.scheme is not Scheme.TOKEN and (hook.field or hook.parameter):
-        yield f"field and parameter are of the scheme token, and this is {hook.scheme.value}"
+    if hook.scheme is not Scheme.TOKEN and (hook.field or hook.in_query):
+        yield f"field and in_query are of the scheme token, and this is {hook.scheme.value}"
     if hook.field and _FIELD_NAME.fullmatch(hook.field) is None:
         yield f"{hook.field[:100]!r} is no field name"
-    if hook.parameter and _PARAMETER.fullmatch(hook.parameter) is None:
-        yield f"{hook.parameter[:100]!r} is no name of a query parameter: use letters, digits, '_', '-' and '.'"
-    if hook.parameter == "wait":
-        yield "the query parameter wait says how long the receipt is waited for: name another"
 
 
 def _faults_of_action(action: Action) -> Iterator[str]:

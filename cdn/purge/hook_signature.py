@@ -28,11 +28,11 @@ _ID = re.compile(r"[\x21-\x7e]{1,200}")
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What came: `fields` with names in lower case, each once; `query` likewise; `content` octet for octet."""
+    """What came: `fields` with names in lower case, each once; `content` octet for octet; `token` is the query's."""
 
     fields: Mapping[str, str]
-    query: Mapping[str, str]
     content: bytes
+    token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +152,8 @@ def _of_token(token: str | None, secrets: Sequence[str], place: str, told: Genui
 
 def _token_of(hook: InboundHook, message: Message) -> tuple[str | None, str]:
     """What was sent as the token, and where it belongs. In the query only where the hook says so."""
-    if hook.parameter and hook.parameter in message.query:
-        return message.query[hook.parameter], f"the query parameter {hook.parameter}"
+    if hook.in_query and message.token is not None:
+        return message.token, "the query parameter token"
     if hook.field and hook.field.lower() != "authorization":
         return message.fields.get(hook.field.lower()), f"the field {hook.field}"
     scheme, _, token = message.fields.get("authorization", "").partition(" ")

@@ -146,6 +146,7 @@ class Control:
     zone_keys: Any = None
     issuing: Any = None
     sight: Any = None
+    control_keys: Any = None
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def open(self) -> Control:
@@ -166,6 +167,7 @@ class Control:
             zone_keys=self.zone_keys,
             issuing=self.issuing,
             sight=self.sight,
+            control_keys=self.control_keys,
             clock=self.clock,
         )
         await self.plane.start()
