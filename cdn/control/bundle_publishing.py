@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cdn.control.deploys import Activation, Deploys, Proposal
+from cdn.control.alias_schema import SetAlias
+from cdn.control.deploys import AS_IT_IS, Activation, Deploys, Proposal
 from cdn.control.schema import ReceiptView
 from cdn.control.services import Services
 from cdn.errors import InvalidInput
@@ -18,7 +19,10 @@ from cdn.sites.site import Site
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """Everything of a deploy. `upload` names what its sender does, so that doing it again makes no second deploy."""
+    """Everything of a deploy. `upload` names what its sender does, so that doing it again makes no second deploy ("": a
+    second time makes another). `mode`: whose reading of rule files counts, that of the vendor whose client sent them.
+    `expires_s`: how long the alias answers, None: as it does.
+    """
 
     site: Site
     alias: str
@@ -28,7 +32,7 @@ class Bundle:
     commit: str
     upload: str
     mode: RulesMode
-    """Whose reading of rule files counts: that of the vendor whose client sent them."""
+    expires_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,10 @@ class BundlePublishing:
             manifest,
             author=bundle.author,
             message=bundle.message,
-            upload=bundle.upload,
+            upload=bundle.upload or None,
+            commit=bundle.commit,
+            rules_mode=bundle.mode,
+            said=AS_IT_IS if bundle.expires_s is None else SetAlias(expires_s=bundle.expires_s),
         )
         activation = await self._deploys.create(proposal, actor)
         return Published(activation, await self._services.receipt(activation.record, wait_s))

@@ -11,6 +11,7 @@ from cdn.control.cloudflare_dialect import CloudflareDialect
 from cdn.control.dialect import Closing, Dialect, DialectRoute
 from cdn.control.fastly_dialect import FastlyDialect
 from cdn.control.netlify_dialect import NetlifyDialect
+from cdn.control.pages_dialect import PagesDialect
 from cdn.control.services import Services
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -22,6 +23,7 @@ def dialects_of(services: Services, intake: ArchiveIntake) -> Sequence[Dialect]:
         CloudflareDialect(services),
         FastlyDialect(services),
         NetlifyDialect(services, intake),
+        PagesDialect(services),
     )
 
 

@@ -38,6 +38,9 @@ MAX_FAULTS = 50
 
 MAX_DRAFT_MESSAGE_BYTES = 4096
 
+DRAFT_ALIAS_S = 90 * 86_400.0
+"""How long a draft answers: each has an alias of its own, which nobody removes."""
+
 _SHA1 = re.compile(r"[0-9a-f]{40}")
 
 _OWN_FOLDER = "/.netlify/"
@@ -184,10 +187,11 @@ class NetlifyDeploys:
             commit="",
             upload=draft.id,
             mode=RulesMode.NETLIFY,
+            expires_s=DRAFT_ALIAS_S if draft.is_draft and not draft.branch else None,
         )
         published = await self._publishing.publish(bundle, draft.actor, READY_WAIT_S)
         counts = published.receipt.counts
-        notes = draft.notes
+        notes = (*draft.notes, *published.activation.warnings)
         if not published.receipt.complete:
             notes = (*notes, f"{counts.pending} nodes have not applied it yet: they take it up when they are back.")
         return msgspec.structs.replace(draft, deploy_id=published.activation.deploy.id, notes=notes)
