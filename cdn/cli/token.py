@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -33,6 +34,9 @@ def create(
         ),
     ] = None,
     note: Annotated[str, typer.Option("--note", help="What it is for.", metavar="TEXT")] = "",
+    aws: Annotated[
+        bool, typer.Option("--aws", help="With an access key too, for AWS clients that purge (CloudFront's API).")
+    ] = False,
     is_json: JsonOption = False,
 ) -> None:
     """Make a token and print it, this once."""
@@ -42,9 +46,10 @@ def create(
     expires_s = None if expires is None else DurationParser(expires)
 
     async def work(client: ControlClient) -> Result:
-        answer = await client.create_token(scopes, expires_s=expires_s, note=note)
+        answer = await client.create_token(scopes, expires_s=expires_s, note=note, aws=aws)
         lines = (
             safe(answer["token"]),
+            *_access_key(answer),
             f"id {safe(answer['id'])}, scopes {safe(', '.join(answer['scopes']))}, expires {_expiry(answer)}; "
             "the token is shown this once",
         )
@@ -80,6 +85,16 @@ def revoke(
         return Result(answer, (f"token {safe(token_id)} is revoked",))
 
     run(work, is_json=is_json)
+
+
+def _access_key(answer: Mapping[str, Any]) -> tuple[str, ...]:
+    key = answer.get("aws")
+    if key is None:
+        return ()
+    return (
+        f"AWS_ACCESS_KEY_ID={safe(key['access_key_id'])}",
+        f"AWS_SECRET_ACCESS_KEY={safe(key['secret_access_key'])}",
+    )
 
 
 def _expiry(token: dict[str, float | None]) -> str:

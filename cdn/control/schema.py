@@ -88,11 +88,12 @@ class RollForward(_Content, frozen=True):
 
 
 class CreateToken(_Content, frozen=True):
-    """`expires_s` None: until it is revoked."""
+    """`expires_s` None: until it is revoked. `aws`: requests can be signed with it as AWS clients do."""
 
     scopes: Scopes
     expires_s: Annotated[float | None, Meta(description="Seconds from now; null: until revoked.")] = None
     note: str = ""
+    aws: bool = False
 
 
 # ---- what it gives
@@ -270,16 +271,25 @@ class TokenView(_Content, frozen=True):
     created_at: WallTime
     expires_at: Annotated[float | None, Meta(description="Seconds since 1970-01-01; null: never.")]
     note: str
+    aws: Annotated[bool, Meta(description="Whether AWS clients can sign with it.")] = False
+
+
+class AwsKeyView(_Content, frozen=True):
+    """What AWS clients sign with: the token's id, and a secret that is shown this once."""
+
+    access_key_id: str
+    secret_access_key: str
 
 
 class TokenCreatedView(_Content, frozen=True):
-    """`token` is shown this once and kept nowhere."""
+    """`token` is shown this once and kept nowhere. `aws`: with the same scopes, for clients that sign."""
 
     id: str
     token: str
     scopes: Scopes
     expires_at: Annotated[float | None, Meta(description="Seconds since 1970-01-01; null: never.")]
     note: str
+    aws: AwsKeyView | None = None
 
 
 class TokenList(_Content, frozen=True):

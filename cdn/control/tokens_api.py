@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from cdn.control.auth import Caller
 from cdn.control.content import json_response, read_json
 from cdn.control.route import Call
-from cdn.control.schema import CreateToken, ReceiptOnly, TokenCreatedView, TokenList, TokenView
+from cdn.control.schema import AwsKeyView, CreateToken, ReceiptOnly, TokenCreatedView, TokenList, TokenView
 from cdn.control.services import Services
+from cdn.control.signing_secret import make_signing_secret, seal_signing_secret
 from cdn.control.token import MAX_NOTE_BYTES, MAX_SCOPES, SiteScope, make_token, parse_scope
 from cdn.control.token_fold import Token
 from cdn.errors import Conflict, Forbidden, InvalidInput, NotFound
@@ -32,6 +34,11 @@ class TokensApi:
         self._check_scopes(call.caller, scopes)
         expires_at = None if wanted.expires_s is None else services.clock() + wanted.expires_s
         text, created = make_token(scopes, expires_at=expires_at, note=wanted.note)
+        key: AwsKeyView | None = None
+        if wanted.aws:
+            key = AwsKeyView(created.token_id, make_signing_secret())
+            sealed = seal_signing_secret(services.control_keys, key.access_key_id, key.secret_access_key)
+            created = replace(created, sealed_secret=sealed)
 
         def decide() -> Change:
             self._check_scopes(call.caller, scopes)
@@ -44,7 +51,7 @@ class TokensApi:
         recorded = services.tokens.get(created.token_id)
         if recorded is None or recorded.scopes != scopes:
             raise NotFound("A site that the token was for was removed meanwhile.")
-        return json_response(TokenCreatedView(created.token_id, text, scopes, expires_at, wanted.note), 201)
+        return json_response(TokenCreatedView(created.token_id, text, scopes, expires_at, wanted.note, key), 201)
 
     async def list(self, call: Call) -> web.Response:
         tokens = [token for token in self._services.tokens.tokens() if _may_see(call.caller, token)]
@@ -101,4 +108,5 @@ def _is_some_admin(caller: Caller) -> bool:
 
 
 def _view(token: Token) -> TokenView:
-    return TokenView(token.token_id, token.scopes, token.created_at, token.expires_at, token.note)
+    aws = bool(token.sealed_secret)
+    return TokenView(token.token_id, token.scopes, token.created_at, token.expires_at, token.note, aws)
