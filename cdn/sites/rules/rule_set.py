@@ -60,6 +60,18 @@ class RuleSet:
         return self == NO_RULES
 
     @cached_property
+    def asks_countries(self) -> bool:
+        """Whether a rule looks at where a visitor is."""
+        return bool(self.countries) or any(rule.countries for rule in self.redirects)
+
+    @cached_property
+    def selecting_fields(self) -> tuple[str, ...]:
+        """The request fields that conditions of redirects look at, as Vary names them (RFC 9110 section 12.5.5)."""
+        languages = any(rule.languages for rule in self.redirects)
+        cookies = any(rule.cookies for rule in self.redirects)
+        return (*(("accept-language",) if languages else ()), *(("cookie",) if cookies else ()))
+
+    @cached_property
     def redirect_index(self) -> RedirectIndex | None:
         """None without redirects."""
         return RedirectIndex(self.redirects, self.mode) if self.redirects else None
@@ -87,6 +99,7 @@ class RuleSet:
     def prepare(self) -> RuleSet:
         """Compute now what requests look up."""
         _ = self.redirect_index, self.field_rules, self.access, self.cross_origin, self.cache_index
+        _ = self.asks_countries, self.selecting_fields
         return self
 
     def error_page(self, status: int) -> str | None:
