@@ -27,7 +27,8 @@ class SealingFiles:
     """Key files in [control]: each has 32 random octets in base64 on a line, as `openssl rand -base64 32` prints."""
 
     control_key_file: Path | None = None
-    """What only control may read is sealed with it: accounts with authorities. Every replica has the same file."""
+    """What only control may read is sealed with it: secrets of hooks and of tokens that sign, accounts with authorities.
+    Every replica has the same file. Alone it is enough for hooks; certificates need `edge_key_file` beside it."""
     edge_key_file: Path | None = None
     """Private keys of certificates are sealed with it: edges of no region have the same file, and those of regions that
     have no file of their own."""
@@ -63,9 +64,8 @@ def issuing_role(file: SettingsFile, folder: Path, environ: Mapping[str, str]) -
     acme, files = file.made("acme", AcmeSettings), file.made("control", SealingFiles)
     rings = _rings(file, folder, files)
     if files.control_key_file is None or not rings:
-        if files != SealingFiles():
-            missing = "control_key_file" if files.control_key_file is None else "edge_key_file"
-            raise file.fault("control", missing, "control_key_file and edge_key_file are given together, or neither")
+        if files.control_key_file is None and files != SealingFiles():
+            raise file.fault("control", "control_key_file", "certificates need control_key_file beside edge_key_file")
         if acme != AcmeSettings():
             raise file.fault("acme", "directories", "certificates need control_key_file and edge_key_file in [control]")
         return None
@@ -86,6 +86,15 @@ def issuing_role(file: SettingsFile, folder: Path, environ: Mapping[str, str]) -
         limits=file.made("acme", IssuingSettings),
         lookups=lookups,
     )
+
+
+def control_ring(file: SettingsFile) -> KeyRing | None:
+    """What secrets of hooks are sealed with; None: no file is named, and no hooks are made.
+
+    Raises InvalidInput that names the line.
+    """
+    path = file.made("control", SealingFiles).control_key_file
+    return None if path is None else _ring(file, "control_key_file", path)
 
 
 def _check_acme(file: SettingsFile, acme: AcmeSettings, eab_key: str | None) -> None:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from cdn.cli.address import Address
 from cdn.cli.data_folder import DataFolder
 from cdn.cli.follower_token import FollowerToken
-from cdn.cli.issuing_role import IssuingRole, SealingFiles, issuing_role
+from cdn.cli.issuing_role import IssuingRole, SealingFiles, control_ring, issuing_role
 from cdn.cli.journal_role import JournalRole, journal_settings
 from cdn.cli.settings_file import LIMITS, Section, SettingsFile, section_of
 from cdn.cli.store_role import StoreRole
@@ -133,6 +133,8 @@ class ControlRole:
     """With which the keys of zones are sealed; None: no zone is signed."""
     issuing: IssuingRole | None = None
     """How certificates are got and sealed; None: there are none."""
+    control_keys: KeyRing | None = None
+    """With which secrets of hooks are sealed; None: there are no hooks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,7 @@ def read_control_role(path: Path, environ: Mapping[str, str] = MappingProxyType(
         journal_settings(file, environ),
         _zone_keys(file, process.dns_key_file),
         issuing_role(file, path.absolute().parent, environ),
+        control_ring(file),
     )
 
 

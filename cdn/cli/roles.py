@@ -62,6 +62,7 @@ class RunningControl:
                 tls=role.process.tls,
                 zone_keys=role.zone_keys,
                 issuing=role.issuing,
+                control_keys=role.control_keys,
             )
             await token_kept(control.plane, folder, "admin", "made by cdn control")
             folder.keep_control_url(control.url)
