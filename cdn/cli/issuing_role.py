@@ -27,8 +27,9 @@ class SealingFiles:
     """Key files in [control]: each has 32 random octets in base64 on a line, as `openssl rand -base64 32` prints."""
 
     control_key_file: Path | None = None
-    """What only control may read is sealed with it: secrets of hooks and of tokens that sign, accounts with authorities.
-    Every replica has the same file. Alone it is enough for hooks; certificates need `edge_key_file` beside it."""
+    """What only control may read is sealed with it: secrets of hooks and of tokens that sign, accounts with
+    authorities. Every replica has the same file. Alone it is enough for hooks; certificates need `edge_key_file`
+    beside it."""
     edge_key_file: Path | None = None
     """Private keys of certificates are sealed with it: edges of no region have the same file, and those of regions that
     have no file of their own."""

@@ -108,8 +108,8 @@ class InboundHook(_Settings, frozen=True):
     """Messages from others. `events` and `branches` ("release/*") let in only those that are named, `only_if` only
     those in which the value at each JSON pointer is the one given; nothing named lets in all.
 
-    `event_at` and `branch_at` are pointers to where a message names them; "": where the vendor does. `field` is where a
-    TOKEN is sent, "": in Authorization as a bearer token; with `in_query` it may also come as the query's `token`,
+    `event_pointer` and `branch_pointer` lead to where a message names them; "": where the vendor does. `field` is where
+    a TOKEN is sent, "": in Authorization as a bearer token; with `in_query` it may also come as the query's `token`,
     which logs of servers in between show. `tolerance_s` bounds how far the time of a signed message may be off.
     """
 
@@ -119,8 +119,8 @@ class InboundHook(_Settings, frozen=True):
     events: tuple[str, ...] = ()
     branches: tuple[str, ...] = ()
     only_if: dict[str, str] = {}
-    event_at: str = ""
-    branch_at: str = ""
+    event_pointer: str = ""
+    branch_pointer: str = ""
     field: str = ""
     in_query: bool = False
     tolerance_s: int = 300
@@ -194,8 +194,8 @@ def _faults_of_inbound(hook: InboundHook) -> Iterator[str]:
         if any((not text and name != "only_if") or len(text) > MAX_FILTER_CHARS for text in texts):
             yield f"each entry of {name} has 1 to {MAX_FILTER_CHARS} letters"
     pointers = [("only_if", pointer) for pointer in hook.only_if]
-    pointers += [("event_at", hook.event_at)] * bool(hook.event_at)
-    pointers += [("branch_at", hook.branch_at)] * bool(hook.branch_at)
+    pointers += [("event_pointer", hook.event_pointer)] * bool(hook.event_pointer)
+    pointers += [("branch_pointer", hook.branch_pointer)] * bool(hook.branch_pointer)
     for name, pointer in pointers:
         try:
             parse_pointer(pointer)

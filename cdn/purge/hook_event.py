@@ -93,12 +93,12 @@ def message_of(content: bytes, media_type: str) -> Any:
 
 def event_of(hook: InboundHook, fields: Mapping[str, str], message: Any) -> HookEvent:
     """What the message is about. `fields` have names in lower case."""
-    if hook.event_at:
-        names = tuple(_texts(message, (hook.event_at,)))
+    if hook.event_pointer:
+        names = tuple(_texts(message, (hook.event_pointer,)))
     else:
         named = fields.get(_EVENT_FIELD.get(hook.scheme, ""), "")
         names = tuple(dict.fromkeys((*_texts(message, _EVENTS[hook.scheme]), *([named] if named else []))))
-    pointers = (hook.branch_at,) if hook.branch_at else _BRANCHES[hook.scheme]
+    pointers = (hook.branch_pointer,) if hook.branch_pointer else _BRANCHES[hook.scheme]
     branches = dict.fromkeys(text.removeprefix(BRANCH_REF) for text in _texts(message, pointers))
     # Of a tag there is no branch.
     return HookEvent(names, tuple(one for one in branches if not one.startswith("refs/"))[:MAX_BRANCHES], message)
