@@ -104,7 +104,7 @@ class Deploys:
         services, site, alias = self._services, proposal.site, proposal.alias
         self._require_allowed(site, proposal.manifest)
         await self._require_proven(site.id, blobs, proposal.session)
-        mode = proposal.rules_mode or RulesMode.NETLIFY
+        mode = proposal.rules_mode or site.settings.rules_mode
         ruled = await with_rules(services.store, site.id, proposal.manifest, mode)
         content, digest = await asyncio.to_thread(_encode, ruled.manifest)
         deploy_id = _deploy_id(proposal, digest)
@@ -246,6 +246,8 @@ class Deploys:
         state = services.catalog.alias(site.id, alias)
         if state is None or state.activated_sequence < record.sequence:
             raise NotFound(f"The site {site.name!r} or its deploy {deploy.id} was removed meanwhile.")
+        if services.precompression is not None:
+            services.precompression.want(site.id, deploy.manifest_digest)
         return record
 
     async def _activate_once(self, site: Site, alias: str, deploy: Deploy, actor: str) -> Record:
