@@ -16,6 +16,7 @@ from cdn.errors import InvalidInput, TooLarge
 from cdn.sites.fingerprint import has_fingerprint
 from cdn.sites.path import MAX_PATH_OCTETS, check_path, folded, shown
 from cdn.sites.rules.mode import RulesMode
+from cdn.sites.rules.pages_program import is_pages_program
 from cdn.sites.rules.rule_form import rules_from, rules_to
 from cdn.sites.rules.rule_set import NO_RULES, RULE_FILES, RuleSet
 
@@ -52,8 +53,6 @@ MAX_MANIFEST_BYTES = 128 * 1024 * 1024
 NOT_FOUND_PAGE = "404.html"
 
 _RULE_PATHS = frozenset(f"/{name}" for name in RULE_FILES)
-_WORKER_PATHS = frozenset({"/_worker.js", "/_routes.json"})
-_WORKER_FOLDERS = ("/functions/", "/_worker.js/")
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -234,11 +233,6 @@ def load_manifest(raw: bytes) -> Manifest:
     raise InvalidInput(
         f"the manifest has version {shown(version)}, this program reads up to {RULED_VERSION}", field="version"
     )
-
-
-def is_pages_program(path: str) -> bool:
-    """Whether Cloudflare Pages would run the file instead of answering with it."""
-    return path in _WORKER_PATHS or path.startswith(_WORKER_FOLDERS)
 
 
 def _decode(raw: bytes) -> Mapping[str, Any]:

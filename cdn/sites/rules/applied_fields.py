@@ -36,9 +36,9 @@ class AppliedFields:
             self.lines.pop(name, None)
             self.tags = [line for line in self.tags if line[0] != name]
         joined = self._given if rule.mode is RulesMode.CLOUDFLARE else set()
-        fresh = {name for name, _ in rule.fields if name not in joined and name not in TAG_FIELDS}
-        for name in fresh:
-            self.lines[name] = []
+        for name, _ in rule.fields:
+            if name not in joined and name not in TAG_FIELDS:
+                self.lines[name] = []
         for name, value in rule.fields:
             filled = filled_value(value, found) if rule.mode is RulesMode.CLOUDFLARE else value
             if name in TAG_FIELDS:

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from cdn.sites.path import shown
+from cdn.sites.rules.applied_fields import MAX_FIELDS_BYTES
+from cdn.sites.rules.cdn_toml import CdnTomlRead, read_cdn_toml
 from cdn.sites.rules.fault import RuleFault
+from cdn.sites.rules.field_rule import FieldRule
+from cdn.sites.rules.field_rules import glob_of
+from cdn.sites.rules.headers_file import MAX_FIELD_RULES, HeadersRead, PlacedFields, read_headers
 from cdn.sites.rules.mode import RulesMode
-from cdn.sites.rules.rule_set import NO_RULES, RuleSet
+from cdn.sites.rules.netlify_toml import read_netlify_toml
+from cdn.sites.rules.pages_program import pages_programs
+from cdn.sites.rules.redirect_checks import check_redirects
+from cdn.sites.rules.redirects_file import RedirectsRead, read_redirects
+from cdn.sites.rules.rule_set import NO_RULES, RULE_FILES, RuleSet
+from cdn.sites.rules.security_preset import preset_rule
 
 MAX_RULE_FILE_BYTES = 1024 * 1024
 """One rule file: 10,000 rules of a hundred octets."""
+
+MAX_SAID = 200
+"""Faults, and warnings, that are listed: whoever has more has made one mistake many times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,5 +38,117 @@ class CompiledRules:
 
 def compile_rules(texts: Mapping[str, bytes], mode: RulesMode, files: Collection[str]) -> CompiledRules:
     """The rules in `texts`: content by the name of a rule file (`RULE_FILES`). `files` are the paths of the bundle, to
-    say which targets do not exist. Never raises: what is wrong is a fault, all of them at once."""
-    raise NotImplementedError
+    say which targets do not exist. Never raises: what is wrong is a fault, all of them at once.
+
+    Redirects: those of `cdn.toml` are looked at first, then `_redirects`, then `netlify.toml`; the first that covers a
+    request counts. Fields: the preset, `_headers`, `netlify.toml`, `cdn.toml`; a later one says otherwise.
+    """
+    faults: list[RuleFault] = []
+    usable: dict[str, bytes] = {}
+    for name in RULE_FILES:
+        content = texts.get(name, b"")
+        if len(content) > MAX_RULE_FILE_BYTES:
+            message = f"the file has {len(content)} bytes, at most {MAX_RULE_FILE_BYTES} are read"
+            faults.append(RuleFault(name, 0, "", message))
+        elif content:
+            usable[name] = content
+    compiled = _compile(usable, mode, files)
+    warnings = [*compiled.warnings, *_warnings_about(files, mode)]
+    found = [*faults, *compiled.faults]
+    return CompiledRules(compiled.rules if not found else NO_RULES, _listed(found), _listed(warnings))
+
+
+def _compile(texts: Mapping[str, bytes], mode: RulesMode, files: Collection[str]) -> CompiledRules:
+    ours = read_cdn_toml(texts.get("cdn.toml", b""), mode)
+    netlify = read_netlify_toml(texts.get("netlify.toml", b""), mode)
+    redirects = (ours.redirects, read_redirects(texts.get("_redirects", b""), mode), netlify.redirects)
+    headers = (read_headers(texts.get("_headers", b""), mode), netlify.headers, ours.headers)
+    checked = check_redirects([rule for each in redirects for rule in each.rules], mode, files)
+    placed = [rule for each in headers for rule in each.rules]
+    reads: Sequence[RedirectsRead | HeadersRead] = (*redirects, *headers, checked)
+    rules = replace(
+        ours.rules,
+        mode=mode,
+        redirects=tuple(placed.rule for placed in checked.rules),
+        fields=(*(() if ours.preset is None else (preset_rule(ours.preset),)), *(each.rule for each in placed)),
+    )
+    if not texts and not (mode is RulesMode.CLOUDFLARE and any(pages_programs(files))):
+        rules = NO_RULES
+    return CompiledRules(
+        rules=rules,
+        faults=(
+            *ours.file.findings.faults,
+            *netlify.file.findings.faults,
+            *(fault for read in reads for fault in read.faults),
+            *_faults_of_fields(placed),
+            *_faults_of_pages(ours, files),
+        ),
+        warnings=(
+            *ours.file.findings.warnings,
+            *netlify.file.findings.warnings,
+            *(warning for read in reads for warning in read.warnings),
+        ),
+    )
+
+
+def _faults_of_pages(ours: CdnTomlRead, files: Collection[str]) -> Iterable[RuleFault]:
+    """Of pages that are named and not there."""
+    named = {path: f"error_pages.{status}" for status, path in reversed(ours.rules.error_pages)}
+    named[ours.rules.spa] = "spa"
+    for path, key in named.items():
+        if path and path not in files:
+            line = ours.file.line(tuple(key.split(".")))
+            yield RuleFault("cdn.toml", line, key, f"the bundle has no file {shown(path)}")
+
+
+def _faults_of_fields(placed: Sequence[PlacedFields]) -> Iterable[RuleFault]:
+    """Of more fields than one response can carry, where rules may meet: judged by folders, so rather too early."""
+    if len(placed) > MAX_FIELD_RULES:
+        message = f"there are {len(placed)} rules for fields, at most {MAX_FIELD_RULES} are allowed"
+        yield placed[MAX_FIELD_RULES].fault(message)
+        return
+    if sum(_octets(each.rule) for each in placed) <= MAX_FIELDS_BYTES:
+        return
+    at_folder: dict[str, int] = {}
+    at_path: dict[str, int] = {}
+    globs = [(glob_of(each.rule), each) for each in placed]
+    for glob, each in globs:
+        sums = at_path if glob.is_exact else at_folder
+        sums[glob.folder] = sums.get(glob.folder, 0) + _octets(each.rule)
+    for glob, each in globs:
+        above = sum(at_folder.get(folder, 0) for folder in _folders(glob.folder))
+        octets = above + (at_path.get(glob.folder, 0) if glob.is_exact else 0)
+        if octets > MAX_FIELDS_BYTES:
+            message = (
+                f"rules that may meet at or below {glob.folder or '/'} have {octets} octets of fields together, "
+                f"at most {MAX_FIELDS_BYTES} are allowed"
+            )
+            yield each.fault(message)
+            return
+
+
+def _octets(rule: FieldRule) -> int:
+    return sum(len(name) + len(value) + 4 for name, value in rule.fields)
+
+
+def _folders(folder: str) -> Iterable[str]:
+    """The folder and all above it, the root as ""."""
+    while folder:
+        yield folder
+        folder = folder[: folder.rfind("/")]
+    yield ""
+
+
+def _warnings_about(files: Collection[str], mode: RulesMode) -> Iterable[RuleFault]:
+    if mode is RulesMode.CLOUDFLARE:
+        for name in pages_programs(files):
+            yield RuleFault(name, 0, "", "programs are not run here: it is neither run nor answered")
+
+
+def _listed(found: Sequence[RuleFault]) -> tuple[RuleFault, ...]:
+    """At most MAX_SAID, and how many more there are."""
+    if len(found) <= MAX_SAID:
+        return tuple(found)
+    last = found[MAX_SAID - 1]
+    more = RuleFault(last.file, last.line, "", f"and {len(found) - MAX_SAID + 1} more like these")
+    return (*found[: MAX_SAID - 1], more)
