@@ -16,6 +16,8 @@ from cdn.fleet.node import NodeView
 MAX_NODE_SERIES = 1_000
 """Nodes with lines of their own: some ten each. In a larger fleet only those have them that do not simply serve."""
 
+WAITING_DEPLOYS = "Deploys whose files wait to be looked at for coding, or are coded now."
+
 SOONEST_END = "When the certificate that ends first is over, in seconds since 1970; 0: there is none."
 
 HELP: Mapping[str, str] = {
@@ -32,6 +34,21 @@ HELP: Mapping[str, str] = {
     "archive_failures": "Attempts to archive that failed; each is made again.",
 }
 """What a counter means; others are named by what they count."""
+
+HELP_OF_CODING: Mapping[str, str] = {
+    "precompression_sources": "Contents that were looked at by a coding process.",
+    "precompression_not_worth": "Of these, those that no content coding makes small enough.",
+    "precompression_ready_used": "Coded forms that came with a deploy, were checked and are used.",
+    "precompression_ready_refused": "Coded forms that came with a deploy and are not their source.",
+    "precompression_reused": "Contents whose coded forms an earlier deploy of the site had already.",
+    "precompression_source_bytes": "Size of the contents that were looked at.",
+    "precompression_coded_bytes": "Size of all coded forms that were made.",
+    "precompression_failed": "Contents that could not be coded at that time.",
+    "precompression_announced": "Lists of coded forms that were recorded.",
+    "precompression_lost": "Coded forms that the store had lost or damaged, to be made anew.",
+    "precompression_processes_died": "Coding processes that ended, or were ended, in the middle of a job.",
+}
+"""The same, where files are coded."""
 
 HELP_OF_DOMAINS: Mapping[str, str] = {
     "certificate_orders": "Certificates that an authority was asked for.",
@@ -65,7 +82,10 @@ def control_metrics(plane: ControlPlane) -> Sequence[Family]:
     counted |= {**dict.fromkeys(HELP_OF_HOOKS, 0), **services.hook_room.counters}
     if plane.domains is not None:
         counted |= plane.domains.counters
-    meanings = {**HELP, **HELP_OF_DOMAINS, **HELP_OF_HOOKS}
+    coding = services.precompression
+    if coding is not None:
+        counted |= coding.counters
+    meanings = {**HELP, **HELP_OF_DOMAINS, **HELP_OF_HOOKS, **HELP_OF_CODING}
     lag = services.archive.lag
     refusals = {reason: float(count) for reason, count in services.hub.refusals.counts().items()}
     return (
@@ -80,6 +100,7 @@ def control_metrics(plane: ControlPlane) -> Sequence[Family]:
             "cdn_control_webhooks_due", "Messages of ours that wait to be sent by this replica.", plane.webhooks.waiting
         ),
         gauge("cdn_control_waiting", "Callers that wait for receipts and preparations.", services.directory.waiting),
+        *(() if coding is None else (gauge("cdn_control_precompression_waiting", WAITING_DEPLOYS, coding.waiting),)),
         *_fleet(plane),
         *_certificates(plane),
         labelled("cdn_control_refusals", Kind.COUNTER, "What was refused, by reason.", "reason", refusals),

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from cdn.cli.address import Address
+from cdn.cli.coding_process import coding_command
 from cdn.cli.data_folder import DataFolder, StoreChoice
 from cdn.cli.issuing_part import issuing_part
 from cdn.cli.issuing_role import IssuingRole
@@ -127,6 +128,7 @@ class ControlPart:
             control_keys=control_keys or (None if issuing is None else issuing.control_ring),
             offices=names.offices,
             holder=names.holder,
+            coding_command=coding_command(),
         )
         if part is not None:
             part.surroundings.attach(plane.services)

@@ -89,6 +89,8 @@ class BlobRepair:
         losses: BlobLosses | None = None,
     ) -> None:
         """`losses` reaches the other replicas; None: there are none."""
+        self.on_loss: Callable[[str, str], None] = lambda site_id, digest: None
+        """Called with site and digest for every blob that is lost, whichever replica found out."""
         self._losses = losses
         self._store = store
         self._proofs = proofs
@@ -170,6 +172,7 @@ class BlobRepair:
     def _forget(self, site_id: str, digest: str) -> None:
         self._proofs.forget(site_id, digest)
         self._sessions.forget(site_id, digest)
+        self.on_loss(site_id, digest)
 
     async def _tell(self, site_id: str, digest: str) -> bool:
         """Whether the other replicas hear of the loss."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from aiohttp import web
 
@@ -15,6 +15,7 @@ from cdn.control.app import application_of
 from cdn.control.archive_intake import ArchiveIntake
 from cdn.control.auth import Authenticator
 from cdn.control.blob_repair import BlobRepair
+from cdn.control.coding_pool import CodingPool
 from cdn.control.colleagues import Colleagues
 from cdn.control.domain_parts import DomainFleet, DomainFolds, DomainParts
 from cdn.control.domain_sight import DomainSight
@@ -24,8 +25,11 @@ from cdn.control.hook_room import HookRoom
 from cdn.control.hook_secrets import HookSecrets
 from cdn.control.hub import FollowHub
 from cdn.control.issuing import Issuing
+from cdn.control.name_offices import NameOffices
 from cdn.control.node_directory import NodeDirectory
 from cdn.control.peer_tokens import PeerTokens
+from cdn.control.precompression import Precompression
+from cdn.control.precompression_desk import PrecompressionDesk
 from cdn.control.preview_expiry import PreviewExpiry
 from cdn.control.proofs import Proofs
 from cdn.control.purge_lanes import PurgeLanes
@@ -80,6 +84,7 @@ class ControlPlane:
     `control_keys`: what only control may read is sealed with them; None: no hooks with secrets are made here.
     `offices`: who of the replicas does what only one should do at a time, `holder` being this one; None: there is one.
     `issuing` with `sight`: domains are looked after, and certificates got; None: neither is done here.
+    `coding_command` starts a process that codes content; (): files of deploys are not coded here.
     `clock` is wall time, `monotonic` the clock on which the directory counts leases.
     """
 
@@ -98,6 +103,7 @@ class ControlPlane:
         control_keys: KeyRing | None = None,
         offices: Offices | None = None,
         holder: str = "control",
+        coding_command: Sequence[str] = (),
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -178,6 +184,17 @@ class ControlPlane:
                 clock=clock,
                 monotonic=monotonic,
             )
+        self._precompression: PrecompressionDesk | None = None
+        if coding_command and settings.coding_processes:
+            pool = CodingPool(coding_command, settings.coding_processes)
+            self._precompression = PrecompressionDesk(
+                Precompression(store, self.state, catalog_fold.catalog, takedowns, pool),
+                pool,
+                NameOffices(held, holder, office_s=SOLE_OFFICE_S, monotonic=monotonic),
+                catalog_fold.catalog,
+                monotonic=monotonic,
+            )
+            self._repair.on_loss = self._precompression.lost
         self.services = Services(
             settings=settings,
             state=self.state,
@@ -229,6 +246,7 @@ class ControlPlane:
             zone_reader=zone_reader,
             zone_keys=zone_keys,
             domain_office=None if self.domains is None else self.domains.desk,
+            precompression=self._precompression,
         )
         rule = OutboundRule(settings.allows_private_webhooks, settings.allowed_webhook_networks)
         self.webhooks = WebhookSender(self.services, self.services.hook_room, WebhookTransport(rule))
@@ -270,6 +288,8 @@ class ControlPlane:
         self.webhooks.start()
         if self.domains is not None:
             self.domains.start()
+        if self._precompression is not None:
+            self._precompression.start()
         self._probing = asyncio.create_task(self._probe_store(), name="control-store-probe")
         if (maker := self.services.zone_keys) is not None:
             sealing = seal_anew(self.state, self.services.zones, maker)
@@ -307,6 +327,8 @@ class ControlPlane:
                 await asyncio.gather(task, return_exceptions=True)
         if self.domains is not None:
             await self.domains.aclose()
+        if self._precompression is not None:
+            await self._precompression.aclose()
         await self.webhooks.aclose()
         await self.sweeps.aclose()
         await self.previews.aclose()

@@ -16,6 +16,7 @@ from cdn.control.fleet_watch import FleetWatch
 from cdn.control.hook_room import HookRoom
 from cdn.control.hub import FollowHub
 from cdn.control.node_directory import NodeDirectory
+from cdn.control.precompression_desk import PrecompressionDesk
 from cdn.control.proofs import Proofs
 from cdn.control.purge_lanes import PurgeLanes
 from cdn.control.purge_rate import PurgeRate
@@ -99,6 +100,9 @@ class Services:
     """Makes the keys of signed zones; None: this control has no key to seal them with."""
     domain_office: DomainOffice | None = None
     """Looks after domains and their certificates; None: nobody does here, and an administrator says whose they are."""
+
+    precompression: PrecompressionDesk | None = None
+    """Has files of active deploys coded; None: nobody does here."""
 
     @property
     def catalog(self) -> Catalog:

@@ -100,6 +100,10 @@ class ControlSettings:
     max_concurrent_puts: int = 16
     """Parallel writes to the store for one archive."""
 
+    coding_processes: int = 1
+    """Processes that make compressed forms of deployed files when the machine has nothing else to do, one core and up
+    to 300 MB each while there is work; 0: none are made here."""
+
     max_sites: int = 100_000
     """Sites in memory: about 2 KB each."""
     max_tokens: int = 10_000
