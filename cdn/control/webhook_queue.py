@@ -107,6 +107,8 @@ class WebhookQueue:
         self._store = store
         self.moved = asyncio.Event()
         """Set when something is due that was not."""
+        self.is_changed = False
+        """Whether something was made due here that whoever sends does not know of yet."""
 
     # where the journal was read up to
 
@@ -175,6 +177,7 @@ class WebhookQueue:
         )
         await self._store.put(_key(DUE, webhook), _encoder.encode(webhook))
         await self._store.delete(_key(SENT, webhook))
+        self.is_changed = True
         self.moved.set()
         return webhook
 

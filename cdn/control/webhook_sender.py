@@ -147,7 +147,9 @@ class WebhookSender:
             self._forget()
             return SCAN_EVERY_S
         now = self._services.clock()
-        if not self._was_ours or not self._scan_at - SCAN_EVERY_S <= now < self._scan_at:
+        is_due = not self._was_ours or not self._scan_at - SCAN_EVERY_S <= now < self._scan_at
+        if is_due or self._queue.is_changed:
+            self._queue.is_changed = False
             await self._scan()
             self._was_ours, self._scan_at = True, now + SCAN_EVERY_S
         await self._events.collect(self._waiting)
