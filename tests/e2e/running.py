@@ -60,6 +60,8 @@ class RunningCdn:
     dns: str = ""
     is_earlier: bool = False
     """Whether it is a program from before name servers and https: it knows no `--dns off` and no `--https off`."""
+    program: str = "cdn"
+    """The module that is run: the program itself, or one that changes it first."""
     process: subprocess.Popen[str] | None = None
     _output: list[str] = field(default_factory=list)
 
@@ -73,7 +75,7 @@ class RunningCdn:
         base = {key: value for key, value in os.environ.items() if not key.startswith(("CDN_", "AWS_", "XDG_"))}
         homes = {"XDG_CONFIG_HOME": str(self.folder / "config"), "XDG_CACHE_HOME": str(self.folder / "cache")}
         self.environ = {**base, **self.environ, **homes}
-        words = [sys.executable, "-m", "cdn", "up", "--data", str(self.folder / "data"), "--json", *self.options]
+        words = [sys.executable, "-m", self.program, "up", "--data", str(self.folder / "data"), "--json", *self.options]
         if "--control" not in self.options:
             words += ["--control", "127.0.0.1:0"]
         if "--http" not in self.options:
