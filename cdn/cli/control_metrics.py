@@ -83,8 +83,7 @@ def control_metrics(plane: ControlPlane) -> Sequence[Family]:
     if plane.domains is not None:
         counted |= plane.domains.counters
     coding = services.precompression
-    if coding is not None:
-        counted |= coding.counters
+    counted |= dict.fromkeys(HELP_OF_CODING, 0) if coding is None else coding.counters
     meanings = {**HELP, **HELP_OF_DOMAINS, **HELP_OF_HOOKS, **HELP_OF_CODING}
     lag = services.archive.lag
     refusals = {reason: float(count) for reason, count in services.hub.refusals.counts().items()}
@@ -100,7 +99,7 @@ def control_metrics(plane: ControlPlane) -> Sequence[Family]:
             "cdn_control_webhooks_due", "Messages of ours that wait to be sent by this replica.", plane.webhooks.waiting
         ),
         gauge("cdn_control_waiting", "Callers that wait for receipts and preparations.", services.directory.waiting),
-        *(() if coding is None else (gauge("cdn_control_precompression_waiting", WAITING_DEPLOYS, coding.waiting),)),
+        gauge("cdn_control_precompression_waiting", WAITING_DEPLOYS, 0 if coding is None else coding.waiting),
         *_fleet(plane),
         *_certificates(plane),
         labelled("cdn_control_refusals", Kind.COUNTER, "What was refused, by reason.", "reason", refusals),
