@@ -74,10 +74,16 @@ def deploy(
     rehash: Annotated[
         bool, typer.Option("--rehash", help="Read every file, also those not changed since the last deploy.")
     ] = False,
+    is_check: Annotated[
+        bool, typer.Option("--check", help="Say what is wrong with the bundle and its rules, and upload nothing.")
+    ] = False,
     is_json: JsonOption = False,
 ) -> None:
     """Upload what is missing, activate, and print the receipt."""
     from cdn.publish.backoff import Backoff
+
+    if is_check:
+        _check(source, site, is_json=is_json)
 
     place = alias_option_of(alias, branch, site)
     if place in (None, PRODUCTION):
@@ -109,6 +115,20 @@ def deploy(
         return _result(published)
 
     run(work, is_json=is_json, backoff=Backoff())
+
+
+def _check(source: Path, site: str, *, is_json: bool) -> None:
+    """Ends the command: with status 0 when nothing keeps the bundle from being deployed."""
+
+    async def work(client: ControlClient) -> Result:
+        from cdn.cli.progress import shown_progress
+        from cdn.publish.deploy import check
+
+        with shown_progress(is_json=is_json) as progress:
+            warnings = await check(client, source, site, progress)
+        return Result({"warnings": warnings}, ("nothing keeps this from being deployed",))
+
+    run(work, is_json=is_json)
 
 
 def deploys(

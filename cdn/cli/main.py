@@ -39,6 +39,8 @@ COMMANDS = {
     "node": ("cdn.cli.node", "app"),
     "explain": ("cdn.cli.explain", "explain"),
     "token": ("cdn.cli.token", "app"),
+    "password": ("cdn.cli.password", "password"),
+    "hook": ("cdn.cli.hook", "app"),
     "zone": ("cdn.cli.zone", "app"),
     "geo": ("cdn.cli.geo", "app"),
 }

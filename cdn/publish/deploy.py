@@ -19,6 +19,7 @@ from cdn.publish.backoff import Backoff
 from cdn.publish.blob import Blob
 from cdn.publish.client import ControlClient, Document, UploadSession
 from cdn.publish.kept_digests import KeptDigests
+from cdn.publish.local_rules import check_rules
 from cdn.publish.notice import warnings_about
 from cdn.publish.progress import Progress
 from cdn.publish.upload import Uploader, store_connections
@@ -107,6 +108,7 @@ async def publish(
     left_out: set[str] = set()
     async with _source_files(publication.source, progress, timings, left_out) as files:
         warnings = _tell(files, left_out, progress)
+        warnings = (*warnings, *await _check_rules(client, publication.site, files, progress))
         async with timings.step("hash_s"):
             if len(files) >= MANY_FILES:
                 progress.step(f"hashing {len(files)} files")
@@ -192,6 +194,24 @@ def _tell(files: Sequence[SourceFile], left_out: set[str], progress: Progress) -
     if left_out:
         progress.notice(f"left out: {', '.join(sorted(left_out))}")
     return warnings
+
+
+async def _check_rules(
+    client: ControlClient, site: str, files: Sequence[SourceFile], progress: Progress
+) -> tuple[str, ...]:
+    """What is doubtful about the bundle's rules, said before anything is uploaded. Raises InvalidInput for faults."""
+    warnings = await check_rules(client, site, files)
+    for warning in warnings:
+        progress.notice(f"warning: {warning}")
+    return warnings
+
+
+async def check(client: ControlClient, source: Path, site: str, progress: Progress) -> tuple[str, ...]:
+    """The warnings about a bundle and its rules, without uploading a byte. Raises InvalidInput for what keeps it from
+    being deployed."""
+    left_out: set[str] = set()
+    async with _source_files(source, progress, Timings(), left_out) as files:
+        return (*_tell(files, left_out, progress), *await _check_rules(client, site, files, progress))
 
 
 def _hash(publication: Publication, files: Sequence[SourceFile], scanned_ns: int) -> _Hashed:
