@@ -264,7 +264,7 @@ async def test_a_restart_replays_a_bounded_number_of_records(make_control: Contr
 async def test_a_node_never_sees_a_secret_in_its_snapshot(control: Control) -> None:
     await control.api.post("/v1/sites", {"name": "blog"})
     snapshot = control.plane.snapshots.take(frozenset({Audience.ALL}))
-    assert set(snapshot.sections) == {"catalog", "floors", "certificates"}
+    assert set(snapshot.sections) == {"catalog", "floors", "certificates", "takedowns"}
     assert snapshot.position == control.plane.state.position
 
 

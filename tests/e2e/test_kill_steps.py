@@ -1,5 +1,5 @@
-"""`kill -9` of control at every step of a deploy, of a rollback and of what is said of an alias leaves nothing visible of
-it, or all of it; and doing it again does it (DESIGN I4, I11)."""
+"""`kill -9` of control at every step of a deploy, a rollback or what is said of an alias leaves nothing visible of it, or
+all of it; and doing it again does it (DESIGN I4, I11)."""
 
 from __future__ import annotations
 
