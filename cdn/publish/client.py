@@ -327,6 +327,37 @@ class ControlClient:
         """Name servers go by the table that comes with the program."""
         return await self._call("DELETE", "/v1/geography")
 
+    # hooks
+
+    async def create_hook(self, site: str, content: Mapping[str, Any]) -> Document:
+        """A hook, with its secret this once."""
+        return await self._call("POST", _site(site, "hooks"), content=content)
+
+    async def hooks(self, site: str) -> Document:
+        """A site's hooks."""
+        return await self._call("GET", _site(site, "hooks"))
+
+    async def rotate_hook(self, site: str, hook_id: str, content: Mapping[str, Any]) -> Document:
+        """The hook with another secret."""
+        return await self._call("POST", _site(site, "hooks", hook_id, "rotate"), content=content)
+
+    async def remove_hook(self, site: str, hook_id: str) -> Document:
+        """Removes the hook."""
+        return await self._call("DELETE", _site(site, "hooks", hook_id))
+
+    async def deliveries(self, site: str, hook_id: str, *, limit: int) -> Document:
+        """What came to a hook, or was sent, newest first."""
+        path = _site(site, "hooks", hook_id, "deliveries")
+        return await self._call("GET", path, query={"limit": str(limit)})
+
+    async def delivery(self, site: str, hook_id: str, delivery_id: str) -> Document:
+        """One message."""
+        return await self._call("GET", _site(site, "hooks", hook_id, "deliveries", delivery_id))
+
+    async def replay_delivery(self, site: str, hook_id: str, delivery_id: str) -> Document:
+        """Sends a message again."""
+        return await self._call("POST", _site(site, "hooks", hook_id, "deliveries", delivery_id, "replay"))
+
     # the wire
 
     async def _call(

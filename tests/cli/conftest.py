@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from cdn.cli.main import app
 from cdn.dns.zone_file import read_zone_file
+from cdn.tls.sealed import KeyRing, SealingKey
 from tests.control.control_room import Control
 from tests.control.zone_seams import PlainKeys
 
@@ -52,7 +53,8 @@ async def cdn(tmp_path: Path) -> AsyncIterator[Cdn]:
     """Commands for a control plane with one node that applies at once."""
     root = tmp_path / "control"
     root.mkdir()
-    control = await Control(root, zone_reader=read_zone_file, zone_keys=PlainKeys()).open()
+    keys = KeyRing([SealingKey(b"k" * 32)], "test")
+    control = await Control(root, zone_reader=read_zone_file, zone_keys=PlainKeys(), control_keys=keys).open()
     try:
         await control.following_node()
         url = str(control.api.client.make_url("")).rstrip("/")
