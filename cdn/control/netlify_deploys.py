@@ -19,7 +19,7 @@ from cdn.control.bundle_publishing import Bundle, BundlePublishing
 from cdn.control.content import pieces
 from cdn.control.netlify_draft import NetlifyDraft, new_draft_id
 from cdn.control.netlify_drafts import Gathering, NetlifyDrafts
-from cdn.control.problem import problem_of
+from cdn.control.netlify_views import sentences_of
 from cdn.control.sent_files import SentFiles
 from cdn.control.services import Services
 from cdn.control.vendor_digests import DigestKind, VendorDigests
@@ -167,8 +167,7 @@ class NetlifyDeploys:
             log.warning("deploy %s of site %s is tried again when its sender asks: %s", draft.id, draft.site_id, exc)
             return
         except Exception as exc:  # noqa: BLE001 - the last line: told to who asks for the deploy
-            problem, _ = problem_of(exc)
-            outcome = msgspec.structs.replace(draft, fault="\n".join((problem.detail, *problem.details)))
+            outcome = msgspec.structs.replace(draft, fault=sentences_of(exc))
         try:
             await self.drafts.save(outcome)
         except Unavailable as exc:

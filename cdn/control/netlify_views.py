@@ -13,7 +13,6 @@ from cdn.control.netlify_drafts import Gathering
 from cdn.control.problem import problem_of
 from cdn.control.services import Services
 from cdn.control.views import host_of, url_of
-from cdn.errors import Unauthorized
 from cdn.sites.deploy import Deploy
 from cdn.sites.name import PRODUCTION
 from cdn.sites.site import Site
@@ -36,14 +35,20 @@ def json_answer(value: Any, status: int = 200, fields: dict[str, str] | None = N
     )
 
 
-def refusal(error: BaseException) -> web.Response:
-    """An error as Netlify's clients show one: a code and a message, with every fault in it."""
-    problem, fields = problem_of(error)
+def sentences_of(error: BaseException) -> str:
+    """What is told of an error, a line for every fault."""
+    problem, _ = problem_of(error)
+    if len(problem.details) == 1 and problem.details[0] in problem.detail:
+        return problem.detail
     told = problem.details[:MAX_TOLD_FAULTS]
     more = len(problem.details) - len(told)
-    lines = (problem.detail, *told, *((f"and {more} more",) if more else ()))
-    status = 401 if isinstance(error, Unauthorized) else problem.status
-    return json_answer({"code": status, "message": "\n".join(lines)}, status, fields)
+    return "\n".join((problem.detail, *told, *((f"and {more} more",) if more else ())))
+
+
+def refusal(error: BaseException) -> web.Response:
+    """An error as Netlify's clients show one."""
+    problem, fields = problem_of(error)
+    return json_answer({"code": problem.status, "message": sentences_of(error)}, problem.status, fields)
 
 
 def account_view() -> dict[str, Any]:

@@ -12,7 +12,6 @@ from cdn.control.problem import problem_of
 from cdn.control.schema import ReceiptView
 from cdn.control.services import Services
 from cdn.control.views import host_of, url_of
-from cdn.errors import Unauthorized
 from cdn.sites.deploy import Deploy
 from cdn.sites.name import PRODUCTION
 from cdn.sites.site import Site
@@ -40,13 +39,13 @@ def result(value: Any, *, status: int = 200, info: dict[str, int] | None = None)
 def refusal(error: BaseException, *, code: int | None = None) -> web.Response:
     """An error with every fault that was found."""
     problem, fields = problem_of(error)
-    told = problem.details[:MAX_TOLD_FAULTS]
-    more = len(problem.details) - len(told)
+    is_said = len(problem.details) == 1 and problem.details[0] in problem.detail
+    told = () if is_said else problem.details[:MAX_TOLD_FAULTS]
+    more = 0 if is_said else len(problem.details) - len(told)
     sentences = (problem.detail, *told, *((f"and {more} more",) if more else ()))
     number = code or _CODES.get(problem.status, _OF_CONTENT if problem.status < 500 else 10013)
     errors = [{"code": number, "message": sentence} for sentence in sentences]
-    status = 401 if isinstance(error, Unauthorized) else problem.status
-    response = _answer({"success": False, "errors": errors, "messages": [], "result": None}, status)
+    response = _answer({"success": False, "errors": errors, "messages": [], "result": None}, problem.status)
     response.headers.update(fields)
     return response
 
