@@ -130,7 +130,7 @@ class Sweep:
         useless = [key for key in sizes if not self._is_named(site_id, key, named)]
         before = await self._noted(site_id)
         since = {key: min(now, before.get(key, now)) for key in useless[:MAX_NOTED_PER_SITE]}
-        ripe = [key for key, at in since.items() if at <= now - grace_s]
+        ripe = [key for key, at in since.items() if at <= now - grace_s or self._is_taken_down(site_id, key)]
         done = Swept(sites=1, objects=len(sizes), waiting=len(since) - len(ripe))
         if is_dry:
             return done + Swept(removed=len(ripe), removed_bytes=sum(sizes[key] for key in ripe))
@@ -158,6 +158,10 @@ class Sweep:
             log.info("%d objects of site %s that nothing names are removed from the store", len(removed), site_id)
         size_bytes = sum(sizes[key] for key in removed)
         return _Removed(removed, Swept(removed=len(removed), removed_bytes=size_bytes, pinned=pinned_count))
+
+    def _is_taken_down(self, site_id: str, key: str) -> bool:
+        digest = digest_in(key, site_id)
+        return bool(digest) and self._takedowns.of(site_id, digest) is not None
 
     def _is_named(self, site_id: str, key: str, named: NamedObjects) -> bool:
         return self._catalog.site(site_id) is not None and named.has(key)

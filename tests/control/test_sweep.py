@@ -176,6 +176,15 @@ async def test_what_was_taken_down_goes_at_once_in_every_form(control: Control) 
     assert key_of(control, b"fine") in left
 
 
+async def test_what_was_taken_down_needs_no_grace(control: Control) -> None:
+    """Control may have died between the record and the store."""
+    await deploy(control.api, "blog", {"/a.txt": b"secret", "/b.txt": b"fine"})
+    taken = TakenDown(entry_of(b"secret").digest, site_id(control))
+    await control.plane.services.state.append_always("takedown", taken, "test")
+    assert (await sweep(control))["removed"] == 1
+    assert key_of(control, b"secret") not in await keys(control)
+
+
 async def test_what_other_vendors_call_a_blob_goes_with_it(control: Control) -> None:
     await deploy(control.api, "blog", {"/a.txt": b"kept"})
     rows = [

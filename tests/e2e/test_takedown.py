@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import http.client
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +19,10 @@ SECRET = b"TOP-SECRET " * 100
 DIGEST = hashlib.sha256(SECRET).hexdigest()
 ERASED_S = 30.0
 """Within this the node has removed from its disk what it answers no more."""
+
+KILLS = 6
+KILL_STEP_S = 0.012
+"""From one kill to the next, counted from the call: the first comes before the record, the last after the answer."""
 
 LARGE = b"L" * (3 * 1024 * 1024 + 17)
 
@@ -98,3 +105,36 @@ def test_who_may_take_down(running: RunningCdn, tmp_path: Path) -> None:
     assert running.call("POST", "/v1/takedowns", {"url": "http://mine.cdn.localhost/no"}, token=owner).status == 404
     assert running.call("POST", "/v1/takedowns", url, token=owner).status == 201
     assert running.call("DELETE", f"/v1/takedowns/{'0' * 64}", token=owner).status == 403
+
+
+def test_a_takedown_survives_kills_at_any_moment(start_cdn: Callable[..., RunningCdn], tmp_path: Path) -> None:
+    """Killed a little later each time: what was acknowledged holds, and what was recorded is seen through."""
+    cdn = start_cdn()
+    cdn.run("site", "create", "blog")
+    contents = {f"/{number}.txt": f"content number {number} ".encode() * 20 for number in range(KILLS)}
+    deploy(cdn, tmp_path / "1", "blog", {"/index.html": PAGE, **contents})
+    acknowledged = set[str]()
+
+    def take_down(path: str) -> None:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            answer = cdn.call("POST", "/v1/takedowns?wait=5", {"url": f"http://blog.cdn.localhost{path}"})
+            if answer.status == 201:
+                acknowledged.add(path)
+
+    for number, path in enumerate(contents):
+        calling = threading.Thread(target=take_down, args=(path,))
+        calling.start()
+        calling.join(number * KILL_STEP_S)
+        cdn.kill()
+        calling.join()
+        cdn.start()
+        recorded = {one["digest"] for one in cdn.run("takedown", "--list")["takedowns"]}
+        for each, content in contents.items():
+            is_down = hashlib.sha256(content).hexdigest() in recorded
+            assert is_down or each not in acknowledged, each
+            answer = cdn.visit("blog.cdn.localhost", each)
+            assert (answer.status, answer.content == content) == ((410, False) if is_down else (200, True)), each
+    assert acknowledged, "the last ones had time enough"
+    cdn.run("gc", "--grace", "0s")
+    for path in acknowledged:
+        assert not holders(cdn.folder / "data" / "store", contents[path]), path
