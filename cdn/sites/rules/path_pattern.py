@@ -184,6 +184,10 @@ def parse_pattern(text: str, mode: RulesMode) -> PathPattern:
     """Read a pattern. Raises InvalidInput that says what is wrong with it."""
     if not text.startswith("/"):
         raise InvalidInput(f'{shown(text)} has to start with "/"')
+    if text.startswith("//"):
+        raise InvalidInput(
+            f'{shown(text)} names a host without a scheme: write "https:{text}", or one slash for a path'
+        )
     if len(text) > MAX_PATTERN_LENGTH:
         raise InvalidInput(f"the path has {len(text)} characters, at most {MAX_PATTERN_LENGTH} are allowed")
     if _BAD_ESCAPE.search(text) is not None:

@@ -40,8 +40,8 @@ def check_redirects(rules: Sequence[PlacedRule], mode: RulesMode, files: Collect
     warnings: list[RuleFault] = []
     if not faults:
         index = RedirectIndex([placed.rule for placed in rules], mode)
-        faults = endless_redirects(rules, index, mode, files)
-        warnings = _warnings(rules, index, mode, files)
+        faults, warnings = endless_redirects(rules, index, mode, files)
+        warnings += _warnings(rules, index, mode, files)
     return RedirectsRead(tuple(rules), tuple(faults[:MAX_FINDINGS]), tuple(warnings[:MAX_FINDINGS]))
 
 

@@ -25,10 +25,14 @@ _ABSOLUTE = re.compile(r"(https?)://([^/?#]*)([^#]*)")
 
 def endless_redirects(
     rules: Sequence[PlacedRule], index: RedirectIndex, mode: RulesMode, files: Collection[str]
-) -> list[RuleFault]:
-    """A fault for each loop, at its first rule. Each was walked through: a request exists that never ends."""
+) -> tuple[list[RuleFault], list[RuleFault]]:
+    """A fault, or a warning, for each loop, at its first rule. Each was walked through: there is a request without end.
+
+    It is a warning where only requests for files that are absent go round, as in `/en/* /en-gb/:splat` with a way back.
+    """
     hosts = frozenset(placed.rule.host for placed in rules if placed.rule.host)
-    found: list[RuleFault] = []
+    faults: list[RuleFault] = []
+    warnings: list[RuleFault] = []
     known: set[frozenset[int]] = set()
     for number, placed in enumerate(rules):
         if placed.rule.status not in REDIRECT_STATUSES:
@@ -37,8 +41,12 @@ def endless_redirects(
         walked, urls = _walk(target, sample_asking(placed.rule), index, files, hosts)
         if number in walked and frozenset(walked) not in known:
             known.add(frozenset(walked))
-            found.append(placed.fault(f"redirects without end: {' to '.join(urls)}"))
-    return found
+            way = " to ".join(urls)
+            if any(_stops_at_files(rules[one].rule, mode) for one in walked):
+                warnings.append(placed.fault(f"where the deploy has no file this never ends: {way}"))
+            else:
+                faults.append(placed.fault(f"redirects without end: {way}"))
+    return faults, warnings
 
 
 def _walk(
@@ -63,6 +71,11 @@ def _walk(
             return [], []
         target, asking = step
     return numbers, urls[:4]
+
+
+def _stops_at_files(rule: RedirectRule, mode: RulesMode) -> bool:
+    """Whether there may be a file for some of the paths that it covers, so that it does not count for them."""
+    return mode is RulesMode.NETLIFY and not rule.is_forced and not parse_pattern(rule.source, mode).is_static
 
 
 def _follow(location: str, asking: Asking, hosts: Collection[str]) -> tuple[Target, Asking] | None:

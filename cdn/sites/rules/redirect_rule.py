@@ -41,7 +41,7 @@ class RedirectRule:
     def is_fallback(self) -> bool:
         """Whether it stands in for whatever is absent below its path, and for nothing else."""
         is_page = self.status in {REWRITE, NOT_FOUND} and self.target.startswith("/")
-        return is_page and not self.is_forced and self.source.endswith("*")
+        return is_page and not self.is_forced and self.source.rstrip("/").endswith("*")
 
     def __str__(self) -> str:
         """As a line of `_redirects` says it."""

@@ -123,7 +123,7 @@ def parse_target(text: str, names: Collection[str], status: int) -> RedirectTarg
         _template(path, names, _decoded),
         _template(query, names, _encoded_query) if query else None,
         _template(fragment, names, _encoded_query) if hash_ else None,
-        tuple(name[1:] for name in dict.fromkeys(_STANDIN.findall(rest)) if not _is_known(name, names)),
+        _unknown(rest, names),
     )
     _check_counts(target, path)
     if scheme:
@@ -180,18 +180,22 @@ def _check_server(host: str) -> None:
         raise InvalidInput(f"{host} is not an address of the public internet, and no rule may lead there")
 
 
-def _is_known(standin: str, names: Collection[str]) -> bool:
-    """`:year-:month` stands with names `year` and `month`, `:post-id` with a name `post-id`."""
-    return any(name == standin[1:] or re.match(re.escape(standin[1:]) + r"[.\-]", name) for name in names)
+def _unknown(text: str, names: Collection[str]) -> tuple[str, ...]:
+    others = _standins(names).sub("/", text) if names else text
+    return tuple(dict.fromkeys(standin[1:] for standin in _STANDIN.findall(others)))
+
+
+def _standins(names: Collection[str]) -> re.Pattern[str]:
+    """Longer names first: `:id_2` is not `:id` with something behind it."""
+    choice = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
+    return re.compile(rf":({choice})(?!\w)", re.ASCII)
 
 
 def _template(text: str, names: Collection[str], written: Callable[[str], str]) -> Template:
-    """Longer names first: `:id_2` is not `:id` with something behind it."""
     if not names:
         return Template((written(text),), ())
-    choice = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
     literals, found, start = [], [], 0
-    for standin in re.finditer(rf":({choice})(?!\w)", text, re.ASCII):
+    for standin in _standins(names).finditer(text):
         literals.append(written(text[start : standin.start()]))
         found.append(standin[1])
         start = standin.end()

@@ -149,11 +149,15 @@ def _read_status(token: str) -> tuple[int, bool]:
 
 def _cloudflare_rule(tokens: list[str]) -> RuleParts:
     """`FROM TO [STATUS]`"""
-    if not 2 <= len(tokens) <= 3:
-        hint = ": only Netlify's reading has parameters and conditions; use it (rules_mode), or cdn.toml"
+    looks_further = len(tokens) > 3 or (len(tokens) == 3 and "=" in tokens[1] and not _is_target(tokens[1]))
+    if looks_further or len(tokens) < 2:
         raise InvalidInput(
             f"a rule is a source, a target and a status, and this line has {len(tokens)} words"
-            + (hint if len(tokens) > 3 or any("=" in token for token in tokens[1:2]) else "")
+            + (
+                ": parameters and conditions are in Netlify's reading (rules_mode) and cdn.toml"
+                if looks_further
+                else ""
+            )
         )
     source, target = tokens[:2]
     if not source.startswith("/"):
