@@ -139,7 +139,7 @@ def test_what_is_no_signature_is_said_to_be_none(text: str) -> None:
     refused = judged(Scheme.GITHUB, {"x-hub-signature-256": text}, b"{}")
     assert isinstance(refused, Refused)
     assert refused.reason == "malformed-signature"
-    assert text not in refused.says
+    assert len(text) < 10 or text not in refused.says
 
 
 FIELDS = (
@@ -189,5 +189,5 @@ def test_what_is_signed_is_genuine_and_no_part_of_it_may_change(
         case 2:
             fields["webhook-timestamp"] = str(int(NOW) + 1)
         case _:
-            secret += "AAAA"
+            secret += "////"
     assert isinstance(judged(Scheme.STANDARD, fields, content, secret), Refused)
