@@ -8,6 +8,7 @@ from aiohttp import web
 
 from cdn.control.archive_intake import ArchiveIntake
 from cdn.control.cloudflare_dialect import CloudflareDialect
+from cdn.control.cloudfront_dialect import CloudFrontDialect
 from cdn.control.dialect import Closing, Dialect, DialectRoute
 from cdn.control.fastly_dialect import FastlyDialect
 from cdn.control.netlify_dialect import NetlifyDialect
@@ -22,6 +23,7 @@ def dialects_of(services: Services, intake: ArchiveIntake) -> Sequence[Dialect]:
     return (
         CloudflareDialect(services),
         FastlyDialect(services),
+        CloudFrontDialect(services),
         NetlifyDialect(services, intake),
         PagesDialect(services),
     )

@@ -1,7 +1,8 @@
-"""`aws s3 sync`, as the Python index delivers it, in an environment of its own with its own botocore."""
+"""`aws`, as the Python index delivers it, in an environment of its own with its own botocore."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -27,3 +28,21 @@ def sync(folder: Path, bucket: str, endpoint_url: str, environ: Mapping[str, str
     """
     words = [str(find_aws()), "s3", "sync", str(folder), f"s3://{bucket}", "--only-show-errors", *options]
     subprocess.run([*words, "--endpoint-url", endpoint_url], env=dict(environ), check=True, timeout=1800)
+
+
+def cloudfront_words(endpoint_url: str, *words: str) -> list[str]:
+    """The command that calls CloudFront's API there."""
+    return [str(find_aws()), "cloudfront", *words, "--endpoint-url", endpoint_url, "--output", "json"]
+
+
+def cloudfront_environ(folder: Path, access_key_id: str, secret_access_key: str) -> dict[str, str]:
+    """What it is told beside its words: an access key, and nothing of this machine's."""
+    return {
+        "PATH": os.environ.get("PATH", ""),
+        "HOME": str(folder),
+        "AWS_ACCESS_KEY_ID": access_key_id,
+        "AWS_SECRET_ACCESS_KEY": secret_access_key,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_MAX_ATTEMPTS": "1",
+    }
