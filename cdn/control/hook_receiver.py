@@ -249,7 +249,7 @@ def _names(settings: InboundHook, genuine: Genuine, content: bytes, message: Any
     """What a message is known by when it comes again.
 
     Where its signature covers neither a time nor a name, somebody who has seen it could send it again under another
-    name: it is known by its content too.
+    name: it is known by its content first, so that those who race for it meet there.
     """
     names = [f"named {genuine.delivery}"] if genuine.delivery else []
     match settings.scheme:
@@ -260,7 +260,7 @@ def _names(settings: InboundHook, genuine: Genuine, content: bytes, message: Any
                 case _:
                     names.append(f"content {hashlib.sha256(content).hexdigest()}")
         case Scheme.GITHUB | Scheme.BITBUCKET:
-            names.append(f"content {hashlib.sha256(content).hexdigest()}")
+            names.insert(0, f"content {hashlib.sha256(content).hexdigest()}")
         case _:
             pass
     return tuple(names)

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from cdn.journal.record import Purged
+from cdn.journal.record import DeployActivated, Purged
 from cdn.tls.sealed import KeyRing, SealingKey
-from tests.control.control_room import Api, Control, ControlMaker
+from tests.control.control_room import Api, Control, ControlMaker, deploy
 from tests.control.hook_senders import github_fields, post_hook, push, standard_fields, stripe_fields
 
 PURGE_ALL = {"do": "purge", "everything": True}
@@ -249,3 +249,73 @@ async def test_without_a_key_no_hook_is_made(make_control: ControlMaker) -> None
     made = await control.api.post("/v1/sites/blog/hooks", {"inbound": {"scheme": "github", "action": PURGE_ALL}})
     assert made.status == 409
     assert "control_key_file" in made.document["detail"]
+
+
+async def test_a_push_activates_the_uploaded_deploy_of_its_commit(control: Control) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    made = await deploy(control.api, "blog", {"/index.html": b"new"}, alias="next", commit=commit)
+    action = {"do": "activate", "commit": "{/after}"}
+    path, secret = await hook_of(control.api, {"scheme": "gitlab", "action": action, "events": ["push"]})
+    content = json.dumps({"object_kind": "push", "after": commit}).encode()
+    fields = {"X-Gitlab-Token": secret, "X-Gitlab-Event": "Push Hook", "Idempotency-Key": "one"}
+    answer = await post_hook(control.api, path, content, fields, params={"wait": "5"})
+    assert answer.status == 200, answer.document
+    assert answer.document["says"] == f"deploy {made.document['deploy']['id']} is active on production"
+    site = await control.api.get("/v1/sites/blog")
+    assert site.document["active"] == made.document["deploy"]["id"]
+    record = (await records_of(control, DeployActivated))[-1]
+    assert record.actor.startswith(f"hook:{path.rpartition('/')[2]}:")
+
+
+async def test_a_late_replay_does_not_bring_an_old_deploy_back(control: Control) -> None:
+    deploys = [
+        (await deploy(control.api, "blog", {"/index.html": content}, alias="next")).document["deploy"]["id"]
+        for content in (b"one", b"two")
+    ]
+    path, secret = await hook_of(control.api, {"scheme": "github", "action": {"do": "activate", "deploy": "{/id}"}})
+    messages = [push(id=deploy_id) for deploy_id in deploys]
+    for content in messages:
+        assert (await post_hook(control.api, path, content, github_fields(secret, content))).status == 200
+    replayed = await post_hook(control.api, path, messages[0], github_fields(secret, messages[0]))
+    assert replayed.document["repeated"]
+    assert (await control.api.get("/v1/sites/blog")).document["active"] == deploys[1]
+
+
+async def test_work_that_died_before_its_record_is_done_when_the_message_comes_again(control: Control) -> None:
+    """As after a kill -9 between the claim and the record."""
+    path, secret = await hook_of(control.api, {"scheme": "github", "action": PURGE_ALL})
+    content = push()
+    fields = github_fields(secret, content)
+    state = control.plane.services.state
+    appends = state.append_always
+
+    async def dies(*given: Any) -> None:
+        raise RuntimeError("killed")
+
+    state.append_always = dies
+    assert (await post_hook(control.api, path, content, fields)).status == 500
+    state.append_always = appends
+    assert not await records_of(control, Purged)
+    control.clock.now += 200
+    assert (await post_hook(control.api, path, content, fields)).status == 200
+    assert len(await records_of(control, Purged)) == 1
+
+
+async def test_what_is_remembered_is_bounded_and_forgotten_in_its_time(control: Control) -> None:
+    path, secret = await hook_of(control.api, {"scheme": "github", "action": PURGE_ALL})
+    hook_id, deliveries = path.rpartition("/")[2], control.plane.services.hook_room.deliveries
+    contents = [push() for _ in range(4)]
+    for content in contents:
+        control.clock.now += 10
+        await post_hook(control.api, path, content, github_fields(secret, content))
+    assert await deliveries.sweep(hook_id, before=0, most=3) == 1
+    assert await deliveries.sweep(hook_id, before=control.clock.now - 5, most=10) == 2
+    assert len(await deliveries.newest(hook_id, 10)) == 1
+    kept = await post_hook(control.api, path, contents[3], github_fields(secret, contents[3]))
+    assert kept.document["repeated"]
+    left = [facts.key async for facts in control.store.scan("control/hooks/in/")]
+    assert len(left) == 3, "a delivery, and its claims: its content, and what its sender calls it"
+    await control.api.delete(f"/v1/sites/blog/hooks/{hook_id}")
+    control.clock.now += 4000
+    await control.plane.webhooks.round()
+    assert not [facts.key async for facts in control.store.scan("control/hooks/in/")]
