@@ -1,5 +1,5 @@
-"""`kill -9` of control at every step of a deploy, a rollback or what is said of an alias leaves nothing visible of it, or
-all of it; and doing it again does it (DESIGN I4, I11)."""
+"""`kill -9` of control at every step of a deploy, a rollback or what is said of an alias leaves nothing of it visible,
+or all of it; and doing it again does it (DESIGN I4, I11)."""
 
 from __future__ import annotations
 
@@ -173,8 +173,8 @@ def test_no_step_of_anything_leaves_half_of_it(dying: Dying) -> None:
     die_in_moves(dying, MOVE_STEPS, path="/v1/sites/blog/rollforward", there=2, here=1)
     with dying.calls() as calls:
         calls.call("POST", "/v1/sites/blog/rollforward?wait=10", {})
-        preview = deploy(calls, 3, "next")
+        preview = deploy(calls, 30, "next")
     path = f"/v1/sites/blog/deploys/{preview}/activate"
-    die_in_moves(dying, MOVE_STEPS, path=path, there=3, here=2)
+    die_in_moves(dying, MOVE_STEPS, path=path, there=30, here=2)
     die_in_deploys(dying, DEPLOY_STEPS)
     die_in_aliases(dying, ALIAS_STEPS)
