@@ -32,6 +32,11 @@ $(VENV)/aws-cli/installed: requirements-aws.txt
 	$(VENV)/aws-cli/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-aws.txt
 	touch $@
 
+$(VENV)/clients/installed: requirements-clients.txt
+	$(PYTHON) -m venv $(VENV)/clients
+	$(VENV)/clients/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-clients.txt
+	touch $@
+
 $(VENV)/caddy/installed: requirements-caddy.txt
 	$(PYTHON) -m venv $(VENV)/caddy
 	$(VENV)/caddy/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-caddy.txt
@@ -45,7 +50,7 @@ check: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: $(VENV)/dev $(VENV)/aws-cli/installed $(VENV)/bundler/installed
+test: $(VENV)/dev $(VENV)/aws-cli/installed $(VENV)/clients/installed $(VENV)/bundler/installed
 	sh scripts/need.sh chromium strace systemd-analyze openssl gcc dig kdig delv unbound dnsviz pebble testssl
 	$(BIN)/python -m pytest -n $(JOBS) -m "not soak" -q
 	$(BIN)/python -m pytest tests/http tests/sites tests/fleet -m "not soak" -q --cov=cdn/http --cov=cdn/sites --cov=cdn/fleet --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100

@@ -80,12 +80,11 @@ class CloudFrontDialect:
 
     name = "cloudfront"
 
-    def __init__(self, services: Services, look_s: float = LOOK_S) -> None:
+    def __init__(self, services: Services) -> None:
         self._services = services
         self._desk = PurgeDesk(services)
         self._purges = Purges(services)
         self._kept = Invalidations(services.store)
-        self._look_s = look_s
 
     def routes(self) -> Sequence[DialectRoute]:
         """All paths of it."""
@@ -134,7 +133,7 @@ class CloudFrontDialect:
             kept = await self._kept.get(site.id, request.match_info["invalidation"])
         except NotFound as exc:
             raise NoSuchInvalidation(exc.message) from exc
-        return _xml(invalidation_xml(await self._view(site, kept, self._look_s)), 200, _receipt(kept))
+        return _xml(invalidation_xml(await self._view(site, kept, LOOK_S)), 200, _receipt(kept))
 
     async def _list(self, request: web.Request) -> web.Response:
         caller, _ = await self._signed(request)
