@@ -42,7 +42,7 @@ async def test_those_who_race_for_a_message_agree(tmp_path: Path, seed: int) -> 
     rng = random.Random(seed)
     store = DirectoryStore(tmp_path / "store")
     try:
-        replicas = [InboundDeliveries(Shaken(store, seed * 10 + number)) for number in range(3)]  # type: ignore[arg-type]
+        replicas = [InboundDeliveries(Shaken(store, seed * 10 + number)) for number in range(3)]
         # Each knows the message by its content, and by a name of its own or one that is shared.
         names = [["content x", rng.choice(("named a", "named b", f"named {number}"))] for number in range(6)]
         held = await asyncio.gather(
