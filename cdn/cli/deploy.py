@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -92,6 +91,8 @@ def deploy(
     secret, expires_s = password_of(password), expires_s_of(expires)
 
     async def work(client: ControlClient) -> Result:
+        import asyncio
+
         from cdn.cli.progress import shown_progress
         from cdn.publish.deploy import Publication, publish
         from cdn.publish.source_revision import source_revision
