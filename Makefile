@@ -11,7 +11,7 @@ JOBS   ?= auto
 ANSWER_TESTS := $(addprefix tests/dns/test_,$(addsuffix .py,responder response query query_pattern cookie rate_limit client_subnet answer_memo alike))
 ANSWER_FILES := cdn/dns/answer.py,cdn/dns/answer_memo.py,cdn/dns/query.py,cdn/dns/query_pattern.py,cdn/dns/response.py,cdn/dns/cookie.py,cdn/dns/siphash.py,cdn/dns/rate_limit.py,cdn/dns/client.py,cdn/dns/client_subnet.py
 
-.PHONY: demo check test conformance soak bench format clean
+.PHONY: demo check test clients conformance soak bench format clean
 
 $(VENV)/runtime: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -65,6 +65,13 @@ $(VENV)/node: requirements-conformance.txt $(VENV)/dev
 $(VENV)/bundler/installed: tests/browser/package.json $(VENV)/node
 	$(BIN)/python -m tests.browser.bundler
 	touch $@
+
+$(VENV)/clients-npm/installed: tests/clients/package.json $(VENV)/node
+	$(BIN)/python -m tests.clients.npm_clients
+	touch $@
+
+clients: $(VENV)/clients-npm/installed
+	$(BIN)/python -m pytest tests/clients/npm_run.py -q
 
 conformance: $(VENV)/node
 	$(BIN)/python -m tests.conformance --save conformance-results.json
