@@ -22,6 +22,7 @@ from cdn.cli.data_folder import DataFolder, StoreChoice
 from cdn.cli.issuing_role import NO_REGION, IssuingRole
 from cdn.cli.listening import naming, reachable
 from cdn.cli.settings_file import NO_FILE, SettingsFile
+from cdn.cli.visitor_countries import VisitorCountries
 from cdn.cli.worker_process import worker_command
 from cdn.control.acme_settings import AcmeSettings
 from cdn.control.dns_asker import LookupSettings
@@ -152,6 +153,7 @@ class Embedded:
                     control.store,
                     sockets=kept,
                     worker_command=worker_command(),
+                    countries=VisitorCountries(),
                 )
             stack.push_async_callback(edge.stop)
             await _caught_up(edge)

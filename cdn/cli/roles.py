@@ -18,6 +18,7 @@ from cdn.cli.listening import naming, reachable
 from cdn.cli.metrics import Family
 from cdn.cli.process_metrics import process_metrics
 from cdn.cli.role_settings import ControlRole, EdgeRole
+from cdn.cli.visitor_countries import VisitorCountries
 from cdn.cli.worker_process import worker_command
 from cdn.edge.node import EdgeNode
 from cdn.errors import CdnError, Conflict, Unavailable
@@ -151,7 +152,11 @@ class RunningEdge:
             stack.push_async_callback(store.aclose)
             with naming("listen in [edge]", role.process.listen):
                 edge = running._edge = await EdgeNode.start(
-                    role.edge, store, sockets=kept, worker_command=worker_command()
+                    role.edge,
+                    store,
+                    sockets=kept,
+                    worker_command=worker_command(),
+                    countries=await _countries(role),
                 )
             stack.push_async_callback(edge.stop)
             watch = asyncio.create_task(running._watch(edge), name="catching up")
@@ -231,3 +236,12 @@ class RunningEdge:
     def _metrics(self) -> list[Family]:
         of_role = () if self._edge is None else edge_metrics(self._edge, has_caught_up=self._has_caught_up)
         return [*process_metrics("edge"), *of_role]
+
+
+async def _countries(role: EdgeRole) -> VisitorCountries:
+    """Where visitors are; a file that cannot be used is said before anybody is answered. Raises InvalidInput."""
+    file = role.edge.geography_file
+    countries = VisitorCountries(file, role.edge.geography_dir)
+    if file is not None:
+        await countries.ready()
+    return countries

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from cdn.edge.clocks import Clocks
@@ -10,8 +11,7 @@ from cdn.edge.manifest_cache import ManifestCache, ManifestUnavailable
 from cdn.edge.pull_explain import PullExplainer
 from cdn.edge.retained import RetainedFiles
 from cdn.edge.site_view import SiteView
-from cdn.edge.stored import StoredKey
-from cdn.edge.storeroom import Storeroom, Wanted
+from cdn.edge.storeroom import Storeroom, wanted_of
 from cdn.fleet.eligibility import eligibility
 from cdn.fleet.node import NodeFacts
 from cdn.http.decide import Decision, Forwarded, Serve, ServeStale, Validate
@@ -19,6 +19,8 @@ from cdn.http.target import Target, parse_target
 from cdn.sites.deploy import AliasState
 from cdn.sites.representation import representation_of
 from cdn.sites.route import AbsentRoute, DeniedRoute, FileRoute, ProxyRoute, RedirectRoute, resolve
+from cdn.sites.rules.asking import Asking
+from cdn.sites.rules.rule_set import RuleSet
 from cdn.sites.site import Site
 
 
@@ -67,40 +69,60 @@ class Explainer:
         state = self._view.catalog.alias(site.id, binding.alias)
         if state is None or state.active is None:
             return {**steps, "answer": "404: nothing is deployed under this alias"}
-        steps |= {"deploy": state.active.id, "activated_sequence": state.activated_sequence}
+        steps |= {"deploy": state.active.id, "activated_sequence": state.activated_sequence, **_of_alias(state)}
+        if state.is_over(self._clocks.wall()):
+            return {**steps, "answer": "410: the time of this preview is over"}
         try:
-            return {**steps, **await self._explain_route(site, binding.alias, state, parsed)}
+            return {**steps, **await self._explain_route(site, binding.alias, state, parsed, Asking(host=host))}
         except ManifestUnavailable as exc:
             return {**steps, "answer": f"503: {exc}"}
 
-    async def _explain_route(self, site: Site, alias: str, state: AliasState, target: Target) -> dict[str, Any]:
+    async def _explain_route(
+        self, site: Site, alias: str, state: AliasState, target: Target, asking: Asking
+    ) -> dict[str, Any]:
+        """As for a visitor of whom nothing is known: without fields, from no country."""
         assert state.active is not None, "the caller looked"
         manifest = await self._manifests.load(site.id, state.active.manifest_digest)
-        retained = await self._retained.of(site, alias, state, self._clocks.wall())
-        match resolve(manifest, retained, target):
-            case RedirectRoute(location, status):
-                return {"rule": "folder", "answer": f"{status}: redirect to {location}"}
+        rules = manifest.rules
+        retained = await self._retained.of(site, alias, state, self._clocks.wall(), rules)
+        route = resolve(manifest, retained, target, asking)
+        steps: dict[str, Any] = {} if route.is_general else {"depends_on": "who asks, or how"}
+        if isinstance(route, DeniedRoute) and route.guard is not None:
+            steps["access"] = f"for users of {route.realm!r}"
+            route = resolve(manifest, retained, target, replace(asking, passed=route.guard))
+        match route:
+            case RedirectRoute(location, status, rule=rule):
+                return {**steps, "rule": rule or "folder", "answer": f"{status}: redirect to {location}"}
             case AbsentRoute():
-                return {"rule": "none", "answer": "404: no such file, and the deploy has no 404.html"}
-            case FileRoute() as route:
-                return await self._explain_file(site, route)
+                return {**steps, "rule": "none", "answer": "404: no such file, and the deploy has no 404.html"}
+            case FileRoute():
+                return {**steps, **await self._explain_file(site, route, target, rules, asking)}
             case DeniedRoute(status):
-                return {"rule": "access", "answer": f"{status}: a rule keeps the visitor out"}
-            case ProxyRoute(url):
-                return {"rule": "rewrite", "answer": f"as {url} answers"}
+                return {**steps, "rule": "access", "answer": f"{status}: a rule keeps the visitor out"}
+            case ProxyRoute(url, rule=rule):
+                return {**steps, "rule": rule or "rewrite", "answer": f"as {url} answers"}
 
-    async def _explain_file(self, site: Site, route: FileRoute) -> dict[str, Any]:
-        representation = representation_of(route.path, route.entry, site.settings, route.status)
-        key = StoredKey(site.id, route.path, route.entry.digest)
-        wanted = Wanted(site, key, route.entry, representation)
-        stored = await self._disk.find(key)
+    async def _explain_file(
+        self, site: Site, route: FileRoute, target: Target, rules: RuleSet, asking: Asking
+    ) -> dict[str, Any]:
+        representation = representation_of(
+            route.path,
+            route.entry,
+            site.settings,
+            route.status,
+            rules=rules,
+            asked_path=target.decoded_path,
+            asking=asking,
+        )
+        wanted = wanted_of(site, route.path, route.entry, representation)
+        stored = await self._disk.find(wanted.key)
         required = self._storeroom.required(wanted, stored)
         decision = self._storeroom.decide(wanted, stored)
         is_content_here = stored is not None and await self._disk.read_chunk(stored, 0) is not None
         said = _said(decision, is_content_here=is_content_here)
         rule = "file of a former deploy" if route.is_retained else "fallback" if route.status == 404 else "file"
         return {
-            "rule": rule,
+            "rule": route.rule or rule,
             "file": route.path,
             "key": f"{site.id} {route.path} {route.entry.digest}",
             "tags": list(representation.tags),
@@ -110,6 +132,16 @@ class Explainer:
             "decision": said,
             "answer": f"{route.status}: {said}" if is_content_here else f"{route.status} if the store has it: {said}",
         }
+
+
+def _of_alias(state: AliasState) -> dict[str, Any]:
+    """What is set of the alias; the password itself is nobody's business."""
+    given: dict[str, Any] = {"password": "is asked for"} if state.password else {}
+    if state.expires_at is not None:
+        given["expires_at"] = state.expires_at
+    if state.lock:
+        given["lock"] = state.lock
+    return given
 
 
 def _said(decision: Decision, *, is_content_here: bool) -> str:

@@ -101,6 +101,26 @@ def taken_down(cache: str, fields: FieldLines = ()) -> Response:
     )
 
 
+def preview_over(cache: str) -> Response:
+    """The time of a preview is over (RFC 9110 15.5.11)."""
+    return plain_page(410, "The time of this preview is over.", CacheStatus(cache, detail="preview-over"))
+
+
+def too_many_guesses(cache: str, wait_s: int) -> Response:
+    """Passwords were guessed, or more of them are being looked at than the node can (RFC 6585 section 4)."""
+    return plain_page(
+        429,
+        "Too many passwords were tried. Please try again in a little while.",
+        CacheStatus(cache, detail="too-many-guesses"),
+        fields=(("retry-after", str(wait_s)),),
+    )
+
+
+def preflight(cache: str, fields: FieldLines) -> Response:
+    """What a browser is told before it sends a request from another origin (Fetch, CORS preflight)."""
+    return Response(204, (*fields, ("cache-status", CacheStatus(cache, detail="preflight").serialise())))
+
+
 def denied(cache: str, status: int, realm: str = "") -> Response:
     """A rule of the site keeps this visitor out: 401 asks for credentials (RFC 7617), other statuses do not."""
     if status == 401:

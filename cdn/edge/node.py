@@ -16,6 +16,7 @@ from cdn import __version__
 from cdn.edge.clocks import machine_clocks
 from cdn.edge.coded_files import CodedFiles
 from cdn.edge.counters import NodeCounters
+from cdn.edge.countries import Countries
 from cdn.edge.detached import DetachedAliases
 from cdn.edge.disk_tier import DiskTier
 from cdn.edge.explain import Explainer
@@ -28,7 +29,8 @@ from cdn.edge.load import LoadMeter
 from cdn.edge.manifest_cache import ManifestCache, ManifestUnavailable
 from cdn.edge.memory_tier import MemoryTier
 from cdn.edge.node_certificates import NodeCertificates
-from cdn.edge.pipeline import Pipeline
+from cdn.edge.password_checks import PasswordChecks
+from cdn.edge.pipeline import UNKNOWN_COUNTRIES, Pipeline
 from cdn.edge.prepared import Prepared
 from cdn.edge.pull import Pull
 from cdn.edge.reclaim import Reclaim
@@ -38,6 +40,7 @@ from cdn.edge.shielding import Shielding
 from cdn.edge.site_view import ContentTakenDown, FloorsRose, News, SiteGone, SiteView, ToPrepare
 from cdn.edge.stored import ResidenceClock
 from cdn.edge.storeroom import Storeroom
+from cdn.edge.swept_floors import SweptFloors
 from cdn.edge.takedown_eraser import TakedownEraser
 from cdn.edge.tls_contexts import TlsContexts
 from cdn.edge.trusted_proxies import TrustedProxies
@@ -74,7 +77,14 @@ _log = logging.getLogger(__name__)
 class EdgeNode:
     """Make it with `start`. It uses the store and leaves closing it to whoever opened it."""
 
-    def __init__(self, settings: EdgeSettings, store: ObjectStore, replica: Replica, disk: DiskTier) -> None:
+    def __init__(
+        self,
+        settings: EdgeSettings,
+        store: ObjectStore,
+        replica: Replica,
+        disk: DiskTier,
+        countries: Countries = UNKNOWN_COUNTRIES,
+    ) -> None:
         clocks = self._clocks = machine_clocks()
         self.settings = settings
         self.counters = NodeCounters()
@@ -87,7 +97,8 @@ class EdgeNode:
         self.disk = disk
         self.fetcher = ChunkFetcher(store, disk, max_concurrent=settings.max_concurrent_fetches)
         self.prepared: MemoryTier[Prepared] = MemoryTier(memory_share(settings))
-        self.reclaim = Reclaim(disk, self.view.floors, lambda: self.view.position, self.view.tags_of)
+        self.swept = SweptFloors(self.view.floors)
+        self.reclaim = Reclaim(disk, self.swept, lambda: self.view.position, self.view.tags_of)
         residence = ResidenceClock(clocks.wall(), clocks.monotonic())
         self.pull = Pull(
             settings,
@@ -110,9 +121,11 @@ class EdgeNode:
             monotonic=clocks.monotonic,
             max_in_memory_bytes=settings.max_in_memory_bytes,
             report_blob_fault=self._report_blob_fault,
+            swept_through=self.swept.through,
         )
         self.eraser = TakedownEraser(self.view, self.takedowns, disk, self.manifests, self.variants)
         retained = RetainedFiles(self.manifests)
+        self.passwords = PasswordChecks(clocks.monotonic)
         self._detached = DetachedAliases(store, self.view, clocks)
         self.pipeline = Pipeline(
             cache_name=settings.cache_name,
@@ -133,6 +146,8 @@ class EdgeNode:
             rules=self.certificates.rules,
             takedowns=self.takedowns,
             coded=self.coded,
+            countries=countries,
+            passwords=self.passwords,
         )
         self._replica = replica
         self._store = store
@@ -175,12 +190,13 @@ class EdgeNode:
         *,
         sockets: Sequence[socket.socket] | None = None,
         worker_command: Sequence[str] = (),
+        countries: Countries = UNKNOWN_COUNTRIES,
     ) -> EdgeNode:
         """A node that serves what it knows from its own disk and follows the journal from there.
 
         `sockets` listen already: somebody keeps them from one process to the next; None: nobody does.
-        `worker_command` starts a worker, where the settings want several. Raises CdnError when its folder cannot be
-        used, OSError when the address cannot be listened on.
+        `worker_command` starts a worker, where the settings want several. `countries` says where visitors are. Raises
+        CdnError when its folder cannot be used, OSError when the address cannot be listened on.
         """
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         async with contextlib.AsyncExitStack() as undo:
@@ -188,7 +204,7 @@ class EdgeNode:
             undo.push_async_callback(replica.aclose)
             disk = await DiskTier.open(settings.content_dir, settings.disk_bytes)
             undo.push_async_callback(disk.aclose)
-            node = cls(settings, store, replica, disk)
+            node = cls(settings, store, replica, disk, countries)
             undo.push_async_callback(node._end_tasks)
             await node._begin(sockets, worker_command)
             undo.pop_all()
@@ -245,6 +261,7 @@ class EdgeNode:
         folds = (self.view.catalog_fold, self.certificates.fold, self.view.floors, self.takedowns)
         position = await self._replica.load(folds)
         if position is not None:
+            self.swept.began_at(position)
             await self.certificates.loaded()
         self._was_new = position is None
         self._follower = Follower(
@@ -404,6 +421,7 @@ class EdgeNode:
         """Everything the node holds of a site goes."""
         self.prepared.drop_site(site_id)
         self.pull.drop_site(site_id)
+        self.swept.drop_site(site_id)
         self.reclaim.site_removed(site_id, through)
         self._spawn(self.manifests.drop_site(site_id), f"drop {site_id}")
         self._spawn(self.variants.drop_site(site_id), f"drop lists of {site_id}")
@@ -493,6 +511,7 @@ class EdgeNode:
             **{f"fetch_{field.name}": getattr(fetched, field.name) for field in fields(fetched)},
             **self.pull.counted(),
             **self.shielding.counted(),
+            **{f"passwords_{checked.name.lower()}": count for checked, count in self.passwords.counted.items()},
             **self.coded.counted(),
             "disk_responses": facts.responses,
             "disk_bytes": facts.cost_bytes,
@@ -516,6 +535,7 @@ class EdgeNode:
         await self.shielding.aclose()
         await self.pull.aclose()
         await self._detached.aclose()
+        await self.passwords.aclose()
         await self.storeroom.aclose()
         await self.fetcher.aclose()
         await self.manifests.aclose()

@@ -7,22 +7,27 @@ against exactly one deploy (DESIGN I4): alias state and manifest are taken once,
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from math import inf
 from typing import assert_never
 
 from cdn.edge import local_answer
+from cdn.edge.admission import Admission, Refused, Turned, without_credentials
 from cdn.edge.clocks import Clocks
 from cdn.edge.coded_files import Choice, CodedFiles, Where
 from cdn.edge.counters import NodeCounters
+from cdn.edge.countries import Countries, NoCountries
 from cdn.edge.detached import DETACHED_RECALL_S, DetachedAliases
 from cdn.edge.fault_log import FaultLog
 from cdn.edge.fetch import UpstreamDamaged
 from cdn.edge.https_rules import HttpsRules, bundle_place, with_hsts
 from cdn.edge.manifest_cache import ManifestCache, ManifestUnavailable
 from cdn.edge.memory_tier import MemoryTier
+from cdn.edge.password_checks import PasswordChecks
 from cdn.edge.prepared import Prepared
+from cdn.edge.private_fields import private_fields, unindexed
+from cdn.edge.proxied import proxied
 from cdn.edge.pull_road import PullRoad
 from cdn.edge.recall import DEBUG_FIELD, SERVED_METHODS, BundlePlace, Recall
 from cdn.edge.request_content import RequestContent
@@ -31,8 +36,9 @@ from cdn.edge.retained import RetainedFiles
 from cdn.edge.selection import Part, select
 from cdn.edge.site_view import SiteView
 from cdn.edge.storeroom import BlobGone, Found, Storeroom
+from cdn.edge.visit import Visit
 from cdn.edge.visitor import Visitor
-from cdn.errors import Unavailable
+from cdn.errors import InvalidInput, Unavailable
 from cdn.fleet.eligibility import eligibility
 from cdn.fleet.node import NodeFacts
 from cdn.http.cache_status import CacheStatus
@@ -40,7 +46,9 @@ from cdn.http.fields import FieldLines
 from cdn.http.request import Request
 from cdn.journal.takedown_fold import TakedownFold
 from cdn.sites.catalog import Binding
+from cdn.sites.content_type import content_type_of
 from cdn.sites.deploy import Deploy
+from cdn.sites.manifest import FileEntry, Manifest
 from cdn.sites.name import PRODUCTION
 from cdn.sites.representation import Representation, representation_of
 from cdn.sites.route import (
@@ -53,6 +61,8 @@ from cdn.sites.route import (
     may_be_retained,
     resolve,
 )
+from cdn.sites.rules.asking import Asking
+from cdn.sites.rules.rule_set import NO_RULES
 from cdn.sites.site import Site
 
 RETAINED_RECALL_S = 60.0
@@ -65,24 +75,10 @@ KNOWN_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE", "PURGE"})
 MOVED = 308
 """To another address of the site: unlike 301 the method stays (RFC 9110 section 15.4.9)."""
 
+UNKNOWN_COUNTRIES = NoCountries()
+
 UNPLACED = NodeFacts("")
 """A node of which nobody said where it stands."""
-
-
-@dataclass(frozen=True, slots=True)
-class Visit:
-    """One request, resolved: which site, alias and deploy it is about.
-
-    `generation` is the site's when it came, and `was_attached` whether the node had its lease then: what is decided by
-    an older state is neither kept for a newer one nor passed off as current.
-    """
-
-    request: Request
-    site: Site
-    alias: str
-    deploy: Deploy
-    generation: int
-    was_attached: bool
 
 
 class Pipeline:
@@ -109,8 +105,12 @@ class Pipeline:
         rules: HttpsRules | None = None,
         takedowns: TakedownFold | None = None,
         coded: CodedFiles | None = None,
+        countries: Countries = UNKNOWN_COUNTRIES,
+        passwords: PasswordChecks | None = None,
     ) -> None:
         self._coded = coded
+        self._countries = countries
+        self._admission = Admission(passwords or PasswordChecks(clocks.monotonic))
         self._rules = rules
         self._takedowns = takedowns
         self._may_answer = may_answer
@@ -166,8 +166,6 @@ class Pipeline:
             if binding.alias != PRODUCTION:
                 return local_answer.no_previews(self._cache_name)
             return await self._pull.answer(request, content, visitor, site)
-        if request.method not in SERVED_METHODS:
-            return self._answer_method(request.method)
         state = catalog.alias(site.id, binding.alias)
         generation, was_attached = self._view.runtime(site.id).generation, self._is_attached()
         if site.settings.validates_on_detach and self._detached is not None and not was_attached:
@@ -179,20 +177,68 @@ class Pipeline:
                 text = "This site cannot be shown at the moment. Please try again in a little while."
                 return local_answer.unavailable(self._cache_name, "detached-store-down", text)
         if state is None or state.active is None:
+            if request.method not in SERVED_METHODS:
+                return self._answer_method(request.method)
             return local_answer.nothing_deployed(self._cache_name, binding.alias)
-        visit = Visit(request, site, binding.alias, state.active, generation, was_attached)
+        if state.is_over(self._clocks.wall()):
+            over = local_answer.preview_over(self._cache_name)
+            return replace(over, fields=unindexed(over.fields))
+        if request.method not in SERVED_METHODS and not _may_have_rules(state.active):
+            return self._answer_method(request.method)
+        visit = Visit(request, visitor, site, binding.alias, state, state.active, generation, was_attached)
         try:
-            manifest = await self._manifests.load(site.id, state.active.manifest_digest)
-            route = resolve(manifest, {}, request.target)
-            if not _is_active_file(route) and may_be_retained(request.target.decoded_path, site.settings.keep):
-                retained = await self._retained.of(site, binding.alias, state, self._clocks.wall())
-                route = resolve(manifest, retained, request.target)
+            response = await self._answer_visit(visit, content)
         except ManifestUnavailable as exc:
             self._counters.site_failed += 1
             self._faults.tell(f"manifest {site.id}", f"site {site.name}: {exc}")
             text = "This site cannot be served here at the moment. Please try again in a little while."
-            return local_answer.unavailable(self._cache_name, "no-manifest", text)
-        return await self._answer_route(visit, route)
+            response = local_answer.unavailable(self._cache_name, "no-manifest", text)
+        return response if binding.alias == PRODUCTION else replace(response, fields=unindexed(response.fields))
+
+    async def _answer_visit(self, visit: Visit, content: RequestContent) -> Response:
+        """Preflight, route, and the credentials that it or the preview wants. Raises ManifestUnavailable."""
+        manifest = await self._manifests.load(visit.site.id, visit.deploy.manifest_digest)
+        if manifest.rules is not NO_RULES:
+            visit = replace(visit, rules=manifest.rules, asking=self._asking_of(visit))
+            if manifest.rules.asks_countries:
+                await self._countries.ready()
+            preflight = manifest.rules.preflight(visit.request.target.decoded_path, visit.asking)
+            if preflight is not None:
+                return local_answer.preflight(self._cache_name, preflight)
+        route = await self._route(visit, manifest)
+        is_known = False
+        if isinstance(route, DeniedRoute) and route.guard is not None:
+            turned = await self._admission.by_guard(visit, route.guard)
+            if turned is not None:
+                return await self._turn_away(visit, turned)
+            is_known = True
+            visit = replace(visit, asking=replace(visit.asking, passed=route.guard))
+            route = await self._route(visit, manifest)
+        elif visit.state.password:
+            turned = await self._admission.to_preview(visit)
+            if turned is not None:
+                return await self._turn_away(replace(visit, rules=NO_RULES), turned)
+            is_known = True
+        if is_known:
+            visit = replace(without_credentials(visit), is_for_all=False)
+        return await self._answer_route(visit, route, content)
+
+    async def _route(self, visit: Visit, manifest: Manifest) -> Route:
+        """What answers, within exactly one deploy. Raises ManifestUnavailable."""
+        target, site = visit.request.target, visit.site
+        route = resolve(manifest, {}, target, visit.asking)
+        keep = (*site.settings.keep, *visit.rules.keep) if visit.rules.keep else site.settings.keep
+        if not _is_active_file(route) and may_be_retained(target.decoded_path, keep):
+            now = self._clocks.wall()
+            retained = await self._retained.of(site, visit.alias, visit.state, now, visit.rules)
+            route = resolve(manifest, retained, target, visit.asking)
+        return route
+
+    def _asking_of(self, visit: Visit) -> Asking:
+        request, address = visit.request, visit.visitor.address
+        return Asking(
+            request.host, request.scheme, request.method, request.fields, partial(self._countries.of, address)
+        )
 
     def _answer_method(self, method: str) -> Response:
         """What a bundle says to a method that does not read it."""
@@ -202,35 +248,98 @@ class Pipeline:
             return local_answer.method_not_allowed(self._cache_name, method)
         return local_answer.method_unknown(self._cache_name, method)
 
-    async def _answer_route(self, visit: Visit, route: Route) -> Response:
+    async def _answer_route(self, visit: Visit, route: Route, content: RequestContent) -> Response:
+        """What the route comes to; an answer that depended on who asks says so to other caches."""
+        if not route.is_general and visit.is_for_all:
+            visit = replace(visit, is_for_all=False)
+        response = await self._answer_by(visit, route, content)
+        if visit.is_for_all:
+            return response
+        return replace(response, fields=private_fields(response.fields, visit.rules.selecting_fields))
+
+    async def _answer_by(self, visit: Visit, route: Route, content: RequestContent) -> Response:
+        if visit.request.method not in SERVED_METHODS and not _takes_any_method(route):
+            return self._answer_method(visit.request.method)
         match route:
             case RedirectRoute(location, status):
-                return local_answer.redirect(self._cache_name, status, location, self._told(visit))
+                response = local_answer.redirect(self._cache_name, status, location, self._told(visit))
+                return _with_rules(visit, response)
             case AbsentRoute():
-                return local_answer.not_found(self._cache_name, self._told(visit))
+                return _with_rules(visit, local_answer.not_found(self._cache_name, self._told(visit)))
             case FileRoute():
                 return await self._answer_file(visit, route)
             case DeniedRoute(status, realm):
-                return local_answer.denied(self._cache_name, status, realm)
-            case ProxyRoute():
-                return local_answer.not_found(self._cache_name, self._told(visit))
+                response = local_answer.denied(self._cache_name, status, realm)
+                return await self._error_page(visit, response)
+            case ProxyRoute(url):
+                return await self._answer_proxied(visit, url, content)
             case _:
                 assert_never(route)
 
+    async def _turn_away(self, visit: Visit, turned: Turned) -> Response:
+        match turned.reason:
+            case Refused.UNKNOWN:
+                return await self._error_page(visit, local_answer.denied(self._cache_name, 401, turned.realm))
+            case Refused.TOO_MANY:
+                return local_answer.too_many_guesses(self._cache_name, turned.wait_s)
+            case _:
+                assert_never(turned.reason)
+
+    async def _answer_proxied(self, visit: Visit, url: str, content: RequestContent) -> Response:
+        """Another server answers under the address that was asked for."""
+        try:
+            to = proxied(visit.site, url)
+        except InvalidInput as exc:
+            self._faults.tell(f"proxied {visit.site.id}", f"site {visit.site.name}: {exc}")
+            return local_answer.upstream_failed(502, CacheStatus(self._cache_name, detail="no-such-upstream"))
+        return await self._pull.answer(visit.request, content, visit.visitor, to.site, to=to)
+
+    async def _error_page(self, visit: Visit, plain: Response) -> Response:
+        """`plain`, or the page that the deploy has for this status in its place, with the same fields. Nobody keeps
+        either."""
+        page = visit.rules.error_page(plain.status)
+        if page is None:
+            return _with_rules(visit, plain)
+        manifest = await self._manifests.load(visit.site.id, visit.deploy.manifest_digest)
+        entry = manifest.answerable.get(page)
+        if entry is None or self._is_taken_down(visit, entry):
+            return _with_rules(visit, plain)
+        representation = representation_of(page, entry, visit.site.settings, plain.status)
+        try:
+            found = await self._storeroom.find(visit.site, page, entry, representation)
+        except Unavailable:
+            return _with_rules(visit, plain)  # why, is told of what was asked for
+        if found.content is None:  # larger than what is held in memory
+            return _with_rules(visit, plain)
+        lines = tuple(line for line in plain.fields if line[0] != "content-type")
+        described = (("content-type", content_type_of(page)), *lines)
+        return _with_rules(visit, Response(plain.status, described, found.content))
+
+    def _is_taken_down(self, visit: Visit, entry: FileEntry) -> bool:
+        return self._takedowns is not None and self._takedowns.of(visit.site.id, entry.digest) is not None
+
     async def _answer_file(self, visit: Visit, route: FileRoute) -> Response:
-        if self._takedowns is not None and self._takedowns.of(visit.site.id, route.entry.digest) is not None:
+        if self._is_taken_down(visit, route.entry):
             return local_answer.taken_down(self._cache_name, self._told(visit))
-        representation = representation_of(route.path, route.entry, visit.site.settings, route.status)
+        representation = representation_of(
+            route.path,
+            route.entry,
+            visit.site.settings,
+            route.status,
+            rules=visit.rules,
+            asked_path=visit.request.target.decoded_path,
+            asking=visit.asking,
+        )
         try:
             return await self._answer_best_form(visit, route, representation)
         except (BlobGone, UpstreamDamaged) as exc:
             self._counters.upstream_failed += 1
             self._faults.tell(f"faulty {visit.site.id} {route.path}", f"site {visit.site.name}: {exc}")
-            return local_answer.store_faulty(self._cache_name)
+            return await self._error_page(visit, local_answer.store_faulty(self._cache_name))
         except Unavailable as exc:
             self._counters.upstream_failed += 1
             self._faults.tell(f"down {visit.site.id}", f"site {visit.site.name}, {route.path}: {exc}")
-            return local_answer.store_down(self._cache_name)
+            return await self._error_page(visit, local_answer.store_down(self._cache_name))
 
     async def _answer_best_form(self, visit: Visit, route: FileRoute, representation: Representation) -> Response:
         """The form of the file that the visitor likes best; as it is when that cannot be had. Raises Unavailable."""
@@ -256,7 +365,8 @@ class Pipeline:
         if selected.part is not Part.NOTHING:
             if found.content is not None:
                 content = selected.content_of(found.content)
-                if selected.part is Part.ALL and visit.request.target.path in representation.names:
+                is_kept = visit.is_for_all and representation.is_general
+                if is_kept and selected.part is Part.ALL and visit.request.target.path in representation.names:
                     self._prepare(visit, choice, found, is_retained=route.is_retained)
             elif selected.layout is not None:
                 found, content = await self._storeroom.open_parts(found, selected.layout)
@@ -280,14 +390,15 @@ class Pipeline:
         if is_retained:  # its time runs out without a record that says so
             fresh_until = min(fresh_until, self._clocks.monotonic() + RETAINED_RECALL_S)
         hit = CacheStatus(self._cache_name, hit=True, detail=None if self._has_lease(visit) else "detached")
+        fields = (*representation.fields, ("cache-status", hit.serialise()))
+        if visit.alias != PRODUCTION:
+            fields = unindexed(fields)
         self.hints.put(
             visit.request,
             BundlePlace(visit.site.id, visit.alias, bundle_place(visit.request, visit.site), choice.codings),
             Prepared(
                 status=representation.status,
-                fields=with_hsts(
-                    (*representation.fields, ("cache-status", hit.serialise())), visit.request, visit.site
-                ),
+                fields=with_hsts(fields, visit.request, visit.site),
                 content=found.content,
                 base_age_at=found.validated_at,
                 site=self._view.runtime(visit.site.id),
@@ -301,10 +412,13 @@ class Pipeline:
         )
 
     def _usable_until(self, visit: Visit) -> float:
-        """Until when a hit needs no look at the lease."""
+        """Until when a hit needs no look at the lease, nor at whether the preview is over."""
+        now = self._clocks.monotonic()
+        expires_at = visit.state.expires_at
+        over_at = inf if expires_at is None else now + max(0.0, expires_at - self._clocks.wall())
         if visit.site.settings.validates_on_detach:
-            return self._clocks.monotonic() + self._lease_left_s()
-        return inf if self._has_lease(visit) else self._clocks.monotonic() + DETACHED_RECALL_S
+            return min(over_at, now + self._lease_left_s())
+        return over_at if self._has_lease(visit) else min(over_at, now + DETACHED_RECALL_S)
 
     def _has_lease(self, visit: Visit) -> bool:
         """Whether the visit's answer is that of a node with a lease, from its beginning to now."""
@@ -334,8 +448,35 @@ class Pipeline:
 
 
 def _is_active_file(route: Route) -> bool:
-    """Whether the active deploy itself answers; only otherwise retained files are looked at."""
-    return isinstance(route, RedirectRoute) or (isinstance(route, FileRoute) and route.status == 200)
+    """Whether it is certain that no retained file answers: only otherwise they are looked at."""
+    match route:
+        case FileRoute(status=status, rule=rule):
+            return status == 200 and not rule
+        case RedirectRoute(rule=rule):
+            return not rule
+        case DeniedRoute():
+            return True
+        case _:
+            return False
+
+
+def _takes_any_method(route: Route) -> bool:
+    """Whether a rule of the deploy answers, for whom a method is none of this CDN's business."""
+    return isinstance(route, ProxyRoute) or (isinstance(route, RedirectRoute) and route.rule != "")
+
+
+def _may_have_rules(deploy: Deploy) -> bool:
+    """Whether its manifest may have rules; one that is known by its activation alone, because control is away, may."""
+    return deploy.manifest_version > 1 or not deploy.file_count
+
+
+def _with_rules(visit: Visit, response: Response) -> Response:
+    """With what the deploy's rules say of answers that are no files."""
+    if visit.rules is NO_RULES:
+        return response
+    given = visit.rules.answer_fields(visit.request.target.decoded_path, visit.asking)
+    names = {name for name, _ in given}
+    return replace(response, fields=(*(line for line in response.fields if line[0] not in names), *given))
 
 
 def _with_age(fields: FieldLines, representation: Representation, age_s: int) -> FieldLines:

@@ -68,7 +68,8 @@ def answer_of(visit: PullVisit, response: UpstreamResponse, requested_at: float,
     """
     lines = without_connection_fields(response.head.fields.lines)
     origin = visit.site.settings.origin
-    if isinstance(origin, HttpOrigin) and any(name in _REFERENCES for name, _ in lines):
+    # Of a rewrite's target nobody knows which paths of it the site has.
+    if visit.sent_target is None and isinstance(origin, HttpOrigin) and any(name in _REFERENCES for name, _ in lines):
         lines = tuple(
             (name, visitor_reference(value, origin, visit.forwarding.host) if name in _REFERENCES else value)
             for name, value in lines

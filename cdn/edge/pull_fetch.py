@@ -448,6 +448,8 @@ class PullFetcher:
             lines.extend(validators(asking.validating))
         name = visit.key.name
         target = origin.prefix + name if isinstance(origin, HttpOrigin) and name != "*" else name
+        if visit.sent_target is not None:
+            target = visit.sent_target
         if "trailers" in (request.fields.get("te") or ""):
             lines.append(("te", "trailers"))
         size_bytes = 0 if asking.content is None else asking.content.size_bytes

@@ -113,7 +113,8 @@ class PullResponder:
     async def _held(self, visit: PullVisit, held: Held, status: CacheStatus, looked_at: int | None) -> Response | None:
         form = await self._form(visit, held)
         size_bytes = form.stored.entry.size_bytes
-        looked_at = looked_at if visit.peer is None else None
+        # Nobody looks for what another node asks for, nor for a rewrite's answer, among what is prepared.
+        looked_at = looked_at if visit.peer is None and visit.sent_target is None else None
         selected = select_from(visit.request, form.head, size_bytes, self._clocks.wall())
         content: bytes | ContentStream | Unsent = b""
         if selected.part is not Part.NOTHING:

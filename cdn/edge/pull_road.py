@@ -19,6 +19,7 @@ from cdn.edge.fault_log import FaultLog
 from cdn.edge.peer_answer import fault_response
 from cdn.edge.peer_fields import PeerFault
 from cdn.edge.prepared import Prepared
+from cdn.edge.proxied import Proxied
 from cdn.edge.pull_content import ArrivingContent
 from cdn.edge.pull_fetch import Asking, PullFetcher
 from cdn.edge.pull_flight import Alone, Failed, Flight, Flights, Outcome, Renewed, Shared
@@ -109,20 +110,24 @@ class PullRoad:
         """A prepared hit, when nothing the request says stands against it. Preconditions and Range are not here."""
         return recall_pulled(self.memory, request, site, now)
 
-    async def answer(
+    async def answer(  # noqa: PLR0917 - who asks, and on what terms
         self,
         request: Request,
         content: RequestContent,
         visitor: Visitor,
         site: Site,
         peer: PeerTerms | None = None,
+        to: Proxied | None = None,
     ) -> Response:
-        """The response to a request that was not recalled, or that another node makes on the terms of `peer`."""
+        """The response to a request that was not recalled, or that another node makes on the terms of `peer`. `to`: a
+        rule of a deploy leads there, and `site` is what stands for it."""
         if has_loop(request.fields, self._cdn_id):
             return local_answer.loop_detected(self._cache_name) if peer is None else fault_response(PeerFault.LOOP)
         generation = self._view.runtime(site.id).generation
         number = self._flights.next_number()
-        visit = visit_of(request, visitor, site, generation=generation, number=number, cdn_id=self._cdn_id, peer=peer)
+        visit = visit_of(
+            request, visitor, site, generation=generation, number=number, cdn_id=self._cdn_id, peer=peer, to=to
+        )
         try:
             if request.method in {"GET", "HEAD"} and content.size_bytes == 0:
                 return await self._read(visit)

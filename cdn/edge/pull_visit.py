@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from cdn.edge.proxied import Proxied, place_of
 from cdn.edge.pull_key import PullKey, authority, pull_key
 from cdn.edge.visitor import Visitor
 from cdn.http.cache_control import NO_DIRECTIVES, RequestDirectives, request_directives
@@ -33,7 +34,8 @@ class PeerTerms:
 class PullVisit:
     """`number` is its place in the order of visits and flights; `generation` the site's when it came.
 
-    `peer` is there when another node asks, for a visitor of its own.
+    `peer` is there when another node asks, for a visitor of its own. `sent_target` is what is asked of the upstream
+    where that is not the path that the visitor asked for: of the target of a deploy's rewrite, which no shield knows.
     """
 
     request: Request
@@ -46,6 +48,7 @@ class PullVisit:
     generation: int
     number: int
     peer: PeerTerms | None = None
+    sent_target: str | None = None
 
     @property
     def has_range(self) -> bool:
@@ -66,20 +69,25 @@ def visit_of(
     number: int,
     cdn_id: str,
     peer: PeerTerms | None = None,
+    to: Proxied | None = None,
 ) -> PullVisit:
-    """The request, read with the site's settings."""
+    """The request, read with the site's settings; `to`: it is that rewrite's, whose site this is."""
     settings = site.settings
+    key = pull_key(site, request)
+    if to is not None:
+        key = replace(key, path=place_of(to, request, key.name))
     return PullVisit(
         request=request,
         visitor=visitor,
         site=site,
-        key=pull_key(site, request),
+        key=key,
         directives=request_directives(request.fields) if settings.obeys_client_directives else NO_DIRECTIVES,
         policy=cache_policy(settings),
         forwarding=Forwarding(cdn_id, cdn_id, visitor.address, _host_sent(site, request)),
         generation=generation,
         number=number,
         peer=peer,
+        sent_target=None if to is None else to.sent_target,
     )
 
 

@@ -89,6 +89,9 @@ class EdgeSettings:
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     """Proxies in front of the node, who are believed when they say for whom they ask: by the PROXY protocol where that
     is switched on, else by X-Forwarded-For."""
+    geography_file: Path | None = None
+    """Where the countries of visitors are looked up, for rules about them: a table or an .mmdb database. None: in the
+    table that comes with the program."""
     proxy_protocol: bool = False
     """Whether connections from `trusted_proxies` begin with a header of the PROXY protocol, version 1 or 2."""
     drain_timeout_s: float = 10.0
@@ -154,6 +157,10 @@ class EdgeSettings:
     @property
     def variants_dir(self) -> Path:
         return self.data_dir / "variants"
+
+    @property
+    def geography_dir(self) -> Path:
+        return self.data_dir / "geography"
 
     @property
     def peers_path(self) -> Path:

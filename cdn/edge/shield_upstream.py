@@ -83,7 +83,9 @@ class ShieldedUpstreams:
         return _ShieldedUpstream(self._shields, direct, visit, required, more, on_bypass)
 
     def _concerns(self, visit: PullVisit) -> bool:
-        if visit.peer is not None or visit.request.method not in SHIELDED_METHODS or not self._shields.has_any:
+        if visit.peer is not None or visit.sent_target is not None:
+            return False
+        if visit.request.method not in SHIELDED_METHODS or not self._shields.has_any:
             return False
         return eligible(NodeFacts("", self._shields.region), visit.site)
 

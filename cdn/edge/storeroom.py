@@ -25,6 +25,7 @@ from cdn.http.multipart import ByteRangesLayout
 from cdn.origin.layout import blob_key
 from cdn.origin.store import ObjectMissing, ObjectStore
 from cdn.sites.manifest import CHUNK_BYTES, FileEntry
+from cdn.sites.path import names_of
 from cdn.sites.representation import Representation
 from cdn.sites.site import Site
 
@@ -47,6 +48,8 @@ class Wanted:
     key: StoredKey
     entry: FileEntry
     representation: Representation
+    names: tuple[str, ...]
+    """The file's own URL paths, which it is stored with: the representation's may have the one that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,19 @@ class Found:
     detail: str | None = None
 
 
+def wanted_of(site: Site, path: str, entry: FileEntry, representation: Representation) -> Wanted:
+    """The file at `path` of a site's manifest, asked for."""
+    return Wanted(site, StoredKey(site.id, path, entry.digest), entry, representation, names_of(path))
+
+
+def _is_unseen(wanted: Wanted, tags: tuple[str, ...]) -> bool:
+    """Whether it answers under a name, or a tag given by its deploy, that what is stored with `tags` does not have."""
+    representation = wanted.representation
+    return any(name not in wanted.names for name in representation.names) or any(
+        tag not in tags for tag in representation.rule_tags
+    )
+
+
 class Storeroom:
     """The disk tier with its fetcher, seen from a request."""
 
@@ -84,7 +100,10 @@ class Storeroom:
         monotonic: Callable[[], float],
         max_in_memory_bytes: int,
         report_blob_fault: Callable[[str, str], None],
+        swept_through: Callable[[str], int] = lambda site_id: 0,
     ) -> None:
+        """`swept_through`: see `SweptFloors.through`."""
+        self._swept_through = swept_through
         self._store = store
         self._disk = disk
         self._fetcher = fetcher
@@ -98,7 +117,7 @@ class Storeroom:
 
     async def find(self, site: Site, path: str, entry: FileEntry, representation: Representation) -> Found:
         """The response for a file, validated or fetched as far as needed. Raises Unavailable."""
-        wanted = Wanted(site, StoredKey(site.id, path, entry.digest), entry, representation)
+        wanted = wanted_of(site, path, entry, representation)
         stored = await self._disk.find(wanted.key)
         if stored is None:
             return await self._fetch(wanted, Forward.URI_MISS)
@@ -148,11 +167,15 @@ class Storeroom:
         return decide(self._facts(wanted, stored, now), self.required(wanted, stored), now)
 
     def required(self, wanted: Wanted, stored: StoredResponse | None) -> Required:
-        """What floors demand now. Tags given by a header rule count from when they were given, and stay counted."""
+        """What floors demand now. Tags given by a header rule count from when they were given, and stay counted; those
+        that a rule of the deploy gives, and the name that a rewrite leads from, no sweep sees."""
         tags = wanted.representation.tags
         if stored is not None and stored.tags != tags:
             tags = tuple(dict.fromkeys(tags + stored.tags))
-        return self._view.floors.of(wanted.site.id).required(wanted.representation.names, tags)
+        required = self._view.floors.of(wanted.site.id).required(wanted.representation.names, tags)
+        if stored is None or not _is_unseen(wanted, stored.tags):
+            return required
+        return Required(max(required.hard, self._swept_through(wanted.site.id)), required.soft)
 
     def note_use(self, key: StoredKey) -> None:
         """A response is being served from memory: on disk it is not the one to go first."""
@@ -204,13 +227,13 @@ class Storeroom:
         asking = StoredResponse(
             key=wanted.key,
             entry=wanted.entry,
-            names=wanted.representation.names,
+            names=wanted.names,
             tags=wanted.representation.tags,
             admitted=self._view.position,
             stored_at=wall,
             validated_at=wall,
         )
-        stored = await self._disk.admit(asking, self.required(wanted, None).hard)
+        stored = await self._disk.admit(asking, self.required(wanted, asking).hard)
         found = replace(self._found(wanted, stored, now), fwd=forward)
         if wanted.entry.size_bytes > self._max_in_memory_bytes:
             return found

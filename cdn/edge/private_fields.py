@@ -1,0 +1,39 @@
+"""What other caches, and the visitor's own, are told of an answer that others may not get."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from cdn.http.fields import FieldLines
+
+ROBOTS: Final = "x-robots-tag"
+
+_PUBLIC = re.compile(r"\bpublic\b", re.IGNORECASE)
+_NOT_SHARED = re.compile(r"\b(?:private|no-store)\b", re.IGNORECASE)
+
+_FOR_OTHER_CACHES: Final = frozenset(("cdn-cache-control", "surrogate-control", "edge-control"))
+"""Fields that tell shared caches more than Cache-Control does: RFC 9213, and what came before it."""
+
+
+def private_fields(fields: FieldLines, selecting: tuple[str, ...] = ()) -> FieldLines:
+    """The fields of an answer that depended on who asks: no shared cache may keep it (RFC 9111 section 5.2.2.7), and
+    the visitor's own asks again when one of the request fields `selecting` says something else."""
+    lines = [(name, value) for name, value in fields if name not in _FOR_OTHER_CACHES]
+    given = [value for name, value in lines if name == "cache-control"]
+    if not given:
+        lines.append(("cache-control", "private"))
+    elif not any(_NOT_SHARED.search(value) for value in given):
+        lines = [(name, _private(value) if name == "cache-control" else value) for name, value in lines]
+    if selecting:
+        lines.append(("vary", ", ".join(selecting)))
+    return tuple(lines)
+
+
+def unindexed(fields: FieldLines) -> FieldLines:
+    """The fields of a preview's answer: no search engine shows it, whatever the deploy says."""
+    return (*(line for line in fields if line[0] != ROBOTS), (ROBOTS, "noindex"))
+
+
+def _private(value: str) -> str:
+    return _PUBLIC.sub("private", value) if _PUBLIC.search(value) else f"private, {value}"
