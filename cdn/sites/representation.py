@@ -94,7 +94,9 @@ def representation_of(
     tags, is_general = tags_of(path, settings), True
     rule_tags: tuple[str, ...] = ()
     if not is_plain:
-        fields, rule_tags, is_general = _with_rules(fields, covered, status, rules, asking)
+        # What was asked for comes first: its placeholders are those that a value repeats.
+        asked_first = covered if asked_path is None else tuple(dict.fromkeys((asked_path, *covered)))
+        fields, rule_tags, is_general = _with_rules(fields, asked_first, status, rules, asking)
         rule_tags = tuple(dict.fromkeys((*rule_tags, *(tag for rule in cached for tag in rule.tags))))
         tags = tuple(dict.fromkeys((*tags, *rule_tags)))
     if fields.get("cache-control") != [cache_control]:

@@ -31,9 +31,9 @@ async def test_a_bundle_with_faulty_rules_is_refused_before_a_byte_is_sent(
     with pytest.raises(InvalidInput) as caught:
         await publisher(folder)
     assert caught.value.details == (
+        '_headers:3: no colon: a field is written "Name: value", and taken away with "! Name"',
         "cdn.toml:2: spaa: there is no such key; there are redirects, headers, caching, spa, clean_urls, error_pages, "
         "auth, cors, security, countries, retention",
-        '_headers:3: no colon: a field is written "Name: value", and taken away with "! Name"',
     )
     assert (await publisher.client.deploys("blog"))["deploys"] == []
     digests = {"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855": 0}

@@ -146,9 +146,10 @@ def _warnings_about(files: Collection[str], mode: RulesMode) -> Iterable[RuleFau
 
 
 def _listed(found: Sequence[RuleFault]) -> tuple[RuleFault, ...]:
-    """At most MAX_SAID, and how many more there are."""
-    if len(found) <= MAX_SAID:
-        return tuple(found)
-    last = found[MAX_SAID - 1]
-    more = RuleFault(last.file, last.line, "", f"and {len(found) - MAX_SAID + 1} more like these")
-    return (*found[: MAX_SAID - 1], more)
+    """Sorted by file and line; at most MAX_SAID, and how many more there are."""
+    ordered = sorted(found, key=lambda fault: (fault.file, fault.line))
+    if len(ordered) <= MAX_SAID:
+        return tuple(ordered)
+    last = ordered[MAX_SAID - 1]
+    more = RuleFault(last.file, last.line, "", f"and {len(ordered) - MAX_SAID + 1} more like these")
+    return (*ordered[: MAX_SAID - 1], more)

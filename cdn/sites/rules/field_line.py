@@ -14,6 +14,9 @@ MAX_VALUE_BYTES = 8 * 1024
 IGNORED_FIELDS = EDGE_OWNED_FIELDS | {"allow", "content-encoding", "location", "status", "www-authenticate"}
 """Fields that say what only the server knows: hosts ignore them in these files, so they are left out with a warning."""
 
+SECRET_FIELD = "basic-auth"  # noqa: S105 - the name of what is never repeated
+"""What Netlify calls names and passwords in these files."""
+
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
@@ -22,7 +25,7 @@ def check_field_name(name: str) -> str:
     """The name in lower case. Raises InvalidInput."""
     if _TOKEN.fullmatch(name) is None:
         raise InvalidInput(f"{shown(name)} is not a field name")
-    if name.lower() == "basic-auth":
+    if name.lower() == SECRET_FIELD:
         raise InvalidInput(
             'passwords in clear are not taken: put [[auth]] into cdn.toml, with hashes that "cdn password" makes'
         )

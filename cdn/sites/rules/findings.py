@@ -7,9 +7,12 @@ from cdn.sites.rules.fault import RuleFault
 MAX_RULE_SHOWN = 100
 """Letters of a rule that a message repeats."""
 
+MAX_FINDINGS = 1000
+"""Faults, and warnings, of one file that are kept."""
+
 
 class Findings:
-    """Faults and warnings of one file."""
+    """Faults and warnings of one file, up to a bound of each."""
 
     def __init__(self, file: str) -> None:
         self.file = file
@@ -28,11 +31,13 @@ class Findings:
 
     def fault(self, line: int, rule: str, message: str) -> None:
         """Add a fault of what stands at `line`, counted from 1 (0: the file)."""
-        self._faults.append(RuleFault(self.file, line, shortened(rule), message))
+        if len(self._faults) < MAX_FINDINGS:
+            self._faults.append(RuleFault(self.file, line, shortened(rule), message))
 
     def warn(self, line: int, rule: str, message: str) -> None:
         """Add a warning."""
-        self._warnings.append(RuleFault(self.file, line, shortened(rule), message))
+        if len(self._warnings) < MAX_FINDINGS:
+            self._warnings.append(RuleFault(self.file, line, shortened(rule), message))
 
 
 def shortened(text: str) -> str:

@@ -33,7 +33,7 @@ def _read_table(findings: Findings, line: int, table: Mapping[str, Any]) -> Fiel
     """None where nothing of it can be used."""
     source, values, unset = table.get("for"), table.get("values", {}), table.get("unset", [])
     said = f"[[headers]] for = {source!r}"
-    for key in table.keys() - {"for", "values", "unset"}:
+    for key in sorted(table.keys() - {"for", "values", "unset"}):
         findings.fault(line, said, f'there is no key "{key}"; there are for, values and unset')
     if not isinstance(source, str):
         findings.fault(line, "[[headers]]", 'say which paths it is for: for = "/*"')
@@ -65,10 +65,14 @@ def _read_value(findings: Findings, line: int, said: str, name: str, value: Any)
             findings.warn(line, said, f'"{checked}" is set by the server: this line does nothing')
             return []
         # A value over several lines is written so in netlify.toml for people's sake.
-        return [(checked, check_field_value(checked, " ".join(each.split("\n")).strip())) for each in lines]
+        return [(checked, check_field_value(checked, _in_one_line(each))) for each in lines]
     except InvalidInput as exc:
         findings.fault(line, said, exc.message)
         return []
+
+
+def _in_one_line(value: str) -> str:
+    return " ".join(part for line in value.split("\n") if (part := line.strip()))
 
 
 def _read_unset(findings: Findings, line: int, said: str, name: Any) -> str:

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from cdn.errors import InvalidInput
 from cdn.sites.path import shown
 from cdn.sites.rules.fault import RuleFault
-from cdn.sites.rules.field_line import IGNORED_FIELDS, check_field_name, check_field_value
+from cdn.sites.rules.field_line import IGNORED_FIELDS, SECRET_FIELD, check_field_name, check_field_value
 from cdn.sites.rules.field_rule import FieldRule
 from cdn.sites.rules.findings import Findings
 from cdn.sites.rules.mode import RulesMode
@@ -56,6 +56,7 @@ class _Block:
     text: str
     source: str
     host: str = ""
+    has_lines: bool = False
     fields: list[tuple[str, str]] = field(default_factory=list)
     unset: list[str] = field(default_factory=list)
 
@@ -110,7 +111,7 @@ class _Reader:
         return blocks
 
     def _close(self, blocks: list[_Block]) -> None:
-        if blocks and blocks[-1].source and not blocks[-1].fields and not blocks[-1].unset:
+        if blocks and blocks[-1].source and not blocks[-1].has_lines:
             self._findings.warn(blocks[-1].line, blocks[-1].text, "there are no fields below this path")
 
     def _block(self, number: int, line: str) -> _Block:
@@ -122,6 +123,7 @@ class _Reader:
             return _Block(number, line, "")
 
     def _read_line(self, block: _Block, number: int, line: str) -> None:
+        block.has_lines = True
         try:
             if line.startswith("!"):
                 block.unset.append(check_field_name(line[1:].strip()))
@@ -135,7 +137,8 @@ class _Reader:
             else:
                 block.fields.append((name, check_field_value(name, value)))
         except InvalidInput as exc:
-            self._findings.fault(number, line, exc.message)
+            is_secret = line.lower().startswith(SECRET_FIELD)
+            self._findings.fault(number, SECRET_FIELD if is_secret else line, exc.message)
 
 
 def _host_and_path(line: str, mode: RulesMode) -> tuple[str, str]:

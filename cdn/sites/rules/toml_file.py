@@ -17,6 +17,11 @@ from cdn.sites.toml_lines import Key, line_of, lines_of
 
 T = TypeVar("T")
 
+MAX_TABLE_DOTS = 64
+MAX_LINE_DOTS = 1024
+"""Of one line, which may have a list of hosts in it: readers of TOML take time that grows with the square of a key's
+parts, and with the depth of the table for every key in it."""
+
 _AT_LINE = re.compile(r"\s*\(at (?:line (\d+), column \d+|end of document)\)")
 _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DURATION = re.compile(r"(\d{1,10})([smhdw]?)", re.ASCII)
@@ -81,7 +86,7 @@ class TomlTable:
 
     def only(self, names: Collection[str]) -> None:
         """Note keys that are none of `names`."""
-        for name in self.values.keys() - set(names):
+        for name in sorted(self.values.keys() - set(names)):
             self.fault(name, f"there is no such key; there are {', '.join(names)}")
 
     def read(self, name: str, parse: Callable[[Any], T], otherwise: T) -> T:
@@ -110,6 +115,10 @@ def read_toml(content: bytes, file: str) -> TomlFile:
     findings = Findings(file)
     try:
         text = content.decode("utf-8-sig").replace("\r\n", "\n")
+        crowded = _crowded_line(text)
+        if crowded:
+            findings.fault(crowded, "", "a key or table has too many parts: no rule needs more than three")
+            return TomlFile(findings, {}, {})
         return TomlFile(findings, tomllib.loads(text), lines_of(text))
     except UnicodeDecodeError as exc:
         line = content.count(b"\n", 0, exc.start) + 1
@@ -120,7 +129,18 @@ def read_toml(content: bytes, file: str) -> TomlFile:
         findings.fault(line, "", f"this is no TOML: {_AT_LINE.sub('', str(exc)).lower()}")
     except RecursionError:
         findings.fault(0, "", "it is nested too deeply")
+    except ValueError as exc:  # a number that the interpreter does not take
+        findings.fault(0, "", f"this is no TOML: {exc}")
     return TomlFile(findings, {}, {})
+
+
+def _crowded_line(text: str) -> int:
+    """The first line whose dots could make a key of so many parts that reading takes long; 0 when there is none."""
+    for number, line in enumerate(text.split("\n"), 1):
+        dots = line.count(".")
+        if dots > MAX_TABLE_DOTS and (dots > MAX_LINE_DOTS or line.lstrip().startswith("[")):
+            return number
+    return 0
 
 
 def parse_source(value: Any) -> str:
@@ -161,7 +181,7 @@ def parse_seconds(value: Any, most_s: int) -> int:
         seconds = int(match[1]) * _UNITS_S[match[2]]
     if not 0 <= seconds <= most_s:
         raise InvalidInput(
-            f'{shown(value)} is no time up to {most_s // 86_400} days: write for example "90s", "5m" or "7d"'
+            f'{shown(value)} is no time up to {most_s // 86_400}d: write for example "90s", "5m" or "7d"'
         )
     return seconds
 
