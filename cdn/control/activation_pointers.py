@@ -11,8 +11,10 @@ from cdn.errors import Unavailable
 from cdn.fleet.position import Position
 from cdn.journal.record import DeployActivated, Purged, Record
 from cdn.origin.activation import ActivationPointer, write_pointer
+from cdn.origin.layout import activation_key
 from cdn.origin.store import ObjectStore
 from cdn.sites.catalog import Catalog
+from cdn.sites.deploy import AliasState
 
 MAX_KNOWN = 100_000
 """Aliases whose pointer is known to be written; one that was forgotten costs a look into the store."""
@@ -21,7 +23,10 @@ log = logging.getLogger(__name__)
 
 
 class ActivationPointers:
-    """Writes a pointer when a receipt depends on it."""
+    """Writes a pointer when a receipt depends on it.
+
+    A preview with a password or an end has none: a node that goes by a pointer would not know of them.
+    """
 
     def __init__(self, store: ObjectStore, catalog: Callable[[], Catalog]) -> None:
         self._store = store
@@ -41,20 +46,38 @@ class ActivationPointers:
             return None
         if isinstance(change, DeployActivated):
             try:
-                await self._ensure(change.site_id, change.alias, record.position.epoch)
+                if not await self._ensure(change.site_id, change.alias, record.position.epoch):
+                    return None
             except Unavailable as exc:
                 log.warning("site %s: no node counts as fenced: %s", site.name, exc)
                 return None
         return Position(record.position.epoch, site.settings_sequence)
 
-    async def _ensure(self, site_id: str, alias: str, epoch: str) -> None:
+    async def remove(self, site_id: str, alias: str) -> None:
+        """Nodes that lost control go by what they know of the alias. Raises StoreUnavailable."""
+        self._written.pop((site_id, alias), None)
+        await self._store.delete(activation_key(site_id, alias))
+
+    async def _ensure(self, site_id: str, alias: str, epoch: str) -> bool:
+        """Whether the pointer says what the alias answers from, or something later."""
         state = self._catalog().alias(site_id, alias)
-        if state is None or state.active is None:
-            return
+        if state is None or state.active is None or not _may_be_pointed_at(state):
+            return False
         position = Position(epoch, state.activated_sequence)
         written = self._written.get((site_id, alias))
         if written is not None and written.covers(position):
-            return
+            return True
         pointer = ActivationPointer(position, state.active.id, state.active.manifest_digest)
         await write_pointer(self._store, site_id, alias, pointer)
+        present = self._catalog().alias(site_id, alias)
+        if present is None or not _may_be_pointed_at(
+            present
+        ):  # it was set meanwhile, and the pointer removed too early
+            await self.remove(site_id, alias)
+            return False
         self._written[site_id, alias] = position
+        return True
+
+
+def _may_be_pointed_at(state: AliasState) -> bool:
+    return not state.password and state.expires_at is None

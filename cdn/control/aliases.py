@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from msgspec import UNSET
 
 from cdn.control.alias_schema import MAX_EXPIRES_S, MAX_LOCK_BYTES, MAX_PASSWORD_BYTES, SetAlias
 from cdn.control.services import Services
-from cdn.errors import Conflict, InvalidInput, NotFound
+from cdn.errors import Conflict, InvalidInput, NotFound, Unavailable
 from cdn.journal.record import AliasRemoved, AliasSet, Change, Record
 from cdn.sites.deploy import AliasState
 from cdn.sites.name import PRODUCTION
@@ -18,6 +20,8 @@ from cdn.sites.password import hash_password
 from cdn.sites.site import Site
 
 SALT_OCTETS = 16
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ class Aliases:
             self._require_site(site)
             return self._changed(site, alias, self.state(site, alias), wish, actor)
 
-        return await self._services.state.append(_subject(site, alias), decide, actor)
+        return await self._record(site, alias, decide, actor, hides=_hides(asked))
 
     async def make_ready(self, site: Site, alias: str, asked: SetAlias, actor: str) -> None:
         """Before a deploy is prepared for `alias`: what protects it is in force before anything of it is reachable.
@@ -78,7 +82,7 @@ class Aliases:
         if asked.is_empty and (kept is None or kept == AliasState()):
             return
         try:
-            await self._services.state.append(_subject(site, alias), decide, actor)
+            await self._record(site, alias, decide, actor, hides=_hides(asked))
         except _Unchanged:
             return
 
@@ -100,7 +104,7 @@ class Aliases:
             self.require_unlocked(site, alias)
             return AliasRemoved(site.id, alias)
 
-        return await self._services.state.append(_subject(site, alias), decide, actor)
+        return await self._record(site, alias, decide, actor, hides=True)
 
     async def remove_over(self, site: Site, alias: str, actor: str) -> bool:
         """Remove `alias` if its time is over. Whether it was. Raises JournalUnavailable."""
@@ -127,10 +131,24 @@ class Aliases:
             return AliasRemoved(site.id, alias)
 
         try:
-            await self._services.state.append(_subject(site, alias), decide, actor)
+            await self._record(site, alias, decide, actor, hides=True)
         except _Unchanged:
             return False
         return True
+
+    async def _record(self, site: Site, alias: str, decide: Callable[[], Change], actor: str, *, hides: bool) -> Record:
+        """`hides`: somebody shall see less than before, so no node may go by a pointer that does not say so. It is
+        removed before the record, for a death in between, and after it, for a receipt that wrote it in between."""
+        pointers = self._services.pointers
+        if hides:
+            await pointers.remove(site.id, alias)
+        record = await self._services.state.append(_subject(site, alias), decide, actor)
+        if hides:
+            try:
+                await pointers.remove(site.id, alias)
+            except Unavailable as exc:
+                log.warning("the pointer of alias %s of site %s may be left in the store: %s", alias, site.name, exc)
+        return record
 
     async def _wish_of(self, alias: str, asked: SetAlias) -> _Wish:
         _check(alias, asked)
@@ -162,6 +180,10 @@ class Aliases:
     def _require_site(self, site: Site) -> None:
         if self._services.catalog.site(site.id) is None:
             raise NotFound(f"The site {site.name!r} was removed meanwhile.")
+
+
+def _hides(asked: SetAlias) -> bool:
+    return isinstance(asked.password, str) or isinstance(asked.expires_s, float | int)
 
 
 def _said(of: AliasState) -> tuple[str, float | None, str]:

@@ -11,6 +11,7 @@ from cdn.fleet.position import Position
 from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.record import (
     RECORD_VERSION,
+    AliasSet,
     Audience,
     Change,
     DeployActivated,
@@ -89,3 +90,25 @@ async def test_only_sites_that_chose_it_and_only_what_validating_shows(tmp_path:
     site = again.catalog.site("s1")
     assert site is not None
     assert site.settings_sequence == changed.sequence
+
+
+async def test_what_not_everybody_may_see_has_no_pointer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, journal = DirectoryStore(tmp_path), Journal(VALIDATES)
+    pointers = ActivationPointers(store, lambda: journal.fold.catalog)
+    assert await pointers.validates_from(journal.activate()) is not None
+    await pointers.remove("s1", "production")
+    assert await read_pointer(store, "s1", "production") is None
+    journal.add(AliasSet("s1", "production", password="hash"))
+    assert await pointers.validates_from(journal.activate()) is None, "nobody counts as fenced"
+    assert await read_pointer(store, "s1", "production") is None
+    journal.add(AliasSet("s1", "production"))
+    original = store.put
+
+    async def put_while_it_is_said(*what: object, **more: object) -> object:
+        outcome = await original(*what, **more)  # type: ignore[arg-type]
+        journal.fold.catalog.set_alias("s1", "production", password="hash", expires_at=None, lock="")
+        return outcome
+
+    monkeypatch.setattr(store, "put", put_while_it_is_said)
+    assert await pointers.validates_from(journal.activate()) is None
+    assert await read_pointer(store, "s1", "production") is None

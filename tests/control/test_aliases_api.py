@@ -9,6 +9,7 @@ import pytest
 
 from cdn.control.preview_expiry import KEPT_OVER_S
 from cdn.journal.record import AliasRemoved, AliasSet, DeployActivated, DeployPrepared, Record, encode_record
+from cdn.origin.activation import read_pointer
 from cdn.sites.password import verify_password
 from tests.control.control_room import Answer, Api, Control, ControlMaker, deploy, deploy_request, upload
 
@@ -53,6 +54,7 @@ async def test_a_preview_has_a_password_that_is_kept_as_a_hash_and_told_to_nobod
     assert answer.document["alias"]["has_password"] is True
     assert answer.document["receipt"]["complete"] is True
     (change,) = await changes(control, AliasSet)
+    assert {each.actor.split(":")[0] for each in (await records(control))[1:]} == {"token"}, "who did it is on record"
     assert verify_password(SECRET, change.password)
     assert not verify_password(SECRET + " ", change.password)
     assert SECRET.encode() not in b"".join(map(encode_record, await records(control)))
@@ -250,6 +252,20 @@ async def test_an_alias_is_removed_and_its_name_is_free_again(control: Control, 
     refused = await blog.delete(f"{ALIASES}/production")
     assert refused.status == 409
     assert "cdn site rm blog" in refused.document["detail"]
+
+
+@pytest.mark.parametrize("said", ["password", "expires_s", "removed"])
+async def test_no_node_goes_by_a_pointer_to_what_it_may_not_show(control: Control, blog: Api, said: str) -> None:
+    await blog.patch("/v1/sites/blog", {"settings": {"on_detach": "validate"}})
+    await deploy(blog, "blog", NEW, alias="next")
+    site_id = _site_id(control)
+    assert await read_pointer(control.store, site_id, "next") is not None
+    if said == "removed":
+        await blog.delete(f"{ALIASES}/next")
+    else:
+        await set_alias(blog, "next", **{said: SECRET if said == "password" else 60})
+        assert (await deploy(blog, "blog", NEWER, alias="next")).status == 201
+    assert await read_pointer(control.store, site_id, "next") is None
 
 
 async def test_back_and_forth_with_receipts(control: Control, blog: Api) -> None:
