@@ -55,8 +55,7 @@ def test_a_coded_form_has_an_entity_tag_of_its_own() -> None:
 def test_names_tags_and_lifetimes_are_those_of_the_file() -> None:
     identity = page(HeaderRule("/*", (("cache-tag", "a b"),)))
     coded = coded_representation(identity, "zstd", FORM)
-    changed = {"fields": identity.fields, "entity_tag": identity.entity_tag}
-    assert replace(coded, **changed) == identity
+    assert replace(coded, fields=identity.fields, entity_tag=identity.entity_tag) == identity
 
 
 @pytest.mark.parametrize("made", [varied_representation, lambda one: coded_representation(one, "br", FORM)])
