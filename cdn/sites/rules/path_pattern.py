@@ -273,15 +273,13 @@ def _match_all(pattern: Sequence[Segment], segments: Sequence[str], captures: Ca
 
 
 def _match_segment(wanted: Segment, given: str, captures: Captures) -> bool:
-    match wanted:
-        case str():
-            return wanted == given
-        case Hole(name):
-            captures[name] = given
-            return given != ""
-        case PiecedText():
-            found = wanted.fit(given)
-            if found is None:
-                return False
-            captures.update(zip((hole.name or SPLAT for hole in wanted.holes), found, strict=True))
-            return True
+    if isinstance(wanted, str):
+        return wanted == given
+    if isinstance(wanted, Hole):
+        captures[wanted.name] = given
+        return given != ""
+    found = wanted.fit(given)
+    if found is None:
+        return False
+    captures.update(zip((hole.name or SPLAT for hole in wanted.holes), found, strict=True))
+    return True

@@ -74,25 +74,35 @@ NOTHING_FOR_THIS_VISITOR = Found(is_general=False)
 class _Compiled:
     """One rule, read."""
 
-    __slots__ = ("pattern", "rule", "target", "used")
+    __slots__ = ("fixed", "is_fallback", "is_forced", "pattern", "rule", "target", "used")
 
     def __init__(self, rule: RedirectRule, mode: RulesMode) -> None:
         self.rule = rule
+        self.is_forced = rule.is_forced or mode is RulesMode.CLOUDFLARE
+        self.is_fallback = rule.is_fallback
         self.pattern = parse_pattern(rule.source, mode)
         self.used = frozenset(name for name, _ in rule.query)
         names = (*self.pattern.names, *(value[1:] for _, value in rule.query if value.startswith(":")))
         self.target: RedirectTarget = parse_target(rule.target, names, rule.status)
+        self.fixed: RedirectOutcome | None = None
+        if self.target.is_fixed and not rule.query:
+            self.fixed = self._outcome({}, None)
 
     def outcome(self, target: Target, visitor: Visitor) -> RedirectOutcome | None:
+        if self.fixed is not None and (target.query is None or not isinstance(self.fixed, Redirect | Proxy)):
+            return self.fixed
         captures: Captures = self.pattern.match(target.decoded_path) or {}
         for name, value in self.rule.query:
             if value.startswith(":"):
                 captures[value[1:]] = visitor.params[name]
+        return self._outcome(captures, target.query)
+
+    def _outcome(self, captures: Captures, query: str | None) -> RedirectOutcome | None:
         status = self.rule.status
         if status in {REWRITE, NOT_FOUND} and not self.target.is_absolute:
             page = self.target.page(captures)
             return None if page is None else Rewrite(page, status)
-        url = self.target.url(captures, target.query, self.used)
+        url = self.target.url(captures, query, self.used)
         if url is None:
             return None
         return Proxy(url) if status == REWRITE else Redirect(url, status)
@@ -142,15 +152,12 @@ class RedirectIndex:
         """Raises InvalidInput when a rule is none that a rule file could have said."""
         self._mode = mode
         self._compiled = [_Compiled(rule, mode) for rule in rules]
-        self._exact: dict[tuple[str, ...], RulesOfPath] = {}
+        self._exact: dict[str, RulesOfPath] = {}
         self._shapes: dict[object, _Shape] = {}
         self._tried: dict[PathPattern, RulesOfPath] = {}
         self._has_forced = mode is RulesMode.CLOUDFLARE or any(rule.is_forced for rule in rules)
         for number, compiled in enumerate(self._compiled):
             self._place(compiled.pattern).add(number, compiled.rule)
-
-    def __len__(self) -> int:
-        return len(self._compiled)
 
     def find(self, target: Target, asking: Asking, *, over_file: bool = False) -> Found:
         """What the rules say about a request. `over_file`: the deploy has a file there, so a rule counts only when it
@@ -166,15 +173,19 @@ class RedirectIndex:
             return NOTHING_FOR_THIS_VISITOR
         compiled = self._compiled[number]
         is_general = all(rules.first_conditional > number for rules in covering)
-        if over_file and not (compiled.rule.is_forced or self._mode is RulesMode.CLOUDFLARE):
+        if over_file and not compiled.is_forced:
             return NOTHING if is_general else NOTHING_FOR_THIS_VISITOR
-        return Found(compiled.outcome(target, visitor), number, is_general, compiled.rule.is_fallback)
+        return Found(compiled.outcome(target, visitor), number, is_general, compiled.is_fallback)
 
     def covering(self, path: str) -> list[RulesOfPath]:
         """The rules whose pattern covers a decoded path, those of one pattern together."""
-        segments = segments_of(path, self._mode)
-        exact = self._exact.get(tuple(segments))
+        exact = self._exact.get(path)
+        if exact is None and self._mode is RulesMode.NETLIFY and path[-1:] == "/" and path != "//":
+            exact = self._exact.get(path[:-1])
         found = [] if exact is None else [exact]
+        if not self._shapes and not self._tried:
+            return found
+        segments = segments_of(path, self._mode)
         for shape in self._shapes.values():
             rules = shape.find(segments)
             if rules is not None:
@@ -188,7 +199,7 @@ class RedirectIndex:
     def _place(self, pattern: PathPattern) -> RulesOfPath:
         """Where rules of this pattern stand."""
         if pattern.is_static:
-            return self._exact.setdefault(tuple(map(str, pattern.head)), RulesOfPath())
+            return self._exact.setdefault("/" + "/".join(map(str, pattern.head)), RulesOfPath())
         key = shape_of(pattern)
         if key is None:
             return self._tried.setdefault(pattern, RulesOfPath())

@@ -75,6 +75,13 @@ class RedirectTarget:
         """Whether it names scheme and host."""
         return self.scheme != ""
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether it says the same whatever the source found."""
+        return not any(
+            part.names for part in (self.authority, self.path, self.query, self.fragment) if part is not None
+        )
+
     def page(self, captures: Mapping[str, str]) -> str | None:
         """The decoded path of a rewrite within the site; None when no file can have it."""
         path = "/" + self.decoded_path.filled(captures, lambda _, value: value).lstrip("/")

@@ -46,13 +46,11 @@ def sample_asking(rule: RedirectRule) -> Asking:
 
 
 def _segment(segment: Segment) -> str:
-    match segment:
-        case str():
-            return segment
-        case Hole():
-            return SAMPLE
-        case PiecedText(backwards, holes):
-            text = backwards[0][::-1]
-            for hole, literal in zip(holes, backwards[1:], strict=True):
-                text += (SAMPLE_SPLAT if hole is STAR else SAMPLE) + literal[::-1]
-            return text
+    if isinstance(segment, str):
+        return segment
+    if isinstance(segment, Hole):
+        return SAMPLE
+    text = segment.backwards[0][::-1]
+    for hole, literal in zip(segment.holes, segment.backwards[1:], strict=True):
+        text += (SAMPLE_SPLAT if hole is STAR else SAMPLE) + literal[::-1]
+    return text

@@ -132,12 +132,12 @@ def compare(seeds: range, mode: RulesMode, most_rules: int) -> Counter[str]:
 
 @pytest.mark.parametrize("mode", RulesMode)
 def test_the_index_answers_as_the_plain_matcher_does(mode: RulesMode) -> None:
-    seen = compare(range(2500), mode, most_rules=14)
-    assert seen["asked"] == 15_000
-    assert seen["answered"] > 4000
-    assert seen["not the first rule"] > 1500
-    assert seen["leads nowhere"] >= 3
-    assert seen["not general"] > 500
+    seen = compare(range(1500), mode, most_rules=14)
+    assert seen["asked"] == 9000
+    assert seen["answered"] > 2400
+    assert seen["not the first rule"] > 900
+    assert seen["leads nowhere"] > 0
+    assert seen["not general"] > 300
 
 
 @pytest.mark.soak
