@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import certificates, deploy, dns, domain_add, fleet, hits, new_edge, purge, steering, tls
+from bench import certificates, deploy, dns, domain_add, fleet, hits, new_edge, purge, rules, steering, tls
 from bench.table import Fact, Row, as_table, save_json
 
 BENCHES: dict[str, Callable[[Path], list[Row | Fact]]] = {
@@ -21,6 +21,7 @@ BENCHES: dict[str, Callable[[Path], list[Row | Fact]]] = {
     "tls": tls.run,
     "certificates": certificates.run,
     "domain_add": domain_add.run,
+    "rules": rules.run,
 }
 
 
