@@ -33,6 +33,7 @@ from cdn.edge.password_checks import PasswordChecks
 from cdn.edge.pipeline import UNKNOWN_COUNTRIES, Pipeline
 from cdn.edge.prepared import Prepared
 from cdn.edge.pull import Pull
+from cdn.edge.purge_method import PurgeMethod
 from cdn.edge.reclaim import Reclaim
 from cdn.edge.retained import RetainedFiles
 from cdn.edge.settings import EdgeSettings
@@ -283,6 +284,12 @@ class EdgeNode:
             self._follower.on_peers = self.shielding.kept_roll.take
         if any(url.startswith("https:") for url in self.settings.control_urls):
             self._follower.tls = self.settings.control_tls.context()
+        self.pipeline.purging = PurgeMethod(
+            self.settings.cache_name,
+            self.settings.control_urls,
+            tls=self._follower.tls,
+            monotonic=self._clocks.monotonic,
+        )
         await self.shielding.start()
         self.view.listen(self._act_on)
         if position is not None:

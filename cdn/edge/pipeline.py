@@ -12,7 +12,7 @@ from functools import partial
 from math import inf
 from typing import assert_never
 
-from cdn.edge import local_answer
+from cdn.edge import local_answer, purge_method
 from cdn.edge.admission import Admission, Refused, Turned, without_credentials
 from cdn.edge.clocks import Clocks
 from cdn.edge.coded_files import Choice, CodedFiles, Where
@@ -29,6 +29,7 @@ from cdn.edge.prepared import Prepared
 from cdn.edge.private_fields import private_fields, unindexed
 from cdn.edge.proxied import proxied
 from cdn.edge.pull_road import PullRoad
+from cdn.edge.purge_method import PurgeMethod
 from cdn.edge.recall import DEBUG_FIELD, SERVED_METHODS, BundlePlace, Recall
 from cdn.edge.request_content import RequestContent
 from cdn.edge.response import ContentStream, Response
@@ -114,6 +115,8 @@ class Pipeline:
         self._rules = rules
         self._takedowns = takedowns
         self._may_answer = may_answer
+        self.purging: PurgeMethod | None = None
+        """What answers PURGE; None: no site does but pull sites, whose upstreams are asked."""
         self._detached = detached
         self._lease_left_s = lease_left_s
         self._pull = pull
@@ -152,6 +155,8 @@ class Pipeline:
             return local_answer.unknown_host(self._cache_name, request.host, catalog.zone)
         if not (found := eligibility(self._facts, site)).allows:
             return local_answer.misdirected(self._cache_name, found.value)
+        if request.method == purge_method.METHOD and self.purging is not None:
+            return await self.purging.answer(request, visitor)
         if self._rules is not None and self._rules.moves(request, site):
             response = local_answer.redirect(self._cache_name, MOVED, self._rules.location(request, site))
         else:

@@ -84,7 +84,7 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
     upstream = _Upstream()
     thread = threading.Thread(target=upstream.serve_forever)
     thread.start()
-    cdn = RunningCdn(tmp_path_factory.mktemp("up"), options=("--allow-private-upstreams",))
+    cdn = RunningCdn(tmp_path_factory.mktemp("up"), options=("--allow-private-upstreams", "--workers", "2"))
     try:
         cdn.start()
         port = upstream.server_address[1]
@@ -189,6 +189,31 @@ def test_fastlys_client_purges_softly_and_raises_its_own_errors(field: Field, sd
         assert outcome.document["msg"]
     outcome = sdk.call("fastly.purge_single_url", shop, cached_url=f"{HOST}/")
     assert (outcome.error, outcome.status) == ("ForbiddenException", 403)
+
+
+def test_the_method_purge_purges_the_url_that_is_visited(field: Field) -> None:
+    field.warm()
+    answer = field.cdn.visit(HOST, "/news/1", method="PURGE", Fastly_Key=field.token)
+    assert (answer.status, json.loads(answer.content)["status"]) == (200, "ok")
+    assert field.fetched_again() == {"/news/1"}
+    assert not field.upstream.validated
+    field.assert_receipt(json.loads(answer.content)["id"])
+    field.warm()
+    soft = field.cdn.visit("www.example.com", "/shop", method="PURGE", Fastly_Key=field.token, Fastly_Soft_Purge="1")
+    assert soft.status == 200
+    assert field.fetched_again() == {"/shop"}
+    assert set(field.upstream.validated.elements()) == {"/shop"}
+
+
+def test_the_method_purge_needs_a_token_of_the_site(field: Field) -> None:
+    field.warm()
+    shop = field.token_for("purge:shop")
+    assert field.cdn.visit(HOST, "/shop", method="PURGE").status == 401
+    assert field.cdn.visit(HOST, "/shop", method="PURGE", Fastly_Key="cdn_0_0").status == 401
+    assert field.cdn.visit(HOST, "/shop", method="PURGE", Fastly_Key=shop).status == 403
+    assert field.cdn.visit("nobody.example", "/shop", method="PURGE", Fastly_Key=shop).status == 404
+    assert field.fetched_again() == set()
+    assert field.cdn.visit("shop.cdn.localhost", "/", method="PURGE", Fastly_Key=shop).status == 200
 
 
 def test_aws_invalidates_waits_shows_and_lists(field: Field, tmp_path: Path) -> None:
