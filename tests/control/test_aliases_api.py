@@ -10,6 +10,7 @@ import pytest
 from cdn.control.preview_expiry import KEPT_OVER_S
 from cdn.journal.record import AliasRemoved, AliasSet, DeployActivated, DeployPrepared, Record, encode_record
 from cdn.origin.activation import read_pointer
+from cdn.origin.store import StoreUnavailable
 from cdn.sites.password import verify_password
 from tests.control.control_room import Answer, Api, Control, ControlMaker, deploy, deploy_request, upload
 
@@ -266,6 +267,18 @@ async def test_no_node_goes_by_a_pointer_to_what_it_may_not_show(control: Contro
         await set_alias(blog, "next", **{said: SECRET if said == "password" else 60})
         assert (await deploy(blog, "blog", NEWER, alias="next")).status == 201
     assert await read_pointer(control.store, site_id, "next") is None
+
+
+async def test_a_store_that_keeps_the_pointer_keeps_the_alias_as_it_is(
+    control: Control, blog: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(key: str) -> None:
+        raise StoreUnavailable(f"{key} cannot be removed: this test says so")
+
+    monkeypatch.setattr(control.store, "delete", fail)
+    assert (await set_alias(blog, "next", password=SECRET)).status == 503
+    assert await changes(control, AliasSet) == []
+    assert (await set_alias(blog, "next", lock="")).status == 200, "which shows nobody less"
 
 
 async def test_back_and_forth_with_receipts(control: Control, blog: Api) -> None:
