@@ -17,8 +17,8 @@ from cdn.sites.toml_lines import Key, line_of, lines_of
 
 T = TypeVar("T")
 
-MAX_TABLE_DOTS = 64
-MAX_LINE_DOTS = 1024
+MAX_KEY_DOTS = 64
+MAX_LINE_DOTS = 256
 """Of one line, which may have a list of hosts in it: readers of TOML take time that grows with the square of a key's
 parts, and with the depth of the table for every key in it."""
 
@@ -117,7 +117,7 @@ def read_toml(content: bytes, file: str) -> TomlFile:
         text = content.decode("utf-8-sig").replace("\r\n", "\n")
         crowded = _crowded_line(text)
         if crowded:
-            findings.fault(crowded, "", "a key or table has too many parts: no rule needs more than three")
+            findings.fault(crowded, "", "this line has too many dots: break it into several")
             return TomlFile(findings, {}, {})
         return TomlFile(findings, tomllib.loads(text), lines_of(text))
     except UnicodeDecodeError as exc:
@@ -138,8 +138,12 @@ def _crowded_line(text: str) -> int:
     """The first line whose dots could make a key of so many parts that reading takes long; 0 when there is none."""
     for number, line in enumerate(text.split("\n"), 1):
         dots = line.count(".")
-        if dots > MAX_TABLE_DOTS and (dots > MAX_LINE_DOTS or line.lstrip().startswith("[")):
+        if dots > MAX_LINE_DOTS:
             return number
+        if dots > MAX_KEY_DOTS:
+            key = line.partition("=")[0]
+            if key.count(".") > MAX_KEY_DOTS or '"' in key or "'" in key:
+                return number
     return 0
 
 

@@ -1,8 +1,8 @@
 """Scenarios that a person can read: the files of a bundle, what is asked, and what is answered.
 
 A scenario has parts that begin with `--- NAME`. Parts named like a rule file are that file. `mode`: netlify (default)
-or cloudflare. `files`, `retained`: paths, one a line. `faults` and `warnings`: all of them, a line each. `requests`: lines
-like
+or cloudflare. `files`, `retained`: paths, one a line. `faults` and `warnings`: all of them, a line each. `requests`:
+lines like
 
     GET /old?a=1 country=DE origin=https://a.example -> 302 /new?a=1
       vary: Origin            (below an answer: a field it has)
