@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from cdn.control import webhook_sender
+from cdn.control.webhook_queue import Webhook
 from cdn.tls.sealed import KeyRing, SealingKey
 from tests.control.control_room import Control, ControlMaker
 from tests.control.webhook_receiver import Receiver
@@ -91,11 +93,24 @@ async def test_receivers_are_told_of_purges_once_every_node_has_them(control: Co
     assert (kept["named"], kept["sequence"]) == (taken.fields["webhook-id"], sequence)
 
 
-async def test_a_purge_that_a_node_lacks_is_not_told_of_until_it_has_it(make: Any, receiver: Receiver) -> None:
+async def test_a_purge_that_a_node_lacks_is_not_told_of_until_it_has_it(
+    make: Any, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook_sender, "RECEIPT_WAIT_S", 0.01)
     control = await make()
     late = await control.node("edge-2")
     hook_id, _ = await hook_to(control, receiver.url)
+    looks, looked = control.plane.webhooks._finished, asyncio.Semaphore(0)
+
+    async def counted(webhook: Webhook) -> Webhook | None:
+        looked.release()
+        found: Webhook | None = await looks(webhook)
+        return found
+
+    control.plane.webhooks._finished = counted
     await purge(control)
+    for _ in range(5):
+        await looked.acquire()
     waiting = await until(control, hook_id, state="due")
     assert not receiver.taken
     assert not waiting["attempts"]
@@ -204,6 +219,17 @@ async def test_events_choose_what_a_receiver_is_told(control: Control, receiver:
     await purge(control)
     await until(control, told_id, state="delivered")
     assert len(receiver.taken) == 1
+
+
+async def test_a_receiver_hears_of_its_own_site_alone(control: Control, receiver: Receiver) -> None:
+    await control.api.post("/v1/sites", {"name": "shop"})
+    await control.api.post("/v1/sites/shop/hooks", {"outbound": {"url": receiver.url}})
+    hook_id, _ = await hook_to(control, receiver.url)
+    await purge(control)
+    await until(control, hook_id, state="delivered")
+    await control.api.post("/v1/sites/shop/purges", PURGE)
+    taken = await receiver.wait(2)
+    assert [each.document["data"]["site"] for each in taken] == ["blog", "shop"]
 
 
 async def test_a_hook_that_is_removed_is_told_nothing_more(control: Control, receiver: Receiver) -> None:
