@@ -33,6 +33,7 @@ class CodingPool:
         self._job_timeout_s = job_timeout_s
         self._turns = asyncio.Semaphore(size)
         self._idle: list[asyncio.subprocess.Process] = []
+        self._ends: set[asyncio.Task[tuple[bytes, bytes]]] = set()
         self._ending: asyncio.TimerHandle | None = None
         self.died = 0
         """Processes that ended in the middle of a job."""
@@ -57,16 +58,15 @@ class CodingPool:
                     self._idle.append(process)
                     self._end_later()
                 else:
-                    _kill(process)
+                    self._end(process, is_killed=True)
 
     async def aclose(self) -> None:
         """End every process. Jobs under way are those of tasks that were cancelled before."""
         if self._ending is not None:
             self._ending.cancel()
-        idle, self._idle = self._idle, []
-        for process in idle:
-            _kill(process)
-        await asyncio.gather(*(process.wait() for process in idle))
+        while self._idle:
+            self._end(self._idle.pop(), is_killed=True)
+        await asyncio.gather(*self._ends)
 
     async def _process(self) -> asyncio.subprocess.Process:
         while self._idle:
@@ -85,10 +85,17 @@ class CodingPool:
         self._ending = asyncio.get_running_loop().call_later(IDLE_S, self._end_idle)
 
     def _end_idle(self) -> None:
-        idle, self._idle = self._idle, []
-        for process in idle:
-            if process.stdin is not None:
-                process.stdin.close()  # it ends at the end of its input
+        while self._idle:
+            self._end(self._idle.pop(), is_killed=False)
+
+    def _end(self, process: asyncio.subprocess.Process, *, is_killed: bool) -> None:
+        """It ends at the end of its input at the latest."""
+        if is_killed:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+        end = asyncio.create_task(process.communicate(b""), name=f"end of coding process {process.pid}")
+        self._ends.add(end)
+        end.add_done_callback(self._ends.discard)
 
 
 async def _exchange(process: asyncio.subprocess.Process, job: CodingJob) -> CodingAnswer:
@@ -101,8 +108,3 @@ async def _exchange(process: asyncio.subprocess.Process, job: CodingJob) -> Codi
     if not set(answer.forms) <= set(job.codings):
         raise CodingFault("a coding process answered something else than it was asked")
     return answer
-
-
-def _kill(process: asyncio.subprocess.Process) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        process.kill()

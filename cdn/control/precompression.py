@@ -251,7 +251,8 @@ class Precompression:
             await asyncio.gather(*coders, return_exceptions=True)
 
     async def _code_on(self, run: _Run, may_go_on: Callable[[], bool]) -> None:
-        while run.todo and may_go_on():
+        """Code one content after the other; one at least, so that every run gets somewhere."""
+        while run.todo:
             self._require_there(run.site_id, run.manifest_digest)
             digest = run.todo.popleft()
             try:
@@ -271,6 +272,8 @@ class Precompression:
             except BaseException:
                 run.todo.append(digest)
                 raise
+            if not may_go_on():
+                return
 
     async def _code(self, site_id: str, source: Source) -> Forms:
         """The forms of one content, in the store. Raises Unavailable; InvalidInput and ObjectMissing for a blob that is
@@ -319,7 +322,7 @@ class Precompression:
             run.announced = count
             return
         digest = digest_of(raw)
-        await self._store.put(variants_key(run.site_id, digest), raw, if_absent=True)
+        await self._store.put(variants_key(run.site_id, digest), raw)  # what lies there may be damaged
 
         def change() -> Change:
             self._require_there(run.site_id, run.manifest_digest)

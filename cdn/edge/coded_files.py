@@ -73,7 +73,15 @@ class Where:
 class CodedFiles:
     """One per node."""
 
-    def __init__(self, lists: VariantsCache, catalog: Callable[[], Catalog], clocks: Clocks) -> None:
+    def __init__(
+        self,
+        lists: VariantsCache,
+        catalog: Callable[[], Catalog],
+        clocks: Clocks,
+        report_fault: Callable[[str, str], None] = lambda site_id, digest: None,
+    ) -> None:
+        """`report_fault` tells control that the store has lost a list: it is made anew."""
+        self._report_fault = report_fault
         self._lists = lists
         self._catalog = catalog
         self._wall, self._monotonic = clocks.wall, clocks.monotonic
@@ -162,6 +170,8 @@ class CodedFiles:
                 return NO_FORMS, self._monotonic() + SOON_S
             except VariantsUnavailable as exc:
                 self._faults.tell(f"variants {site_id}", f"files are sent uncoded: {exc}")
+                if exc.is_lost:
+                    self._report_fault(site_id, list_digest)
                 return NO_FORMS, self._lists.retry_at(site_id, list_digest) or self._monotonic()
         try:
             return index.of(digest), inf

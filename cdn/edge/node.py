@@ -94,7 +94,7 @@ class EdgeNode:
         self.certificates = NodeCertificates(settings, self.view, clocks)
         self.manifests = ManifestCache(store, settings.manifests_dir)
         self.variants = VariantsCache(store, settings.variants_dir, clocks.monotonic)
-        self.coded = CodedFiles(self.variants, lambda: self.view.catalog, clocks)
+        self.coded = CodedFiles(self.variants, lambda: self.view.catalog, clocks, self._report_blob_fault)
         self.disk = disk
         self.fetcher = ChunkFetcher(store, disk, max_concurrent=settings.max_concurrent_fetches)
         self.prepared: MemoryTier[Prepared] = MemoryTier(memory_share(settings))

@@ -37,7 +37,11 @@ LIST_OVERHEAD_BYTES: Final = 1024
 
 
 class VariantsUnavailable(Unavailable):
-    """The list cannot be had now."""
+    """The list cannot be had now. `is_lost`: the store answered, and has it no more or damaged."""
+
+    def __init__(self, message: str, *, is_lost: bool = False) -> None:
+        super().__init__(message)
+        self.is_lost = is_lost
 
 
 class VariantsCache:
@@ -101,13 +105,15 @@ class VariantsCache:
         try:
             raw = await self._store.get(variants_key(site_id, digest))
         except (ObjectMissing, Unavailable) as exc:
-            raise VariantsUnavailable(f"{named} is not to be had: {exc}") from exc
+            raise VariantsUnavailable(
+                f"{named} is not to be had: {exc}", is_lost=isinstance(exc, ObjectMissing)
+            ) from exc
         try:
             index = await asyncio.to_thread(_checked, raw, digest)
         except CdnError as exc:
             raise VariantsUnavailable(f"{named} cannot be read: {exc}") from exc
         if index is None:
-            raise VariantsUnavailable(f"{named} is damaged in the store")
+            raise VariantsUnavailable(f"{named} is damaged in the store", is_lost=True)
         await asyncio.to_thread(self._write, path, raw)
         return index
 
