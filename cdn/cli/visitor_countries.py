@@ -9,6 +9,7 @@ from cdn.dns.client import client_at
 from cdn.dns.geo_default import default_table
 from cdn.dns.geo_files import SUFFIX, FileWatch, made_table, remove_others
 from cdn.dns.geography import Geography
+from cdn.edge.trusted_proxies import parse_address
 from cdn.errors import InvalidInput
 
 
@@ -38,10 +39,10 @@ class VisitorCountries:
         """The country of an IP address, "" when it is not known."""
         if self._table is None:
             return ""
-        try:
-            client = client_at(address)
-        except ValueError:
+        parsed = parse_address(address)
+        if parsed is None:
             return ""
+        client = client_at(str(parsed))
         return self._table.place(self._table.locate(client.family, client.address).place).country
 
     async def _read(self) -> Geography:
