@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from cdn.publish.client import ControlClient
     from cdn.publish.deploy import Published
 
+LAST = "last"
+"""Stands for the newest deploy."""
+
 AliasOption = Annotated[
     str | None,
     typer.Option("--alias", help="Preview, at ALIAS--SITE; the site's own host when left out.", metavar="ALIAS"),
@@ -136,7 +139,9 @@ def deploys(
     site: SiteOption,
     diff: Annotated[
         str | None,
-        typer.Option("--diff", help="Show what this deploy added, changed and removed instead.", metavar="ID"),
+        typer.Option(
+            "--diff", help="Show what this deploy added, changed and removed; last: the newest.", metavar="ID|last"
+        ),
     ] = None,
     against: Annotated[
         str | None,
@@ -150,7 +155,7 @@ def deploys(
 
     async def work(client: ControlClient) -> Result:
         if diff is not None:
-            found = await client.compare_deploys(site, diff, against=against)
+            found = await client.compare_deploys(site, await _diff_id(client, site, diff), against=against)
             return Result(found, difference_lines(found))
         answer = await client.deploys(site)
         rows = [deploy_row(each) for each in answer["deploys"]]
@@ -159,6 +164,16 @@ def deploys(
         return Result(answer, columns(DEPLOY_HEAD, rows))
 
     run(work, is_json=is_json)
+
+
+async def _diff_id(client: ControlClient, site: str, named: str) -> str:
+    """Raises NotFound when the newest is asked for and there is none."""
+    if named != LAST:
+        return named
+    listed = (await client.deploys(site))["deploys"]
+    if not listed:
+        raise NotFound(f"site {site} has no deploys yet")
+    return str(listed[0]["id"])
 
 
 def promote(

@@ -32,8 +32,6 @@ class PreviewExpiry:
         self._aliases = Aliases(services)
         self._task: asyncio.Task[None] | None = None
         self._tenure: Tenure | None = None
-        self.removed = 0
-        """Previews removed since the start."""
 
     def start(self) -> None:
         """Look from now on."""
@@ -65,7 +63,6 @@ class PreviewExpiry:
                     log.info("the preview %s of site %s is removed: its time is over", alias, site.name)
                     count += 1
             await asyncio.sleep(0)
-        self.removed += count
         return count
 
     async def _run(self) -> None:

@@ -104,6 +104,8 @@ async def test_differences_are_listed_with_sizes(blog: Cdn, bundle: Path) -> Non
     assert "1 added (3 B), 1 changed (+3 B), 1 removed (13 B), 0 as before" in shown.out
     back = await blog("deploys", "--site", "blog", "--diff", first, "--against", second)
     assert "1 added (13 B), 1 changed (-3 B), 1 removed (3 B), 0 as before" in back.out
+    last = await blog("deploys", "--site", "blog", "--diff", "last", "--json")
+    assert (last.document["deploy"], last.document["against"]) == (second, first)
     assert "against nothing" in (await blog("deploys", "--site", "blog", "--diff", first)).out
     assert (await blog("deploys", "--site", "blog", "--against", first)).status == 2
     assert (await blog("deploys", "--site", "blog", "--diff", "none")).status == 1
@@ -134,6 +136,7 @@ async def test_previews_are_promoted_and_rolled_back_and_forth(blog: Cdn, bundle
 
 
 async def test_aliases_are_set_locked_and_removed(blog: Cdn, bundle: Path) -> None:
+    assert (await blog("deploys", "--site", "blog", "--diff", "last")).status == 1
     assert "has no aliases yet" in (await blog("alias", "list", "--site", "blog")).out
     said: Ended = await blog("alias", "set", "next", "--site", "blog", "--password", "open sesame", "--expires", "2d")
     assert said.status == 0

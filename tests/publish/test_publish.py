@@ -22,7 +22,7 @@ from cdn.origin.s3 import S3Store
 from cdn.origin.store import ObjectStore
 from cdn.publish import kept_digests
 from cdn.publish.backoff import Backoff
-from cdn.publish.client import ControlClient, UploadSession
+from cdn.publish.client import ControlClient, Document, UploadSession
 from cdn.publish.deploy import Publication, Published, publish
 from cdn.publish.endpoint import Endpoint
 from cdn.publish.progress import Silence
@@ -239,6 +239,31 @@ async def test_a_control_that_asks_for_other_digests_is_a_sentence(
     monkeypatch.setattr(publisher.client, "open_upload", other)
     with pytest.raises(InvalidInput, match="is it the right control plane"):
         await publisher(write_files(tmp_path / "site", PAGES))
+
+
+async def test_a_control_of_an_earlier_release_is_told_no_commit(
+    publisher: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_deploy, asked = publisher.client.create_deploy, []
+
+    async def older(site: str, content: bytes, *, wait_s: float) -> Document:
+        asked.append(content)
+        if b'"commit"' in content:
+            raise InvalidInput("Object contains unknown field `commit`.", field="commit")
+        return await create_deploy(site, content, wait_s=wait_s)
+
+    monkeypatch.setattr(publisher.client, "create_deploy", older)
+    publication = Publication(write_files(tmp_path / "site", PAGES), "blog", commit="0123abc")
+    published = await publish(publisher.client, publication, Silence(), QUICK)
+    assert published.answer["deploy"]["commit"] == ""
+    assert len(asked) == 2
+
+    async def refusing(site: str, content: bytes, *, wait_s: float) -> Document:
+        raise InvalidInput("commit is one line of text", field="commit")
+
+    monkeypatch.setattr(publisher.client, "create_deploy", refusing)
+    with pytest.raises(InvalidInput, match="one line"):
+        await publish(publisher.client, publication, Silence(), QUICK)
 
 
 async def test_another_size_under_a_known_digest_is_refused(publisher: Publisher, tmp_path: Path) -> None:

@@ -121,6 +121,14 @@ def test_lists_of_coded_forms_go_with_the_last_deploy_of_their_manifest(catalog:
     assert catalog.variants_of("s1") == {}
 
 
+def test_a_snapshot_brings_lists_of_coded_forms_and_what_is_said_of_aliases(catalog: Catalog) -> None:
+    said = AliasState(deploy(1, "next"), 3, 4.0, password="hash", expires_at=5.0, lock="ann: why")
+    site = Site("s1", "blog", 0.0, SiteSettings())
+    catalog.replace_by([site], {}, [deploy(1, "next")], [("s1", "next", said)], variants={"s1": {"m1": "v1"}})
+    assert catalog.variants_of("s1") == {"m1": "v1"}
+    assert state(catalog, "next") == said
+
+
 @pytest.mark.parametrize(
     ("branch", "alias"),
     [
