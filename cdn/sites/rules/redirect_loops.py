@@ -20,6 +20,9 @@ from cdn.sites.rules.sample_request import sample_asking, sample_target
 MAX_HOPS = 20
 """Redirects that browsers follow (Fetch, section 4.4)."""
 
+MAX_STEPS = 40_000
+"""Redirects followed for one deploy: several for each rule of a large one. Further on nobody looks for loops."""
+
 _ABSOLUTE = re.compile(r"(https?)://([^/?#]*)([^#]*)")
 
 
@@ -34,28 +37,38 @@ def endless_redirects(
     faults: list[RuleFault] = []
     warnings: list[RuleFault] = []
     known: set[frozenset[int]] = set()
+    steps = 0
     for number, placed in enumerate(rules):
         if placed.rule.status not in REDIRECT_STATUSES:
             continue
+        if steps >= MAX_STEPS:
+            warnings.append(placed.fault(f"{steps} redirects were followed; from here on loops are not looked for"))
+            break
         target = sample_target(placed.rule, parse_pattern(placed.rule.source, mode))
-        walked, urls = _walk(target, sample_asking(placed.rule), index, files, hosts)
-        if number in walked and frozenset(walked) not in known:
+        walked, urls, what = _walk(target, sample_asking(placed.rule), index, files, hosts)
+        steps += len(walked) + 1
+        if what and number in walked and frozenset(walked) not in known:
             known.add(frozenset(walked))
-            way = " to ".join(urls)
+            way = f"{what}: {' to '.join(urls[:4])}"
             if any(_stops_at_files(rules[one].rule, mode) for one in walked):
-                warnings.append(placed.fault(f"where the deploy has no file this never ends: {way}"))
+                warnings.append(placed.fault(f"where the deploy has no file it {way}"))
             else:
-                faults.append(placed.fault(f"redirects without end: {way}"))
+                faults.append(placed.fault(f"it {way}"))
     return faults, warnings
 
 
 def _walk(
     target: Target, asking: Asking, index: RedirectIndex, files: Collection[str], hosts: Collection[str]
-) -> tuple[list[int], list[str]]:
-    """The rules of a loop and its first URLs; nothing when the way ends."""
+) -> tuple[list[int], list[str], str]:
+    """The rules on the way, its URLs, and what is wrong with it, "" when it ends."""
     numbers: list[int] = []
     urls = [target.path]
-    for _ in range(MAX_HOPS):
+    seen = set()
+    while len(urls) <= MAX_HOPS:
+        place = (target.path, target.query, asking.host, asking.scheme)
+        if place in seen:
+            return numbers, urls, "never ends"
+        seen.add(place)
         path = target.decoded_path
         found = index.find(target, asking, over_file=_has_page(path, files))
         if isinstance(found.outcome, Redirect):
@@ -66,11 +79,11 @@ def _walk(
             urls.append(target.path + "/")
             step = (Target(target.path + "/", target.query, path + "/"), asking)
         else:
-            return [], []
+            return numbers, urls, ""
         if step is None:
-            return [], []
+            return numbers, urls, ""
         target, asking = step
-    return numbers, urls[:4]
+    return numbers, urls, f"leads through more than {MAX_HOPS} redirects, where browsers give up"
 
 
 def _stops_at_files(rule: RedirectRule, mode: RulesMode) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 from time import process_time
 
 import pytest
@@ -13,6 +14,7 @@ from cdn.sites.rules.asking import Asking
 from cdn.sites.rules.mode import RulesMode
 from cdn.sites.rules.path_pattern import parse_pattern
 from cdn.sites.rules.redirect_checks import check_redirects
+from cdn.sites.rules.redirect_form import redirects_from, redirects_to
 from cdn.sites.rules.redirect_index import RedirectIndex
 from cdn.sites.rules.redirect_reading import MAX_FINDINGS, RedirectsRead
 from cdn.sites.rules.redirect_rule import RedirectRule
@@ -146,3 +148,49 @@ def test_an_index_refuses_what_no_rule_file_could_say(broken: dict[str, str]) ->
     make: Callable[..., RedirectRule] = RedirectRule
     with pytest.raises(InvalidInput):
         RedirectIndex([make(**({"source": "/a", "target": "/b"} | broken))], NETLIFY)
+
+
+def test_loops_are_looked_for_in_bounds() -> None:
+    """Each of these leads through twenty rules."""
+    lines = [f"/a{n} /a{n + 1} 302!" for n in range(3000)]
+    found = check_redirects(read(lines).rules, NETLIFY, ())
+    assert found.faults
+    assert "from here on loops are not looked for" in str(found.warnings[0])
+
+
+@pytest.mark.parametrize("mode", RulesMode)
+def test_no_text_breaks_the_reader(mode: RulesMode) -> None:
+    """Whatever stands there comes to rules, faults and warnings, and what rules come of it make an index."""
+    words = (
+        "/a",
+        "/:x",
+        "/*",
+        "*",
+        ":",
+        "%",
+        "%2",
+        "%ff",
+        "//",
+        "http://h",
+        "https://h/",
+        "x=:y",
+        "=",
+        "301",
+        "200!",
+        "é",
+    )
+    others = ("#", "\t", "\r", "\0", "Country=de", "Role=x", "?", "\\", "..", "a" * 300, "@", "[::1]", "[", "x=", "404")
+    for seed in range(1500):
+        random = Random(seed)
+        lines = [
+            "".join(random.choice(("", "", " ")) + random.choice(words + others) for _ in range(random.randint(1, 7)))
+            for _ in range(random.randint(1, 5))
+        ]
+        found = read(lines, mode)
+        checked = check_redirects(found.rules, mode, ("/a",))
+        assert all(str(fault).startswith("_redirects:") for fault in (*found.faults, *checked.faults))
+        index = RedirectIndex([placed.rule for placed in found.rules], mode)
+        index.find(Target("/a", "x=1", "/a"), Asking("h"))
+        assert redirects_from(redirects_to([placed.rule for placed in found.rules])) == tuple(
+            placed.rule for placed in found.rules
+        )
