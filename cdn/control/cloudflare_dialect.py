@@ -17,7 +17,7 @@ from cdn.control.purge_desk import RECEIPT_FIELD, PurgeDesk, receipt_path
 from cdn.control.schema import ReceiptView
 from cdn.control.services import Services
 from cdn.control.token import Verb
-from cdn.errors import Unauthorized
+from cdn.errors import NotFound, Unauthorized
 from cdn.purge.cloudflare import read_cloudflare_purge
 
 ROOT = "/client/v4"
@@ -59,6 +59,7 @@ class CloudflareDialect:
             DialectRoute("GET", f"{ROOT}/zones", self._zones),
             DialectRoute("GET", zone, self._zone),
             DialectRoute("GET", f"{ROOT}/user/tokens/verify", self._verify),
+            DialectRoute("*", ROOT + "/{rest:.*}", self._nothing),
         )
 
     def refusal(self, error: Exception) -> web.Response:
@@ -118,6 +119,9 @@ class CloudflareDialect:
         if token is not None and token.expires_at is not None:
             result["expires_on"] = time_text(token.expires_at)
         return _success(result, [_VALID])
+
+    async def _nothing(self, request: web.Request) -> web.Response:
+        raise NotFound(f"There is no {request.method} {request.path[:200]} here: docs/dialects.md lists what there is.")
 
     def _caller(self, request: web.Request) -> Caller:
         """By `Authorization: Bearer`, or by the older `X-Auth-Key`, whose `X-Auth-Email` chooses nothing here."""

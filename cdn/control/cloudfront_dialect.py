@@ -65,6 +65,10 @@ class NoSuchInvalidation(NotFound):
     """There is a site, and no such invalidation of it."""
 
 
+class NoSuchOperation(NotFound):
+    """A call of the vendor's that is not spoken here."""
+
+
 class AlreadyExists(BadBatch):
     """The reference was used for something else."""
 
@@ -92,6 +96,7 @@ class CloudFrontDialect:
             DialectRoute("POST", ROOT, self._create),
             DialectRoute("GET", ROOT, self._list),
             DialectRoute("GET", ROOT + "/{invalidation}", self._show),
+            DialectRoute("*", "/2020-05-31/{rest:.*}", self._nothing),
         )
 
     def refusal(self, error: Exception) -> web.Response:
@@ -103,6 +108,8 @@ class CloudFrontDialect:
                 code = error.code
             case NoSuchInvalidation():
                 code = "NoSuchInvalidation"
+            case NoSuchOperation():
+                code = "UnknownOperationException"
             case _:
                 pass
         status = 403 if problem.status == 401 else problem.status
@@ -143,6 +150,11 @@ class CloudFrontDialect:
         views = [await self._view(site, one, 0.0) for one in found]
         return _xml(invalidations_xml(views, marker=marker, most=most, has_more=has_more))
 
+    async def _nothing(self, request: web.Request) -> web.Response:
+        raise NoSuchOperation(
+            f"There is no {request.method} {request.path[:200]} here: docs/dialects.md lists what there is."
+        )
+
     async def _signed(self, request: web.Request) -> tuple[Caller, bytes]:
         """Who signed the request, and its content. Raises BadSignature.
 
@@ -169,7 +181,7 @@ class CloudFrontDialect:
         try:
             secret = open_signing_secret(self._services.control_keys, token)
         except (Conflict, InvalidInput) as exc:
-            log.error("no request that is signed with the token %s can be checked: %s", token.token_id, exc)
+            log.warning("no request that is signed with the token %s can be checked: %s", token.token_id, exc)
             raise Unavailable("What this access key signs with cannot be opened: its operator's log says why.") from exc
         return Caller(token.token_id, token.scopes), secret
 

@@ -15,7 +15,7 @@ from cdn.control.problem import problem_of
 from cdn.control.purge_desk import RECEIPT_FIELD, PurgeDesk, receipt_path
 from cdn.control.schema import ReceiptView
 from cdn.control.services import Services
-from cdn.errors import Unauthorized
+from cdn.errors import NotFound, Unauthorized
 from cdn.purge.fastly import (
     KEY_FIELD,
     KEYS_FIELD,
@@ -61,6 +61,7 @@ class FastlyDialect:
             DialectRoute("POST", f"{service}/purge", self._purge_keys),
             DialectRoute("POST", service + "/purge/{key:.+}", self._purge_key),
             DialectRoute("POST", URL_ROOT + "{url:.*}", self._purge_url),
+            DialectRoute("*", "/service/{rest:.*}", self._nothing),
         )
 
     def refusal(self, error: Exception) -> web.Response:
@@ -96,6 +97,9 @@ class FastlyDialect:
         text = request.raw_path.partition(URL_ROOT)[2]  # as it was sent: no escape in it is undone twice
         host, wanted = read_url_purge(text, soft=soft)
         return _ok(await self._desk.purge(caller, self._desk.site_of_host(caller, host), wanted))
+
+    async def _nothing(self, request: web.Request) -> web.Response:
+        raise NotFound(f"There is no {request.method} {request.path[:200]} here: docs/dialects.md lists what there is.")
 
     def _meant(self, request: web.Request) -> tuple[Caller, Site]:
         caller = self._caller(request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
 
@@ -36,28 +37,26 @@ async def _recorded(control: Control, answer: Answer) -> tuple[set[tuple[str, st
     return {(scope.kind, scope.value) for scope in record.change.scopes}, record.change.soft
 
 
-@pytest.mark.parametrize(
-    ("content", "scopes"),
-    [
-        ({"purge_everything": True}, {("everything", "")}),
-        (
-            {"files": ["https://www.example.com/a.css", "http://blog.cdn.localhost:8080/b?c=d"]},
-            {("url", "/a.css"), ("url", "/b?c=d")},
-        ),
-        ({"files": [{"url": "https://www.example.com/a", "headers": {"CF-IPCountry": "DE"}}]}, {("url", "/a")}),
-        ({"tags": ["news", "a b"]}, {("tag", "news"), ("tag", "a b")}),
-        ({"hosts": ["www.example.com", "next--blog.cdn.localhost"]}, {("everything", "")}),
-        ({"prefixes": ["www.example.com/blog", "www.example.com"]}, {("prefix", "/blog"), ("prefix", "/")}),
-        ({"tags": ["news"], "purge_everything": False, "files": None}, {("tag", "news")}),
-    ],
+KINDS: Sequence[tuple[Any, set[tuple[str, str]]]] = (
+    ({"purge_everything": True}, {("everything", "")}),
+    (
+        {"files": ["https://www.example.com/a.css", "http://blog.cdn.localhost:8080/b?c=d"]},
+        {("url", "/a.css"), ("url", "/b?c=d")},
+    ),
+    ({"files": [{"url": "https://www.example.com/a", "headers": {"CF-IPCountry": "DE"}}]}, {("url", "/a")}),
+    ({"tags": ["news", "a b"]}, {("tag", "news"), ("tag", "a b")}),
+    ({"hosts": ["www.example.com", "next--blog.cdn.localhost"]}, {("everything", "")}),
+    ({"prefixes": ["www.example.com/blog", "www.example.com"]}, {("prefix", "/blog"), ("prefix", "/")}),
+    ({"tags": ["news"], "purge_everything": False, "files": None}, {("tag", "news")}),
 )
-async def test_each_kind_becomes_its_scopes(
-    control: Control, blog: Api, content: Any, scopes: set[tuple[str, str]]
-) -> None:
-    answer = await _purge(blog, content)
-    assert answer.status == 200, answer
-    assert (answer.document["success"], answer.document["errors"], answer.document["messages"]) == (True, [], [])
-    assert await _recorded(control, answer) == (scopes, False)
+
+
+async def test_each_kind_becomes_its_scopes(control: Control, blog: Api) -> None:
+    for content, scopes in KINDS:
+        answer = await _purge(blog, content)
+        assert answer.status == 200, answer
+        assert (answer.document["success"], answer.document["errors"], answer.document["messages"]) == (True, [], [])
+        assert await _recorded(control, answer) == (scopes, False)
 
 
 async def test_invalidate_is_soft_and_a_zone_may_be_named_by_its_id(control: Control, blog: Api) -> None:
@@ -66,36 +65,34 @@ async def test_invalidate_is_soft_and_a_zone_may_be_named_by_its_id(control: Con
     assert await _recorded(control, answer) == ({("tag", "news")}, True)
 
 
-@pytest.mark.parametrize(
-    ("content", "sentence"),
-    [
-        ({}, "exactly one"),
-        ({"tags": ["a"], "purge_everything": True}, "exactly one"),
-        ({"purge_everything": "yes"}, "must be true"),
-        ({"file": ["https://www.example.com/"]}, "no 'file'"),
-        ({"files": "https://www.example.com/"}, "must be an array"),
-        ({"files": [{"uri": "https://www.example.com/"}]}, "must be an array"),
-        ({"files": []}, "is empty"),
-        ({"files": ["https://shop.example.net/"]}, "not one of this site's"),
-        ({"files": ["https://nobody.example/"]}, "not one of this site's"),
-        ({"files": ["ftp://www.example.com/"]}, "neither a path"),
-        ({"hosts": ["shop.example.net"]}, "not one of this zone's"),
-        ({"hosts": ["nobody.example"]}, "not one of this zone's"),
-        ({"prefixes": ["https://www.example.com/a"]}, "has a scheme"),
-        ({"prefixes": ["www.example.com/a?b"]}, "has a query"),
-        ({"prefixes": ["shop.example.net/a"]}, "not one of this zone's"),
-        ({"tags": ["a,b"]}, "comma"),
-        ([], "not a JSON object"),
-    ],
+FAULTS: Sequence[tuple[Any, str]] = (
+    ({}, "exactly one"),
+    ({"tags": ["a"], "purge_everything": True}, "exactly one"),
+    ({"purge_everything": "yes"}, "must be true"),
+    ({"file": ["https://www.example.com/"]}, "no 'file'"),
+    ({"files": "https://www.example.com/"}, "must be an array"),
+    ({"files": [{"uri": "https://www.example.com/"}]}, "must be an array"),
+    ({"files": []}, "is empty"),
+    ({"files": ["https://shop.example.net/"]}, "not one of this site's"),
+    ({"files": ["https://nobody.example/"]}, "not one of this site's"),
+    ({"files": ["ftp://www.example.com/"]}, "neither a path"),
+    ({"hosts": ["shop.example.net"]}, "not one of this zone's"),
+    ({"hosts": ["nobody.example"]}, "not one of this zone's"),
+    ({"prefixes": ["https://www.example.com/a"]}, "has a scheme"),
+    ({"prefixes": ["www.example.com/a?b"]}, "has a query"),
+    ({"prefixes": ["shop.example.net/a"]}, "not one of this zone's"),
+    ({"tags": ["a,b"]}, "comma"),
+    ([], "not a JSON object"),
 )
-async def test_what_cannot_be_purged_is_named_in_the_envelope(
-    control: Control, blog: Api, content: Any, sentence: str
-) -> None:
+
+
+async def test_what_cannot_be_purged_is_named_in_the_envelope(control: Control, blog: Api) -> None:
     before = control.plane.state.position
-    answer = await _purge(blog, content)
-    assert (answer.status, answer.document["success"], answer.document["result"]) == (400, False, None)
-    assert sentence in answer.document["errors"][0]["message"]
-    assert isinstance(answer.document["errors"][0]["code"], int)
+    for content, sentence in FAULTS:
+        answer = await _purge(blog, content)
+        assert (answer.status, answer.document["success"], answer.document["result"]) == (400, False, None), content
+        assert sentence in answer.document["errors"][0]["message"]
+        assert isinstance(answer.document["errors"][0]["code"], int)
     assert control.plane.state.position == before, "nothing was recorded"
 
 
@@ -175,3 +172,11 @@ async def test_a_purge_that_a_node_has_not_applied_says_so(
     answer = await _purge(control.api, {"purge_everything": True})
     assert (answer.status, answer.document["success"]) == (200, True)
     assert "1 nodes have not applied it yet" in answer.document["messages"][0]["message"]
+
+
+async def test_what_is_not_spoken_here_is_told_in_the_envelope(blog: Api) -> None:
+    unknown = (("GET", "zones/blog/settings"), ("PATCH", "zones/blog"), ("GET", ""), ("PUT", "user/tokens/verify"))
+    for method, path in unknown:
+        answer = await blog.call(method, f"{ROOT}/{path}", token=None)
+        assert (answer.status, answer.document["success"]) == (404, False)
+        assert answer.document["errors"][0]["code"] == 7003

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from cdn.errors import NotFound
 from cdn.fleet.position import Position
 from cdn.journal.record import Purged
 from cdn.origin.directory import DirectoryStore
+from cdn.origin.store import StoreUnavailable
 from cdn.purge.cloudfront import NAMESPACE, Batch
 from cdn.tls.sealed import KeyRing, SealingKey
 from tests.control.control_room import Api, Control, ControlMaker
@@ -142,28 +143,26 @@ async def test_what_is_listed_is_the_sites_newest_first_page_by_page(keyed: Cont
     assert (await aws.call("GET", ROOT.format("blog") + "?MaxItems=none")).text("Code") == "InvalidArgument"
 
 
-@pytest.mark.parametrize(
-    ("content", "status", "code"),
-    [
-        (b"", 400, "MissingBody"),
-        (b"<a/>", 400, "MalformedInput"),
-        (batch_xml(["/a"], "r", quantity=3), 400, "InconsistentQuantities"),
-        (batch_xml(["/a*b"], "r"), 400, "InvalidArgument"),
-        (batch_xml(["http://shop.cdn.localhost/a"], "r"), 400, "InvalidArgument"),
-        (batch_xml(["/%zz"], "r"), 400, "InvalidArgument"),
-        (batch_xml([f"/{number}" for number in range(1001)], "r"), 413, "BatchTooLarge"),
-        (b" " * (1024 * 1024 + 1), 413, "BatchTooLarge"),
-    ],
+FAULTS: Sequence[tuple[bytes, int, str]] = (
+    (b"", 400, "MissingBody"),
+    (b"<a/>", 400, "MalformedInput"),
+    (batch_xml(["/a"], "r", quantity=3), 400, "InconsistentQuantities"),
+    (batch_xml(["/a*b"], "r"), 400, "InvalidArgument"),
+    (batch_xml(["http://shop.cdn.localhost/a"], "r"), 400, "InvalidArgument"),
+    (batch_xml(["/%zz"], "r"), 400, "InvalidArgument"),
+    (batch_xml([f"/{number}" for number in range(1001)], "r"), 413, "BatchTooLarge"),
+    (b" " * (1024 * 1024 + 1), 413, "BatchTooLarge"),
 )
+
+
 @pytest.mark.filterwarnings("ignore:Sending a large body")
-async def test_what_cannot_be_invalidated_is_told_in_the_vendors_codes(
-    keyed: Control, content: bytes, status: int, code: str
-) -> None:
+async def test_what_cannot_be_invalidated_is_told_in_the_vendors_codes(keyed: Control) -> None:
     aws = await signer(keyed, "purge:blog")
     before = keyed.plane.state.position
-    answer = await aws.call("POST", ROOT.format("blog"), content)
-    assert (answer.status, answer.text("Code"), answer.text("Type")) == (status, code, "Sender")
-    assert answer.text("RequestId") == answer.fields["x-amzn-RequestId"]
+    for content, status, code in FAULTS:
+        answer = await aws.call("POST", ROOT.format("blog"), content)
+        assert (answer.status, answer.text("Code"), answer.text("Type")) == (status, code, "Sender")
+        assert answer.text("RequestId") == answer.fields["x-amzn-RequestId"]
     assert keyed.plane.state.position == before
 
 
@@ -214,6 +213,33 @@ async def test_who_is_not_who_they_say_changes_nothing(keyed: Control) -> None:
     await keyed.api.delete(f"/v1/tokens/{aws.key_id}")
     assert await refused(aws) == (403, "InvalidClientTokenId")
     assert before.sequence + 3 == keyed.plane.state.position.sequence, "a token, a purge and a revocation"
+
+
+async def test_what_is_not_spoken_here_is_told_in_xml(keyed: Control) -> None:
+    answer = await send(keyed.api, "GET", "/2020-05-31/distribution/blog", b"", {})
+    assert (answer.status, answer.text("Code")) == (404, "UnknownOperationException")
+
+
+async def test_a_purge_whose_document_cannot_be_kept_may_be_sent_again(
+    keyed: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was answered is in the store; what was not is asked for once more, and twice is as good as once."""
+    aws = await signer(keyed, "purge:blog")
+    put = DirectoryStore.put
+    refused = ["invalidations/", "invalidation-references/"]
+
+    async def full(store: DirectoryStore, key: str, content: bytes, **how: Any) -> Any:
+        if refused and refused[0] in key:
+            del refused[0]
+            raise StoreUnavailable("the disk is full")
+        return await put(store, key, content, **how)
+
+    monkeypatch.setattr(DirectoryStore, "put", full)
+    for _ in range(2):
+        assert (await aws.create(["/a*"], "r")).text("Code") == "ServiceUnavailable"
+    made = await aws.create(["/a*"], "r")
+    assert made.status == 201
+    assert (await aws.create(["/a*"], "r")).text("Id") == made.text("Id")
 
 
 async def test_a_key_that_control_no_longer_has_is_told_as_its_own_fault(keyed: Control) -> None:

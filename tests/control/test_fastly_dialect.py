@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -32,27 +33,25 @@ async def _recorded(control: Control, sequence: str) -> tuple[set[tuple[str, str
     return {(scope.kind, scope.value) for scope in record.change.scopes}, record.change.soft
 
 
-@pytest.mark.parametrize(
-    ("path", "fields", "scope", "soft"),
-    [
-        ("/service/blog/purge_all", {}, ("everything", ""), False),
-        ("/service/blog/purge_all", {"Fastly_Soft_Purge": "1"}, ("everything", ""), False),
-        ("/service/blog/purge/news", {}, ("tag", "news"), False),
-        ("/service/blog/purge/posts/1", {"Fastly_Soft_Purge": "1"}, ("tag", "posts/1"), True),
-        ("/service/blog/purge/a%2Fb%20c", {}, ("tag", "a/b c"), False),
-        ("/purge/www.example.com/a/b.png?c=d", {}, ("url", "/a/b.png?c=d"), False),
-        ("/purge/https://www.example.com/a%20b", {"Fastly_Soft_Purge": "1"}, ("url", "/a%20b"), True),
-        ("/purge/blog.cdn.localhost:8080/", {}, ("url", "/"), False),
-        ("/purge/blog.cdn.localhost", {}, ("url", "/"), False),
-    ],
+CALLS: Sequence[tuple[str, dict[str, str], tuple[str, str], bool]] = (
+    ("/service/blog/purge_all", {}, ("everything", ""), False),
+    ("/service/blog/purge_all", {"Fastly_Soft_Purge": "1"}, ("everything", ""), False),
+    ("/service/blog/purge/news", {}, ("tag", "news"), False),
+    ("/service/blog/purge/posts/1", {"Fastly_Soft_Purge": "1"}, ("tag", "posts/1"), True),
+    ("/service/blog/purge/a%2Fb%20c", {}, ("tag", "a/b c"), False),
+    ("/purge/www.example.com/a/b.png?c=d", {}, ("url", "/a/b.png?c=d"), False),
+    ("/purge/https://www.example.com/a%20b", {"Fastly_Soft_Purge": "1"}, ("url", "/a%20b"), True),
+    ("/purge/blog.cdn.localhost:8080/", {}, ("url", "/"), False),
+    ("/purge/blog.cdn.localhost", {}, ("url", "/"), False),
 )
-async def test_each_call_is_one_record(
-    control: Control, blog: Api, path: str, fields: dict[str, str], scope: tuple[str, str], soft: bool
-) -> None:
-    answer = await _post(blog, path, **fields)
-    assert (answer.status, answer.document["status"]) == (200, "ok"), answer
-    assert answer.fields["CDN-Receipt"] == f"/v1/receipts/{answer.document['id']}"
-    assert await _recorded(control, answer.document["id"]) == ({scope}, soft)
+
+
+async def test_each_call_is_one_record(control: Control, blog: Api) -> None:
+    for path, fields, scope, soft in CALLS:
+        answer = await _post(blog, path, **fields)
+        assert (answer.status, answer.document["status"]) == (200, "ok"), answer
+        assert answer.fields["CDN-Receipt"] == f"/v1/receipts/{answer.document['id']}"
+        assert await _recorded(control, answer.document["id"]) == ({scope}, soft)
 
 
 async def test_several_keys_in_a_field_or_in_content(control: Control, blog: Api) -> None:
@@ -64,29 +63,27 @@ async def test_several_keys_in_a_field_or_in_content(control: Control, blog: Api
     assert await _recorded(control, by_content.document["c"]) == ({("tag", "c"), ("tag", "d e")}, False)
 
 
-@pytest.mark.parametrize(
-    ("path", "content", "fields", "status", "detail"),
-    [
-        ("/service/blog/purge", None, {}, 400, "No key is named"),
-        ("/service/blog/purge", {"surrogate_keys": "a"}, {}, 400, "not as described"),
-        ("/service/blog/purge", {"surrogate_keys": [f"k{number}" for number in range(257)]}, {}, 413, "256 keys"),
-        ("/service/blog/purge/a", None, {"Fastly_Soft_Purge": "yes"}, 400, "is 1 or is left out"),
-        ("/service/blog/purge/a,b", None, {}, 400, "comma"),
-        ("/service/nobody/purge_all", None, {}, 404, "no site 'nobody'"),
-        ("/purge/nobody.example/a", None, {}, 404, "No site answers"),
-        ("/purge//a", None, {}, 400, "names no host"),
-        ("/purge/", None, {}, 400, "names no host"),
-        ("/purge/www.example.com/%00", None, {}, 400, ""),
-    ],
+FAULTS: Sequence[tuple[str, Any, dict[str, str], int, str]] = (
+    ("/service/blog/purge", None, {}, 400, "No key is named"),
+    ("/service/blog/purge", {"surrogate_keys": "a"}, {}, 400, "not as described"),
+    ("/service/blog/purge", {"surrogate_keys": [f"k{number}" for number in range(257)]}, {}, 413, "256 keys"),
+    ("/service/blog/purge/a", None, {"Fastly_Soft_Purge": "yes"}, 400, "is 1 or is left out"),
+    ("/service/blog/purge/a,b", None, {}, 400, "comma"),
+    ("/service/nobody/purge_all", None, {}, 404, "no site 'nobody'"),
+    ("/purge/nobody.example/a", None, {}, 404, "No site answers"),
+    ("/purge//a", None, {}, 400, "names no host"),
+    ("/purge/", None, {}, 400, "names no host"),
+    ("/purge/www.example.com/%00", None, {}, 400, ""),
 )
-async def test_what_cannot_be_purged_is_told(
-    control: Control, blog: Api, path: str, content: Any, fields: dict[str, str], status: int, detail: str
-) -> None:
+
+
+async def test_what_cannot_be_purged_is_told(control: Control, blog: Api) -> None:
     before = control.plane.state.position
-    answer = await _post(blog, path, content, **fields)
-    assert answer.status == status, answer
-    assert detail in answer.document["detail"]
-    assert answer.document["msg"]
+    for path, content, fields, status, detail in FAULTS:
+        answer = await _post(blog, path, content, **fields)
+        assert answer.status == status, answer
+        assert detail in answer.document["detail"]
+        assert answer.document["msg"]
     assert control.plane.state.position == before, "nothing was recorded"
 
 
@@ -117,3 +114,10 @@ async def test_too_often(make_control: ControlMaker) -> None:
     refused = await _post(control.api, "/service/blog/purge_all")
     assert (refused.status, refused.fields["Retry-After"]) == (429, "60")
     assert refused.document["msg"] == "You have exceeded your rate limit"
+
+
+async def test_what_is_not_spoken_here_is_told_as_the_vendor_does(blog: Api) -> None:
+    unknown = (("GET", "/service/blog"), ("GET", "/service/blog/purge_all"), ("PUT", "/service/blog/version/1"))
+    for method, path in unknown:
+        answer = await blog.call(method, path, token=None)
+        assert (answer.status, answer.document["msg"]) == (404, "Record not found")
