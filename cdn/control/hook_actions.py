@@ -31,7 +31,8 @@ class HookActions:
         is the one that is named."""
         match plan:
             case PurgePlan():
-                return await self._purges.purge(site, plan.request, actor)
+                hook = actor.rpartition(":")[0]  # all of its messages together
+                return await self._purges.purge(site, plan.request, actor, counted_as=hook)
             case ActivatePlan():
                 alias = check_alias(plan.on)
                 check_pair(alias, site.name)

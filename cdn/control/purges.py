@@ -16,9 +16,10 @@ class Purges:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    async def purge(self, site: Site, wanted: PurgeRequest, actor: str) -> Record:
+    async def purge(self, site: Site, wanted: PurgeRequest, actor: str, *, counted_as: str | None = None) -> Record:
         """The purge's last record: another follows when the site's query policy changed before the first was there.
 
+        How much may be purged in a minute is counted by actor, or by `counted_as` where an actor is somebody once only.
         Raises InvalidInput for scopes that are none, hosts of other sites among them; TooLarge; TooMany;
         JournalUnavailable.
         """
@@ -28,7 +29,7 @@ class Purges:
             query = site.settings.query
             scopes = scopes_of(wanted, partial(self.is_host_of, site=site), query)
             if not is_counted:  # what is refused for its content costs nothing
-                self._services.purge_rate.take(actor, site.id, wanted)
+                self._services.purge_rate.take(counted_as or actor, site.id, wanted)
                 is_counted = True
             change = Purged(site.id, tuple(scope.to_record() for scope in scopes), wanted.soft)
             with self._services.purge_lanes.taken(site.id) as subject:

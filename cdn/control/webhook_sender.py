@@ -148,10 +148,12 @@ class WebhookSender:
             return SCAN_EVERY_S
         now = self._services.clock()
         is_due = not self._was_ours or not self._scan_at - SCAN_EVERY_S <= now < self._scan_at
-        if is_due or self._queue.is_changed:
+        has_receivers = self._services.hooks.count(Direction.OUT.value) > 0 or bool(self._waiting)
+        if has_receivers and (is_due or self._queue.is_changed):
             self._queue.is_changed = False
             await self._scan()
-            self._was_ours, self._scan_at = True, now + SCAN_EVERY_S
+            self._scan_at = now + SCAN_EVERY_S
+            self._was_ours = True
         await self._events.collect(self._waiting)
         if not self._certificates_at - CERTIFICATES_EVERY_S <= now < self._certificates_at:
             self._certificates_at = now + CERTIFICATES_EVERY_S

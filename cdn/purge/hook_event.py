@@ -53,6 +53,11 @@ _EVENTS: Mapping[Scheme, tuple[str, ...]] = {
     Scheme.TOKEN: ("/type", "/Records/*/eventName", "/detail-type"),
 }
 
+MAX_SNS_URL_CHARS = 800
+"""Of the URL with which a subscription of SNS is confirmed."""
+
+_SNS = re.compile(r"https://sns\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?/[!-~]*\Z")
+
 _PINGS = frozenset(("ping", "diagnostics:ping"))
 
 
@@ -108,6 +113,11 @@ def reason_to_ignore(hook: InboundHook, event: HookEvent) -> str | None:
     """Why nothing is done about the event; None: something is."""
     if not _PINGS.isdisjoint(event.names):
         return "it asks whether we are here, and we are"
+    match event.message:
+        case {"Type": "SubscriptionConfirmation", "SubscribeURL": str() as url} if _SNS.match(url):
+            return f"it asks to be confirmed: open {url[:MAX_SNS_URL_CHARS]}"
+        case _:
+            pass
     if hook.events and not any(name in hook.events for name in event.names):
         return f"it is {event.name[:100]!r}, and the hook is for {', '.join(hook.events)}"
     if hook.branches:

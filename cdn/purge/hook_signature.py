@@ -74,7 +74,8 @@ def judge(hook: InboundHook, secrets: Sequence[str], message: Message, now: floa
             return _of_stripe(message, secrets, hook.tolerance_s, now)
         case Scheme.TOKEN:
             token, place = _token_of(hook, message)
-            return _of_token(token, secrets, place, Genuine(_named(message, "idempotency-key")))
+            named = _named(message, "idempotency-key") or _named(message, "x-amz-sns-message-id")
+            return _of_token(token, secrets, place, Genuine(named))
         case _:
             assert_never(hook.scheme)
 

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from cdn.control import webhook_sender
 from cdn.control.webhook_queue import Webhook
+from cdn.journal.record import CertificateSet, DomainAdded
 from cdn.tls.sealed import KeyRing, SealingKey
 from tests.control.control_room import Control, ControlMaker
 from tests.control.webhook_receiver import Receiver
@@ -219,6 +220,38 @@ async def test_events_choose_what_a_receiver_is_told(control: Control, receiver:
     await purge(control)
     await until(control, told_id, state="delivered")
     assert len(receiver.taken) == 1
+
+
+async def test_a_certificate_that_ends_too_soon_is_told_of_once(control: Control, receiver: Receiver) -> None:
+    hook_id, _ = await hook_to(control, receiver.url, "certificate.trouble")
+    site = control.plane.services.catalog.site_named("blog")
+    now, day = control.clock.now, 86_400.0
+    for name, ends in (("www.example.com", 10 * day), ("fine.example.com", 60 * day)):
+        change = CertificateSet(name, f"{ends:064.0f}", site.id, (name,), now - 80 * day, now + ends, "upload", "", {})
+        await control.plane.state.append_always(f"domain/{name}", DomainAdded(name, site.id), "test")
+        await control.plane.state.append_always(f"certificate/{name}", change, "test")
+    events, looked = control.plane.webhooks._events, asyncio.Semaphore(0)
+    looks = events.look_at_certificates
+
+    async def counted(*given: Any) -> None:
+        await looks(*given)
+        looked.release()
+
+    events.look_at_certificates = counted
+    for _ in range(3):
+        control.clock.now += 301
+        control.plane.services.hook_room.queue.moved.set()
+        await looked.acquire()
+    await until(control, hook_id, state="delivered")
+    (taken,) = receiver.taken
+    assert taken.document["type"] == "certificate.trouble"
+    assert taken.document["data"] == {
+        "site": "blog",
+        "name": "www.example.com",
+        "state": "ending",
+        "not_after": now + 10 * day,
+        "issuer": "upload",
+    }
 
 
 async def test_a_receiver_hears_of_its_own_site_alone(control: Control, receiver: Receiver) -> None:

@@ -101,6 +101,11 @@ def test_events_branches_and_conditions_are_all_needed() -> None:
     assert ignored("main", ref="refs/tags/main")
     assert reason_to_ignore(inbound(), HookEvent(("ping",), (), {})) is not None
     assert reason_to_ignore(inbound(), HookEvent((), (), {})) is None
+    url = "https://sns.eu-west-1.amazonaws.com/?Action=ConfirmSubscription&Token=2336"
+    asks = HookEvent((), (), {"Type": "SubscriptionConfirmation", "SubscribeURL": url})
+    assert reason_to_ignore(inbound("token"), asks) == f"it asks to be confirmed: open {url}"
+    lies = HookEvent((), (), {"Type": "SubscriptionConfirmation", "SubscribeURL": "https://sns.evil.example/"})
+    assert reason_to_ignore(inbound("token"), lies) is None
 
 
 @given(pattern=st.text(alphabet="ab*/", max_size=12), branch=st.text(alphabet="ab/", max_size=12))
