@@ -16,7 +16,7 @@ from cdn.sites.rules.asking import NOBODY, Asking
 from cdn.sites.rules.asset_path import is_asset_path
 from cdn.sites.rules.clean_urls import CleanUrls
 from cdn.sites.rules.guard import Guard
-from cdn.sites.rules.redirect_index import Found, Proxy, Redirect, Rewrite
+from cdn.sites.rules.redirect_index import Found, Proxy, Redirect, RedirectOutcome, Rewrite
 from cdn.sites.rules.rule_set import NO_RULES
 
 MAX_RETAINED_FILES = 200_000
@@ -122,17 +122,16 @@ def _ruled(active: Manifest, retained: Mapping[str, FileEntry], target: Target, 
     route = own
     if found.outcome is not None:
         kept = _retained(retained, path) if own is None and found.is_fallback else None
-        route = kept or _by_rule(active, found, path)
+        route = kept or _by_rule(active, found.outcome, str(active.rules.redirects[found.number]), path)
     elif own is None:
         route = _retained(retained, path) or _fallback(active, path)
     assert route is not None, "a rule, a file or a fallback answers"
     return route if found.is_general else replace(route, is_general=False)
 
 
-def _by_rule(active: Manifest, found: Found, path: str) -> Route:
+def _by_rule(active: Manifest, outcome: RedirectOutcome, rule: str, path: str) -> Route:
     """What the outcome of a redirect rule comes to in this deploy."""
-    rule = str(active.rules.redirects[found.number])
-    match found.outcome:
+    match outcome:
         case Redirect(location, status):
             return RedirectRoute(location, status, rule=rule)
         case Proxy(url):
@@ -140,10 +139,8 @@ def _by_rule(active: Manifest, found: Found, path: str) -> Route:
         case Rewrite(to, status):
             page = _page_at(active, to)
             return _fallback(active, path) if page is None else FileRoute(*page, status=status, rule=rule)
-        case None:  # pragma: no cover - the caller looked
-            raise AssertionError
         case _:
-            assert_never(found.outcome)
+            assert_never(outcome)
 
 
 def _denied(refusal: Refusal) -> DeniedRoute:

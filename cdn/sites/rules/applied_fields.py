@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from cdn.http.target import encode_path
+from cdn.sites.rules.field_line import MAX_VALUE_BYTES
 from cdn.sites.rules.field_rule import FieldRule
 from cdn.sites.rules.mode import RulesMode
 
@@ -41,6 +42,8 @@ class AppliedFields:
                 self.lines[name] = []
         for name, value in rule.fields:
             filled = filled_value(value, found) if rule.mode is RulesMode.CLOUDFLARE else value
+            if len(filled) > MAX_VALUE_BYTES:  # a visitor's address made it so: no client would take it
+                continue
             if name in TAG_FIELDS:
                 self.tags.append((name, filled))
             else:
@@ -68,4 +71,5 @@ def filled_value(value: str, found: Mapping[str, str]) -> str:
     must not end the line (RFC 9112 section 11.1), nor say what is no ASCII."""
     if ":" not in value or not found:
         return value
-    return _REFERENCE.sub(lambda each: encode_path(found[each[1]]) if each[1] in found else each[0], value)
+    ready = {name: encode_path(text) for name, text in found.items()}
+    return _REFERENCE.sub(lambda each: ready.get(each[1], each[0]), value)

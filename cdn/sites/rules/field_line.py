@@ -11,6 +11,9 @@ from cdn.sites.path import shown
 MAX_VALUE_BYTES = 8 * 1024
 """One value: the longest that common clients take in one line."""
 
+MAX_COLONS = 64
+"""Of one value: each may stand for a part of an address, which may be long."""
+
 IGNORED_FIELDS = EDGE_OWNED_FIELDS | {"allow", "content-encoding", "location", "status", "www-authenticate"}
 """Fields that say what only the server knows: hosts ignore them in these files, so they are left out with a warning."""
 
@@ -41,4 +44,6 @@ def check_field_value(name: str, value: str) -> str:
         raise InvalidInput(f'the value of "{name}" has a character that a field cannot carry')
     if len(value) > MAX_VALUE_BYTES:
         raise InvalidInput(f'the value of "{name}" has {len(value)} octets, at most {MAX_VALUE_BYTES} are allowed')
+    if value.count(":") > MAX_COLONS:
+        raise InvalidInput(f'the value of "{name}" has more than {MAX_COLONS} colons')
     return value

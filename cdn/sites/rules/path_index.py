@@ -36,8 +36,6 @@ class PathIndex:
         cut = 0
         for _ in range(self._depth):
             cut = path.find("/", cut + 1)
-            folder = path if cut < 0 else path[:cut]
-            if folder and (cut < 0 or cut < len(path)):
-                yield from self._by_folder.get(folder, ())
+            yield from self._by_folder.get(path if cut < 0 else path[:cut], ())
             if cut < 0:
                 return

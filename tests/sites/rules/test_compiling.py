@@ -129,6 +129,7 @@ def test_more_fields_than_a_response_can_carry() -> None:
     )
     long = b"/x\n  X-A: " + b"x" * 8193
     assert "8193 octets, at most 8192" in netlify(headers=long).faults[0].message
+    assert "more than 64 colons" in netlify(headers=b"/x\n  X-A: " + b":" * 65).faults[0].message
 
 
 def test_limits_of_cloudflare_are_warned_of() -> None:
