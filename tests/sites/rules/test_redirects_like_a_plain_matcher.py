@@ -5,6 +5,7 @@ Rules and requests come from a few words, so that they meet; each test counts ho
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from random import Random
 from urllib.parse import quote
@@ -16,6 +17,7 @@ from cdn.http.fields import Fields
 from cdn.http.target import Target, encode_path
 from cdn.sites.rules.asking import Asking
 from cdn.sites.rules.mode import RulesMode
+from cdn.sites.rules.path_pattern import parse_pattern
 from cdn.sites.rules.redirect_index import Found, Proxy, Redirect, RedirectIndex, Rewrite
 from cdn.sites.rules.redirect_reading import RuleParts, rule_from
 from cdn.sites.rules.redirect_rule import RedirectRule
@@ -138,6 +140,30 @@ def test_the_index_answers_as_the_plain_matcher_does(mode: RulesMode) -> None:
     assert seen["not the first rule"] > 900
     assert seen["leads nowhere"] > 0
     assert seen["not general"] > 300
+
+
+def published_expression(source: str) -> re.Pattern[str]:
+    """How Cloudflare's workers-sdk makes an expression of a source."""
+    literal = "(?P<splat>.*)".join(re.escape(part) for part in source.split("*"))
+    return re.compile(re.sub(r":([A-Za-z]\w*)", r"(?P<\1>[^/]+)", literal, flags=re.ASCII), re.DOTALL)
+
+
+def test_patterns_find_what_cloudflares_expressions_find() -> None:
+    matched = 0
+    for seed in range(1500):
+        random = Random(seed)
+        source = "/" + "/".join(random.choices(CLOUDFLARE_SEGMENTS, k=random.choice((0, 1, 1, 2, 2, 3))))
+        try:
+            pattern = parse_pattern(source, RulesMode.CLOUDFLARE)
+        except InvalidInput:
+            continue
+        expression = published_expression(source)
+        for _ in range(8):
+            path = random_request(random).path
+            theirs = expression.fullmatch(path)
+            assert pattern.match(path) == (None if theirs is None else theirs.groupdict()), (source, path)
+            matched += theirs is not None
+    assert matched > 500
 
 
 @pytest.mark.soak
