@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from cdn.errors import Conflict, InvalidInput
+from cdn.errors import Conflict, InvalidInput, Unavailable
 from cdn.journal.hook_fold import Hook
 from cdn.purge.hook import Direction, HookSettings, OutboundHook, Scheme
 from cdn.purge.hook_signature import MAX_SECRET_CHARS, MIN_SECRET_CHARS, STANDARD_PREFIX
@@ -47,12 +47,15 @@ class HookSecrets:
         return base64.b64encode(envelope).decode("ascii")
 
     def opened(self, hook: Hook) -> tuple[KeptSecret, ...]:
-        """All that the record has, the current one first. Raises InvalidInput when the key is missing, Conflict."""
-        envelope = base64.b64decode(hook.sealed_secret)
+        """All that the record has, the current one first. Raises Unavailable where this control lacks the key: that is
+        the operator's to mend, and nothing that its caller did."""
         try:
+            envelope = base64.b64decode(hook.sealed_secret)
             return _decoder.decode(self._needed().opened(envelope, Purpose.HOOK_SECRET, hook.id))
-        except msgspec.MsgspecError as error:
-            raise InvalidInput(f"The secret of hook {hook.id} is none that this program knows.") from error
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise Unavailable(f"The secret of hook {hook.id} is none that this program knows.") from error
+        except (InvalidInput, Conflict) as error:
+            raise Unavailable(f"This control cannot open the secret of hook {hook.id}: {error.message}") from error
 
     def counting(self, hook: Hook, now: float) -> tuple[str, ...]:
         """Those that count at wall time `now`, the current one first. Raises as `opened`."""

@@ -18,7 +18,7 @@ from cdn.control.services import Services
 from cdn.control.webhook_events import WebhookEvents
 from cdn.control.webhook_queue import MAX_ATTEMPTS_KEPT, Attempt, Webhook, WebhookState
 from cdn.control.webhook_transport import Sent, WebhookTransport
-from cdn.errors import CdnError
+from cdn.errors import CdnError, Unavailable
 from cdn.fleet.position import Position
 from cdn.journal.hook_fold import Hook
 from cdn.journal.record import Record
@@ -115,6 +115,11 @@ class WebhookSender:
         self._task = None
         await self._turn.aclose()
         await self._transport.aclose()
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether it is for this replica to send."""
+        return self._turn.is_ours
 
     @property
     def waiting(self) -> int:
@@ -321,10 +326,15 @@ class WebhookSender:
 
     async def _try(self, hook: Hook, settings: OutboundHook, webhook: Webhook) -> float | None:
         now, content = self._services.clock(), webhook.content.encode("utf-8")
-        secrets = self._room.secrets.counting(hook, now)
         if not self._turn.is_ours:
             return None
-        sent = await self._transport.send(settings, signed_fields(secrets, webhook.name, now, content), content, now)
+        try:
+            secrets = self._room.secrets.counting(hook, now)
+        except Unavailable as error:
+            sent = Sent(None, error.message)
+        else:
+            fields = signed_fields(secrets, webhook.name, now, content)
+            sent = await self._transport.send(settings, fields, content, now)
         now = self._services.clock()
         self._counters["webhook_attempts"] += 1
         tried = msgspec.structs.replace(

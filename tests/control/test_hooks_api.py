@@ -243,6 +243,17 @@ async def test_work_that_died_after_its_record_is_not_done_twice(control: Contro
     assert again.document["receipt"]["position"]["sequence"] == record.sequence
 
 
+async def test_a_control_that_lost_its_key_says_so_and_blames_nobody(control: Control) -> None:
+    path, secret = await hook_of(control.api, {"scheme": "github", "action": PURGE_ALL})
+    await control.close()
+    control.control_keys = KeyRing([SealingKey(os.urandom(32))], "other")
+    await control.open()
+    content = push()
+    answer = await post_hook(control.api, path, content, github_fields(secret, content))
+    assert answer.status == 503
+    assert "add that key to the file" in answer.document["detail"]
+
+
 async def test_without_a_key_no_hook_is_made(make_control: ControlMaker) -> None:
     control = await make_control()
     await control.api.post("/v1/sites", {"name": "blog"})
