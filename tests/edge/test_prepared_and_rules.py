@@ -15,6 +15,7 @@ from cdn.edge.visitor import Visitor
 from cdn.http.fields import Fields
 from cdn.http.request import Request
 from cdn.http.target import Target
+from cdn.journal.record import DomainAdded
 from cdn.sites.name import PRODUCTION
 from cdn.sites.rules.cache_rule import CacheRule
 from cdn.sites.rules.clean_urls import CleanUrls
@@ -26,18 +27,22 @@ from cdn.sites.rules.mode import RulesMode
 from cdn.sites.rules.redirect_rule import RedirectRule
 from cdn.sites.rules.rule_set import RuleSet
 from tests.edge.engine_responses import Received, read_responses
-from tests.edge.rules_stage import Passports, RulesStage, basic, hashed, rules_stage
+from tests.edge.rules_stage import SITE, Passports, RulesStage, basic, hashed, rules_stage
 
 FILES = {"/index.html": "home", "/a.html": "a", "/b/index.html": "b", "/c.js": "c", "/404.html": "absent"}
-PATHS = ("/", "/a", "/a.html", "/b", "/b/", "/c.js", "/nowhere", "/b/nowhere.js")
+PATHS = ("/a", "/c.js", "/", "/b/", "/nowhere", "/a.html", "/b", "/b/nowhere.js")
 PATTERNS = ("/*", "/a", "/b/*", "/c.js", "/nowhere")
 ADDRESSES = {"192.0.2.1": "CH", "192.0.2.2": "DE", "192.0.2.3": ""}
-HOSTS = ("blog.cdn.localhost", "next--blog.cdn.localhost")
+DOMAIN = "www.example.com"
+HOSTS = ("blog.cdn.localhost", DOMAIN, "next--blog.cdn.localhost")
 OF_THE_MOMENT = frozenset(("age", "date", "cache-status", "content-length"))
 
 
 Asked = tuple[str, str | None, str, str, dict[str, str], str]
 """Path, query, host, scheme, fields and address."""
+
+
+NOTHING: tuple[bytes, ...] = ()
 
 
 class NoContent:
@@ -46,7 +51,7 @@ class NoContent:
     size_bytes = 0
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        for part in ():
+        for part in NOTHING:
             yield part
 
 
@@ -56,7 +61,7 @@ redirects = st.builds(
     st.sampled_from(("/a", "/c.js", "/b/", "https://other.example/")),
     st.sampled_from((200, 301, 302, 404)),
     is_forced=st.booleans(),
-    host=st.sampled_from(("", "", HOSTS[1])),
+    host=st.sampled_from(("", "", DOMAIN)),
     scheme=st.sampled_from(("", "", "https")),
     query=st.sampled_from(((), (), (("q", "1"),))),
     countries=st.sampled_from(((), (), ("CH",))),
@@ -73,7 +78,7 @@ rule_sets = st.builds(
             FieldRule,
             st.sampled_from(PATTERNS),
             st.sampled_from(((("x-one", "1"),), (("cache-control", "max-age=9"),))),
-            host=st.sampled_from(("", HOSTS[1])),
+            host=st.sampled_from(("", DOMAIN)),
         ),
         max_size=2,
     ).map(tuple),
@@ -161,6 +166,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
     with asyncio.Runner() as runner:
         context = rules_stage(tmp_path_factory.mktemp("rules"), countries)
         stage = runner.run(context.__aenter__())
+        runner.run(stage.tell(DomainAdded(DOMAIN, SITE)))
         try:
             yield Played(runner, stage)
         finally:
