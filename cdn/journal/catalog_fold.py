@@ -197,6 +197,7 @@ def _alias_to(site_id: str, alias: str, state: AliasState) -> dict[str, Any]:
         "retained": [{"deploy": one.deploy.id, "until": one.until} for one in state.retained],
         "preparing": [one.id for one in state.preparing],
         "former": list(state.former),
+        **({"promoted": dict(state.promoted)} if state.promoted else {}),  # earlier programs do not mind
     }
 
 
@@ -229,4 +230,5 @@ def _alias_from(
         password=details.get("password", ""),
         expires_at=details.get("expires_at"),
         lock=details.get("lock", ""),
+        promoted=tuple(msgspec.convert(section.get("promoted", {}), dict[str, int]).items()),
     )

@@ -145,7 +145,7 @@ class Catalog:
         return () if state is None else tuple(one for of in state.aliases.values() for one in of.preparing)
 
     def rollback_target(self, site_id: str, alias: str) -> Deploy | None:
-        """Where a rollback that names no deploy goes: the deploy last active that is older than the active one.
+        """Where a rollback that names no deploy goes: the deploy last active of those that came here before the active.
 
         So a second rollback goes one step further back, instead of forth again.
         """
@@ -154,16 +154,16 @@ class Catalog:
         if state is None or of is None or of.active is None:
             return None
         former = (state.deploys[deploy_id] for deploy_id in of.former)
-        return next((one for one in former if one.sequence < of.active.sequence), None)
+        return next((one for one in former if of.rank(one) < of.rank(of.active)), None)
 
     def roll_forward_target(self, site_id: str, alias: str) -> Deploy | None:
-        """Where a rollback is undone to: the deploy last active that is newer than the active one."""
+        """Where a rollback is undone to: the deploy last active of those that came here after the active one."""
         state = self._sites.get(site_id)
         of = None if state is None else state.aliases.get(alias)
         if state is None or of is None or of.active is None:
             return None
         former = (state.deploys[deploy_id] for deploy_id in of.former)
-        return next((one for one in former if one.sequence > of.active.sequence), None)
+        return next((one for one in former if of.rank(one) > of.rank(of.active)), None)
 
     # changes
 
@@ -265,6 +265,7 @@ class Catalog:
             retained=retained[:MAX_RETAINED_PER_ALIAS],
             preparing=tuple(one for one in of.preparing if one.id != deploy_id),
             former=former[:MAX_RETAINED_PER_ALIAS],
+            promoted=_promoted(state, of, deploy, former, sequence),
         )
         _drop_aliases(state, but=alias)
         _drop_deploys(state)
@@ -344,6 +345,17 @@ class Catalog:
             self._sites[site_id].aliases[alias] = of
         for site_id, lists in (variants or {}).items():
             self._sites[site_id].variants.update(lists)
+
+
+def _promoted(
+    state: _SiteState, of: AliasState, deploy: Deploy, former: tuple[str, ...], sequence: int
+) -> tuple[tuple[str, int], ...]:
+    """`AliasState.promoted` once `deploy` is active by the record at `sequence`; `former` are the others then."""
+    kept = tuple(one for one in of.promoted if one[0] == deploy.id or one[0] in former)
+    if of.active is None or of.active.id == deploy.id or deploy.id in of.former:
+        return kept  # it came to the alias before
+    ranks = [of.rank(of.active), *(of.rank(state.deploys[deploy_id]) for deploy_id in of.former)]
+    return kept if deploy.sequence > max(ranks) else (*kept, (deploy.id, sequence))
 
 
 def _drop_aliases(state: _SiteState, but: str) -> None:

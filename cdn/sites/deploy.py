@@ -47,7 +47,8 @@ class AliasState:
     `retained` and `preparing` are most recent first. `former` holds the ids of deploys that were active, most recent
     first, however long ago: what a rollback can go back to. `password`: the hash of what visitors have to give, "":
     nothing; after the wall time `expires_at` nothing is answered; `lock`: why no other deploy may be activated, "": one
-    may.
+    may. `promoted`: of the active and former deploys those that were made before what they took the place of, each with
+    the sequence of the record that first activated it here.
     """
 
     active: Deploy | None = None
@@ -59,6 +60,12 @@ class AliasState:
     password: str = ""
     expires_at: float | None = None
     lock: str = ""
+    promoted: tuple[tuple[str, int], ...] = ()
+
+    def rank(self, deploy: Deploy) -> int:
+        """Where the deploy stands in the order of this alias: what was activated here first after another is above it,
+        whenever it was made."""
+        return dict(self.promoted).get(deploy.id, deploy.sequence)
 
     def is_over(self, now: float) -> bool:
         """Whether its time is over at wall time `now`."""

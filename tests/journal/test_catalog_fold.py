@@ -15,6 +15,8 @@ from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.fold import Fold
 from cdn.journal.record import (
     RECORD_VERSION,
+    AliasRemoved,
+    AliasSet,
     Audience,
     Change,
     DeployActivated,
@@ -28,6 +30,7 @@ from cdn.journal.record import (
     SiteCreated,
     SiteRemoved,
     UnknownRecord,
+    VariantsSet,
     Withheld,
 )
 from cdn.sites.name import PRODUCTION
@@ -154,7 +157,9 @@ SITES = st.sampled_from(["s1", "s2"])
 ALIASES = st.sampled_from([PRODUCTION, "next"])
 DEPLOYS = st.sampled_from(["d1", "d2", "d3", "d4"])
 DOMAINS = st.sampled_from(["a.example", "b.example", "x.cdn.localhost"])
-SETTINGS: Any = st.fixed_dictionaries({}, optional={"retention_s": st.integers(0, 5), "keep": st.just(["/a/*"])})
+SETTINGS: Any = st.fixed_dictionaries(
+    {}, optional={"retention_s": st.integers(0, 5), "keep": st.just(["/a/*"]), "keep_deploys": st.integers(1, 3)}
+)
 CHANGES = st.one_of(
     st.builds(SiteCreated, site_id=SITES, name=st.sampled_from(["blog", "shop"]), settings=SETTINGS),
     st.builds(SiteChanged, site_id=SITES, settings=SETTINGS),
@@ -165,6 +170,18 @@ CHANGES = st.one_of(
     st.builds(prepared, DEPLOYS, ALIASES, SITES),
     st.builds(DeployActivated, site_id=SITES, alias=ALIASES, deploy_id=DEPLOYS),
     st.builds(DeployActivated, site_id=SITES, alias=ALIASES, deploy_id=DEPLOYS),
+    st.builds(
+        AliasSet,
+        site_id=SITES,
+        alias=ALIASES,
+        password=st.sampled_from(["", "hash"]),
+        expires_at=st.none() | st.integers(0, 200).map(float),
+        lock=st.sampled_from(["", "ann: why"]),
+    ),
+    st.builds(AliasRemoved, site_id=SITES, alias=ALIASES),
+    st.builds(
+        VariantsSet, site_id=SITES, manifest_digest=st.just("0" * 64), variants_digest=st.sampled_from(["v", "w"])
+    ),
 )
 
 
@@ -189,3 +206,8 @@ def test_a_snapshot_stands_for_the_records_before_it(before: list[Change], after
         assert loaded.catalog.site(site.id) == site
         assert loaded.catalog.deploys(site.id) == followed.catalog.deploys(site.id)
         assert loaded.catalog.aliases(site.id) == followed.catalog.aliases(site.id)
+        assert loaded.catalog.variants_of(site.id) == followed.catalog.variants_of(site.id)
+        for alias in followed.catalog.aliases(site.id):
+            for each in (loaded.catalog, followed.catalog):
+                each.rollback_target(site.id, alias)
+                each.roll_forward_target(site.id, alias)

@@ -70,6 +70,85 @@ def test_forth_is_where_the_rollback_began_however_far_it_went(catalog: Catalog)
     assert catalog.roll_forward_target("s1", PRODUCTION) is None, "a new deploy is in front of all"
 
 
+def test_a_rollback_undoes_the_promotion_of_a_preview_that_was_made_earlier(catalog: Catalog) -> None:
+    made(catalog, 1)
+    made(catalog, 2, alias="next")
+    made(catalog, 3)
+    catalog.activate("s1", PRODUCTION, "d2", 0.0, 4)
+    assert catalog.rollback_target("s1", PRODUCTION) == deploy(3), "what was active before"
+    assert catalog.roll_forward_target("s1", PRODUCTION) is None
+    catalog.activate("s1", PRODUCTION, "d3", 0.0, 5)
+    assert catalog.rollback_target("s1", PRODUCTION) == deploy(1), "further back, not forth again"
+    assert catalog.roll_forward_target("s1", PRODUCTION) == deploy(2, "next")
+    made(catalog, 6)
+    assert catalog.rollback_target("s1", PRODUCTION) == deploy(3)
+    assert state(catalog, PRODUCTION).promoted == (("d2", 4),)
+    assert state(catalog, "next").promoted == ()
+
+
+def test_what_is_promoted_first_and_what_is_forgotten_needs_no_place(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdn.sites.catalog.MAX_RETAINED_PER_ALIAS", 1)
+    made(catalog, 1, 2, alias="next")
+    catalog.activate("s1", PRODUCTION, "d2", 0.0, 3)
+    catalog.activate("s1", PRODUCTION, "d2", 0.0, 4)
+    assert state(catalog, PRODUCTION).promoted == ()
+    catalog.activate("s1", PRODUCTION, "d1", 0.0, 5)
+    assert state(catalog, PRODUCTION).promoted == (("d1", 5),)
+    made(catalog, 6, 7, 8)
+    assert state(catalog, PRODUCTION).promoted == ()
+
+
+class Walk:
+    """A plain model of one alias: who came to it first in which order, and who was active how lately."""
+
+    def __init__(self) -> None:
+        self.came: list[str] = []
+        self.lately: list[str] = []
+
+    def activate(self, deploy_id: str) -> None:
+        if deploy_id in self.lately:
+            self.lately.remove(deploy_id)
+        else:
+            self.came.append(deploy_id)
+        self.lately.insert(0, deploy_id)
+
+    def target(self, step: int) -> str | None:
+        """Back (-1) or forth (1) from the active one."""
+        place = self.came.index(self.lately[0])
+        found = [one for one in self.lately[1:] if (self.came.index(one) - place) * step > 0]
+        return found[0] if found else None
+
+
+@given(st.lists(st.sampled_from(["deploy", "preview", "promote", "back", "forth"]), max_size=40), st.data())
+def test_every_walk_back_and_forth_is_that_of_a_plain_model(steps: list[str], data: st.DataObject) -> None:
+    catalog = Catalog("cdn.localhost")
+    catalog.create_site(Site("s1", "blog", 0.0, SiteSettings()))
+    walk, all_made, sequence = Walk(), [], 0
+    for step in steps:
+        sequence += 2
+        chosen: str | None = None
+        if step in {"deploy", "preview"}:
+            alias = PRODUCTION if step == "deploy" else "next"
+            one = Deploy(f"d{sequence}", "s1", alias, "0" * 64, 1, 2, "ann", "", 0.0, sequence)
+            catalog.prepare_deploy(one)
+            all_made.append(one.id)
+            if step == "deploy":
+                chosen = one.id
+        elif step == "promote" and all_made:
+            chosen = data.draw(st.sampled_from(all_made))
+        elif step in {"back", "forth"} and walk.lately:
+            chosen = walk.target(-1 if step == "back" else 1)
+        if chosen is not None:
+            catalog.activate("s1", PRODUCTION, chosen, 0.0, sequence + 1)
+            walk.activate(chosen)
+        if walk.lately:
+            for target_of, way in ((catalog.rollback_target, -1), (catalog.roll_forward_target, 1)):
+                target = target_of("s1", PRODUCTION)
+                assert (None if target is None else target.id) == walk.target(way)
+
+
 def test_nothing_leads_forth_from_nothing(catalog: Catalog) -> None:
     assert catalog.roll_forward_target("s9", PRODUCTION) is None
     assert catalog.roll_forward_target("s1", PRODUCTION) is None
