@@ -191,7 +191,7 @@ async def test_who_may_not_is_told_the_same_of_what_is_and_what_is_not(keyed: Co
 
 
 async def test_who_is_not_who_they_say_changes_nothing(keyed: Control) -> None:
-    aws = await signer(keyed, "purge:blog", expires_s=1000)
+    aws = await signer(keyed, "purge:blog")
     before = keyed.plane.state.position
 
     async def refused(by: Signer, **how: Any) -> tuple[int, str]:
@@ -205,6 +205,8 @@ async def test_who_is_not_who_they_say_changes_nothing(keyed: Control) -> None:
     assert await refused(Signer(keyed, "0" * 16, aws.secret)) == (403, "InvalidClientTokenId")
     plain = await keyed.api.post("/v1/tokens", {"scopes": ["purge:blog"]})
     assert await refused(Signer(keyed, plain.document["id"], "")) == (403, "InvalidClientTokenId")
+    keyed.clock.now = time.time() - 2000
+    assert await refused(await signer(keyed, "purge:blog", expires_s=1000)) == (403, "InvalidClientTokenId")
     bearer = await send(keyed.api, "GET", ROOT.format("blog"), b"", {"Authorization": f"Bearer {keyed.admin_token}"})
     assert (bearer.status, bearer.text("Code")) == (403, "IncompleteSignature")
     nobody = await send(keyed.api, "GET", ROOT.format("blog"), b"", {})
@@ -212,7 +214,7 @@ async def test_who_is_not_who_they_say_changes_nothing(keyed: Control) -> None:
     assert await refused(aws, skew_s=0) == (201, "")
     await keyed.api.delete(f"/v1/tokens/{aws.key_id}")
     assert await refused(aws) == (403, "InvalidClientTokenId")
-    assert before.sequence + 3 == keyed.plane.state.position.sequence, "a token, a purge and a revocation"
+    assert before.sequence + 4 == keyed.plane.state.position.sequence, "two tokens, a purge and a revocation"
 
 
 async def test_what_is_not_spoken_here_is_told_in_xml(keyed: Control) -> None:
