@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from cdn.errors import InvalidInput
+from cdn.http.target import Target
+from cdn.sites.rules.asking import Asking
 from cdn.sites.rules.mode import RulesMode
 from cdn.sites.rules.redirect_form import redirects_from, redirects_to
+from cdn.sites.rules.redirect_index import RedirectIndex
 from cdn.sites.rules.redirect_reading import RedirectsRead
 from cdn.sites.rules.redirect_rule import RedirectRule
 from cdn.sites.rules.redirect_tables import read_redirect_tables
@@ -162,3 +165,21 @@ def test_a_manifest_that_is_damaged(changed: dict[str, Any]) -> None:
 def test_a_manifest_without_rules_where_they_belong(document: Any) -> None:
     with pytest.raises(InvalidInput, match="was not written by this program"):
         redirects_from(document)
+
+
+@pytest.mark.parametrize(
+    ("rule", "is_fallback"),
+    [
+        (RedirectRule("/*", "/index.html", 200), True),
+        (RedirectRule("/en/*/", "/en/404.html", 404), True),
+        (RedirectRule("/*", "/index.html", 200, is_forced=True), False),
+        (RedirectRule("/*", "/index.html", 302), False),
+        (RedirectRule("/*", "https://e.com/", 200), False),
+        (RedirectRule("/en/a", "/index.html", 200), False),
+    ],
+)
+def test_what_stands_in_for_whatever_is_absent(rule: RedirectRule, is_fallback: bool) -> None:
+    """A chunk that an open tab still wants goes before it, not before a rule that means just this path."""
+    assert rule.is_fallback is is_fallback
+    found = RedirectIndex([rule], NETLIFY).find(Target("/en/a", None, "/en/a"), Asking())
+    assert found.is_fallback is is_fallback
