@@ -143,6 +143,21 @@ def test_a_snapshot_names_only_the_settings_that_are_set() -> None:
     assert {one["name"]: one["settings"] for one in fold.dump()["sites"]} == {"b": origin, "blog": {"browser_ttl_s": 5}}
 
 
+def test_the_order_of_rollbacks_is_in_the_snapshot_where_it_is_not_that_of_deploys() -> None:
+    def activated(deploy_id: str) -> DeployActivated:
+        return DeployActivated(site_id="s1", alias=PRODUCTION, deploy_id=deploy_id)
+
+    made: list[Change] = [SITE, prepared("d1", "next"), prepared("d2"), activated("d2")]
+    assert "promoted" not in fold_of(*made).dump()["aliases"][1]
+    followed = fold_of(*made, activated("d1"))
+    loaded = CatalogFold("cdn.localhost")
+    loaded.load(json.loads(json.dumps(followed.dump())))
+    assert loaded.catalog.aliases("s1") == followed.catalog.aliases("s1")
+    target = loaded.catalog.rollback_target("s1", PRODUCTION)
+    assert target is not None
+    assert target.id == "d2"
+
+
 def test_loading_nothing_is_the_empty_catalog() -> None:
     fold = fold_of(SITE, DomainAdded(domain="a.example", site_id="s1"))
     catalog = fold.catalog
