@@ -108,11 +108,11 @@ class NetlifyDeploys:
         return gathering
 
     async def take(self, gathering: Gathering, path: str, request: web.Request) -> FileEntry:
-        """The content of one file that was announced. Raises NotFound, Unprocessable for content of another digest,
-        Gone, TooLarge, Unavailable."""
+        """The content of one file. Raises Unprocessable for one that was not announced and for content of another
+        digest, Gone, TooLarge, Unavailable."""
         expected = gathering.wanted.get(path)
         if expected is None:
-            raise NotFound(f"The deploy {gathering.draft.id} announced no file {path[:200]!r}.")
+            raise Unprocessable(f"The deploy {gathering.draft.id} announced no file {path[:200]!r}.")
         services, site_id = self._services, gathering.draft.site_id
         arriving = pieces(request, services.settings.bundle.max_file_bytes, services.settings.patience)
         async with self._sent.received(site_id, arriving) as sent:
@@ -123,7 +123,7 @@ class NetlifyDeploys:
                 )
             await self._sent.keep(site_id, sent)
             await self._digests.add(site_id, DigestKind.SHA1, {sent.sha1: sent.entry})
-        gathering.entries[sent.sha1] = sent.entry
+        gathering.found({sent.sha1: sent.entry})
         self._publish_if_whole(gathering)
         return sent.entry
 

@@ -23,9 +23,10 @@ from cdn.control.netlify_deploys import NetlifyDeploys
 from cdn.control.netlify_draft import NetlifyDraft, site_id_in
 from cdn.control.netlify_drafts import Gathering, no_deploy
 from cdn.control.purges import Purges
+from cdn.control.route import Call
 from cdn.control.services import Services
 from cdn.control.token import Verb
-from cdn.errors import Conflict, Forbidden, InvalidInput, NotFound, Unprocessable
+from cdn.errors import Conflict, Forbidden, Gone, InvalidInput, NotFound, TooLarge, Unprocessable
 from cdn.purge.request import PurgeRequest
 from cdn.sites.deploy import Deploy
 from cdn.sites.name import PRODUCTION, alias_of_branch, check_alias
@@ -155,7 +156,7 @@ class NetlifyDialect:
         self._require_bundle(site)
         if request.content_type in ARCHIVE_TYPES:
             return await self._of_archive(request, caller, site)
-        async with self._services.manifests.take(site.id):
+        async with self._services.room_for_manifest(Call(request), site):
             wanted = await read_manifest_json(request, WantedDeploy, self._services.settings)
             draft = await self._making.begin(
                 site,
@@ -171,7 +172,7 @@ class NetlifyDialect:
 
     async def _announce(self, request: web.Request) -> web.Response:
         draft, site = await self._draft_for(request)
-        async with self._services.manifests.take(site.id):
+        async with self._services.room_for_manifest(Call(request), site):
             wanted = await read_manifest_json(request, WantedDeploy, self._services.settings)
             if wanted.files is None:
                 return self._draft_answer(site, await self._making.look(draft.id))
@@ -192,7 +193,10 @@ class NetlifyDialect:
         gathering = await self._making.drafts.gathering(draft_id, path=path)
         if path not in gathering.wanted and unquote(path) in gathering.wanted:
             path = unquote(path)  # clients encode names twice
-        entry = await self._making.take(gathering, path, request)
+        try:
+            entry = await self._making.take(gathering, path, request)
+        except (TooLarge, Gone) as error:
+            raise Unprocessable(error.message) from error  # the one status after which clients do not try again
         digest = gathering.wanted[path]
         return views.json_answer({"id": path, "path": path, "sha": digest, "size": entry.size_bytes})
 

@@ -34,21 +34,30 @@ LOOK_EVERY_S = 2.0
 
 @dataclass(slots=True)
 class Gathering:
-    """A draft and which of its files are there. `entity_tag` is that of the object it was read from."""
+    """A draft and which of its files are there. `entity_tag` is that of the object it was read from.
+
+    `missing` has the SHA-1 of every file that is not there, each once, in the order of paths.
+    """
 
     draft: NetlifyDraft
     entity_tag: str = ""
     entries: dict[str, FileEntry] = field(default_factory=dict)
+    missing: dict[str, None] = field(init=False)
     looked_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.missing = {digest: None for digest in self.wanted.values() if digest not in self.entries}
 
     @property
     def wanted(self) -> Mapping[str, str]:
+        """SHA-1 by path."""
         return self.draft.files or {}
 
-    @property
-    def missing(self) -> list[str]:
-        """The SHA-1 of every file that is not there, each once, in the order of paths."""
-        return [digest for digest in dict.fromkeys(self.wanted.values()) if digest not in self.entries]
+    def found(self, entries: Mapping[str, FileEntry]) -> None:
+        """These, by their SHA-1, are there."""
+        self.entries.update(entries)
+        for digest in entries:
+            self.missing.pop(digest, None)
 
 
 class NetlifyDrafts:
@@ -112,8 +121,8 @@ class NetlifyDrafts:
         if not gathering.missing or (not is_new and now < gathering.looked_at + LOOK_EVERY_S):
             return
         gathering.looked_at = now
-        found = await self._digests.find(gathering.draft.site_id, DigestKind.SHA1, gathering.missing)
-        gathering.entries.update(found)
+        wanted = tuple(gathering.missing)
+        gathering.found(await self._digests.find(gathering.draft.site_id, DigestKind.SHA1, wanted))
 
     async def _read(self, site_id: str, draft_id: str, known: Gathering | None) -> Gathering:
         key = draft_key(site_id, draft_id)

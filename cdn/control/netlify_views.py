@@ -103,7 +103,7 @@ def deploy_view(services: Services, site: Site, deploy: Deploy) -> dict[str, Any
 
 def draft_view(services: Services, site: Site, gathering: Gathering) -> dict[str, Any]:
     """A deploy in the making, and what became of it."""
-    draft, missing = gathering.draft, gathering.missing
+    draft, missing = gathering.draft, tuple(gathering.missing)
     return {
         **_about(services, site, draft.alias),
         "id": draft.id,

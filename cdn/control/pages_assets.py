@@ -12,7 +12,7 @@ from typing import Annotated
 import msgspec
 from aiohttp import web
 
-from cdn.control.content import decode_json, read_content, read_json
+from cdn.control.content import decode_json, read_content, read_manifest_json
 from cdn.control.pages_digest import (
     digests_that_may_be,
     extension_of,
@@ -34,6 +34,9 @@ MAX_FILE_BYTES = 25 * 1024 * 1024
 
 MAX_BATCH_FILES = 5000
 """Files in one batch; clients send 2,000 at most."""
+
+MAX_BRACES_PER_FILE = 4
+"""Two for each file of a batch, and some in what its type is said to be: a megabyte of short ones costs a hundred."""
 
 MAX_BATCH_BYTES = 64 * 1024 * 1024
 """A batch as it is sent: the client's 40 MiB in base64, with names and types."""
@@ -109,6 +112,8 @@ class PagesAssets:
         site_id, services = uploader.site.id, self._services
         async with self._batches.take(site_id):
             raw = await read_content(request, MAX_BATCH_BYTES, patience=services.settings.patience)
+            if raw.count(b"{") > MAX_BRACES_PER_FILE * MAX_BATCH_FILES:
+                raise TooLarge(f"A batch has at most {MAX_BATCH_FILES} files, this one far more.")
             batch = await decode_json(raw, list[Asset])
             del raw
             if len(batch) > MAX_BATCH_FILES:
@@ -174,7 +179,7 @@ class PagesAssets:
 
     async def _asked(self, request: web.Request) -> list[str]:
         settings = self._services.settings
-        wanted = await read_json(request, AskHashes, settings.max_manifest_bytes)
+        wanted = await read_manifest_json(request, AskHashes, settings)
         if len(wanted.hashes) > settings.bundle.max_files:
             raise TooLarge(f"A bundle has at most {settings.bundle.max_files} files, not {len(wanted.hashes)}.")
         _require_digests(wanted.hashes)

@@ -21,6 +21,7 @@ from cdn.control.form_data import read_form
 from cdn.control.pages_assets import PagesAssets
 from cdn.control.pages_digest import is_pages_digest
 from cdn.control.pages_token import Uploader, make_upload_token, verify_upload_token
+from cdn.control.route import Call
 from cdn.control.services import Services
 from cdn.control.token import Verb
 from cdn.errors import Conflict, Forbidden, InvalidInput, NotFound, TooLarge, Unauthorized, Unprocessable
@@ -39,6 +40,9 @@ PRODUCTION_BRANCHES = ("main", "master", PRODUCTION)
 
 LIVE_WAIT_S = 30.0
 """How long a deployment waits for all nodes before it is answered: a lost node's lease and more."""
+
+MAX_COMMAS_PER_FILE = 4
+"""One for each file of a manifest, and some in its path: a megabyte of short entries costs a hundred megabytes."""
 
 MAX_LISTED = 25
 MAX_MESSAGE_BYTES = 4096
@@ -130,7 +134,7 @@ class PagesDialect:
             uploader = self._uploader(request)
         except Unauthorized as error:
             return views.refusal(error, code=views.NOT_AUTHORIZED)
-        async with self._services.manifests.take(uploader.site.id):
+        async with self._services.room_for_manifest(Call(request), uploader.site):
             return views.result(await self._assets.missing(uploader, request))
 
     async def _upload(self, request: web.Request) -> web.Response:
@@ -146,7 +150,7 @@ class PagesDialect:
             uploader = self._uploader(request)
         except Unauthorized as error:
             return views.refusal(error, code=views.NOT_AUTHORIZED)
-        async with self._services.manifests.take(uploader.site.id):
+        async with self._services.room_for_manifest(Call(request), uploader.site):
             await self._assets.confirm(request)
         return views.result(None)
 
@@ -161,7 +165,7 @@ class PagesDialect:
             raise Conflict(
                 f"The site {site.name!r} is answered from {site.settings.origin}: nothing is deployed to it."
             )
-        async with self._services.manifests.take(site.id):
+        async with self._services.room_for_manifest(Call(request), site):
             bundle = await self._bundle(request, caller, site)
         published = await self._publishing.publish(bundle, caller.actor, LIVE_WAIT_S)
         view = self._view(site, published.activation.deploy, is_live=published.receipt.complete)
@@ -216,8 +220,10 @@ class PagesDialect:
         """Digests by path. Raises InvalidInput, TooLarge."""
         if "manifest" not in form:
             raise InvalidInput("The deployment has no manifest: a part of the form that names its files.")
-        manifest = await decode_json(form["manifest"], dict[str, str])
-        most = self._services.settings.bundle.max_files
+        raw, most = form["manifest"], self._services.settings.bundle.max_files
+        if raw.count(b",") > MAX_COMMAS_PER_FILE * most:
+            raise TooLarge(f"The manifest has more entries than a deployment of {most} files needs.")
+        manifest = await decode_json(raw, dict[str, str])
         if len(manifest) > most:
             raise TooLarge(f"A deployment has at most {most} files, not {len(manifest)}.")
         faults = [path for path, digest in manifest.items() if not is_pages_digest(digest)]

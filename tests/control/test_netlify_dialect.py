@@ -13,8 +13,9 @@ from cdn.control.netlify_draft import DRAFT_S
 from cdn.control.vendor_digests import DigestKind, VendorDigests
 from cdn.journal.record import TakenDown
 from cdn.origin.store import StoreUnavailable
+from cdn.sites.manifest import BundleLimits
 from cdn.sites.name import PRODUCTION
-from tests.control.control_room import Api, Control, deploy, entry_of
+from tests.control.control_room import Api, Control, ControlMaker, deploy, entry_of
 from tests.control.deploy_clients import FILES, NetlifyClient, sha1_of
 
 
@@ -92,11 +93,10 @@ async def test_a_file_that_is_not_what_was_announced_is_refused_and_asked_for_ag
 
 async def test_a_file_that_was_not_announced_is_refused(netlify: NetlifyClient) -> None:
     deploy_id = (await netlify.begin())["id"]
-    assert (await netlify.send(deploy_id, "a.txt", b"a")).status == 404
+    assert (await netlify.send(deploy_id, "a.txt", b"a")).status == 422
     await netlify.announce(deploy_id, {"a.txt": b"a"})
     sent = await netlify.send(deploy_id, "b.txt", b"a")
-    assert sent.status == 404
-    assert sent.document["code"] == 404
+    assert (sent.status, sent.document["code"]) == (422, 422), "after anything else the client would try for minutes"
     assert "b.txt" in sent.document["message"]
 
 
@@ -375,7 +375,21 @@ async def test_a_file_that_was_taken_down_does_not_come_back(netlify: NetlifyCli
     deploy_id = (await netlify.begin())["id"]
     await netlify.announce(deploy_id, {"bad": b"bad"})
     refused = await netlify.send(deploy_id, "bad", b"bad")
-    assert (refused.status, refused.document["code"]) == (410, 410)
+    assert (refused.status, refused.document["code"]) == (422, 422)
+    assert "taken down" in refused.document["message"]
+
+
+async def test_bundles_and_files_above_the_limits_are_refused(make_control: ControlMaker) -> None:
+    control = await make_control(bundle=BundleLimits(max_files=2, max_file_bytes=10))
+    await control.api.post("/v1/sites", {"name": "blog"})
+    netlify = NetlifyClient(control.api)
+    deploy_id = (await netlify.begin())["id"]
+    many = await netlify.announce(deploy_id, {"a": b"a", "b": b"b", "c": b"c"})
+    assert many.status == 413
+    await netlify.announce(deploy_id, {"a": b"a" * 11})
+    sent = await netlify.send(deploy_id, "a", b"a" * 11)
+    assert sent.status == 422
+    assert "10 bytes" in sent.document["message"]
 
 
 async def test_native_and_netlify_deploys_mix(netlify: NetlifyClient, api: Api) -> None:

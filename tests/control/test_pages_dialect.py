@@ -11,8 +11,9 @@ import pytest
 from cdn.control.pages_digest import pages_digest
 from cdn.control.pages_token import LIFETIME_S
 from cdn.journal.record import TakenDown
+from cdn.sites.manifest import BundleLimits
 from cdn.sites.name import PRODUCTION
-from tests.control.control_room import Api, Control, entry_of
+from tests.control.control_room import Api, Control, ControlMaker, entry_of
 from tests.control.deploy_clients import FILES, PagesClient, asset, form_of
 
 
@@ -193,6 +194,21 @@ async def test_files_and_batches_above_the_limits_are_refused(
         refused = await pages.upload(token, batch)
         assert refused.status in (400, 413)
         assert any(limit in told(refused.document) for limit in ("100", "2", "500"))
+
+
+async def test_content_of_countless_short_values_is_refused_before_it_is_read(
+    make_control: ControlMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control = await make_control(bundle=BundleLimits(max_files=2))
+    await control.api.post("/v1/sites", {"name": "blog"})
+    pages = PagesClient(control.api)
+    monkeypatch.setattr("cdn.control.pages_assets.MAX_BATCH_FILES", 2)
+    token = await pages.upload_token()
+    assert (await pages.upload(token, [{}] * 9)).status == 413
+    assert (await pages.check_missing(token, ["x"] * 40)).status == 413
+    assert (await pages.check_missing(token, [f"{n:032x}" for n in range(3)])).status == 413
+    assert (await pages.form({"manifest": json.dumps([1] * 10)})).status == 413
+    assert (await pages.deployment({f"/{n}": f"{n:032x}" for n in range(3)})).status == 413
 
 
 async def test_hashes_that_cannot_be_are_refused(pages: PagesClient) -> None:
