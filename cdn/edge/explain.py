@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from cdn.edge.clocks import Clocks
@@ -138,7 +139,7 @@ def _of_alias(state: AliasState) -> dict[str, Any]:
     """What is set of the alias; the password itself is nobody's business."""
     given: dict[str, Any] = {"password": "is asked for"} if state.password else {}
     if state.expires_at is not None:
-        given["expires_at"] = state.expires_at
+        given["expires_at"] = datetime.fromtimestamp(state.expires_at, tz=UTC).isoformat(timespec="seconds")
     if state.lock:
         given["lock"] = state.lock
     return given

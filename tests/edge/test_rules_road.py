@@ -340,4 +340,5 @@ async def test_explain_names_the_rule_and_what_is_said_of_the_alias(stage: Rules
     assert (await explain(PREVIEW, "/about"))["depends_on"] == "who asks, or how"
     assert "apple" not in str((rewritten, guarded))
     await stage.set_alias("next", expires_at=1.0)
+    assert (await explain(PREVIEW, "/"))["expires_at"] == "1970-01-01T00:00:01+00:00"
     assert (await explain(PREVIEW, "/"))["answer"] == "410: the time of this preview is over"
