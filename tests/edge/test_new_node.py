@@ -12,6 +12,7 @@ from cdn.journal.catalog_fold import CatalogFold
 from cdn.journal.certificate_fold import CertificateFold
 from cdn.journal.record import RECORD_VERSION, Audience, Record, SiteCreated
 from cdn.journal.snapshot import SNAPSHOT_VERSION, Snapshot
+from cdn.journal.takedown_fold import TakedownFold
 from cdn.origin.directory import DirectoryStore
 from cdn.purge.floors import Floors
 from tests.edge.engine_responses import Received, read_responses
@@ -22,7 +23,7 @@ def older_snapshot() -> Snapshot:
     catalog = CatalogFold("cdn.localhost")
     change = SiteCreated("s1", "blog", {})
     catalog.apply(Record(RECORD_VERSION, "e1", 1, "site", 0.0, "actor", Audience.ALL, change))
-    folds = (catalog, CertificateFold(catalog.catalog), Floors())
+    folds = (catalog, CertificateFold(catalog.catalog), Floors(), TakedownFold())
     return Snapshot(SNAPSHOT_VERSION, Position("e1", 1), 0, {each.name: each.dump() for each in folds})
 
 

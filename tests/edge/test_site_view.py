@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cdn.edge.site_view import FloorsRose, News, SiteGone, SiteView
+from cdn.edge.site_view import ContentTakenDown, FloorsRose, News, SiteGone, SiteView
 from cdn.edge.stored import StoredResponse
 from cdn.fleet.position import Position
 from cdn.journal.catalog_fold import CatalogFold
@@ -76,6 +76,6 @@ def test_what_a_site_stored_goes_when_a_snapshot_no_longer_has_it(node: Node) ->
     node.news.clear()
     node.view.catalog_fold.load(section)
     node.view.on_snapshot(Position("e1", 9), epoch_changed=False)
-    assert node.news == [SiteGone("gone", Position("e1", 9)), FloorsRose("kept")]
+    assert node.news == [SiteGone("gone", Position("e1", 9)), ContentTakenDown(), FloorsRose("kept")]
     assert prepared_at[0].generation < 0
     assert prepared_at[1].generation > generation
