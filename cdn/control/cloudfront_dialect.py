@@ -147,7 +147,7 @@ class CloudFrontDialect:
         site = self._desk.site(caller, request.match_info["distribution"], Verb.READ)
         marker, most = request.query.get("Marker", ""), _most(request.query.get("MaxItems"))
         found, has_more = await self._kept.listed(site.id, marker, most)
-        views = [await self._view(site, one, 0.0) for one in found]
+        views = await self._views(site, found)
         return _xml(invalidations_xml(views, marker=marker, most=most, has_more=has_more))
 
     async def _nothing(self, request: web.Request) -> web.Response:
@@ -193,6 +193,18 @@ class CloudFrontDialect:
         except Unavailable:
             return InvalidationView(kept.id, False, kept.recorded_at, kept.batch)
         return InvalidationView(kept.id, receipt.complete, kept.recorded_at, kept.batch)
+
+    async def _views(self, site: Site, kept: Sequence[Invalidation]) -> list[InvalidationView]:
+        """As they stand now. What other replicas heard is asked for once for all of them."""
+        services = self._services
+        is_settled = await services.directory.settle()
+        views = []
+        for one in kept:
+            record = self._record(site, one)
+            validates_from = await services.pointers.validates_from(record)
+            tally = services.directory.tally(record.position, validates_from=validates_from)
+            views.append(InvalidationView(one.id, is_settled and tally.is_complete, one.recorded_at, one.batch))
+        return views
 
     def _record(self, site: Site, kept: Invalidation) -> Record:
         """What receipts go by: the journal may have forgotten it. Of an epoch that is over nodes trust nothing that

@@ -109,7 +109,10 @@ async def test_an_invalidation_is_a_purge_and_in_progress_until_every_node_has_a
     path = made.fields["Location"].partition("/2020")[2]
     shown = await aws.call("GET", f"/2020{path}")
     assert (shown.status, shown.text("Id"), shown.text("Status")) == (200, made.text("Id"), "InProgress")
+    listed = await aws.call("GET", ROOT.format("blog"))
+    assert listed.texts("Status") == ["InProgress"]
     node.directory.applied("edge-1", keyed.plane.state.position)
+    assert (await aws.call("GET", ROOT.format("blog"))).texts("Status") == ["Completed"]
     shown = await aws.call("GET", f"/2020{path}")
     assert (shown.text("Status"), shown.text("CallerReference")) == ("Completed", "one")
 
