@@ -18,7 +18,7 @@ from cdn.sites.manifest import Manifest, digest_of, load_manifest
 
 MAX_CHUNKS_IN_MEMORY = 1_000_000
 """Chunks of all manifests held in memory together, one at least for each file: at about 500 bytes for a file and 120
-for a further chunk this bounds a node to 0.5 GB of them."""
+for a further chunk this bounds a node to 0.5 GB of them. Rules of a deploy count as chunks too."""
 
 MAX_BYTES_ON_DISK = 4 * 1024**3
 """Manifest files kept in the folder; the ones written longest ago go first and come back from the store."""
@@ -67,7 +67,7 @@ class ManifestCache:
     async def drop_site(self, site_id: str) -> None:
         """Forget a removed site's manifests, in memory and on disk."""
         for key in [key for key in self._loaded if key[0] == site_id]:
-            self._chunks -= self._loaded.pop(key).chunk_count
+            self._chunks -= self._loaded.pop(key).memory_share
         await asyncio.to_thread(self._remove_folder, site_id)
 
     async def aclose(self) -> None:
@@ -108,10 +108,10 @@ class ManifestCache:
 
     def _keep(self, key: tuple[str, str], manifest: Manifest) -> None:
         self._loaded[key] = manifest
-        self._chunks += manifest.chunk_count
+        self._chunks += manifest.memory_share
         while self._chunks > MAX_CHUNKS_IN_MEMORY and len(self._loaded) > 1:
             _, dropped = self._loaded.popitem(last=False)
-            self._chunks -= dropped.chunk_count
+            self._chunks -= dropped.memory_share
 
     @staticmethod
     def _read(path: Path, digest: str) -> Manifest | None:

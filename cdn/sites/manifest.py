@@ -50,6 +50,9 @@ MAX_FAULTS = 50
 MAX_MANIFEST_BYTES = 128 * 1024 * 1024
 """Bound of what is parsed: 100,000 files with the longest paths take less."""
 
+CHUNKS_PER_RULE = 4
+"""A rule with its place in an index takes up to 1.8 KB, a file of one chunk half a kilobyte."""
+
 NOT_FOUND_PAGE = "404.html"
 
 _RULE_PATHS = frozenset(f"/{name}" for name in RULE_FILES)
@@ -126,6 +129,11 @@ class Manifest:
         return sum(entry.chunk_count for entry in self.files.values())
 
     @cached_property
+    def memory_share(self) -> int:
+        """What it takes in memory once it is prepared, counted in chunks."""
+        return self.chunk_count + CHUNKS_PER_RULE * self.rules.count
+
+    @cached_property
     def not_found_pages(self) -> Mapping[str, str | None]:
         """For every folder (`/`, `/docs/`): the path of the nearest 404.html upward, None when there is none."""
         pages: dict[str, str | None] = {}
@@ -143,7 +151,7 @@ class Manifest:
 
     def prepare(self) -> Manifest:
         """Compute now what requests look up, instead of within the first of them."""
-        _ = self.chunk_count, self.not_found_pages, self.fingerprinted, self.rules.prepare()
+        _ = self.memory_share, self.not_found_pages, self.fingerprinted, self.rules.prepare()
         return self
 
     def to_bytes(self) -> bytes:

@@ -59,6 +59,11 @@ class RuleSet:
         """Whether a manifest without rules says the same."""
         return self == NO_RULES
 
+    @property
+    def count(self) -> int:
+        """How many rules there are: what they take in memory grows with them."""
+        return sum(map(len, (self.redirects, self.fields, self.caching, self.guards, self.countries, self.cors)))
+
     @cached_property
     def asks_countries(self) -> bool:
         """Whether a rule looks at where a visitor is."""

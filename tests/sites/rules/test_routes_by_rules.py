@@ -314,6 +314,11 @@ def test_a_value_that_an_address_makes_too_long_is_left_out() -> None:
     assert found == (("x-short", "a" * 500),)
 
 
+def test_rules_count_for_the_memory_that_a_manifest_takes() -> None:
+    rules = RuleSet(redirects=(RedirectRule("/a", "/b"),), cors=(CorsRule("/*", ("*",)),), spa="/x")
+    assert (manifest(RuleSet()).memory_share, manifest(rules).memory_share) == (len(FILES), len(FILES) + 8)
+
+
 def test_users_of_a_guard() -> None:
     guard = Guard("/*", "r", (("ann", "one"), ("bob", "two")))
     assert (guard.hash_of("bob"), guard.hash_of("eve")) == ("two", None)
