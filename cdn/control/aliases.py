@@ -16,7 +16,7 @@ from cdn.errors import Conflict, InvalidInput, NotFound, Unavailable
 from cdn.journal.record import AliasRemoved, AliasSet, Change, Record
 from cdn.sites.deploy import AliasState
 from cdn.sites.name import PRODUCTION
-from cdn.sites.password import hash_password
+from cdn.sites.password import hash_password, verify_password
 from cdn.sites.site import Site
 
 SALT_OCTETS = 16
@@ -49,7 +49,7 @@ class Aliases:
         Raises InvalidInput; Conflict for a lock of somebody else's; NotFound when the site is removed meanwhile;
         JournalUnavailable.
         """
-        wish = await self._wish_of(alias, asked)
+        wish = await self._wish_of(site, alias, asked)
 
         def decide() -> Change:
             self._require_site(site)
@@ -63,7 +63,7 @@ class Aliases:
         An alias whose time is over begins anew: what was active there never comes back, its password and lock stay.
         Raises as `set`.
         """
-        wish = await self._wish_of(alias, asked)
+        wish = await self._wish_of(site, alias, asked)
         before = self.state(site, alias)
         if before.is_over(self._services.clock()):
             await self._remove_over(site, alias, actor)
@@ -150,11 +150,11 @@ class Aliases:
                 log.warning("the pointer of alias %s of site %s may be left in the store: %s", alias, site.name, exc)
         return record
 
-    async def _wish_of(self, alias: str, asked: SetAlias) -> _Wish:
+    async def _wish_of(self, site: Site, alias: str, asked: SetAlias) -> _Wish:
         _check(alias, asked)
         password = ""
         if isinstance(asked.password, str):
-            password = await asyncio.to_thread(hash_password, asked.password, secrets.token_bytes(SALT_OCTETS))
+            password = await asyncio.to_thread(_hashed, asked.password, self.state(site, alias).password)
         expires_at = self._services.clock() + asked.expires_s if isinstance(asked.expires_s, float | int) else None
         return _Wish(asked, password, expires_at)
 
@@ -180,6 +180,14 @@ class Aliases:
     def _require_site(self, site: Site) -> None:
         if self._services.catalog.site(site.id) is None:
             raise NotFound(f"The site {site.name!r} was removed meanwhile.")
+
+
+def _hashed(password: str, present: str) -> str:
+    """The hash of a password; the one that is `present` where it is of the same, so that deploys which repeat it change
+    nothing."""
+    if present and verify_password(password, present):
+        return present
+    return hash_password(password, secrets.token_bytes(SALT_OCTETS))
 
 
 def _hides(asked: SetAlias) -> bool:

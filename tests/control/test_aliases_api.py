@@ -181,6 +181,12 @@ async def test_a_deploys_own_password_and_end_are_in_force_before_anything_of_it
     assert (shown["has_password"], shown["expires_at"]) == (True, control.clock.now + 3600)
     await deploy(blog, "blog", NEWER, alias="next")
     assert (await blog.get(f"{ALIASES}/next")).document["has_password"] is True, "it stays"
+    await deploy(blog, "blog", OLD, alias="next", password=SECRET)
+    assert len(await changes(control, AliasSet)) == 1, "the same password changes nothing"
+    await deploy(blog, "blog", OLD, alias="next", password=SECRET + "!")
+    first, second = await changes(control, AliasSet)
+    assert verify_password(SECRET + "!", second.password)
+    assert first.expires_at == second.expires_at
     refused = await blog.post("/v1/sites/blog/deploys", deploy_request(upload_id, NEW, password=SECRET))
     assert (refused.status, refused.document["field"]) == (400, "password")
 
