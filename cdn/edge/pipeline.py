@@ -459,8 +459,6 @@ def _is_active_file(route: Route) -> bool:
             return status == 200 and not rule
         case RedirectRoute(rule=rule):
             return not rule
-        case DeniedRoute():
-            return True
         case _:
             return False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator
 
@@ -20,10 +21,12 @@ class Verifier:
         self.may_answer = threading.Event()
         self.may_answer.set()
         self.threads: set[int] = set()
+        self.niceness = 0
 
     def __call__(self, password: str, hashed: str) -> bool:
         self.asked.append(password)
         self.threads.add(threading.get_ident())
+        self.niceness = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
         assert self.may_answer.wait(10)
         return password == hashed
 
@@ -66,6 +69,7 @@ async def test_what_was_checked_is_known(checks: PasswordChecks, verifier: Verif
         assert await check(checks, "right", "another") is Checked.WRONG
     assert sorted(verifier.asked) == ["right", "right", "wrong"]
     assert threading.get_ident() not in verifier.threads
+    assert verifier.niceness == max(10, os.getpriority(os.PRIO_PROCESS, 0))
     assert checks.counted == {Checked.RIGHT: 3, Checked.WRONG: 6, Checked.TOO_MANY: 0}
 
 

@@ -315,6 +315,14 @@ async def test_what_a_deploy_keeps_of_those_before_it(stage: RulesStage) -> None
     assert (await stage.ask("/app.1a2b3c4d.js")).content == b"chunk"
 
 
+async def test_what_is_kept_of_a_former_deploy_is_not_behind_the_guard_of_a_page(stage: RulesStage) -> None:
+    await stage.deploy({"/index.html": "1", "/a/app.1a2b3c4d.js": "chunk"})
+    guard = Guard("/404.html", "r", (("ann", hashed("apple")),))
+    await stage.deploy({"/index.html": "2", "/404.html": "absent"}, RuleSet(guards=(guard,)))
+    assert (await stage.ask("/a/nothing.txt")).status == 401
+    assert (await stage.ask("/a/app.1a2b3c4d.js")).content == b"chunk"
+
+
 async def test_rules_change_with_the_deploy_and_with_it_alone(stage: RulesStage) -> None:
     first = await stage.deploy(FILES)
     assert (await stage.ask("/about")).content == b"about"
