@@ -95,6 +95,7 @@ class NetlifyDialect:
             DialectRoute("POST", deploy + "/restore", self._restore),
             DialectRoute("POST", site_deploy + "/restore", self._restore),
             DialectRoute("POST", API + "/purge", self._purge),
+            DialectRoute("GET", "/team/{account}/integrations/installations/meta/{site}", self._extensions),
             DialectRoute("*", API + "/{rest:.*}", self._nothing),
         )
 
@@ -124,6 +125,10 @@ class NetlifyDialect:
     async def _environment(self, request: web.Request) -> web.Response:
         """Variables for builds and functions: there are none."""
         self._caller(request)
+        return views.json_answer([])
+
+    async def _extensions(self, request: web.Request) -> web.Response:
+        """What a build brings in by itself: nothing. Clients that build ask without a token, and by http alone."""
         return views.json_answer([])
 
     async def _sites(self, request: web.Request) -> web.Response:

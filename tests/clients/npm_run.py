@@ -136,6 +136,16 @@ def test_netlify_drafts_and_previews(cdn: RunningCdn, site: str, folder: Path, t
     assert cdn.visit(host_of(site)).status == 404, "production has nothing yet"
 
 
+def test_netlify_builds(cdn: RunningCdn, site: str, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    command = "mkdir -p out && echo built > out/index.html"
+    (project / "netlify.toml").write_text(f'[build]\npublish = "out"\ncommand = "{command}"\n')
+    done = netlify_of(cdn, site, tmp_path).run("deploy", "--site", site, "--prod", folder=project)
+    assert done.status == 0, done.text
+    assert cdn.visit(host_of(site)).content == b"built\n"
+
+
 def test_netlify_rules_that_are_wrong(cdn: RunningCdn, site: str, folder: Path, tmp_path: Path) -> None:
     (folder / "_redirects").write_text("/a /b 999\n")
     refused = deploy_by_netlify(netlify_of(cdn, site, tmp_path), site, folder, "--prod")
