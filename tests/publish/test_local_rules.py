@@ -62,6 +62,7 @@ async def test_programs_of_pages_are_warned_of(publisher: Publisher, tmp_path: P
     await publisher.client.change_site("blog", {"rules_mode": "cloudflare"})
     said = await check(publisher.client, folder, "blog", Silence())
     assert said == ("functions/: programs are not run here: it is neither run nor answered",)
+    assert (await publisher(folder)).answer["warnings"] == list(said)
 
 
 async def test_a_control_without_rules_is_not_asked_about_them(
