@@ -22,6 +22,7 @@ from cdn.control.services import Services
 from cdn.control.views import url_of
 from cdn.control.webhook_queue import (
     FORMAT,
+    Added,
     Attempt,
     Cursor,
     Webhook,
@@ -160,14 +161,14 @@ class WebhookEvents:
                 webhook, state=WebhookState.DEAD, says=says, attempts=(full,), settled_at=full.at
             )
             self._counters["webhooks_dead"] += 1
-        is_new = await self._queue.add(webhook)
-        if webhook.state is WebhookState.DUE and is_new:
-            self._counters["webhooks"] += 1
+        added = await self._queue.add(webhook)
+        self._counters["webhooks"] += added is Added.NOW
+        if webhook.state is WebhookState.DUE and added is not Added.SETTLED and webhook.key not in keys:
             keys.append(webhook.key)
             keys.sort()
         elif not keys:
             del waiting[webhook.hook_id]
-        return is_new
+        return added is not Added.SETTLED
 
     def _of_record(self, era: int, record: Record) -> Iterable[Webhook]:
         match record.change:

@@ -41,6 +41,14 @@ class WebhookState(Enum):
     DEAD = "dead"  # given up; it can be sent again by hand
 
 
+class Added(Enum):
+    """What became of writing a message."""
+
+    NOW = "now"
+    BEFORE = "before"  # its writer did not hear that it was there, or died
+    SETTLED = "settled"  # it was sent, or given up
+
+
 class Attempt(msgspec.Struct, frozen=True):
     """One try. `status` None: there was no answer; `says` is why, or the beginning of what was answered."""
 
@@ -136,12 +144,13 @@ class WebhookQueue:
 
     # what is due
 
-    async def add(self, webhook: Webhook) -> bool:
+    async def add(self, webhook: Webhook) -> Added:
         """Write a message, unless it is there or was sent already."""
         if await self._store.head(_key(SENT, webhook)) is not None:
-            return False
+            return Added.SETTLED
         key = _key(SENT if webhook.state is WebhookState.DEAD else DUE, webhook)
-        return await self._store.put(key, _encoder.encode(webhook), if_absent=True) is PutOutcome.STORED
+        outcome = await self._store.put(key, _encoder.encode(webhook), if_absent=True)
+        return Added.NOW if outcome is PutOutcome.STORED else Added.BEFORE
 
     async def due(self) -> AsyncIterator[tuple[str, str]]:
         """Hook and key of every message that is due."""
