@@ -73,7 +73,8 @@ class RuleSet:
     def selecting_fields(self) -> tuple[str, ...]:
         """The request fields that conditions of redirects look at, as Vary names them (RFC 9110 section 12.5.5)."""
         languages = any(rule.languages for rule in self.redirects)
-        cookies = any(rule.cookies for rule in self.redirects)
+        # A cookie may say another country or language than the visitor's.
+        cookies = languages or any(rule.cookies or rule.countries for rule in self.redirects)
         return (*(("accept-language",) if languages else ()), *(("cookie",) if cookies else ()))
 
     @cached_property

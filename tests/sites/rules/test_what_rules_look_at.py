@@ -14,13 +14,13 @@ from cdn.sites.rules.rule_set import NO_RULES, RuleSet
     [
         (NO_RULES, False, ()),
         (RuleSet(redirects=(RedirectRule("/a", "/b"),)), False, ()),
-        (RuleSet(redirects=(RedirectRule("/a", "/b", countries=("DE",)),)), True, ()),
+        (RuleSet(redirects=(RedirectRule("/a", "/b", countries=("DE",)),)), True, ("cookie",)),
         (RuleSet(countries=(CountryRule("/*", ("DE",)),)), True, ()),
-        (RuleSet(redirects=(RedirectRule("/a", "/b", languages=("de",)),)), False, ("accept-language",)),
+        (RuleSet(redirects=(RedirectRule("/a", "/b", languages=("de",)),)), False, ("accept-language", "cookie")),
         (
-            RuleSet(redirects=(RedirectRule("/a", "/b", cookies=("c",)), RedirectRule("/a", "/c", languages=("de",)))),
+            RuleSet(redirects=(RedirectRule("/a", "/b", cookies=("c",)),)),
             False,
-            ("accept-language", "cookie"),
+            ("cookie",),
         ),
     ],
 )
