@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from cdn.sites.path import shown
+from cdn.sites.path import plain_names_of, shown
 from cdn.sites.rules.applied_fields import MAX_FIELDS_BYTES
 from cdn.sites.rules.cdn_toml import CdnTomlRead, read_cdn_toml
 from cdn.sites.rules.fault import RuleFault
@@ -15,6 +15,8 @@ from cdn.sites.rules.headers_file import MAX_FIELD_RULES, HeadersRead, PlacedFie
 from cdn.sites.rules.mode import RulesMode
 from cdn.sites.rules.netlify_toml import read_netlify_toml
 from cdn.sites.rules.pages_program import pages_programs
+from cdn.sites.rules.path_glob import PathGlob
+from cdn.sites.rules.path_index import PathIndex
 from cdn.sites.rules.redirect_checks import check_redirects
 from cdn.sites.rules.redirects_file import RedirectsRead, read_redirects
 from cdn.sites.rules.rule_set import NO_RULES, RULE_FILES, RuleSet
@@ -87,6 +89,7 @@ def _compile(texts: Mapping[str, bytes], mode: RulesMode, files: Collection[str]
             *ours.file.findings.warnings,
             *netlify.file.findings.warnings,
             *(warning for read in reads for warning in read.warnings),
+            *_warnings_about_access(ours, files),
         ),
     )
 
@@ -96,9 +99,25 @@ def _faults_of_pages(ours: CdnTomlRead, files: Collection[str]) -> Iterable[Rule
     named = {path: f"error_pages.{status}" for status, path in reversed(ours.rules.error_pages)}
     named[ours.rules.spa] = "spa"
     for path, key in named.items():
-        if path and path not in files:
+        if path and (path not in files or path[1:] in RULE_FILES):
             line = ours.file.line(tuple(key.split(".")))
-            yield RuleFault("cdn.toml", line, key, f"the bundle has no file {shown(path)}")
+            yield RuleFault("cdn.toml", line, key, f"the bundle has no page {shown(path)}")
+
+
+def _warnings_about_access(ours: CdnTomlRead, files: Collection[str]) -> Iterable[RuleFault]:
+    """Of tables that keep nobody out: a capital, or an accent written otherwise, leaves open what should be closed."""
+    places = [("auth", number, rule.source) for number, rule in enumerate(ours.rules.guards)]
+    places += [("countries", number, rule.source) for number, rule in enumerate(ours.rules.countries)]
+    index = PathIndex([PathGlob(source) for _, _, source in places])
+    idle = set(range(len(places)))
+    for path in files:
+        if not idle:
+            return
+        idle.difference_update(number for number, _ in index.covering(plain_names_of(path)))
+    for number in sorted(idle):
+        table, place, source = places[number]
+        message = "it covers no file of this bundle: are its letters the same, capitals and accents too?"
+        yield RuleFault("cdn.toml", ours.file.line((table, place)), f"[[{table}]] for = {source!r}", message)
 
 
 def _faults_of_fields(placed: Sequence[PlacedFields]) -> Iterable[RuleFault]:

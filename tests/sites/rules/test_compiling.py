@@ -163,6 +163,25 @@ def test_shapes_of_toml(text: bytes, message: str) -> None:
     assert message in str(netlify(cdn=text).faults[0])
 
 
+def test_tables_that_keep_nobody_out_are_warned_of() -> None:
+    text = 'users = { ann = "scrypt$ln=4,r=1,p=1$MDAwMDAwMDAwMDAwMDAwMA$Yvl9SDvKpherNg6qUSO0FoGu2g29QYXFlYiCkNuApN4" }'
+    tables = "".join(f'[[auth]]\nfor = "{source}"\n{text}\n' for source in ("/caf\u00e9/*", "/Staff/*", "/staff"))
+    countries = '[[countries]]\ndeny = "XK"\n[[countries]]\nfor = "/none"\ndeny = "XK"\n'
+    files = ["/cafe\u0301/menu.html", "/staff.html"]
+    compiled = compile_rules({"cdn.toml": (tables + countries).encode()}, RulesMode.NETLIFY, files)
+    assert compiled.faults == ()
+    assert [(warning.line, warning.rule) for warning in compiled.warnings] == [
+        (1, "[[auth]] for = '/caf\u00e9/*'"),
+        (4, "[[auth]] for = '/Staff/*'"),
+        (12, "[[countries]] for = '/none'"),
+    ]
+
+
+def test_a_page_is_no_rule_file() -> None:
+    compiled = compile_rules({"cdn.toml": b'spa = "/_headers"'}, RulesMode.NETLIFY, ["/_headers", "/cdn.toml"])
+    assert [str(fault) for fault in compiled.faults] == ["cdn.toml:1: spa: the bundle has no page '/_headers'"]
+
+
 def test_spa_may_be_said_to_be_off() -> None:
     assert netlify(cdn=b"spa = false") == CompiledRules()
 

@@ -18,7 +18,7 @@ HASH = "scrypt$ln=14,r=8,p=5$MDAwMDAwMDAwMDAwMDAwMA$Yvl9SDvKpherNg6qUSO0FoGu2g29
 def test_the_example_has_every_key_and_no_fault() -> None:
     (example,) = [text for kind, text in BLOCKS if kind == "toml" and "clean_urls" in text]
     text = example.replace("scrypt$ln=14,r=8,p=5$...", HASH).encode()
-    pages = ["/index.html", "/404.html", "/sorry.html", "/down.html"]
+    pages = ["/index.html", "/404.html", "/sorry.html", "/down.html", "/staff/a.html", "/shop/a.html"]
     compiled = compile_rules({"cdn.toml": text}, RulesMode.NETLIFY, pages)
     assert (compiled.faults, compiled.warnings) == ((), ())
     assert all(re.search(rf"(^|\[){key}\b", example, re.MULTILINE) for key in KEYS + KEYS_OF_TIME)
