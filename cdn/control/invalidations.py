@@ -20,7 +20,8 @@ from cdn.origin.store import ObjectMissing, ObjectStore, PutOutcome
 from cdn.purge.cloudfront import Batch
 
 MAX_KEPT = 1_000
-"""Invalidations of a site that are kept: the newest. CloudFront's console shows the last hundred."""
+"""Invalidations of a site that are kept: the newest. CloudFront's console shows the last hundred. One takes a few
+hundred octets as a rule, and never more than a request may have."""
 
 PRUNE_EVERY = 100
 """Invalidations of a site after which those beyond MAX_KEPT are looked for."""

@@ -6,11 +6,12 @@ import json
 import subprocess
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 from tests.e2e.running import RunningCdn
@@ -214,6 +215,35 @@ def test_the_method_purge_needs_a_token_of_the_site(field: Field) -> None:
     assert field.cdn.visit("nobody.example", "/shop", method="PURGE", Fastly_Key=shop).status == 404
     assert field.fetched_again() == set()
     assert field.cdn.visit("shop.cdn.localhost", "/", method="PURGE", Fastly_Key=shop).status == 200
+
+
+def test_what_was_acknowledged_is_there_after_a_kill(start_cdn: Callable[..., RunningCdn]) -> None:
+    """With boto3: the invalidation, its reference and that it is complete."""
+    cdn = start_cdn()
+    cdn.call("POST", "/v1/sites", {"name": "blog"})
+    key = json.loads(cdn.call("POST", "/v1/tokens", {"scopes": ["purge:blog"], "aws": True}).content)["aws"]
+
+    def client() -> Any:
+        return boto3.client(
+            "cloudfront",
+            endpoint_url=cdn.control_url,
+            region_name="us-east-1",
+            aws_access_key_id=key["access_key_id"],
+            aws_secret_access_key=key["secret_access_key"],
+        )
+
+    batch = {"Paths": {"Quantity": 2, "Items": ["/a%20b", "/%C3%BC/*"]}, "CallerReference": "release & 1"}
+    made = client().create_invalidation(DistributionId="blog", InvalidationBatch=batch)
+    cdn.kill()
+    cdn.start()
+    again = client().create_invalidation(DistributionId="blog", InvalidationBatch=batch)
+    assert again["Invalidation"]["Id"] == made["Invalidation"]["Id"]
+    client().get_waiter("invalidation_completed").wait(DistributionId="blog", Id=made["Invalidation"]["Id"])
+    shown = client().get_invalidation(DistributionId="blog", Id=made["Invalidation"]["Id"])["Invalidation"]
+    assert (shown["Status"], shown["InvalidationBatch"]) == ("Completed", batch)
+    assert shown["CreateTime"] == made["Invalidation"]["CreateTime"]
+    (listed,) = client().list_invalidations(DistributionId="blog")["InvalidationList"]["Items"]
+    assert listed["Id"] == made["Invalidation"]["Id"]
 
 
 def test_aws_invalidates_waits_shows_and_lists(field: Field, tmp_path: Path) -> None:
