@@ -20,6 +20,7 @@ from cdn.control.content import pieces
 from cdn.control.netlify_draft import NetlifyDraft, new_draft_id
 from cdn.control.netlify_drafts import Gathering, NetlifyDrafts
 from cdn.control.netlify_views import sentences_of
+from cdn.control.purge_desk import receipt_path
 from cdn.control.sent_files import SentFiles
 from cdn.control.services import Services
 from cdn.control.vendor_digests import DigestKind, VendorDigests
@@ -193,7 +194,8 @@ class NetlifyDeploys:
         notes = (*draft.notes, *published.activation.warnings)
         if not published.receipt.complete:
             notes = (*notes, f"{counts.pending} nodes have not applied it yet: they take it up when they are back.")
-        return msgspec.structs.replace(draft, deploy_id=published.activation.deploy.id, notes=notes)
+        path = receipt_path(published.receipt)
+        return msgspec.structs.replace(draft, deploy_id=published.activation.deploy.id, receipt=path, notes=notes)
 
 
 def _checked(files: Mapping[str, str], max_files: int) -> dict[str, str]:

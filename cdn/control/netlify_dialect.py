@@ -22,8 +22,10 @@ from cdn.control.dialect import DialectRoute
 from cdn.control.netlify_deploys import NetlifyDeploys
 from cdn.control.netlify_draft import NetlifyDraft, site_id_in
 from cdn.control.netlify_drafts import Gathering, no_deploy
+from cdn.control.purge_desk import RECEIPT_FIELD, receipt_path
 from cdn.control.purges import Purges
 from cdn.control.route import Call
+from cdn.control.schema import ReceiptView
 from cdn.control.services import Services
 from cdn.control.token import Verb
 from cdn.errors import Conflict, Forbidden, Gone, InvalidInput, NotFound, TooLarge, Unprocessable
@@ -225,7 +227,7 @@ class NetlifyDialect:
         activation = await self._deploys.activate(site, PRODUCTION, deploy, self._caller(request).actor)
         receipt = await self._services.receipt(activation.record, self._wait_s(request))
         view = views.deploy_view(self._services, site, deploy)
-        return views.json_answer({**view, "receipt": receipt})
+        return views.json_answer({**view, "receipt": receipt}, fields=_named(receipt))
 
     async def _purge(self, request: web.Request) -> web.Response:
         caller = self._caller(request)
@@ -235,7 +237,8 @@ class NetlifyDialect:
             check_alias(wanted.deploy_alias)
         tags = wanted.cache_tags or ()
         record = await self._purges.purge(site, PurgeRequest(tags=tags, everything=not tags), caller.actor)
-        return views.json_answer(await self._services.receipt(record, self._wait_s(request)), 202)
+        receipt = await self._services.receipt(record, self._wait_s(request))
+        return views.json_answer(receipt, 202, _named(receipt))
 
     def _site_to_purge(self, caller: Caller, wanted: WantedPurge) -> Site:
         """Raises InvalidInput, Forbidden in the same words whether there is such a site, NotFound."""
@@ -276,7 +279,7 @@ class NetlifyDialect:
             self._services.uploads.close(site.id, taken.session.id)
         receipt = await self._services.receipt(activation.record, self._wait_s(request))
         view = views.deploy_view(self._services, site, activation.deploy)
-        return views.json_answer({**view, "receipt": receipt})
+        return views.json_answer({**view, "receipt": receipt}, fields=_named(receipt))
 
     def _caller(self, request: web.Request) -> Caller:
         return self._services.authenticator.caller(request.headers.get("Authorization"))
@@ -313,7 +316,8 @@ class NetlifyDialect:
         raise no_deploy(deploy_id)
 
     def _draft_answer(self, site: Site, gathering: Gathering) -> web.Response:
-        return views.json_answer(views.draft_view(self._services, site, gathering))
+        fields = {RECEIPT_FIELD: receipt} if (receipt := gathering.draft.receipt) else None
+        return views.json_answer(views.draft_view(self._services, site, gathering), fields=fields)
 
     def _require_bundle(self, site: Site) -> None:
         if site.settings.is_pull:
@@ -324,6 +328,11 @@ class NetlifyDialect:
     def _wait_s(self, request: web.Request) -> float:
         """As long as this dialect's clients wait anyway."""
         return min(_number(request, "wait", 10), self._services.settings.max_wait_s)
+
+
+def _named(receipt: ReceiptView) -> dict[str, str]:
+    """The field that says where the receipt is."""
+    return {RECEIPT_FIELD: receipt_path(receipt)}
 
 
 def _number(request: web.Request, name: str, otherwise: int) -> int:

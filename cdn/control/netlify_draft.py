@@ -33,7 +33,8 @@ class UnreadableDraft(CdnError):
 class NetlifyDraft(msgspec.Struct, frozen=True, kw_only=True):
     """`files`: SHA-1 by path ("/index.html"); None: not announced yet. `actor`: who began it, for the records.
 
-    `deploy_id` is set once it is live, `fault` once it has failed for good. `notes`: what its sender should know.
+    `deploy_id` is set once it is live, with the path of its `receipt`, `fault` once it has failed for good. `notes`:
+    what its sender should know.
     """
 
     version: int = DRAFT_VERSION
@@ -47,6 +48,7 @@ class NetlifyDraft(msgspec.Struct, frozen=True, kw_only=True):
     created_at: float
     files: Mapping[str, str] | None = None
     deploy_id: str = ""
+    receipt: str = ""
     fault: str = ""
     notes: tuple[str, ...] = ()
 

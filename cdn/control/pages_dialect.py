@@ -169,7 +169,8 @@ class PagesDialect:
             bundle = await self._bundle(request, caller, site)
         published = await self._publishing.publish(bundle, caller.actor, LIVE_WAIT_S)
         view = self._view(site, published.activation.deploy, is_live=published.receipt.complete)
-        return views.result({**views.with_receipt(view, published.receipt), "warnings": published.activation.warnings})
+        told = {**view, "warnings": published.activation.warnings}
+        return views.result_with_receipt(told, published.receipt)
 
     async def _deployment(self, request: web.Request) -> web.Response:
         _, site = self._site_for(request, Verb.READ)
@@ -186,7 +187,7 @@ class PagesDialect:
         deploy = self._deploys.find(site, request.match_info["deployment"])
         activation = await self._deploys.activate(site, PRODUCTION, deploy, caller.actor)
         receipt = await self._services.receipt(activation.record, LIVE_WAIT_S)
-        return views.result(views.with_receipt(self._view(site, deploy, is_live=receipt.complete), receipt))
+        return views.result_with_receipt(self._view(site, deploy, is_live=receipt.complete), receipt)
 
     async def _nothing(self, request: web.Request) -> web.Response:
         self._caller(request)

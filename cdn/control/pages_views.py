@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 
 from cdn.control.problem import problem_of
+from cdn.control.purge_desk import RECEIPT_FIELD, receipt_path
 from cdn.control.schema import ReceiptView
 from cdn.control.services import Services
 from cdn.control.views import host_of, url_of
@@ -104,9 +105,11 @@ def deployment_view(
     }
 
 
-def with_receipt(view: dict[str, Any], receipt: ReceiptView) -> dict[str, Any]:
-    """The view with what nodes have done, which the vendor's clients pass over."""
-    return {**view, "receipt": receipt}
+def result_with_receipt(view: dict[str, Any], receipt: ReceiptView) -> web.Response:
+    """A success with what nodes have done, which the vendor's clients pass over."""
+    response = result({**view, "receipt": receipt})
+    response.headers[RECEIPT_FIELD] = receipt_path(receipt)
+    return response
 
 
 def _answer(value: Any, status: int) -> web.Response:

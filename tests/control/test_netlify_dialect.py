@@ -44,6 +44,12 @@ async def test_a_deploy_asks_for_what_is_missing_and_is_live_when_it_came(
     assert (ended["state"], required) == ("ready", [sha1_of(b"new")])
 
 
+async def test_a_deploy_that_is_ready_names_its_receipt(netlify: NetlifyClient) -> None:
+    ended, _ = await netlify.deploy(FILES)
+    path = (await netlify.show(ended["id"])).fields["CDN-Receipt"]
+    assert (await netlify.api.get(path)).document["complete"] is True
+
+
 async def test_nothing_is_missing_and_the_deploy_is_live_without_an_upload(
     netlify: NetlifyClient, control: Control
 ) -> None:
@@ -333,6 +339,7 @@ async def test_purges_by_tags_and_of_everything(netlify: NetlifyClient, api: Api
     purged = await netlify.api.post("/api/v1/purge", {"site_id": "blog", "cache_tags": ["news"]})
     assert purged.status == 202
     assert purged.document["complete"] is True
+    assert purged.fields["CDN-Receipt"] == f"/v1/receipts/{purged.document['position']['sequence']}"
     everything = await netlify.api.post("/api/v1/purge", {"site_slug": "blog", "deploy_alias": "production"})
     assert everything.document["position"]["sequence"] == purged.document["position"]["sequence"] + 1
     by_domain = await netlify.api.post("/api/v1/purge", {"domain": "blog.cdn.localhost"})

@@ -45,6 +45,7 @@ async def test_a_deployment_is_live_when_it_is_answered(pages: PagesClient, cont
     assert result["latest_stage"] == {**result["latest_stage"], "name": "deploy", "status": "success"}
     assert (result["environment"], result["url"]) == ("production", "http://blog.cdn.localhost:8080")
     assert result["receipt"]["complete"] is True
+    assert answer.fields["CDN-Receipt"] == f"/v1/receipts/{result['receipt']['position']['sequence']}"
     deploy = active(control)
     assert (deploy.id, deploy.commit, deploy.message) == (result["id"], "c0ffee", "Say hello")
     assert deploy.file_count == len(FILES)
