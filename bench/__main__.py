@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import certificates, deploy, dns, domain_add, fleet, hits, new_edge, purge, rules, steering, tls
+from bench import certificates, coded, deploy, dns, domain_add, fleet, hits, new_edge, purge, rules, steering, tls
 from bench.table import Fact, Row, as_table, save_json
 
 BENCHES: dict[str, Callable[[Path], list[Row | Fact]]] = {
@@ -22,6 +22,7 @@ BENCHES: dict[str, Callable[[Path], list[Row | Fact]]] = {
     "certificates": certificates.run,
     "domain_add": domain_add.run,
     "rules": rules.run,
+    "coded": coded.run,
 }
 
 
