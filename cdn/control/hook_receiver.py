@@ -85,8 +85,8 @@ class HookReceiver:
     async def receive(self, hook_id: str, request: web.Request) -> Received:
         """Take one message and do what it makes happen.
 
-        Raises NotFound, Unauthorized (the reason is told to its sender), TooLarge, InvalidInput; Unavailable: send it
-        again; and what the action raises, which is done again when the message comes again.
+        Raises NotFound, Unauthorized (the reason is told to its sender), TooLarge, InvalidInput; Unavailable and
+        TooMany: send it again; and what the action raises, which is done again when the message comes again.
         """
         services = self._services
         await services.state.look()
@@ -94,6 +94,7 @@ class HookReceiver:
         async with self._room.turns.take(site.id):
             arrival = await self._judged(hook, settings, site, request)
         self._room.counters["hook_messages"] += 1
+        self._room.rate.take(hook.id)  # only who has a secret may use it up
         return await self._once(arrival)
 
     def _hook(self, hook_id: str) -> tuple[Hook, InboundHook, Site]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from cachetools import LRUCache
 
 from cdn.control.hook_deliveries import InboundDeliveries
+from cdn.control.hook_rate import HookRate
 from cdn.control.hook_secrets import HookSecrets
 from cdn.control.turns import Turns
 from cdn.control.webhook_queue import WebhookQueue
@@ -42,6 +43,7 @@ class HookRoom:
     deliveries: InboundDeliveries
     queue: WebhookQueue
     turns: Turns
+    rate: HookRate
     counters: Counter[str] = field(default_factory=Counter)
     _refused: LRUCache[str, deque[RefusedMessage]] = field(default_factory=_last_refused)
 

@@ -21,6 +21,7 @@ from cdn.control.domain_parts import DomainFleet, DomainFolds, DomainParts
 from cdn.control.domain_sight import DomainSight
 from cdn.control.fleet_watch import FleetWatch
 from cdn.control.hook_deliveries import InboundDeliveries
+from cdn.control.hook_rate import HookRate
 from cdn.control.hook_room import HookRoom
 from cdn.control.hook_secrets import HookSecrets
 from cdn.control.hub import FollowHub
@@ -241,6 +242,7 @@ class ControlPlane:
                     refusal="As many messages to hooks as may wait do so already: send it again.",
                     retry_after_s=10,
                 ),
+                HookRate(settings.max_hook_messages_per_minute, monotonic),
             ),
             control_keys=control_keys,
             zone_reader=zone_reader,

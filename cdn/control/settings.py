@@ -134,6 +134,8 @@ class ControlSettings:
     """A site's fair share of them."""
     max_waiting_hooks: int = 256
     """Messages that wait for their turn, half as many of one site; more are asked to come back."""
+    max_hook_messages_per_minute: int = 600
+    """Messages that one hook takes, however they come; 0: any number. Each costs the store some writes."""
     hook_deliveries_kept_s: float = 30 * 86_400.0
     """How long it is remembered which messages came: one that comes again within it is not worked on again."""
     max_hook_deliveries: int = 10_000

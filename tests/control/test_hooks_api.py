@@ -13,7 +13,7 @@ import pytest
 
 from cdn.journal.record import DeployActivated, Purged
 from cdn.tls.sealed import KeyRing, SealingKey
-from tests.control.control_room import Api, Control, ControlMaker, deploy
+from tests.control.control_room import Answer, Api, Control, ControlMaker, deploy
 from tests.control.hook_senders import github_fields, post_hook, push, standard_fields, stripe_fields
 
 PURGE_ALL = {"do": "purge", "everything": True}
@@ -241,6 +241,27 @@ async def test_work_that_died_after_its_record_is_not_done_twice(control: Contro
     assert again.status == 200
     (record,) = await records_of(control, Purged)
     assert again.document["receipt"]["position"]["sequence"] == record.sequence
+
+
+async def test_more_messages_than_a_minute_takes_are_put_off_and_wrong_ones_cost_nothing(
+    make_control: ControlMaker,
+) -> None:
+    control = await make_control(max_hook_messages_per_minute=2)
+    await control.close()
+    control.control_keys = KeyRing([SealingKey(os.urandom(32))], "test")
+    await control.open()
+    await control.api.post("/v1/sites", {"name": "blog"})
+    path, secret = await hook_of(control.api, {"scheme": "github", "action": PURGE_ALL})
+
+    async def sent(by: str) -> Answer:
+        content = push()
+        return await post_hook(control.api, path, content, github_fields(by, content))
+
+    assert [(await sent("a wrong secret....")).status for _ in range(5)] == [401] * 5
+    assert [(await sent(secret)).status for _ in range(2)] == [200, 200]
+    refused = await sent(secret)
+    assert (refused.status, refused.is_problem) == (429, True)
+    assert 1 <= int(refused.fields["Retry-After"]) <= 30
 
 
 async def test_a_control_that_lost_its_key_says_so_and_blames_nobody(control: Control) -> None:
