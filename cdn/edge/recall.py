@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import assert_never
 
 import msgspec
@@ -38,6 +39,10 @@ MAX_WAYS = 4096
 MAX_CODED_PLACES = 131_072
 """Places of files with coded forms whose codings are remembered, some 400 bytes each: more than the prepared responses
 that fit. One that was forgotten costs a look by the whole road."""
+
+
+MAX_REMEMBERED = 128
+"""Characters of an Accept-Encoding whose reading is remembered, of 1,024 of them."""
 
 
 class BundlePlace(msgspec.Struct, frozen=True, array_like=True, tag="bundle"):
@@ -203,8 +208,15 @@ class Recall:
 
 def _coded_place(request: Request, place: MemoryKey, codings: tuple[str, ...]) -> MemoryKey:
     """Where the form is kept that the request prefers. No path begins with a coding."""
-    coding = preferred_coding(request.fields.get("accept-encoding"), codings)
+    accepted = request.fields.get("accept-encoding") or ""
+    coding = _preferred(accepted, codings) if len(accepted) <= MAX_REMEMBERED else preferred_coding(accepted, codings)
     return (place[0], place[1], f"{coding or 'identity'}:{place[2]}")
+
+
+@lru_cache(maxsize=1024)
+def _preferred(accepted: str, codings: tuple[str, ...]) -> str | None:
+    """`preferred_coding`, remembered: browsers say one of a few things, and reading it takes 3 us."""
+    return preferred_coding(accepted, codings)
 
 
 def recall_pulled(memory: PullMemory, request: Request, site: Site, now: float) -> Prepared | None:
