@@ -15,6 +15,9 @@ from urllib.parse import quote
 from cdn.control.pages_digest import extension_of, pages_digest
 from tests.control.control_room import Answer, Api
 
+WAIT_S = 60.0
+"""More than any deploy of a test takes on a busy machine."""
+
 FILES = {"index.html": b"<h1>hello</h1>", "assets/app.css": b"body{}", "we ird/a b.txt": b"space", "none": b""}
 
 
@@ -51,13 +54,14 @@ class NetlifyClient:
 
     async def wait(self, deploy_id: str) -> dict[str, Any]:
         """Ask until something has become of it."""
-        while True:
-            answer = await self.show(deploy_id)
-            assert answer.status == 200, answer
-            if answer.document["state"] in ("ready", "error"):
-                document: dict[str, Any] = answer.document
-                return document
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(WAIT_S):
+            while True:
+                answer = await self.show(deploy_id)
+                assert answer.status == 200, answer
+                if answer.document["state"] in ("ready", "error"):
+                    document: dict[str, Any] = answer.document
+                    return document
+                await asyncio.sleep(0.01)
 
     async def deploy(self, files: Mapping[str, bytes], **body: Any) -> tuple[dict[str, Any], list[str]]:
         """What became of it, and which digests were asked for."""
