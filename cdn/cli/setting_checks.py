@@ -12,6 +12,9 @@ from cdn.sites.domain import normalise_zone
 
 TOKEN_PREFIX = "cdn_"  # noqa: S105 - how the text of a token begins
 
+MAX_PROCESSES = 256
+"""Coding processes: more than machines have cores for."""
+
 
 def http_url(text: str) -> str:
     """`text` when it is the URL of an HTTP service. Raises InvalidInput, without repeating what may be a password."""
@@ -60,6 +63,13 @@ def port(number: int) -> int:
     return number
 
 
+def processes(number: int) -> int:
+    """Raises InvalidInput."""
+    if not 0 <= number <= MAX_PROCESSES:
+        raise InvalidInput(f"{number} is no number of processes from 0 to {MAX_PROCESSES}")
+    return number
+
+
 def location(text: str) -> str:
     """Raises InvalidInput."""
     if text:
@@ -82,10 +92,11 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "weight": check_weight,
     "location": location,
     "bias": check_bias,
+    "coding_processes": processes,
 }
 
 MAY_BE_ZERO = frozenset(
-    {"weight", "bias", "slip"}
+    {"weight", "bias", "slip", "coding_processes"}
     | {f"max_purged_{kind}_per_minute" for kind in ("urls", "prefixes", "tags")}
     | {"max_purges_of_everything_per_minute"}
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cdn.cli.settings_file import NO_FILE, SECTIONS, SettingsFile, settable
+from cdn.control.settings import ControlSettings
 from cdn.edge.limits import HttpLimits
 from cdn.edge.settings import EdgeSettings
 from cdn.errors import InvalidInput
@@ -85,3 +86,15 @@ def test_what_is_not_toml_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="cannot be read"):
         SettingsFile.read(tmp_path / "nowhere.toml")
+
+
+@pytest.mark.parametrize(("number", "is_right"), [(0, True), (8, True), (256, True), (-1, False), (257, False)])
+def test_coding_processes_may_be_none_and_not_any_number(tmp_path: Path, number: int, is_right: bool) -> None:
+    file = tmp_path / "limits.toml"
+    file.write_text(f"[control]\ncoding_processes = {number}\n")
+    if is_right:
+        control = ControlSettings("cdn.localhost", tmp_path)
+        assert SettingsFile.read(file).applied("control", control).coding_processes == number
+    else:
+        with pytest.raises(InvalidInput, match="is no number of processes from 0 to 256"):
+            SettingsFile.read(file)
