@@ -13,7 +13,7 @@ from cdn.control.cloudflare_zone import page_of, time_text, zone_view, zones_nam
 from cdn.control.content import json_response, read_content
 from cdn.control.dialect import DialectRoute
 from cdn.control.problem import problem_of
-from cdn.control.purge_desk import RECEIPT_FIELD, PurgeDesk, receipt_path
+from cdn.control.purge_desk import RECEIPT_FIELD, PurgeDesk, faults_of, receipt_path
 from cdn.control.schema import ReceiptView
 from cdn.control.services import Services
 from cdn.control.token import Verb
@@ -66,8 +66,7 @@ class CloudflareDialect:
         """The envelope with every fault."""
         problem, fields = problem_of(error)
         code = _CODES.get(problem.status, _FAULT)
-        sentences = problem.details[:MAX_ERRORS] or (problem.detail,)
-        errors = [{"code": code, "message": sentence} for sentence in sentences]
+        errors = [{"code": code, "message": sentence} for sentence in faults_of(problem)[:MAX_ERRORS]]
         response = json_response({"success": False, "errors": errors, "messages": [], "result": None}, problem.status)
         response.headers.update(fields)
         return response

@@ -15,7 +15,7 @@ from cdn.control.content import read_content
 from cdn.control.dialect import DialectRoute
 from cdn.control.invalidations import Invalidation, Invalidations
 from cdn.control.problem import problem_of
-from cdn.control.purge_desk import RECEIPT_FIELD, PurgeDesk
+from cdn.control.purge_desk import RECEIPT_FIELD, PurgeDesk, faults_of
 from cdn.control.purges import Purges
 from cdn.control.services import Services
 from cdn.control.signing_secret import open_signing_secret
@@ -38,6 +38,9 @@ from cdn.sites.site import Site
 
 ROOT = "/2020-05-31/distribution/{distribution}/invalidation"
 SERVICE = "cloudfront"
+
+MAX_FAULTS = 100
+"""Faults told in one answer."""
 
 MAX_LISTED = 100
 """Invalidations in one answer, as CloudFront has it."""
@@ -114,7 +117,7 @@ class CloudFrontDialect:
                 pass
         status = 403 if problem.status == 401 else problem.status
         request_id = secrets.token_hex(16)
-        message = "; ".join(problem.details[:100]) or problem.detail
+        message = " ".join(faults_of(problem)[:MAX_FAULTS])
         fields.pop("WWW-Authenticate", None)
         raw = error_xml(code, message, request_id, is_ours=status >= 500)
         return _xml(raw, status, {"x-amzn-RequestId": request_id, **fields})

@@ -12,7 +12,7 @@ from cdn.control.auth import Caller
 from cdn.control.content import json_response, read_content
 from cdn.control.dialect import DialectRoute
 from cdn.control.problem import problem_of
-from cdn.control.purge_desk import RECEIPT_FIELD, PurgeDesk, receipt_path
+from cdn.control.purge_desk import RECEIPT_FIELD, PurgeDesk, faults_of, receipt_path
 from cdn.control.schema import ReceiptView
 from cdn.control.services import Services
 from cdn.errors import NotFound, Unauthorized
@@ -67,7 +67,7 @@ class FastlyDialect:
     def refusal(self, error: Exception) -> web.Response:
         """`msg` in the vendor's words, `detail` in ours."""
         problem, fields = problem_of(error)
-        detail = "; ".join(problem.details) or problem.detail
+        detail = " ".join(faults_of(problem))
         message = _MESSAGES.get(problem.status, problem.title)
         response = json_response({"msg": message, "detail": detail[:MAX_DETAIL_CHARS]}, problem.status)
         response.headers.update(fields)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from cdn.control.auth import Caller
 from cdn.control.purges import Purges
-from cdn.control.schema import ReceiptView
+from cdn.control.schema import Problem, ReceiptView
 from cdn.control.services import Services
 from cdn.control.token import Verb
 from cdn.errors import Forbidden, NotFound, Unauthorized
@@ -20,6 +21,9 @@ clients give up after ten seconds at the earliest."""
 
 RECEIPT_FIELD = "CDN-Receipt"
 """Where an answer says where the purge's receipt is: a path of the native API."""
+
+
+_PLACE = re.compile(r"(?:urls|prefixes|tags)\[[0-9]+\]: ")
 
 
 class PurgeDesk:
@@ -66,6 +70,12 @@ class PurgeDesk:
         """The receipt of the recorded purge, after waiting for nodes a little. Raises as `Purges.purge`."""
         record = await self._purges.purge(site, wanted, caller.actor)
         return await self._services.receipt(record, min(RECEIPT_WAIT_S, self._services.settings.max_wait_s))
+
+
+def faults_of(problem: Problem) -> tuple[str, ...]:
+    """Every sentence of a refusal, without the native API's name of the place: each names what is wrong itself, and
+    the vendor's content has other places."""
+    return tuple(_PLACE.sub("", sentence) for sentence in problem.details) or (problem.detail,)
 
 
 def receipt_path(receipt: ReceiptView) -> str:

@@ -99,6 +99,8 @@ async def test_what_cannot_be_purged_is_named_in_the_envelope(control: Control, 
 async def test_every_fault_is_told(blog: Api) -> None:
     answer = await _purge(blog, {"hosts": ["a.example", "www.example.com", "b.example"]})
     assert [error["message"][:8] for error in answer.document["errors"]] == ["hosts[0]", "hosts[2]"]
+    answer = await _purge(blog, {"files": ["//", "nonsense", "http://b.example/"]})
+    assert [error["message"][:15] for error in answer.document["errors"]] == ["The URL 'nonsen", "The URL 'http:/"]
 
 
 async def test_too_much_and_too_often(make_control: ControlMaker) -> None:
