@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 
 from cdn.control.alias_schema import SetAlias
@@ -15,6 +16,9 @@ from cdn.sites.manifest import BundleLimits, FileEntry, Manifest, parse_manifest
 from cdn.sites.name import check_pair
 from cdn.sites.rules.mode import RulesMode
 from cdn.sites.site import Site
+
+SMALL_FILES = 1000
+"""Files of a bundle that needs no turn: some megabytes while it is worked on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +55,17 @@ class BundlePublishing:
         self._deploys = Deploys(services)
 
     async def publish(self, bundle: Bundle, actor: str, wait_s: float) -> Published:
-        """Record and activate it, and wait so long for all nodes. Raises InvalidInput for paths that cannot be, and as
-        `Deploys.create`."""
+        """Record and activate it, and wait so long for all nodes.
+
+        Raises InvalidInput for paths that cannot be, Unavailable when too many large ones wait, and as
+        `Deploys.create`.
+        """
         check_pair(bundle.alias, bundle.site.name)
+        async with self._room_for(bundle):
+            activation = await self._activated(bundle, actor)
+        return Published(activation, await self._services.receipt(activation.record, wait_s))
+
+    async def _activated(self, bundle: Bundle, actor: str) -> Activation:
         manifest = await asyncio.to_thread(_manifest_of, bundle.files, self._services.settings.bundle)
         proposal = Proposal(
             bundle.site,
@@ -66,8 +78,11 @@ class BundlePublishing:
             rules_mode=bundle.mode,
             said=AS_IT_IS if bundle.expires_s is None else SetAlias(expires_s=bundle.expires_s),
         )
-        activation = await self._deploys.create(proposal, actor)
-        return Published(activation, await self._services.receipt(activation.record, wait_s))
+        return await self._deploys.create(proposal, actor)
+
+    def _room_for(self, bundle: Bundle) -> AbstractAsyncContextManager[None]:
+        """A turn for a large one, as `Services.room_for_manifest` has it for those that come by the native API."""
+        return nullcontext() if len(bundle.files) <= SMALL_FILES else self._services.manifests.take(bundle.site.id)
 
 
 def _manifest_of(files: Mapping[str, FileEntry], limits: BundleLimits) -> Manifest:

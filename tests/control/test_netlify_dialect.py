@@ -290,6 +290,24 @@ async def test_many_files_are_looked_up_by_a_listing(netlify: NetlifyClient) -> 
     assert required == [sha1_of(b"more")]
 
 
+async def test_large_deploys_take_turns_and_a_client_that_asks_again_gets_its_own(
+    netlify: NetlifyClient, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdn.control.bundle_publishing.SMALL_FILES", 1)
+    services = control.plane.services
+    site_id = services.catalog.site_named("blog").id
+    files = {"a": b"a", "b": b"b"}
+    async with services.manifests.take(site_id), services.manifests.take(site_id):
+        deploy_id = (await netlify.begin())["id"]
+        await netlify.announce(deploy_id, files)
+        for path, content in files.items():
+            await netlify.send(deploy_id, path, content)
+        for _ in range(5):
+            assert (await netlify.show(deploy_id)).document["state"] == "uploaded"
+        assert active_files(control) is None
+    assert (await netlify.wait(deploy_id))["state"] == "ready"
+
+
 async def test_sites_are_found_by_name_and_hidden_from_strangers(netlify: NetlifyClient, api: Api) -> None:
     await api.post("/v1/sites", {"name": "other"})
     found = await netlify.api.get("/api/v1/sites", params={"name": "blog", "filter": "all"})
