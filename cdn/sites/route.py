@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import assert_never
 
 from cdn.http.target import Target, encode_path
 from cdn.sites.fingerprint import has_fingerprint, is_hidden
@@ -16,7 +15,7 @@ from cdn.sites.rules.asking import NOBODY, Asking
 from cdn.sites.rules.asset_path import is_asset_path
 from cdn.sites.rules.clean_urls import CleanUrls
 from cdn.sites.rules.guard import Guard
-from cdn.sites.rules.redirect_index import Found, Proxy, Redirect, RedirectOutcome, Rewrite
+from cdn.sites.rules.redirect_index import Found, Proxy, Redirect, RedirectOutcome
 from cdn.sites.rules.rule_set import NO_RULES
 
 MAX_RETAINED_FILES = 200_000
@@ -131,16 +130,12 @@ def _ruled(active: Manifest, retained: Mapping[str, FileEntry], target: Target, 
 
 def _by_rule(active: Manifest, outcome: RedirectOutcome, rule: str, path: str) -> Route:
     """What the outcome of a redirect rule comes to in this deploy."""
-    match outcome:
-        case Redirect(location, status):
-            return RedirectRoute(location, status, rule=rule)
-        case Proxy(url):
-            return ProxyRoute(url, rule=rule)
-        case Rewrite(to, status):
-            page = _page_at(active, to)
-            return _fallback(active, path) if page is None else FileRoute(*page, status=status, rule=rule)
-        case _:
-            assert_never(outcome)
+    if isinstance(outcome, Redirect):
+        return RedirectRoute(outcome.location, outcome.status, rule=rule)
+    if isinstance(outcome, Proxy):
+        return ProxyRoute(outcome.url, rule=rule)
+    page = _page_at(active, outcome.path)
+    return _fallback(active, path) if page is None else FileRoute(*page, status=outcome.status, rule=rule)
 
 
 def _denied(refusal: Refusal) -> DeniedRoute:
