@@ -35,6 +35,7 @@ class AppliedFields:
         """Apply `rule`, in whose pattern `found` was found."""
         for name in rule.unset:
             self.lines.pop(name, None)
+            self._given.discard(name)
             self.tags = [line for line in self.tags if line[0] != name]
         joined = self._given if rule.mode is RulesMode.CLOUDFLARE else set()
         for name, _ in rule.fields:
