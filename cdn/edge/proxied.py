@@ -35,7 +35,15 @@ def proxied(site: Site, url: str) -> Proxied:
     origin = parse_origin(f"{parts.scheme}://{parts.netloc}")
     if not isinstance(origin, HttpOrigin):
         raise InvalidInput("the rule leads to what is no URL of http or https")
-    settings = replace(site.settings, origin=origin, upstream_host=None)
+    # What the site says of lifetimes is said of its files: of another server's answers they themselves say it.
+    settings = replace(
+        site.settings,
+        origin=origin,
+        upstream_host=None,
+        edge_ttl_s=None,
+        stale_while_revalidate_s=None,
+        negative_ttl_s=0,
+    )
     target = parts.path or "/"
     if parts.query:
         target = f"{target}?{parts.query}"

@@ -11,6 +11,7 @@ import pytest
 
 from cdn.edge.proxied import proxied
 from cdn.errors import InvalidInput
+from cdn.journal.record import SiteChanged
 from cdn.sites.rules.guard import Guard
 from cdn.sites.rules.redirect_rule import RedirectRule
 from cdn.sites.rules.rule_set import RuleSet
@@ -145,6 +146,18 @@ async def test_credentials_that_were_for_this_cdn_stay_here(stage: RulesStage, a
     own = basic("somebody", "of the api")
     await stage.ask("/api/open", own)
     assert api.asked[-1].fields["authorization"] == own["authorization"]
+
+
+async def test_lifetimes_of_files_are_not_those_of_another_server(tmp_path: Path, api: Api) -> None:
+    async with rules_stage(tmp_path, allows_private_upstreams=True) as stage:
+        await stage.tell(SiteChanged("s1", {"edge_ttl_s": 3600, "stale_while_revalidate_s": 3600}))
+        await stage.deploy({"/index.html": "home"}, to_api(api))
+        for status in ("200 OK", "404 Not Found"):
+            api.asked.clear()
+            api.answer = lambda asked, status=status: (status, {}, b"said nothing of how long")  # type: ignore[misc]
+            for _ in range(3):
+                assert "hit" not in (await stage.ask("/api/" + status[:3])).fields["cache-status"]
+            assert len(api.asked) == 3
 
 
 async def test_where_the_server_leads_to_is_not_read_as_a_place_of_the_site(stage: RulesStage, api: Api) -> None:
