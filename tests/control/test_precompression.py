@@ -336,9 +336,13 @@ async def test_a_list_that_is_lost_or_damaged_is_made_anew(room: Room, damage: b
     assert await room.listed(manifest) == good
 
 
-async def test_a_source_that_is_damaged_is_tried_again_later(room: Room) -> None:
+@pytest.mark.parametrize("damage", [None, b"x", HOME.replace(b"0", b"1")])
+async def test_a_source_that_is_damaged_is_tried_again_later(room: Room, damage: bytes | None) -> None:
+    """What the store sends for it is coded under no digest but its own, so under none."""
     manifest = await room.deployed(FILES)
     await room.control.store.delete(blob_key(room.site_id, entry_of(HOME).digest))
+    if damage is not None:
+        await room.control.store.put(blob_key(room.site_id, entry_of(HOME).digest), damage)
     with pytest.raises(Unavailable, match="1 contents of manifest"):
         await room.run(manifest)
     assert set((await room.listed(manifest)).coded) == {entry_of(ABOUT).digest}
