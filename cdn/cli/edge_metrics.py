@@ -28,9 +28,6 @@ HELP: Mapping[str, str] = {
     "prepare_failed": "Manifests of new deploys that could not be loaded at once.",
     "coded_answers": "Requests that took the whole road and were answered with a coded form that control made.",
     "coded_fell_back": "Requests answered uncoded because a coded form could not be had.",
-    "passwords_right": "Passwords of visitors that were right.",
-    "passwords_wrong": "Passwords of visitors that were wrong.",
-    "passwords_too_many": "Passwords of visitors that were not looked at, because too many were tried.",
     "variants_loaded": "Lists of coded forms that were loaded.",
     "variants_failed": "Lists of coded forms that could not be had.",
     "fetch_upstream_requests": "Requests for chunks to the store.",
@@ -83,6 +80,7 @@ GAUGES = frozenset(
 LABELLED: Mapping[str, tuple[str, str, str]] = {
     "tls_refused_": ("cdn_edge_tls_refused", "reason", "Connections for https that came to nothing, by reason."),
     "not_stored_": ("cdn_edge_not_stored", "reason", "Responses of upstreams that were not stored, by reason."),
+    "passwords_": ("cdn_edge_passwords", "outcome", "Passwords that visitors gave, by what came of it."),
     "bypassed_": ("cdn_edge_shield_bypassed", "reason", "Requests that went past a shield, by reason."),
     "peer_refused_": ("cdn_edge_peer_refused", "reason", "Requests of other nodes that were refused, by reason."),
     "upstream_": ("cdn_edge_upstream_faults", "fault", "Failed exchanges with upstreams, by fault."),

@@ -518,7 +518,7 @@ class EdgeNode:
             **{f"fetch_{field.name}": getattr(fetched, field.name) for field in fields(fetched)},
             **self.pull.counted(),
             **self.shielding.counted(),
-            **{f"passwords_{checked.name.lower()}": count for checked, count in self.passwords.counted.items()},
+            **{f"passwords_{checked.value}": count for checked, count in self.passwords.counted.items()},
             **self.coded.counted(),
             "disk_responses": facts.responses,
             "disk_bytes": facts.cost_bytes,
