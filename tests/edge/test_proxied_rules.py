@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
+from cdn.edge.clocks import machine_clocks
 from cdn.edge.proxied import proxied
+from cdn.edge.pull_visit import visit_of
+from cdn.edge.shield_news import ShieldNews
+from cdn.edge.shield_upstream import ShieldedUpstreams
+from cdn.edge.visitor import Visitor
 from cdn.errors import InvalidInput
+from cdn.http.fields import Fields
+from cdn.http.request import Request
+from cdn.http.target import Target
 from cdn.journal.record import SiteChanged
+from cdn.sites.origin import parse_origin
 from cdn.sites.rules.guard import Guard
 from cdn.sites.rules.redirect_rule import RedirectRule
 from cdn.sites.rules.rule_set import RuleSet
@@ -91,6 +100,7 @@ async def test_another_server_answers_and_what_it_says_is_stored(stage: RulesSta
     again = await stage.ask("/api/users?page=2")
     assert again.fields["cache-status"].startswith("cdn; hit")
     assert [each.line for each in api.asked] == ["GET /v1/users?page=2"]
+    assert len(stage.node.prepared) == 0, "nobody would look for it there"
     (asked,) = api.asked
     assert asked.fields["host"] == f"localhost:{api.port}"
     assert asked.fields["cdn-loop"] == "cdn.localhost"
@@ -200,6 +210,30 @@ SITE = Site("s1", "blog", 0.0, SiteSettings())
 def test_what_a_target_comes_to(url: str, origin: str, target: str) -> None:
     made = proxied(SITE, url)
     assert (str(made.site.settings.origin), made.sent_target, made.site.id) == (origin, target, "s1")
+
+
+class EveryShield:
+    """A shield for whatever is asked for."""
+
+    has_any = True
+    is_down = True
+    region = ""
+
+    def choose(self, key: object) -> str:
+        return "shield"
+
+
+def test_no_shield_is_asked_for_the_target_of_a_rule() -> None:
+    """It knows sites, not the rules of their deploys."""
+    shields = ShieldedUpstreams(EveryShield(), ShieldNews(), machine_clocks())  # type: ignore[arg-type]
+    visitor = Visitor("192.0.2.1", lambda status, fields: None)
+    request = Request("GET", Target("/a", None, "/a"), "blog.cdn.localhost", None, Fields(()), "http")
+    of_pull = replace(SITE, settings=SiteSettings(origin=parse_origin("https://api.example")))
+    to = proxied(SITE, "https://api.example/a")
+    assert shields.asks_another(visit_of(request, visitor, of_pull, generation=1, number=1, cdn_id="cdn"))
+    ruled = visit_of(request, visitor, to.site, generation=1, number=1, cdn_id="cdn", to=to)
+    assert not shields.asks_another(ruled)
+    assert shields.why_passed(ruled) is None
 
 
 @pytest.mark.parametrize("url", ["ftp://a.example/", "https://u:p@a.example/", "https://[::1/", "s3://bucket/x", "//a"])
