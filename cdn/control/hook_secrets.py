@@ -57,6 +57,10 @@ class HookSecrets:
         except (InvalidInput, Conflict) as error:
             raise Unavailable(f"This control cannot open the secret of hook {hook.id}: {error.message}") from error
 
+    def is_sealed_with_another_key(self, hook: Hook) -> bool:
+        """Whether it should be sealed anew before that key goes. False where this control has no key."""
+        return self._ring is not None and not self._ring.is_current(base64.b64decode(hook.sealed_secret))
+
     def counting(self, hook: Hook, now: float) -> tuple[str, ...]:
         """Those that count at wall time `now`, the current one first. Raises as `opened`."""
         return tuple(kept.secret for kept in self.opened(hook) if kept.until is None or kept.until > now)

@@ -23,6 +23,7 @@ from cdn.control.fleet_watch import FleetWatch
 from cdn.control.hook_deliveries import InboundDeliveries
 from cdn.control.hook_rate import HookRate
 from cdn.control.hook_room import HookRoom
+from cdn.control.hook_seals import seal_hooks_anew
 from cdn.control.hook_secrets import HookSecrets
 from cdn.control.hub import FollowHub
 from cdn.control.issuing import Issuing
@@ -256,6 +257,7 @@ class ControlPlane:
         self.previews = PreviewExpiry(self.services)
         self._probing: asyncio.Task[None] | None = None
         self._sealing: asyncio.Task[int] | None = None
+        self._sealing_hooks: asyncio.Task[int] | None = None
 
     async def start(self) -> None:
         """Load the newest snapshot and apply what the journal has after it.
@@ -293,6 +295,8 @@ class ControlPlane:
         if self._precompression is not None:
             self._precompression.start()
         self._probing = asyncio.create_task(self._probe_store(), name="control-store-probe")
+        sealing_hooks = seal_hooks_anew(self.state, self.services.hooks, self.services.hook_room.secrets)
+        self._sealing_hooks = asyncio.create_task(sealing_hooks, name="control-hook-seals")
         if (maker := self.services.zone_keys) is not None:
             sealing = seal_anew(self.state, self.services.zones, maker)
             self._sealing = asyncio.create_task(sealing, name="control-zone-keys")
@@ -323,7 +327,7 @@ class ControlPlane:
 
     async def aclose(self) -> None:
         """Close followers' connections and stop background work."""
-        for task in (self._probing, self._sealing):
+        for task in (self._probing, self._sealing, self._sealing_hooks):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)

@@ -45,6 +45,10 @@ class HookFold:
         """A site's hooks by id, oldest first."""
         return self._of_site.get(site_id, {})
 
+    def all(self) -> tuple[Hook, ...]:
+        """The hooks of all sites."""
+        return tuple(self._hooks.values())
+
     def count(self, direction: str) -> int:
         """How many hooks of this direction all sites have together."""
         return self._counts[direction]

@@ -16,6 +16,7 @@ from cdn.tls.sealed import KeyRing, SealingKey
 from tests.control.control_room import Answer, Api, Control, ControlMaker, deploy
 from tests.control.hook_senders import github_fields, post_hook, push, standard_fields, stripe_fields
 
+KEY = SealingKey(os.urandom(32))
 PURGE_ALL = {"do": "purge", "everything": True}
 
 
@@ -23,7 +24,7 @@ PURGE_ALL = {"do": "purge", "everything": True}
 async def control(make_control: ControlMaker, tmp_path: Path) -> Control:
     control = await make_control()
     await control.close()
-    control.control_keys = KeyRing([SealingKey(os.urandom(32))], "test")
+    control.control_keys = KeyRing([KEY], "test")
     await control.open()
     await control.following_node()
     made = await control.api.post("/v1/sites", {"name": "blog"})
@@ -273,6 +274,18 @@ async def test_a_control_that_lost_its_key_says_so_and_blames_nobody(control: Co
     answer = await post_hook(control.api, path, content, github_fields(secret, content))
     assert answer.status == 503
     assert "add that key to the file" in answer.document["detail"]
+
+
+async def test_a_key_may_go_once_another_stands_before_it(control: Control) -> None:
+    path, secret = await hook_of(control.api, {"scheme": "github", "action": PURGE_ALL})
+    new = SealingKey(os.urandom(32))
+    for keys, done in ([new, KEY], 1), ([new], 0):
+        await control.close()
+        control.control_keys = KeyRing(keys, "test")
+        await control.open()
+        assert await control.plane._sealing_hooks == done
+    content = push()
+    assert (await post_hook(control.api, path, content, github_fields(secret, content))).document["state"] == "done"
 
 
 async def test_without_a_key_no_hook_is_made(make_control: ControlMaker) -> None:
