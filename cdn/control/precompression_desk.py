@@ -30,6 +30,10 @@ SCAN_EVERY_S: Final = 600.0
 SCAN_BATCH: Final = 1000
 """Sites looked at between two looks at the loop."""
 
+SCANNED_PAUSE_S: Final = 0.05
+"""After each manifest that a scan found: after a start all of them are read, 20 a second and runner, and control has
+other things to do."""
+
 ELSEWHERE_S: Final = 60.0
 """Before a manifest is looked at again that another replica works on."""
 
@@ -59,9 +63,10 @@ Wanted = tuple[str, str]
 
 @dataclass(slots=True)
 class _Wish:
-    """`not_before` is monotonic. `lost`: digests of forms that nodes could not have."""
+    """`not_before` is monotonic. `is_scanned`: nobody asked for it. `lost`: forms that nodes could not have."""
 
     not_before: float = -inf
+    is_scanned: bool = False
     attempts: int = 0
     lost: set[str] = field(default_factory=set)
 
@@ -106,7 +111,7 @@ class PrecompressionDesk:
         if wanted in self._complete:
             return
         wish = self._waiting.setdefault(wanted, _Wish())
-        wish.not_before = -inf
+        wish.not_before, wish.is_scanned = -inf, False
         self._waiting.move_to_end(wanted, last=False)
         self._news.set()
 
@@ -141,7 +146,7 @@ class PrecompressionDesk:
             for count, site in enumerate(self._catalog.sites(), start=1):
                 for wanted in self._active_of(site.id):
                     if wanted not in self._complete and len(self._waiting) < MAX_WAITING:
-                        self._waiting.setdefault(wanted, _Wish())
+                        self._waiting.setdefault(wanted, _Wish(is_scanned=True))
                 if count % SCAN_BATCH == 0:
                     await asyncio.sleep(0)
             self._news.set()
@@ -194,6 +199,8 @@ class PrecompressionDesk:
             finally:
                 self._busy_sites.discard(wanted[0])
                 self._news.set()
+            if wish.is_scanned:
+                await asyncio.sleep(SCANNED_PAUSE_S)
 
     async def _serve(self, wanted: Wanted, wish: _Wish) -> None:
         try:
