@@ -19,6 +19,7 @@ from cdn.edge.coded_files import Choice, CodedFiles, Where
 from cdn.edge.counters import NodeCounters
 from cdn.edge.countries import Countries, NoCountries
 from cdn.edge.detached import DETACHED_RECALL_S, DetachedAliases
+from cdn.edge.error_pages import ErrorPages, with_rules
 from cdn.edge.fault_log import FaultLog
 from cdn.edge.fetch import UpstreamDamaged
 from cdn.edge.https_rules import HttpsRules, bundle_place, with_hsts
@@ -47,9 +48,8 @@ from cdn.http.fields import FieldLines
 from cdn.http.request import Request
 from cdn.journal.takedown_fold import TakedownFold
 from cdn.sites.catalog import Binding
-from cdn.sites.content_type import content_type_of
 from cdn.sites.deploy import Deploy
-from cdn.sites.manifest import FileEntry, Manifest
+from cdn.sites.manifest import Manifest
 from cdn.sites.name import PRODUCTION
 from cdn.sites.representation import Representation, representation_of
 from cdn.sites.route import (
@@ -130,6 +130,7 @@ class Pipeline:
         self._prepared = prepared
         self.hints = Recall(view, prepared, pull.memory, rules)
         self._storeroom = storeroom
+        self._pages = ErrorPages(manifests, storeroom, self._is_taken_down)
         self._counters = counters
         self._clocks = clocks
         self._is_attached = is_attached
@@ -222,7 +223,7 @@ class Pipeline:
         elif visit.state.password:
             turned = await self._admission.to_preview(visit)
             if turned is not None:
-                return await self._turn_away(replace(visit, rules=NO_RULES), turned)
+                return await self._turn_away(visit, turned)
             is_known = True
         if is_known:
             visit = replace(without_credentials(visit), is_for_all=False)
@@ -268,23 +269,25 @@ class Pipeline:
         match route:
             case RedirectRoute(location, status):
                 response = local_answer.redirect(self._cache_name, status, location, self._told(visit))
-                return _with_rules(visit, response)
+                return with_rules(visit, response)
             case AbsentRoute():
-                return _with_rules(visit, local_answer.not_found(self._cache_name, self._told(visit)))
+                return with_rules(visit, local_answer.not_found(self._cache_name, self._told(visit)))
             case FileRoute():
                 return await self._answer_file(visit, route)
             case DeniedRoute(status, realm):
                 response = local_answer.denied(self._cache_name, status, realm)
-                return await self._error_page(visit, response)
+                return await self._pages.dressed(visit, response)
             case ProxyRoute(url):
                 return await self._answer_proxied(visit, url, content)
             case _:
                 assert_never(route)
 
     async def _turn_away(self, visit: Visit, turned: Turned) -> Response:
+        if visit.state.password:  # nothing of the deploy is shown to who has not given it
+            visit = replace(visit, rules=NO_RULES)
         match turned.reason:
             case Refused.UNKNOWN:
-                return await self._error_page(visit, local_answer.denied(self._cache_name, 401, turned.realm))
+                return await self._pages.dressed(visit, local_answer.denied(self._cache_name, 401, turned.realm))
             case Refused.TOO_MANY:
                 return local_answer.too_many_guesses(self._cache_name, turned.wait_s)
             case _:
@@ -299,32 +302,11 @@ class Pipeline:
             return local_answer.upstream_failed(502, CacheStatus(self._cache_name, detail="no-such-upstream"))
         return await self._pull.answer(visit.request, content, visit.visitor, to.site, to=to)
 
-    async def _error_page(self, visit: Visit, plain: Response) -> Response:
-        """`plain`, or the page that the deploy has for this status in its place, with the same fields. Nobody keeps
-        either."""
-        page = visit.rules.error_page(plain.status)
-        if page is None:
-            return _with_rules(visit, plain)
-        manifest = await self._manifests.load(visit.site.id, visit.deploy.manifest_digest)
-        entry = manifest.answerable.get(page)
-        if entry is None or self._is_taken_down(visit, entry):
-            return _with_rules(visit, plain)
-        representation = representation_of(page, entry, visit.site.settings, plain.status)
-        try:
-            found = await self._storeroom.find(visit.site, page, entry, representation)
-        except Unavailable:
-            return _with_rules(visit, plain)  # why, is told of what was asked for
-        if found.content is None:  # larger than what is held in memory
-            return _with_rules(visit, plain)
-        lines = tuple(line for line in plain.fields if line[0] != "content-type")
-        described = (("content-type", content_type_of(page)), *lines)
-        return _with_rules(visit, Response(plain.status, described, found.content))
-
-    def _is_taken_down(self, visit: Visit, entry: FileEntry) -> bool:
-        return self._takedowns is not None and self._takedowns.of(visit.site.id, entry.digest) is not None
+    def _is_taken_down(self, site_id: str, digest: str) -> bool:
+        return self._takedowns is not None and self._takedowns.of(site_id, digest) is not None
 
     async def _answer_file(self, visit: Visit, route: FileRoute) -> Response:
-        if self._is_taken_down(visit, route.entry):
+        if self._is_taken_down(visit.site.id, route.entry.digest):
             return local_answer.taken_down(self._cache_name, self._told(visit))
         representation = representation_of(
             route.path,
@@ -340,11 +322,11 @@ class Pipeline:
         except (BlobGone, UpstreamDamaged) as exc:
             self._counters.upstream_failed += 1
             self._faults.tell(f"faulty {visit.site.id} {route.path}", f"site {visit.site.name}: {exc}")
-            return await self._error_page(visit, local_answer.store_faulty(self._cache_name))
+            return await self._pages.dressed(visit, local_answer.store_faulty(self._cache_name))
         except Unavailable as exc:
             self._counters.upstream_failed += 1
             self._faults.tell(f"down {visit.site.id}", f"site {visit.site.name}, {route.path}: {exc}")
-            return await self._error_page(visit, local_answer.store_down(self._cache_name))
+            return await self._pages.dressed(visit, local_answer.store_down(self._cache_name))
 
     async def _answer_best_form(self, visit: Visit, route: FileRoute, representation: Representation) -> Response:
         """The form of the file that the visitor likes best; as it is when that cannot be had. Raises Unavailable."""
@@ -471,15 +453,6 @@ def _takes_any_method(route: Route) -> bool:
 def _may_have_rules(deploy: Deploy) -> bool:
     """Whether its manifest may have rules; one that is known by its activation alone, because control is away, may."""
     return deploy.manifest_version > 1 or not deploy.file_count
-
-
-def _with_rules(visit: Visit, response: Response) -> Response:
-    """With what the deploy's rules say of answers that are no files."""
-    if visit.rules is NO_RULES:
-        return response
-    given = visit.rules.answer_fields(visit.request.target.decoded_path, visit.asking)
-    names = {name for name, _ in given}
-    return replace(response, fields=(*(line for line in response.fields if line[0] not in names), *given))
 
 
 def _with_age(fields: FieldLines, representation: Representation, age_s: int) -> FieldLines:

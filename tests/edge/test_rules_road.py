@@ -239,8 +239,10 @@ async def test_a_preview_wants_its_password_and_is_not_found_by_search(stage: Ru
 
 async def test_guards_of_a_preview_with_a_password_count_in_its_place(stage: RulesStage) -> None:
     guard = Guard("/secret/*", "inner circle", (("ann", hashed("apple")),))
-    await stage.deploy(FILES, RuleSet(guards=(guard,)), alias="next")
+    await stage.deploy(FILES, RuleSet(guards=(guard,), error_pages=((401, "/oops/401.html"),)), alias="next")
     await stage.set_alias("next", password="pear")
+    for target in ("/", "/secret/plan"):
+        assert b"who are you" not in (await stage.ask(target, host=PREVIEW)).content, "it is of the deploy"
     assert (await stage.ask("/", basic("ann", "apple"), host=PREVIEW)).status == 401
     assert (await stage.ask("/secret/plan", basic("ann", "apple"), host=PREVIEW)).status == 200
     refused = await stage.ask("/secret/plan", basic("ann", "pear"), host=PREVIEW)
