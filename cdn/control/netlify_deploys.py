@@ -104,6 +104,7 @@ class NetlifyDeploys:
         draft = msgspec.structs.replace(draft, files=wanted, notes=notes)
         await self.drafts.save(draft)
         gathering = await self.drafts.gathering(draft.id)
+        await self._services.uploads.stay(draft.site_id)
         await self.drafts.look(gathering, is_new=True)
         self._publish_if_whole(gathering)
         return gathering
@@ -122,6 +123,7 @@ class NetlifyDeploys:
                     f"The content that came for {path} has the SHA-1 {sent.sha1}, but {expected} was announced: was "
                     "the file changed while it was being uploaded? Deploy again."
                 )
+            await services.uploads.stay(site_id)
             await self._sent.keep(site_id, sent)
             await self._digests.add(site_id, DigestKind.SHA1, {sent.sha1: sent.entry})
         gathering.found({sent.sha1: sent.entry})
@@ -132,6 +134,7 @@ class NetlifyDeploys:
         """How far it is; one that has all files is published. Raises NotFound."""
         gathering = await self.drafts.gathering(draft_id)
         if not gathering.draft.is_over:
+            await self._services.uploads.stay(gathering.draft.site_id)
             await self.drafts.look(gathering)
             self._publish_if_whole(gathering)
         return gathering

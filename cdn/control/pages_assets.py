@@ -97,6 +97,7 @@ class PagesAssets:
     async def missing(self, uploader: Uploader, request: web.Request) -> list[str]:
         """Which of the digests in the request the site has to send. Raises InvalidInput, TooLarge."""
         wanted = await self._asked(request)
+        await self._services.uploads.stay(uploader.site.id)
         found = await self._found(uploader.site.id, wanted)
         return [digest for digest in wanted if digest not in found]
 
@@ -120,6 +121,7 @@ class PagesAssets:
                 raise TooLarge(f"A batch has at most {MAX_BATCH_FILES} files, not {len(batch)}.")
             files = await asyncio.to_thread(_decoded, batch)
             del batch
+            await services.uploads.stay(site_id)
             entries = await asyncio.gather(*(self._sent.keep_content(site_id, one.content) for one in files))
         for kind, is_verified in ((DigestKind.PAGES, True), (DigestKind.PAGES_SAID, False)):
             rows = {
@@ -138,6 +140,7 @@ class PagesAssets:
         A digest that nobody has verified yet is computed from the content now that the file's name is known. Raises
         NotFound listing files that the site has not sent, Unprocessable listing those whose digest is another.
         """
+        await self._services.uploads.stay(site_id)
         verified = await self._digests.find(site_id, DigestKind.PAGES, manifest.values())
         unsure = {path: digest for path, digest in manifest.items() if digest not in verified}
         said = await self._digests.rows(site_id, DigestKind.PAGES_SAID, unsure.values()) if unsure else {}
@@ -153,6 +156,8 @@ class PagesAssets:
                 continue  # by another path
             entry = await self._matching(site_id, digest, extension_of(path), said[digest])
             if entry is None:
+                # Otherwise it would be called present for ever, and never come right.
+                await self._digests.forget(site_id, DigestKind.PAGES_SAID, digest, said[digest])
                 faults.append(f"{path}: its content does not have the digest {digest}")
             else:
                 verified[digest] = entry

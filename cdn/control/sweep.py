@@ -121,7 +121,7 @@ class Sweep:
         keys = [blob_key(site_id, digest) for digest in {*digests, *named.dropped}]
         heads = [(key, await self._store.head(key)) for key in keys if not named.has(key)]
         sizes = {key: facts.size_bytes for key, facts in heads if facts is not None}
-        return (await self._remove(site_id, list(sizes), sizes, named)).swept
+        return (await self._remove(site_id, list(sizes), sizes, named, is_taken_down=True)).swept
 
     async def _sweep_site(self, site_id: str, sizes: Mapping[str, int], grace_s: float, is_dry: bool) -> Swept:
         now = self._clock()
@@ -141,8 +141,15 @@ class Sweep:
         return done + removed.swept
 
     async def _remove(
-        self, site_id: str, keys: Sequence[str], sizes: Mapping[str, int], named: NamedObjects
+        self,
+        site_id: str,
+        keys: Sequence[str],
+        sizes: Mapping[str, int],
+        named: NamedObjects,
+        *,
+        is_taken_down: bool = False,
     ) -> _Removed:
+        """`is_taken_down`: all of `keys` are, so nobody is told any more that they are there."""
         removed, pinned_count = set[str](), 0
         for start in range(0, len(keys), BATCH):
             batch = keys[start : start + BATCH]
@@ -151,7 +158,11 @@ class Sweep:
                 await self._state.catch_up((await self._state.journal.position()).sequence)
                 await named.mark()
                 useless = [key for key in batch if not self._is_named(site_id, key, named)]
-                free = [key for key in useless if not _is_pinned(site_id, key, pinned)]
+                if not is_taken_down and pinned.is_all:
+                    held = {key for key in useless if not self._is_taken_down(site_id, key)}
+                else:
+                    held = {key for key in useless if _is_pinned(site_id, key, pinned)}
+                free = [key for key in useless if key not in held]
                 pinned_count += len(useless) - len(free)
                 removed |= await self._delete(free, may_remove)
         if removed:

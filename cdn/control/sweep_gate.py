@@ -4,6 +4,7 @@ Who uploads is told what need not be sent; that must not be removed before the d
 
 - an upload first makes its session known (in memory, and in the store where there are several replicas: it pins what
   it announced), then passes this gate, and only then looks at what the store has;
+- whose client cannot say what it announces (other vendors name content in their own ways) holds the whole site;
 - a sweep closes the gate, then reads the sessions, then the journal, and removes what neither names.
 
 Whichever of the two was first, the other sees it. A session that ends has its deploy in the journal by then, which is

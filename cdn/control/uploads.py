@@ -38,15 +38,29 @@ CONCURRENT_DELETES = 8
 HOLD_S = 900.0
 """What a replica held that died counts for so long: far more than any deploy takes to be prepared."""
 
+STAY_S = 3600.0
+"""How long a site stays as it is once somebody was told what it has: as long as a session. It is said anew when half of
+it is over, so a client may be silent for half an hour."""
+
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """What open uploads of a site announced. `is_any`: whether there is one at all."""
+    """What open uploads of a site announced. `is_any`: whether there is one at all; `is_all`: one did not say what it
+    relies on, so that may be anything."""
 
     digests: Collection[str]
     is_any: bool
+    is_all: bool = False
+
+
+@dataclass(slots=True)
+class _Stay:
+    """`has_passed` the gate: what is looked up from then on stays."""
+
+    session: UploadSession
+    has_passed: bool = False
 
 
 class Uploads:
@@ -72,6 +86,7 @@ class Uploads:
         self._clock = clock
         self._shared = shared
         self._holds: dict[str, UploadSession] = {}
+        self._stays: dict[str, _Stay] = {}
         self._fetching: dict[tuple[str, str], asyncio.Task[UploadSession | None]] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._sweeping: asyncio.Task[None] | None = None
@@ -122,6 +137,25 @@ class Uploads:
             if hold.is_kept:
                 self._in_background(self._remove(kept_upload_key(site_id, hold.id)))
 
+    async def stay(self, site_id: str) -> None:
+        """What the site has in the store stays there for half of STAY_S at least: for those who are told by names of
+        another kind what need not be sent, and of whom nobody knows when they are done.
+
+        Whoever looks afterwards finds what stays. Raises StoreUnavailable, Unavailable.
+        """
+        now = self._clock()
+        known = self._stays.get(site_id)
+        if known is not None and known.has_passed and STAY_S / 2 < known.session.expires_at - now <= STAY_S:
+            return
+        for over in [each for each, stay in self._stays.items() if stay.session.expires_at <= now]:
+            del self._stays[over]
+        stay = _Stay(UploadSession(new_upload_id(now + STAY_S), site_id, {}, now + STAY_S))
+        await self._keep(stay.session)
+        self._stays[site_id] = stay
+        if self._gate is not None:
+            await self._gate.enter(site_id)
+        stay.has_passed = True
+
     async def _opened(self, site_id: str, blobs: Mapping[str, int]) -> UploadSession:
         try:
             return self._sessions.open(site_id, blobs)
@@ -166,12 +200,15 @@ class Uploads:
         digests = set[str]()
         holds = [each for each in self._holds.values() if each.site_id == site_id]
         sessions = [*self._sessions.open_of_site(site_id), *holds]
-        digests.update(*(each.blobs for each in sessions))
-        is_any = bool(sessions)
-        known = {each.id for each in sessions}
         now = self._clock()
+        stay = self._stays.get(site_id)
+        if stay is not None and stay.session.expires_at > now:
+            sessions.append(stay.session)
+        digests.update(*(each.blobs for each in sessions))
+        is_any, is_all = bool(sessions), any(not each.blobs for each in sessions)
+        known = {each.id for each in sessions}
         if not self._shared:
-            return Pinned(digests, is_any)
+            return Pinned(digests, is_any, is_all)
         async for facts in self._store.scan(kept_upload_prefix(site_id)):
             if upload_id_of(facts.key) in known or is_over(facts.key, now - CLOCKS_APART_S):
                 continue
@@ -183,11 +220,13 @@ class Uploads:
             except UnreadableUpload as exc:
                 raise Unavailable(f"upload {facts.key} cannot be read: {exc}") from exc
             digests.update(kept.blobs)
-        return Pinned(digests, is_any)
+            is_all = is_all or not kept.blobs
+        return Pinned(digests, is_any, is_all)
 
     def close_site(self, site_id: str) -> None:
         """The site is gone."""
         self._sessions.close_site(site_id)
+        self._stays.pop(site_id, None)
         if self._shared:
             self._in_background(self._remove_all(kept_upload_prefix(site_id), is_gone=lambda key: True))
 

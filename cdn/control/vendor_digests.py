@@ -51,6 +51,12 @@ class VendorDigests:
 
         await asyncio.gather(*(put(digest, entry) for digest, entry in digests.items()))
 
+    async def forget(self, site_id: str, kind: DigestKind, digest: str, entries: Iterable[FileEntry]) -> None:
+        """These contents do not have that digest after all: the site is asked for the right one again."""
+        for entry in entries:
+            async with self._calls:
+                await self._store.delete(_key(site_id, kind, digest, entry))
+
     async def find(self, site_id: str, kind: DigestKind, digests: Iterable[str]) -> dict[str, FileEntry]:
         """Those of `digests` whose content the site sent and still has."""
         rows = await self.rows(site_id, kind, digests)

@@ -23,7 +23,7 @@ from cdn.control.kept_upload import (
 )
 from cdn.control.settings import ControlSettings
 from cdn.control.upload_session import UploadSessions
-from cdn.control.uploads import CLOCKS_APART_S, Uploads
+from cdn.control.uploads import CLOCKS_APART_S, STAY_S, Uploads
 from cdn.errors import NotFound, Unavailable
 from cdn.origin.directory import DirectoryStore
 from tests.control.control_room import Clock
@@ -209,3 +209,22 @@ def test_ids_say_when_they_end_and_cannot_be_guessed() -> None:
     assert not any(is_over(kept_upload_key("s1", each), 1_800_000_000.9) for each in ids)
     assert all(is_over(kept_upload_key("s1", each), 1_800_000_002.0) for each in ids)
     assert is_over(KEPT_UPLOADS + "s1/something-else", 0.0)
+
+
+async def test_a_site_stays_as_it_is_at_every_replica_while_one_was_told_what_it_has(replicas: Replicas) -> None:
+    one, two = replicas.add(), replicas.add()
+    assert not (await two.pinned("a")).is_all
+    await one.stay("a")
+    for replica in (one, two):
+        assert (await replica.pinned("a")).is_all
+        assert not (await replica.pinned("b")).is_any
+    kept = [facts.key async for facts in replicas.store.scan(KEPT_UPLOADS)]
+    await one.stay("a")
+    assert [facts.key async for facts in replicas.store.scan(KEPT_UPLOADS)] == kept, "one is good for many calls"
+    replicas.clock.now += STAY_S / 2
+    await one.stay("a")
+    replicas.clock.now += STAY_S / 2 + CLOCKS_APART_S + 2
+    assert (await two.pinned("a")).is_all
+    replicas.clock.now += STAY_S
+    assert not (await one.pinned("a")).is_any
+    assert not (await two.pinned("a")).is_any
