@@ -50,7 +50,8 @@ def test_a_takedown_reaches_nodes_store_and_disk(start_cdn: Callable[..., Runnin
         assert cdn.visit(host, "/large.bin").content == LARGE
         assert cdn.visit("other.cdn.localhost", "/mine.txt").content == SECRET
     done = cdn.run("takedown", f"http://{host}/leak.txt", "--reason", "leaked")
-    assert (done["digest"], done["site"], done["removed"]) == (DIGEST, "blog", 1)
+    assert (done["digest"], done["site"]) == (DIGEST, "blog")
+    assert done["removed"] >= 1, "its coded forms go too, where they were made already"
     assert done["receipt"]["complete"]
     assert cdn.visit(host, "/leak.txt").status == 410
     assert "taken-down" in cdn.visit(host, "/leak.txt").cache_status
