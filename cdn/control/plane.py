@@ -190,7 +190,7 @@ class ControlPlane:
         if coding_command and settings.coding_processes:
             pool = CodingPool(coding_command, settings.coding_processes)
             self._precompression = PrecompressionDesk(
-                Precompression(store, self.state, catalog_fold.catalog, takedowns, pool),
+                Precompression(store, self.state, catalog_fold.catalog, takedowns, pool, uploads=self._uploads),
                 pool,
                 NameOffices(held, holder, office_s=SOLE_OFFICE_S, monotonic=monotonic),
                 catalog_fold.catalog,

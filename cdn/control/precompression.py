@@ -22,6 +22,7 @@ from cdn.control.coding_plan import Source, sources_of
 from cdn.control.coding_pool import CodingPool, CodingProcessGone
 from cdn.control.coding_work import CodingFault, CodingJob
 from cdn.control.state import ControlState
+from cdn.control.uploads import GrowingHold, Uploads
 from cdn.errors import InvalidInput, TooLarge, Unavailable
 from cdn.http.content_coding import CODINGS
 from cdn.journal.record import Change, VariantsSet, version_of
@@ -100,6 +101,13 @@ class _Run:
     unmade: int = 0
     announced: int = -1
     """Sources in the list that was announced last; -1: none was."""
+    lists: set[str] = field(default_factory=set)
+    """Announced lists that forms in `done` are from."""
+
+    @property
+    def is_announced(self) -> bool:
+        """Whether there is nothing to say that was not said."""
+        return len(self.done) == self.announced or not self.done
 
 
 class _Gone(Exception):
@@ -120,7 +128,11 @@ class Precompression:
         catalog: Catalog,
         takedowns: TakedownFold,
         pool: CodingPool,
+        *,
+        uploads: Uploads,
     ) -> None:
+        """`uploads` keep what is made in the store until the journal names it."""
+        self._uploads = uploads
         self._store = store
         self._state = state
         self._catalog = catalog
@@ -150,7 +162,10 @@ class Precompression:
             run = await self._begin(site_id, manifest_digest, await self._still_lost(site_id, lost))
             if run.todo:
                 await self._state.require_understood(version_of(VariantsSet("", "", "")))
-            await self._work(run, may_go_on, require_office)
+            if run.todo or not run.is_announced:
+                async with self._uploads.held_growing(site_id) as hold:
+                    await self._hold_known(run, hold)
+                    await self._work(run, hold, may_go_on, require_office)
         except _Gone:
             return Outcome.GONE
         if run.todo:
@@ -167,13 +182,13 @@ class Precompression:
         run = _Run(site_id, manifest_digest, sources, {})
         named = self._catalog.variants(site_id, manifest_digest)
         own = await self._list(site_id, named)
-        self._take(run, own, lost)
+        self._take(run, named, own, lost)
         if named and len(run.done) == len(own.coded):
             run.announced = len(run.done)
         if len(run.done) < len(sources):
             for other in self._other_lists(site_id, manifest_digest):
                 before = len(run.done)
-                self._take(run, await self._list(site_id, other), lost)
+                self._take(run, other, await self._list(site_id, other), lost)
                 self.counters.reused += len(run.done) - before
         run.todo.extend(digest for digest in sources if digest not in run.done)
         return run
@@ -182,7 +197,15 @@ class Precompression:
         """Without those that another replica has made anew meanwhile."""
         return {digest for digest in digests if await self._store.head(blob_key(site_id, digest)) is None}
 
-    def _take(self, run: _Run, known: Variants, lost: set[str]) -> None:
+    async def _hold_known(self, run: _Run, hold: GrowingHold) -> None:
+        """What other lists had is there, and stays. Raises Unavailable when a list is no longer named: its forms may
+        have been swept before they were held."""
+        await self._state.catch_up((await self._state.journal.position()).sequence)
+        if not run.lists <= set(self._catalog.variants_of(run.site_id).values()):
+            raise Unavailable(f"a list of coded forms of site {run.site_id} was replaced meanwhile")
+        await hold.add(form.digest for forms in run.done.values() for form in forms.values())
+
+    def _take(self, run: _Run, name: str, known: Variants, lost: set[str]) -> None:
         """What an announced list has of the sources that are not done."""
         for digest, forms in known.coded.items():
             if digest not in run.sources or digest in run.done:
@@ -192,6 +215,7 @@ class Precompression:
                 continue
             if all(self._takedowns.of(run.site_id, form.digest) is None for form in forms.values()):
                 run.done[digest] = forms
+                run.lists.add(name)
 
     def _other_lists(self, site_id: str, manifest_digest: str) -> list[str]:
         deploys = (one.manifest_digest for one in self._catalog.deploys(site_id))  # most recent first
@@ -225,10 +249,12 @@ class Precompression:
 
     # The work
 
-    async def _work(self, run: _Run, may_go_on: Callable[[], bool], require_office: Callable[[], None]) -> None:
+    async def _work(
+        self, run: _Run, hold: GrowingHold, may_go_on: Callable[[], bool], require_office: Callable[[], None]
+    ) -> None:
         """Code what is left, announcing what is done now and then."""
         coders = [
-            asyncio.create_task(self._code_on(run, may_go_on), name=f"precompress {run.site_id}")
+            asyncio.create_task(self._code_on(run, hold, may_go_on), name=f"precompress {run.site_id}")
             for _ in range(min(self._pool.size * IN_FLIGHT, len(run.todo)))
         ]
         step_s = FIRST_STEP_S
@@ -237,6 +263,7 @@ class Precompression:
                 _, running = await asyncio.wait(coders, timeout=step_s, return_when=asyncio.FIRST_EXCEPTION)
                 failures = [coder.exception() for coder in coders if coder.done()]
                 require_office()
+                await hold.renew()
                 await self._announce(run)
                 for failure in failures:
                     if failure is not None:
@@ -250,13 +277,13 @@ class Precompression:
                 coder.cancel()
             await asyncio.gather(*coders, return_exceptions=True)
 
-    async def _code_on(self, run: _Run, may_go_on: Callable[[], bool]) -> None:
+    async def _code_on(self, run: _Run, hold: GrowingHold, may_go_on: Callable[[], bool]) -> None:
         """Code one content after the other; one at least, so that every run gets somewhere."""
         while run.todo:
             self._require_there(run.site_id, run.manifest_digest)
             digest = run.todo.popleft()
             try:
-                run.done[digest] = await self._code(run.site_id, run.sources[digest])
+                run.done[digest] = await self._code(run.site_id, run.sources[digest], hold)
             except (CodingProcessGone, CodingFault) as exc:
                 self.counters.failed += 1
                 log.warning("content %s of site %s is not coded: %s", digest, run.site_id, exc)
@@ -275,7 +302,7 @@ class Precompression:
             if not may_go_on():
                 return
 
-    async def _code(self, site_id: str, source: Source) -> Forms:
+    async def _code(self, site_id: str, source: Source, hold: GrowingHold) -> Forms:
         """The forms of one content, in the store. Raises Unavailable; InvalidInput and ObjectMissing for a blob that is
         damaged or gone, which nodes tell control of when they need it."""
         content = await self._content(site_id, source.entry)
@@ -298,6 +325,7 @@ class Precompression:
                 continue
             form = await asyncio.to_thread(_entry_of, coded)
             if self._takedowns.of(site_id, form.digest) is None:
+                await hold.add((form.digest,))  # it may lie there, useless, and be about to be swept
                 await self._store.put(blob_key(site_id, form.digest), coded, if_absent=True)
                 self.counters.coded_bytes += len(coded)
                 forms[coding] = form
@@ -312,7 +340,7 @@ class Precompression:
 
     async def _announce(self, run: _Run) -> None:
         """Record what is done, unless that is known. Raises _Gone, Unavailable, Conflict."""
-        if len(run.done) == run.announced or not run.done:
+        if run.is_announced:
             return
         count, done = len(run.done), dict(run.done)
         try:

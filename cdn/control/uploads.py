@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -63,6 +63,38 @@ class _Stay:
     has_passed: bool = False
 
 
+class GrowingHold:
+    """What somebody is making of a site, piece by piece, and records in the end: see `Uploads.held_growing`."""
+
+    def __init__(self, uploads: Uploads, site_id: str) -> None:
+        self._uploads = uploads
+        self._site_id = site_id
+        self._made: dict[str, int] = {}
+        self._session: UploadSession | None = None
+
+    async def add(self, digests: Iterable[str]) -> None:
+        """These stay from now on; whoever puts one that is there already does so afterwards. Raises StoreUnavailable,
+        Unavailable."""
+        self._made.update(dict.fromkeys(digests, 0))
+        await self._uploads.enter(self._site_id)
+
+    async def renew(self) -> None:
+        """Hold on, when half of the time is over. Raises StoreUnavailable, Unavailable."""
+        before = self._session
+        if before is None or before.expires_at - self._uploads.now() < HOLD_S / 2:
+            session = self._session = await self._uploads.begin_hold(self._site_id, {})
+            session.blobs = self._made  # what lies in the store still says: anything
+            self._end(before)
+
+    def end(self) -> None:
+        """What was made is recorded, or is of no use."""
+        self._end(self._session)
+
+    def _end(self, session: UploadSession | None) -> None:
+        if session is not None:
+            self._uploads.end_hold(session)
+
+
 class Uploads:
     """The sessions of this replica; where they are `shared`, those that another opened as well.
 
@@ -111,8 +143,7 @@ class Uploads:
         session = await self._opened(site_id, blobs)
         try:
             await self._keep(session)
-            if self._gate is not None:
-                await self._gate.enter(site_id)
+            await self.enter(site_id)
         except BaseException:
             self.close(site_id, session.id)
             raise
@@ -124,18 +155,53 @@ class Uploads:
 
         Raises StoreUnavailable, Unavailable.
         """
+        hold = await self.begin_hold(site_id, blobs)
+        try:
+            yield
+        finally:
+            self.end_hold(hold)
+
+    @asynccontextmanager
+    async def held_growing(self, site_id: str) -> AsyncIterator[GrowingHold]:
+        """While things are made that something recorded later names: what was added to the hold stays in the store;
+        until something was, all that the site has does. Other replicas, which are not told of each, leave all of it
+        there meanwhile. Raises StoreUnavailable, Unavailable.
+        """
+        hold = GrowingHold(self, site_id)
+        await hold.renew()
+        try:
+            yield hold
+        finally:
+            hold.end()
+
+    async def begin_hold(self, site_id: str, blobs: Mapping[str, int]) -> UploadSession:
+        """A hold of `held` or `held_growing`: whoever looks afterwards at what the store has finds what stays. Raises
+        StoreUnavailable, Unavailable."""
         expires_at = self._clock() + HOLD_S
         hold = UploadSession(new_upload_id(expires_at), site_id, blobs, expires_at)
         self._holds[hold.id] = hold
         try:
             await self._keep(hold)
-            if self._gate is not None:
-                await self._gate.enter(site_id)
-            yield
-        finally:
-            del self._holds[hold.id]
-            if hold.is_kept:
-                self._in_background(self._remove(kept_upload_key(site_id, hold.id)))
+            await self.enter(site_id)
+        except BaseException:
+            self.end_hold(hold)
+            raise
+        return hold
+
+    def end_hold(self, hold: UploadSession) -> None:
+        """It holds no more."""
+        del self._holds[hold.id]
+        if hold.is_kept:
+            self._in_background(self._remove(kept_upload_key(hold.site_id, hold.id)))
+
+    async def enter(self, site_id: str) -> None:
+        """Pass the gate of the site. Raises StoreUnavailable, Unavailable."""
+        if self._gate is not None:
+            await self._gate.enter(site_id)
+
+    def now(self) -> float:
+        """Wall time in seconds."""
+        return self._clock()
 
     async def stay(self, site_id: str) -> None:
         """What the site has in the store stays there for half of STAY_S at least: for those who are told by names of
@@ -152,8 +218,7 @@ class Uploads:
         stay = _Stay(UploadSession(new_upload_id(now + STAY_S), site_id, {}, now + STAY_S))
         await self._keep(stay.session)
         self._stays[site_id] = stay
-        if self._gate is not None:
-            await self._gate.enter(site_id)
+        await self.enter(site_id)
         stay.has_passed = True
 
     async def _opened(self, site_id: str, blobs: Mapping[str, int]) -> UploadSession:

@@ -21,6 +21,8 @@ from cdn.control.coding_work import CodingAnswer, CodingFault, CodingJob, work
 from cdn.control.name_offices import NameOffices
 from cdn.control.precompression import Outcome, Precompression
 from cdn.control.precompression_desk import PrecompressionDesk
+from cdn.control.upload_session import UploadSessions
+from cdn.control.uploads import HOLD_S, Uploads
 from cdn.errors import Conflict, Unavailable
 from cdn.http.content_coding import CODINGS
 from cdn.journal.record import TakenDown
@@ -63,7 +65,14 @@ class Room:
 
     def restart(self) -> None:
         services = self.control.plane.services
-        self.work = Precompression(services.store, services.state, services.catalog, services.takedowns, self.pool)
+        self.work = Precompression(
+            services.store,
+            services.state,
+            services.catalog,
+            services.takedowns,
+            self.pool,
+            uploads=services.uploads,
+        )
 
     @property
     def site_id(self) -> str:
@@ -553,3 +562,50 @@ async def test_idle_processes_end(monkeypatch: pytest.MonkeyPatch) -> None:
     async with asyncio.timeout(20):
         assert await process.wait() == 0
     await pool.aclose()
+
+
+async def test_a_form_that_lay_there_useless_is_not_swept_while_it_is_not_announced(room: Room) -> None:
+    first = await room.deployed({"/index.html": HOME})
+    await room.run(first)
+    form = next(iter((await room.forms(first, HOME)).values()))
+    key = blob_key(room.site_id, form.digest)
+    content = await room.control.store.get(key)
+    another = await room.control.api.post("/v1/sites", {"name": "other"})
+    assert another.status == 201
+    other = room.control.plane.services.catalog.site_named("other")
+    assert other is not None
+    useless = blob_key(other.id, form.digest)
+    await room.control.store.put(useless, content)
+    answer = await deploy(room.control.api, "other", {"/index.html": HOME, "/about.html": ABOUT})
+    manifest = room.control.plane.services.catalog.deploy(other.id, answer.document["deploy"]["id"])
+    assert manifest is not None
+    swept = []
+
+    async def sweep_meanwhile(job: CodingJob) -> None:
+        if job.content == ABOUT:  # the forms of the other page are put, and not announced
+            done = await room.control.api.post("/v1/sweeps", {"grace_s": 0})
+            swept.append(done.document)
+
+    room.pool.before = sweep_meanwhile
+    assert await room.work.run(other.id, manifest.manifest_digest) is Outcome.COMPLETE
+    assert [one["faults"] for one in swept] == [[]]
+    assert await room.control.store.get(useless) == content
+    assert room.control.plane.services.uploads._holds == {}, "nothing is held when it is recorded"
+
+
+async def test_a_hold_goes_on_and_other_replicas_are_told_to_keep_everything(room: Room) -> None:
+    uploads, clock = room.control.plane.services.uploads, room.control.clock
+    uploads._shared = True
+    other = Uploads(UploadSessions(room.control.plane.services.settings, clock), room.control.store, clock, shared=True)
+    async with uploads.held_growing(room.site_id) as hold:
+        assert (await uploads.pinned(room.site_id)).is_all, "until something is named"
+        await hold.add(("a" * 64,))
+        here = await uploads.pinned(room.site_id)
+        assert (set(here.digests), here.is_all) == ({"a" * 64}, False)
+        for _ in range(3):
+            clock.now += HOLD_S * 0.6
+            await hold.renew()
+            assert (await other.pinned(room.site_id)).is_all, "it does not hear of each"
+            assert set((await uploads.pinned(room.site_id)).digests) == {"a" * 64}
+    await uploads.aclose()
+    assert not (await other.pinned(room.site_id)).is_any
