@@ -127,7 +127,7 @@ class HookReceiver:
         except CdnError as error:
             self._refuse(hook.id, request, Refused("no-json", error.message))
             raise
-        event = event_of(settings, fields, message)
+        event = await asyncio.to_thread(event_of, settings, fields, message)
         return _Arrival(hook, settings, site, event, judgement, _names(settings, judgement, content, message))
 
     def _refuse(self, hook_id: str, request: web.Request, refused: Refused) -> None:
@@ -189,13 +189,13 @@ class HookReceiver:
 
     async def _worked(self, arrival: _Arrival, held: HeldDelivery, *, is_first: bool) -> Received:
         delivery = held.delivery
-        ignored = reason_to_ignore(arrival.settings, arrival.event)
+        ignored = await asyncio.to_thread(reason_to_ignore, arrival.settings, arrival.event)
         if ignored is not None:
             return await self._ended(delivery, DeliveryState.IGNORED, f"ignored: {ignored}", None)
         actor = f"hook:{delivery.hook_id}:{delivery.id}"
         try:
             async with asyncio.timeout(WORK_S):
-                plan = self._plan(arrival)
+                plan = await asyncio.to_thread(self._plan, arrival)
                 if isinstance(plan, NothingToDo):
                     return await self._ended(delivery, DeliveryState.IGNORED, f"nothing to do: {plan.says}", None)
                 record = None

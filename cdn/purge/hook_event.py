@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -13,7 +14,7 @@ import msgspec
 
 from cdn.errors import InvalidInput
 from cdn.purge.hook import InboundHook, Scheme
-from cdn.purge.hook_template import parse_pointer
+from cdn.purge.hook_template import TooManyValues, parse_pointer
 
 BRANCH_REF = "refs/heads/"
 
@@ -149,15 +150,16 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def _texts(message: Any, pointers: tuple[str, ...]) -> Iterator[str]:
-    """The texts at pointers, numbers and truths as JSON writes them."""
+    """The texts at pointers, numbers and truths as JSON writes them; of too many the first ones."""
     for pointer in pointers:
-        for value in parse_pointer(pointer).values(message):
-            match value:
-                case str() if value:
-                    yield value
-                case bool():
-                    yield "true" if value else "false"
-                case int():
-                    yield str(value)
-                case _:
-                    continue
+        with suppress(TooManyValues):
+            for value in parse_pointer(pointer).values(message):
+                match value:
+                    case str() if value:
+                        yield value
+                    case bool():
+                        yield "true" if value else "false"
+                    case int():
+                        yield str(value)
+                    case _:
+                        continue

@@ -83,9 +83,9 @@ def _purge(action: PurgeAction, message: Any) -> Plan:
             of_kind: dict[str, None] = {}
             for text in texts:
                 of_kind.update(dict.fromkeys(parse_template(text).filled(message, most=left, is_path=is_path)))
+                if len(of_kind) > left:
+                    raise TooManyValues("the message names more than one purge may")
             left -= len(of_kind)
-            if left < 0:
-                raise TooManyValues("the message names more than one purge may")
             filled.append(tuple(of_kind))
     except TooManyValues:
         return PurgePlan(PurgeRequest(everything=True, soft=action.soft), is_widened=True)

@@ -33,6 +33,16 @@ _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _ESCAPE = re.compile(r"~(?![01])")
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 
+MAX_VISITED = 10_000
+"""Elements that one pointer looks at. A message of 10 MB has a million, and whoever made the hook a hundred pointers:
+minutes, in which nobody else is answered."""
+
+MAX_TEXT_CHARS = 8192
+"""A text that is filled in: longer URLs and tags are never stored, and a thousand of them are held at a time."""
+
+MOST_LOOKED_AT = 16
+"""Of values where one is needed."""
+
 EACH = "*"
 
 
@@ -52,8 +62,11 @@ class Pointer:
     segments: tuple[str, ...]
 
     def values(self, message: Any) -> Iterator[Any]:
-        """Everything that it points to, in order; nothing where there is nothing."""
-        yield from _values(message, self.segments)
+        """Everything that it points to, in order; nothing where there is nothing.
+
+        Raises TooManyValues after MAX_VISITED elements, whether or not they have what it points to.
+        """
+        yield from _values(message, self.segments, _Visits(self.text))
 
 
 def parse_pointer(text: str) -> Pointer:
@@ -94,11 +107,13 @@ class Template:
             if len(texts) * len(values) > most:
                 raise TooManyValues(f"{{{pointer.text}}} comes to more than {most} texts")
             texts = [f"{text}{value}{literal}" for text in texts for value in values]
+            if max(map(len, texts), default=0) > MAX_TEXT_CHARS:
+                raise TemplateFault(f"the value at {pointer.text} makes a text of more than {MAX_TEXT_CHARS} letters")
         return tuple(dict.fromkeys(texts))
 
     def single(self, message: Any) -> str:
         """The one text that it comes to. Raises TemplateFault, also where there are several."""
-        texts = self.filled(message, most=MAX_VALUE_CHARS)
+        texts = self.filled(message, most=MOST_LOOKED_AT)
         if len(texts) != 1:
             raise TemplateFault(f"{self.pointers[0].text} has {len(texts)} values in the message, one is needed")
         return texts[0]
@@ -152,21 +167,34 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _values(value: Any, segments: tuple[str, ...]) -> Iterator[Any]:
+@dataclass(slots=True)
+class _Visits:
+    pointer: str
+    count: int = 0
+
+    def note(self) -> None:
+        self.count += 1
+        if self.count > MAX_VISITED:
+            raise TooManyValues(f"the message has more than {MAX_VISITED} elements at {self.pointer}")
+
+
+def _values(value: Any, segments: tuple[str, ...], visits: _Visits) -> Iterator[Any]:
     if not segments:
         yield value
         return
     first, rest = segments[0], segments[1:]
     match value:
         case dict() if first in value:
-            yield from _values(value[first], rest)
+            yield from _values(value[first], rest, visits)
         case list() if first == EACH:
             for each in value:
-                yield from _values(each, rest)
+                visits.note()
+                yield from _values(each, rest, visits)
         case dict() if first == EACH:
             for each in value.values():
-                yield from _values(each, rest)
+                visits.note()
+                yield from _values(each, rest, visits)
         case list() if _INDEX.fullmatch(first) is not None and int(first) < len(value):
-            yield from _values(value[int(first)], rest)
+            yield from _values(value[int(first)], rest, visits)
         case _:
             return

@@ -157,6 +157,16 @@ def test_a_message_that_names_too_much_purges_everything() -> None:
     assert isinstance(planned(action, {"files": []}), NothingToDo)
 
 
+def test_a_huge_message_costs_little_and_purges_everything() -> None:
+    message = {"c": [{"m": ["x"] * 1000}] * 50, "ref": "refs/heads/main"}
+    action = {"do": "purge", "urls": ["/{/c/*/m/*}"] * 100}
+    assert planned(action, message) == PurgePlan(PurgeRequest(everything=True), is_widened=True)
+    found = event("token", message, branch_pointer="/c/*/m/*")
+    assert found.branches == ("x",)
+    hook = inbound("token", only_if={"/c/*/m/*": "y"})
+    assert "it has not 'y'" in (reason_to_ignore(hook, found) or "")
+
+
 def test_activations_name_one_deploy() -> None:
     assert planned({"do": "activate", "commit": "{/after}"}, {"after": "abc1234"}) == ActivatePlan(
         on="production", commit="abc1234"

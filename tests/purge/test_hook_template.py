@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdn.purge.hook_template import TemplateFault, TooManyValues, parse_pointer, parse_template
+from cdn.purge.hook_template import MAX_VISITED, TemplateFault, TooManyValues, parse_pointer, parse_template
 
 # RFC 6901 section 5.
 RFC = {"foo": ["bar", "baz"], "": 0, "a/b": 1, "c%d": 2, "e^f": 3, "g|h": 4, "i\\j": 5, 'k"l': 6, " ": 7, "m~n": 8}
@@ -88,6 +88,23 @@ def test_more_texts_than_may_be_made_are_too_many() -> None:
     assert len(template.filled(message, most=1600)) <= 1600
     with pytest.raises(TooManyValues):
         parse_template("{/a/*}").filled(message, most=39)
+
+
+@pytest.mark.parametrize("element", ["the same", {"without": "it"}])
+def test_only_so_much_of_a_message_is_looked_at(element: Any) -> None:
+    """However few texts come of it: a message of 10 MB has a million elements."""
+    template = parse_template("{/a/*/*}" if isinstance(element, str) else "{/a/*/name}")
+    elements = [element] if isinstance(element, str) else element
+    template.filled({"a": [elements] * (MAX_VISITED // 2)}, most=1)
+    with pytest.raises(TooManyValues):
+        template.filled({"a": [elements] * (MAX_VISITED + 1)}, most=1)
+
+
+def test_no_text_is_longer_than_what_can_be_purged() -> None:
+    message = {"a": ["x" * 8000]}
+    with pytest.raises(TemplateFault, match="more than 8192 letters"):
+        parse_template("{/a/*}{/a/*}").filled(message, most=1000)
+    assert parse_template("/{/a/*}").filled(message, most=1)
 
 
 def test_one_value_is_one() -> None:
