@@ -107,7 +107,7 @@ class PurgeMethod:
         async with aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as client:
             for url in self._control_urls:
                 try:
-                    return await self._asked(client, URL(f"{url}/purge/{request.host}{target}", encoded=True), fields)
+                    return await self._asked(client, _url_of(url, f"/purge/{request.host}{target}"), fields)
                 except (aiohttp.ClientError, OSError, TimeoutError) as exc:
                     log.warning("a purge was not taken by %s: %s", url, exc or type(exc).__name__)
         return self._said(503, "The control plane does not answer: nothing was purged.", (("retry-after", "5"),))
@@ -142,6 +142,14 @@ class PurgeMethod:
     def _own_fields(self) -> FieldLines:
         status = CacheStatus(self._cache_name, detail="purge").serialise()
         return (("cache-control", "no-store"), ("cache-status", status))
+
+
+def _url_of(control_url: str, target: str) -> URL:
+    """`target` below control's URL, octet for octet: given as a path, as of a query that is empty the mark would go,
+    and another URL be purged."""
+    base = URL(control_url)
+    path = f"{base.raw_path.rstrip('/')}{target}"
+    return URL.build(scheme=base.scheme, authority=base.raw_authority, path=path, encoded=True)
 
 
 def _token_of(fields: Fields) -> str | None:

@@ -83,6 +83,13 @@ async def test_the_url_and_the_token_go_to_control_and_nothing_else_of_the_reque
     assert "set-cookie" not in told
 
 
+@pytest.mark.parametrize("target", ["/a", "/a?", "/a??", "/a?b=c+d%2Be", "//a", "/a;b:c@d"])
+async def test_what_is_stored_apart_is_purged_apart(control: Control, target: str) -> None:
+    """`/a?` is stored beside `/a`."""
+    assert (await _answer(_purge(control.url), _request(target, fastly_key=TOKEN)))[0] == 200
+    assert [path for path, _ in control.asked] == [f"/purge/www.example.com{target}"]
+
+
 @pytest.mark.parametrize(
     "fields",
     [
