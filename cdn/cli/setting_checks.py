@@ -96,7 +96,7 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = {
 }
 
 MAY_BE_ZERO = frozenset(
-    {"weight", "bias", "slip", "coding_processes"}
+    {"weight", "bias", "slip", "coding_processes", "max_hook_messages_per_minute"}
     | {f"max_purged_{kind}_per_minute" for kind in ("urls", "prefixes", "tags")}
     | {"max_purges_of_everything_per_minute"}
 )

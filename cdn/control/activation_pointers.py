@@ -70,9 +70,8 @@ class ActivationPointers:
         pointer = ActivationPointer(position, state.active.id, state.active.manifest_digest)
         await write_pointer(self._store, site_id, alias, pointer)
         present = self._catalog().alias(site_id, alias)
-        if present is None or not _may_be_pointed_at(
-            present
-        ):  # it was set meanwhile, and the pointer removed too early
+        if present is None or not _may_be_pointed_at(present):
+            # It was set meanwhile, and the pointer removed too early.
             await self.remove(site_id, alias)
             return False
         self._written[site_id, alias] = position

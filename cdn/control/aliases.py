@@ -213,7 +213,7 @@ def _check(alias: str, asked: SetAlias) -> None:
         field = "password" if asked.password not in (UNSET, None) else "expires_s"
         raise InvalidInput(
             f"{PRODUCTION!r} has neither a password nor an end: those are for previews. To ask visitors of the site "
-            "itself for a password, put basic_auth into the bundle's cdn.toml.",
+            "itself for a password, put [[auth]] into the bundle's cdn.toml.",
             field=field,
         )
     if isinstance(asked.password, str):

@@ -67,6 +67,6 @@ def time_text(at: float) -> str:
 
 def _number(query: Mapping[str, str], name: str, otherwise: int, most: int) -> int:
     text = query.get(name, str(otherwise)).removesuffix(".0")
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= most:
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= most:
         raise InvalidInput(f"{name} is a number from 1, not {text[:80]!r}.", field=name)
     return int(text)

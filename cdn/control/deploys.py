@@ -191,7 +191,7 @@ class Deploys:
     def _require_allowed(self, site: Site, manifest: Manifest) -> None:
         """Raises Gone when content of it was taken down."""
         takedowns = self._services.takedowns
-        if not takedowns.all():
+        if takedowns.is_empty:
             return
         found = [path for path, entry in manifest.files.items() if takedowns.of(site.id, entry.digest) is not None]
         if found:

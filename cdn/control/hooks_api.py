@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -205,7 +206,11 @@ class HooksApi:
             case _:
                 return direction, settings
 
-    async def _set(self, call: Call, site: Site, hook: Hook, changed: Any) -> Record:
+    async def _set(
+        self, call: Call, site: Site, hook: Hook, changed: Callable[[Hook], tuple[dict[str, Any], str]]
+    ) -> Record:
+        """`changed` gives settings and sealed secret for the hook as it is then."""
+
         def decide() -> Change:
             now = self._present(site, hook.id)
             settings, sealed = changed(now)
@@ -279,7 +284,7 @@ def _outbound(webhook: Webhook, *, with_content: bool = False) -> DeliveryView:
 def _limit(text: str | None) -> int:
     if text is None:
         return DELIVERIES
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MOST_DELIVERIES:
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= MOST_DELIVERIES:
         raise InvalidInput(f"limit is a number from 1 to {MOST_DELIVERIES}, not {text[:80]!r}.", field="limit")
     return int(text)
 

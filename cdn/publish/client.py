@@ -261,8 +261,6 @@ class ControlClient:
         """Ends a token."""
         return await self._call("DELETE", f"/v1/tokens/{quote(token_id, safe='')}")
 
-    # zones, geography
-
     # takedowns and the store
 
     async def take_down(self, request: Mapping[str, Any], *, wait_s: float) -> Document:
@@ -281,6 +279,8 @@ class ControlClient:
     async def sweep_store(self, request: Mapping[str, Any]) -> Document:
         """What nothing names is removed from the store."""
         return await self._call("POST", "/v1/sweeps", content=request)
+
+    # zones, geography
 
     async def zones(self) -> Document:
         """Every zone that name servers answer for, the CDN's own first."""

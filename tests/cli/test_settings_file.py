@@ -99,3 +99,10 @@ def test_coding_processes_may_be_none_and_not_any_number(tmp_path: Path, number:
         with pytest.raises(InvalidInput) as refused:
             SettingsFile.read(file)
         assert "is no number of processes from 0 to 256" in "".join(refused.value.details)
+
+
+def test_a_hook_may_take_any_number_of_messages(tmp_path: Path) -> None:
+    file = tmp_path / "control.toml"
+    file.write_text("[control]\nmax_hook_messages_per_minute = 0\n")
+    control = ControlSettings(zone="cdn.example", data_dir=tmp_path)
+    assert SettingsFile.read(file).applied("control", control).max_hook_messages_per_minute == 0

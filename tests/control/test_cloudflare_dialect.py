@@ -160,6 +160,7 @@ async def test_zones_are_found_by_name_and_only_those_that_the_token_may_read(bl
     assert await names(shop) == ["shop"]
     assert await names(shop, "?name=www.example.com") == []
     assert (await blog.get(f"{ROOT}/zones?page=0")).status == 400
+    assert (await blog.get(f"{ROOT}/zones?page=000000001{'9' * 5000}")).status == 400
     assert (await blog.get(f"{ROOT}/zones/blog")).document["result"]["name"] == "www.example.com"
     assert (await shop.get(f"{ROOT}/zones/blog")).status == 403
 

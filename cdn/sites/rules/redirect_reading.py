@@ -200,7 +200,7 @@ def _read_conditions(
             case "role":
                 raise InvalidInput(
                     "roles come from Netlify's own log-in, which there is none of here: protect the path with "
-                    "basic_auth in cdn.toml"
+                    "[[auth]] in cdn.toml"
                 )
             case lower if lower in _SIGNING:
                 raise InvalidInput(
