@@ -36,9 +36,9 @@ from cdn.fleet.position import Position
 from cdn.journal.certificate_fold import CertificateFacts
 from cdn.journal.hook_fold import Hook
 from cdn.journal.journal import Trimmed
-from cdn.journal.record import DeployActivated, Purged, Record
+from cdn.journal.record import DeployActivated, Purged, PurgeScope, Record
 from cdn.purge.hook import Direction, OutboundEvent, OutboundHook, hook_from
-from cdn.purge.webhook import message_id
+from cdn.purge.webhook import MAX_CONTENT_BYTES, message_id
 
 READ_BATCH = 1000
 """Records looked at between two writes of the cursor."""
@@ -51,6 +51,9 @@ SLACK_S = 5.0
 
 MAX_SCOPES_TOLD = 100
 """Of one purge; its count says how many there are."""
+
+MAX_SCOPES_TOLD_BYTES = MAX_CONTENT_BYTES // 2
+"""All of them together: a URL has up to 8 kB, and a thousand messages are kept for each receiver."""
 
 MAX_TOLD = 10_000
 """Troubles that are known to be told, in memory; of others the store is asked."""
@@ -221,9 +224,8 @@ class WebhookEvents:
                     }
             case Purged():
                 site = services.catalog.site(change.site_id)
-                shown = [{"kind": scope.kind, "value": scope.value} for scope in change.scopes[:MAX_SCOPES_TOLD]]
                 data |= {"site": "" if site is None else site.name, "soft": change.soft}
-                data |= {"scopes": shown, "scope_count": len(change.scopes)}
+                data |= {"scopes": _told_of(change.scopes), "scope_count": len(change.scopes)}
             case _:
                 pass
         return data
@@ -237,3 +239,15 @@ class WebhookEvents:
             "not_after": facts.not_after,
             "issuer": facts.issuer,
         }
+
+
+def _told_of(scopes: Sequence[PurgeScope]) -> list[dict[str, str]]:
+    """The first of them, as many as there is room for."""
+    told, left_bytes = list[dict[str, str]](), MAX_SCOPES_TOLD_BYTES
+    for scope in scopes[:MAX_SCOPES_TOLD]:
+        one = {"kind": scope.kind, "value": scope.value}
+        left_bytes -= len(msgspec.json.encode(one))
+        if left_bytes < 0:
+            break
+        told.append(one)
+    return told

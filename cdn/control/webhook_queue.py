@@ -27,9 +27,6 @@ FORMAT = 1
 MAX_ATTEMPTS_KEPT = 20
 """Of one message; the count goes on."""
 
-MAX_DUE_BYTES = 64 * 1024
-"""A message and its attempts: a third of it at the most."""
-
 CONCURRENT_READS = 16
 
 

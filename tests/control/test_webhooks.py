@@ -14,6 +14,7 @@ from aiohttp import web
 from cdn.control import webhook_sender
 from cdn.control.webhook_queue import Webhook
 from cdn.journal.record import CertificateSet, DomainAdded
+from cdn.purge.webhook import MAX_CONTENT_BYTES
 from cdn.tls.sealed import KeyRing, SealingKey
 from tests.control.control_room import Control, ControlMaker
 from tests.control.webhook_receiver import Receiver
@@ -92,6 +93,17 @@ async def test_receivers_are_told_of_purges_once_every_node_has_them(control: Co
     assert abs(int(taken.fields["webhook-timestamp"]) - control.clock()) < 1
     kept = await until(control, hook_id, state="delivered")
     assert (kept["named"], kept["sequence"]) == (taken.fields["webhook-id"], sequence)
+
+
+async def test_no_message_is_longer_than_receivers_take(control: Control, receiver: Receiver) -> None:
+    await hook_to(control, receiver.url)
+    urls = [f"/{number:03}{'x' * 8000}" for number in range(100)]
+    answer = await control.api.post("/v1/sites/blog/purges", {"urls": urls})
+    assert answer.status in (200, 202), answer
+    (taken,) = await receiver.wait(1)
+    assert len(taken.content) <= MAX_CONTENT_BYTES
+    data = taken.document["data"]
+    assert (data["scopes"], data["scope_count"]) == ([{"kind": "url", "value": urls[0]}], 100)
 
 
 async def test_a_purge_that_a_node_lacks_is_not_told_of_until_it_has_it(
