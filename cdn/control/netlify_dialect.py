@@ -14,12 +14,13 @@ from aiohttp import web
 from msgspec import Meta, Struct
 
 from cdn.control import netlify_views as views
+from cdn.control.alias_schema import SetAlias
 from cdn.control.archive_intake import ArchiveIntake
 from cdn.control.auth import Caller
 from cdn.control.content import read_json, read_manifest_json
-from cdn.control.deploys import Deploys, Proposal
+from cdn.control.deploys import AS_IT_IS, Deploys, Proposal
 from cdn.control.dialect import DialectRoute
-from cdn.control.netlify_deploys import NetlifyDeploys
+from cdn.control.netlify_deploys import DRAFT_ALIAS_S, NetlifyDeploys
 from cdn.control.netlify_draft import NetlifyDraft, site_id_in
 from cdn.control.netlify_drafts import Gathering, no_deploy
 from cdn.control.purge_desk import RECEIPT_FIELD, receipt_path
@@ -32,6 +33,7 @@ from cdn.errors import Conflict, Forbidden, Gone, InvalidInput, NotFound, TooLar
 from cdn.purge.request import PurgeRequest
 from cdn.sites.deploy import Deploy
 from cdn.sites.name import PRODUCTION, alias_of_branch, check_alias
+from cdn.sites.rules.mode import RulesMode
 from cdn.sites.site import Site
 
 API = "/api/v1"
@@ -272,6 +274,8 @@ class NetlifyDialect:
             author=caller.actor,
             message=request.query.get("title", "")[:1024],
             session=taken.session,
+            rules_mode=RulesMode.NETLIFY,
+            said=SetAlias(expires_s=DRAFT_ALIAS_S) if is_draft and not branch else AS_IT_IS,
         )
         try:
             activation = await self._deploys.create(proposal, caller.actor)

@@ -28,6 +28,9 @@ MAX_DRAFTS_PER_SITE = 1000
 MAX_REMEMBERED_FILES = 200_000
 """Files of all drafts in memory: some 60 MB; the draft used longest ago is forgotten first, and read again."""
 
+DRAFT_AS_FILES = 10
+"""What a draft takes besides its files, counted in files: those without any are not kept for ever either."""
+
 LOOK_EVERY_S = 2.0
 """How often it is looked whether another replica took what is missing here."""
 
@@ -140,12 +143,12 @@ class NetlifyDrafts:
 
     def _remember(self, gathering: Gathering) -> None:
         before = self._gatherings.pop(gathering.draft.id, None)
-        self._remembered -= 0 if before is None else len(before.wanted)
+        self._remembered -= 0 if before is None else DRAFT_AS_FILES + len(before.wanted)
         self._gatherings[gathering.draft.id] = gathering
-        self._remembered += len(gathering.wanted)
+        self._remembered += DRAFT_AS_FILES + len(gathering.wanted)
         while self._remembered > MAX_REMEMBERED_FILES and len(self._gatherings) > 1:
             _, forgotten = self._gatherings.popitem(last=False)
-            self._remembered -= len(forgotten.wanted)
+            self._remembered -= DRAFT_AS_FILES + len(forgotten.wanted)
 
 
 def no_deploy(deploy_id: str) -> NotFound:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from typing import Any
 
@@ -381,6 +382,28 @@ async def test_an_archive_is_a_whole_deploy(netlify: NetlifyClient, control: Con
         )
         assert (answer.status, answer.document["state"]) == (200, "ready")
         assert active_files(control, alias).file_count == 1
+
+
+async def test_an_archive_is_a_draft_and_read_as_netlify_reads_it_whatever_the_site_is(
+    netlify: NetlifyClient, control: Control
+) -> None:
+    changed = await netlify.api.patch("/v1/sites/blog", {"settings": {"rules_mode": "cloudflare"}})
+    assert changed.status == 200, changed
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as opened:
+        opened.writestr("index.html", "zipped")
+        opened.writestr("_redirects", "/old /new 301!\n")  # the mark is none of Cloudflare's
+    answer = await netlify.api.post(
+        "/api/v1/sites/blog/deploys?draft=true", data=archive.getvalue(), fields={"Content-Type": "application/zip"}
+    )
+    assert (answer.status, answer.document["state"]) == (200, "ready"), answer
+    services = control.plane.services
+    site = services.catalog.site_named("blog")
+    (alias,) = [name for name in services.catalog.aliases(site.id) if name.startswith("draft-")]
+    assert services.catalog.alias(site.id, alias).expires_at is not None, "nobody removes it"
+    manifest_digest = services.catalog.alias(site.id, alias).active.manifest_digest
+    manifest = json.loads(await control.store.get(f"sites/{site.id}/manifests/{manifest_digest}"))
+    assert manifest["rules"].get("mode", "netlify") == "netlify"
 
 
 async def test_nothing_is_deployed_to_a_pull_site(netlify: NetlifyClient, api: Api) -> None:
