@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from cdn.http.cache_control import is_targeted
 from cdn.http.fields import FieldLines
 
 ROBOTS: Final = "x-robots-tag"
@@ -12,14 +13,11 @@ ROBOTS: Final = "x-robots-tag"
 _PUBLIC = re.compile(r"\bpublic\b", re.IGNORECASE)
 _NOT_SHARED = re.compile(r"\b(?:private|no-store)\b", re.IGNORECASE)
 
-_FOR_OTHER_CACHES: Final = frozenset(("cdn-cache-control", "surrogate-control", "edge-control"))
-"""Fields that tell shared caches more than Cache-Control does: RFC 9213, and what came before it."""
-
 
 def private_fields(fields: FieldLines, selecting: tuple[str, ...] = ()) -> FieldLines:
     """The fields of an answer that depended on who asks: no shared cache may keep it (RFC 9111 section 5.2.2.7), and
     the visitor's own asks again when one of the request fields `selecting` says something else."""
-    lines = [(name, value) for name, value in fields if name not in _FOR_OTHER_CACHES]
+    lines = [(name, value) for name, value in fields if not is_targeted(name)]
     given = [value for name, value in lines if name == "cache-control"]
     if not given:
         lines.append(("cache-control", "private"))

@@ -36,6 +36,9 @@ _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _EXTENDED = re.compile(r"([0-9]+)\+([0-9]+)")
 
+_TARGETED_BEFORE = frozenset({"surrogate-control", "edge-control"})
+"""What did the work of targeted fields before there were any."""
+
 _SURROGATE_DIRECTIVES = frozenset(
     {"max-age", "no-store", "no-store-remote", "no-cache", "private", "stale-while-revalidate", "stale-if-error"}
 )
@@ -113,6 +116,12 @@ def _asked(text: str) -> RequestDirectives:
         min_fresh_s=_first_delta_s(found, "min-fresh"),
         stale_if_error_s=_first_delta_s(found, "stale-if-error"),
     )
+
+
+def is_targeted(field_name: str) -> bool:
+    """Whether the field, named in lower case, tells some shared caches more than Cache-Control tells all of them: by
+    convention the names of such fields end alike (RFC 9213 section 3)."""
+    return field_name.endswith("-cache-control") or field_name in _TARGETED_BEFORE
 
 
 def shared_directives(fields: Fields, target_names: tuple[str, ...] = ("cdn-cache-control",)) -> ResponseDirectives:

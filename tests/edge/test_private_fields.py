@@ -25,7 +25,8 @@ def test_no_shared_cache_keeps_it(given: str | None, said: str) -> None:
 
 
 def test_nor_does_one_that_is_spoken_to_by_name() -> None:
-    fields = (("cdn-cache-control", "max-age=9"), ("surrogate-control", "max-age=9"), ("cache-control", "public"))
+    targeted = ("cdn-cache-control", "netlify-cdn-cache-control", "surrogate-control", "edge-control")
+    fields = (*((name, "max-age=9") for name in targeted), ("cache-control", "public"))
     assert private_fields(fields) == (("cache-control", "private"),)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from cdn.http.cache_control import is_targeted
 from cdn.http.fields import FieldLines
 from cdn.sites.rules.access import Access
 from cdn.sites.rules.applied_fields import applied
@@ -27,7 +28,7 @@ from cdn.sites.rules.redirect_rule import RedirectRule
 RULE_FILES = ("_redirects", "_headers", "cdn.toml", "netlify.toml")
 """At the root of a bundle: read when it is deployed, never answered."""
 
-_OF_FILES = ("cache-control", "content-", "etag", "link", "last-modified")
+_OF_FILES = ("cache-control", "content-", "etag", "expires", "link", "last-modified")
 """What rules say about files alone: nobody keeps an error for a year because the page that is missing would be kept."""
 
 
@@ -134,7 +135,9 @@ class RuleSet:
 
 def is_of_files(name: str) -> bool:
     """Whether the field `name` says something about a file, so that it does not count for what stands in for one."""
-    return name.startswith(_OF_FILES) and name not in {"content-security-policy", "content-security-policy-report-only"}
+    if name in {"content-security-policy", "content-security-policy-report-only"}:
+        return False
+    return name.startswith(_OF_FILES) or is_targeted(name)
 
 
 NO_RULES = RuleSet()

@@ -284,6 +284,7 @@ def test_fields_of_answers_that_are_no_file() -> None:
         fields=(
             FieldRule("/*", (("x-frame-options", "DENY"), ("cache-control", "max-age=9"), ("link", "</a>"))),
             FieldRule("/*", (("content-security-policy", "default-src 'self'"), ("content-language", "de"))),
+            FieldRule("/*", (("cdn-cache-control", "max-age=9"), ("expires", "Thu, 01 Jan 2099 00:00:00 GMT"))),
         ),
         cors=(CorsRule("/*", ("*",)),),
     )
