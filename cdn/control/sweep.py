@@ -75,7 +75,7 @@ def useless_key(site_id: str) -> str:
 
 
 class Sweep:
-    """Sweeps sites. Who calls it has the office: two sweeps of one site at a time are one too many."""
+    """Sweeps sites. Who calls it has the office: two replicas at one site's gate are one too many."""
 
     def __init__(  # noqa: PLR0917 - what it looks at
         self,
@@ -97,6 +97,8 @@ class Sweep:
         self._uploads = uploads
         self._gate = gate
         self._clock = clock
+        self._removing = asyncio.Lock()
+        """A takedown removes what it is about while a sweep is under way: they take turns at the gate."""
         self.grace_s = grace_s
 
     async def run(self, *, grace_s: float | None = None, is_dry: bool = False) -> Swept:
@@ -153,7 +155,7 @@ class Sweep:
         removed, pinned_count = set[str](), 0
         for start in range(0, len(keys), BATCH):
             batch = keys[start : start + BATCH]
-            async with self._gate.closed(site_id) as may_remove:
+            async with self._removing, self._gate.closed(site_id) as may_remove:
                 pinned = await self._uploads.pinned(site_id)  # before the journal: see the gate
                 await self._state.catch_up((await self._state.journal.position()).sequence)
                 await named.mark()

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 
 from cdn.control.sweep import Sweep, Swept
-from cdn.errors import CdnError, Conflict
-from cdn.journal.tenure import Offices
+from cdn.errors import CdnError, Conflict, Unavailable
+from cdn.journal.tenure import Offices, Tenure
 
 OFFICE = "store-sweep"
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class SweepWatch:
-    """Runs `Sweep` under its office, so that no two replicas, and no two tasks of one, do so at a time."""
+    """Runs `Sweep` under its office, so that no two replicas do so at a time, and one sweep at a time in this one."""
 
     def __init__(
         self,
@@ -44,6 +44,11 @@ class SweepWatch:
         self._first_after_s = first_after_s
         self._monotonic = monotonic
         self._turn = asyncio.Lock()
+        self._entering = asyncio.Lock()
+        self._users = 0
+        """Of the office, in this process."""
+        self._tenure: Tenure | None = None
+        self._holding: asyncio.Task[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self.counters: dict[str, int] = dict.fromkeys(("sweeps", "sweeps_failed", "swept_objects", "swept_bytes"), 0)
 
@@ -59,14 +64,14 @@ class SweepWatch:
 
     async def run(self, *, grace_s: float | None = None, is_dry: bool = False) -> Swept:
         """Sweep now. Raises Conflict when another replica does, StoreUnavailable."""
-        async with self._office():
+        async with self._turn, self._office():
             swept = await self._sweep.run(grace_s=grace_s, is_dry=is_dry)
         self._count(swept, is_dry=is_dry)
         return swept
 
     async def remove_now(self, site_id: str, digests: Collection[str]) -> Swept:
-        """Remove what was taken down. Raises Conflict when another replica sweeps: then it goes with that or the next
-        sweep; CannotMark, StoreUnavailable."""
+        """Remove what was taken down, also while this replica sweeps. Raises Conflict when another one does: then it
+        goes with that or the next sweep; CannotMark, StoreUnavailable."""
         async with self._office():
             swept = await self._sweep.remove_now(site_id, digests)
         self._count(swept, is_dry=False)
@@ -79,23 +84,39 @@ class SweepWatch:
 
     @asynccontextmanager
     async def _office(self) -> AsyncIterator[None]:
-        async with self._turn:
-            tenure = await self._offices.acquire(OFFICE, self._holder, now=self._monotonic())
-            if tenure is None:
-                raise Conflict("Another control sweeps the store now: try again in a while.")
-            holding = asyncio.create_task(self._hold_on())
+        """The office for as long as somebody here needs it. Raises Conflict, JournalUnavailable."""
+        async with self._entering:
+            if not self._users:
+                self._tenure = await self._offices.acquire(OFFICE, self._holder, now=self._monotonic())
+                if self._tenure is None:
+                    raise Conflict("Another control sweeps the store now: try again in a while.")
+                self._holding = asyncio.create_task(self._hold_on(), name="control-sweep-office")
+            self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            async with self._entering:
+                if not self._users:
+                    await self._leave()
+
+    async def _leave(self) -> None:
+        if self._holding is not None:
+            self._holding.cancel()
+            await asyncio.gather(self._holding, return_exceptions=True)
+        tenure, self._holding, self._tenure = self._tenure, None, None
+        if tenure is not None:
             try:
-                yield
-            finally:
-                holding.cancel()
-                await asyncio.gather(holding, return_exceptions=True)
                 await self._offices.release(tenure)
+            except Unavailable as exc:  # what was done counts
+                log.info("the office %s is left when its time is over: %s", OFFICE, exc)
 
     async def _hold_on(self) -> None:
         while True:
             await asyncio.sleep(HOLD_ON_EVERY_S)
             try:
-                await self._offices.acquire(OFFICE, self._holder, now=self._monotonic())
+                tenure = await self._offices.acquire(OFFICE, self._holder, now=self._monotonic())
+                self._tenure = tenure or self._tenure
             except CdnError as exc:  # a second sweep does no harm: each closes the gate by itself
                 log.info("the office %s is not held on to: %s", OFFICE, exc)
 
@@ -108,7 +129,7 @@ class SweepWatch:
                 self.counters["sweeps"] += 1
                 log.info("the store was swept: %s", swept)
             except Conflict:
-                pass
+                log.debug("another control sweeps the store")
             except Exception as exc:  # whatever it is: without it the store only grows
                 fault = None if isinstance(exc, CdnError) else exc
                 log.warning("the store could not be swept, trying again: %s", exc, exc_info=fault)

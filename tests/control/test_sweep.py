@@ -185,6 +185,29 @@ async def test_what_was_taken_down_needs_no_grace(control: Control) -> None:
     assert key_of(control, b"secret") not in await keys(control)
 
 
+async def test_what_is_taken_down_waits_for_no_sweep(control: Control) -> None:
+    await deploy(control.api, "blog", {"/a.txt": b"secret", "/b.txt": b"fine"})
+    sweeper = control.plane.sweeps._sweep
+    begun, goes_on, noted = asyncio.Event(), asyncio.Event(), sweeper._noted
+
+    async def slow(of: str) -> dict[str, float]:
+        begun.set()
+        await goes_on.wait()
+        return dict(await noted(of))
+
+    sweeper._noted = slow
+    sweeping = asyncio.create_task(sweep(control))
+    await begun.wait()
+    async with asyncio.timeout(10):
+        wanted = {"digest": entry_of(b"secret").digest, "site": "blog"}
+        answer = await control.api.post("/v1/takedowns", wanted)
+    assert (answer.status, answer.document["removed"]) == (201, 1)
+    assert key_of(control, b"secret") not in await keys(control)
+    goes_on.set()
+    assert (await sweeping)["objects"] > 0
+    assert control.plane.sweeps._tenure is None, "the office is left with the last who needs it"
+
+
 async def test_what_other_vendors_call_a_blob_goes_with_it(control: Control) -> None:
     await deploy(control.api, "blog", {"/a.txt": b"kept"})
     rows = [
