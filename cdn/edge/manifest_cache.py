@@ -6,11 +6,11 @@ A manifest is named by its digest, so a copy is either right or not there: it is
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from cdn.edge.copies_folder import CopiesFolder
 from cdn.errors import CdnError, Unavailable
 from cdn.origin.layout import manifest_key
 from cdn.origin.store import ObjectMissing, ObjectStore
@@ -21,7 +21,7 @@ MAX_CHUNKS_IN_MEMORY = 1_000_000
 for a further chunk this bounds a node to 0.5 GB of them. Rules of a deploy count as chunks too."""
 
 MAX_BYTES_ON_DISK = 4 * 1024**3
-"""Manifest files kept in the folder; the ones written longest ago go first and come back from the store."""
+"""Manifest files kept in the folder."""
 
 
 class ManifestUnavailable(Unavailable):
@@ -38,10 +38,9 @@ class ManifestCache:
     def __init__(self, store: ObjectStore, folder: Path) -> None:
         self.near: NearManifest | None = None
         self._store = store
-        self._folder = folder
+        self._copies = CopiesFolder(folder, MAX_BYTES_ON_DISK)
         self._loaded: OrderedDict[tuple[str, str], Manifest] = OrderedDict()
         self._chunks = 0
-        self.copies_failed = 0
         self._loading: dict[tuple[str, str], asyncio.Task[Manifest]] = {}
 
     def get(self, site_id: str, digest: str) -> Manifest | None:
@@ -68,7 +67,7 @@ class ManifestCache:
         """Forget a removed site's manifests, in memory and on disk."""
         for key in [key for key in self._loaded if key[0] == site_id]:
             self._chunks -= self._loaded.pop(key).memory_share
-        await asyncio.to_thread(self._remove_folder, site_id)
+        await asyncio.to_thread(self._copies.remove_site, site_id)
 
     async def aclose(self) -> None:
         """End loads that are under way."""
@@ -83,10 +82,9 @@ class ManifestCache:
             task.exception()  # every waiter has it; without a waiter asyncio would complain at collection
 
     async def _load(self, site_id: str, digest: str) -> Manifest:
-        path = self._folder / site_id / digest
-        manifest = await asyncio.to_thread(self._read, path, digest)
+        manifest = await asyncio.to_thread(self._read, site_id, digest)
         if manifest is None:
-            manifest = await self._from_near(path, digest)
+            manifest = await self._from_near(site_id, digest)
         if manifest is None:
             try:
                 raw = await self._store.get(manifest_key(site_id, digest))
@@ -95,15 +93,15 @@ class ManifestCache:
             manifest = await asyncio.to_thread(_checked, raw, digest)
             if manifest is None:
                 raise ManifestUnavailable(f"manifest {digest[:12]} of site {site_id} is damaged in the store")
-            await asyncio.to_thread(self._write, path, raw)
+            await asyncio.to_thread(self._copies.write, site_id, digest, raw)
         self._keep((site_id, digest), manifest)
         return manifest
 
-    async def _from_near(self, path: Path, digest: str) -> Manifest | None:
-        raw = None if self.near is None else await self.near(path.parent.name, digest)
+    async def _from_near(self, site_id: str, digest: str) -> Manifest | None:
+        raw = None if self.near is None else await self.near(site_id, digest)
         manifest = None if raw is None else await asyncio.to_thread(_checked, raw, digest)
         if raw is not None and manifest is not None:
-            await asyncio.to_thread(self._write, path, raw)
+            await asyncio.to_thread(self._copies.write, site_id, digest, raw)
         return manifest
 
     def _keep(self, key: tuple[str, str], manifest: Manifest) -> None:
@@ -113,42 +111,9 @@ class ManifestCache:
             _, dropped = self._loaded.popitem(last=False)
             self._chunks -= dropped.memory_share
 
-    @staticmethod
-    def _read(path: Path, digest: str) -> Manifest | None:
-        try:
-            raw = path.read_bytes()
-        except OSError:
-            return None
-        return _checked(raw, digest)
-
-    def _write(self, path: Path, raw: bytes) -> None:
-        """Keep a copy below the node; a full disk only costs the copy, the manifest in memory serves."""
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f"{path.name}.{threading.get_ident()}.new")
-            temporary.write_bytes(raw)
-            temporary.replace(path)
-            self._trim()
-        except OSError:
-            self.copies_failed += 1
-
-    def _trim(self) -> None:
-        facts = ((file, file.stat()) for file in self._folder.glob("*/*"))
-        files = sorted((one.st_mtime, one.st_size, file) for file, one in facts)
-        total = sum(size for _, size, _ in files)
-        for _, size, file in files:
-            if total <= MAX_BYTES_ON_DISK:
-                return
-            file.unlink(missing_ok=True)
-            total -= size
-
-    def _remove_folder(self, site_id: str) -> None:
-        folder = self._folder / site_id
-        if not folder.is_dir():
-            return
-        for file in folder.iterdir():
-            file.unlink(missing_ok=True)
-        folder.rmdir()
+    def _read(self, site_id: str, digest: str) -> Manifest | None:
+        raw = self._copies.read(site_id, digest)
+        return None if raw is None else _checked(raw, digest)
 
 
 def _checked(raw: bytes, digest: str) -> Manifest | None:

@@ -7,13 +7,13 @@ a deploy is answered in identity.
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from cdn.edge.collapse import Shared
+from cdn.edge.copies_folder import CopiesFolder
 from cdn.errors import CdnError, Unavailable
 from cdn.origin.layout import variants_key
 from cdn.origin.store import ObjectMissing, ObjectStore
@@ -24,7 +24,7 @@ MAX_BYTES_IN_MEMORY: Final = 128 * 1024 * 1024
 """Lists held in memory together, one at least: four of the largest bundles', or some thousand ordinary ones'."""
 
 MAX_BYTES_ON_DISK: Final = 1024**3
-"""List files kept in the folder; the ones written longest ago go first and come back from the store."""
+"""List files kept in the folder."""
 
 RETRY_S: Final = 10.0
 """Before a list that could not be had is asked for again."""
@@ -49,13 +49,12 @@ class VariantsCache:
 
     def __init__(self, store: ObjectStore, folder: Path, monotonic: Callable[[], float]) -> None:
         self._store = store
-        self._folder = folder
+        self.copies = CopiesFolder(folder, MAX_BYTES_ON_DISK)
         self._monotonic = monotonic
         self._loaded: OrderedDict[tuple[str, str], VariantsIndex] = OrderedDict()
         self._bytes = 0
         self._loading: Shared[tuple[str, str], VariantsIndex] = Shared()
         self._not_before: OrderedDict[tuple[str, str], float] = OrderedDict()
-        self.copies_failed = 0
         self.loaded = 0
         self.failed = 0
 
@@ -82,25 +81,24 @@ class VariantsCache:
         """Forget a removed site's lists, in memory and on disk."""
         for key in [key for key in self._loaded if key[0] == site_id]:
             self._bytes -= _cost_bytes(self._loaded.pop(key))
-        await asyncio.to_thread(self._remove_folder, site_id)
+        await asyncio.to_thread(self.copies.remove_site, site_id)
 
     async def aclose(self) -> None:
         """End loads that are under way."""
         await self._loading.aclose()
 
     async def _load(self, site_id: str, digest: str) -> VariantsIndex:
-        path = self._folder / site_id / digest
-        index = await asyncio.to_thread(self._read, path, digest)
+        index = await asyncio.to_thread(self._read, site_id, digest)
         if index is None:
             try:
-                index = await self._from_store(site_id, digest, path)
+                index = await self._from_store(site_id, digest)
             except VariantsUnavailable:
                 self._note_fault((site_id, digest))
                 raise
         self._keep((site_id, digest), index)
         return index
 
-    async def _from_store(self, site_id: str, digest: str, path: Path) -> VariantsIndex:
+    async def _from_store(self, site_id: str, digest: str) -> VariantsIndex:
         named = f"the list of coded forms {digest[:12]} of site {site_id}"
         try:
             raw = await self._store.get(variants_key(site_id, digest))
@@ -114,7 +112,7 @@ class VariantsCache:
             raise VariantsUnavailable(f"{named} cannot be read: {exc}") from exc
         if index is None:
             raise VariantsUnavailable(f"{named} is damaged in the store", is_lost=True)
-        await asyncio.to_thread(self._write, path, raw)
+        await asyncio.to_thread(self.copies.write, site_id, digest, raw)
         return index
 
     def _note_fault(self, key: tuple[str, str]) -> None:
@@ -133,41 +131,12 @@ class VariantsCache:
             _, dropped = self._loaded.popitem(last=False)
             self._bytes -= _cost_bytes(dropped)
 
-    @staticmethod
-    def _read(path: Path, digest: str) -> VariantsIndex | None:
+    def _read(self, site_id: str, digest: str) -> VariantsIndex | None:
+        raw = self.copies.read(site_id, digest)
         try:
-            return _checked(path.read_bytes(), digest)
-        except (OSError, CdnError):
+            return None if raw is None else _checked(raw, digest)
+        except CdnError:
             return None  # the store's copy counts, and says why it cannot be read
-
-    def _write(self, path: Path, raw: bytes) -> None:
-        """Keep a copy below the node; a full disk only costs the copy, the list in memory serves."""
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f"{path.name}.{threading.get_ident()}.new")
-            temporary.write_bytes(raw)
-            temporary.replace(path)
-            self._trim()
-        except OSError:
-            self.copies_failed += 1
-
-    def _trim(self) -> None:
-        facts = ((file, file.stat()) for file in self._folder.glob("*/*"))
-        files = sorted((one.st_mtime, one.st_size, file) for file, one in facts)
-        total = sum(size for _, size, _ in files)
-        for _, size, file in files:
-            if total <= MAX_BYTES_ON_DISK:
-                return
-            file.unlink(missing_ok=True)
-            total -= size
-
-    def _remove_folder(self, site_id: str) -> None:
-        folder = self._folder / site_id
-        if not folder.is_dir():
-            return
-        for file in folder.iterdir():
-            file.unlink(missing_ok=True)
-        folder.rmdir()
 
 
 def _cost_bytes(index: VariantsIndex) -> int:

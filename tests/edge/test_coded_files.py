@@ -286,7 +286,7 @@ async def test_copies_on_disk_are_bounded_and_go_with_their_site(stage: Stage, m
     assert not (stage.folder / SITE).exists()
     assert stage.lists.get(SITE, named) is None
     await stage.lists.drop_site(SITE)
-    monkeypatch.setattr("cdn.edge.variants_cache.MAX_BYTES_ON_DISK", 10)
+    monkeypatch.setattr(stage.lists.copies, "_max_bytes", 10)
     await stage.lists.load(SITE, named)
     assert not list((stage.folder / SITE).iterdir())
     assert stage.lists.get(SITE, named) is not None
@@ -296,7 +296,7 @@ async def test_a_full_disk_costs_only_the_copy(stage: Stage) -> None:
     stage.folder.write_text("no folder")
     named = await stage.announce(stage.deploy("d1"), {SOURCE.digest: FORMS})
     assert len(await stage.lists.load(SITE, named)) == 1
-    assert stage.lists.copies_failed == 1
+    assert stage.lists.copies.failed == 1
 
 
 async def test_faults_remembered_are_bounded(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
