@@ -95,7 +95,7 @@ class NetlifyDeploys:
         Raises InvalidInput listing every path and digest that cannot be, TooLarge, Conflict for a deploy that is over
         or was announced with other files.
         """
-        wanted = _checked(files, self._services.settings.bundle.max_files)
+        wanted = await asyncio.to_thread(_checked, files, self._services.settings.bundle.max_files)
         if draft.is_over or (draft.files is not None and dict(draft.files) != wanted):
             raise Conflict(f"The files of deploy {draft.id} are known already: begin another deploy.")
         notes: tuple[str, ...] = ()

@@ -21,6 +21,9 @@ LOOK_UP_AT_MOST = 64
 """Up to this many digests are looked up one by one; for more all rows of the kind are listed."""
 CONCURRENT_CALLS = 16
 
+ROWS_AT_ONCE = 1000
+"""Rows worked on before others have their turn: a large site has a hundred thousand, which take seconds."""
+
 _NAME = re.compile(r"([0-9a-f]{8,64})\.([0-9a-f]{64})\.(0|[1-9][0-9]{0,15})")
 _CHUNK_DIGEST_BYTES = 32
 
@@ -66,11 +69,16 @@ class VendorDigests:
         """As `find`, with every content that goes by a digest: there are several only where nobody verified them."""
         keys = await self._keys(site_id, kind, set(digests))
         sizes = await self._proofs.sizes(site_id, {_parts(key)[1] for key in keys})
-        entries = await asyncio.gather(*(self._entry(key) for key in keys if _parts(key)[1] in sizes))
         found: dict[str, list[FileEntry]] = {}
-        for digest, entry in entries:
-            if entry is not None and sizes[entry.digest] == entry.size_bytes:
-                found.setdefault(digest, []).append(entry)
+        for start in range(0, len(keys), ROWS_AT_ONCE):
+            rows = [(key, *_parts(key)) for key in keys[start : start + ROWS_AT_ONCE]]
+            sent = [row for row in rows if sizes.get(row[2]) == row[3]]
+            large = await asyncio.gather(*(self._large(*row) for row in sent if row[3] > CHUNK_BYTES))
+            small = [(digest, FileEntry(sha256, size)) for _, digest, sha256, size in sent if size <= CHUNK_BYTES]
+            for digest, entry in (*small, *large):
+                if entry is not None:
+                    found.setdefault(digest, []).append(entry)
+            await asyncio.sleep(0)
         return found
 
     async def _keys(self, site_id: str, kind: DigestKind, wanted: Collection[str]) -> list[str]:
@@ -83,10 +91,7 @@ class VendorDigests:
         async with self._calls:
             return [facts.key async for facts in self._store.scan(prefix) if _is_row(facts, wanted)]
 
-    async def _entry(self, key: str) -> tuple[str, FileEntry | None]:
-        digest, sha256, size_bytes = _parts(key)
-        if size_bytes <= CHUNK_BYTES:
-            return digest, FileEntry(sha256, size_bytes)
+    async def _large(self, key: str, digest: str, sha256: str, size_bytes: int) -> tuple[str, FileEntry | None]:
         async with self._calls:
             try:
                 raw = await self._store.get(key)

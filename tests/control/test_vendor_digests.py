@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 import pytest
@@ -9,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cdn.control.proofs import Proofs
-from cdn.control.vendor_digests import DigestKind, VendorDigests
+from cdn.control.vendor_digests import ROWS_AT_ONCE, DigestKind, VendorDigests
 from cdn.origin.directory import DirectoryStore
 from cdn.origin.layout import blob_key
+from cdn.origin.store import ObjectFacts
 from tests.control.control_room import entry_of
 
 ONE, OTHER = "1" * 16, "2" * 16
@@ -87,3 +90,34 @@ async def test_a_listing_finds_what_single_looks_find(
     asked = [*rows, *(f"{n:040x}" for n in range(strangers))]
     found = await table.digests.find(ONE, DigestKind.SHA1, asked)
     assert found == {digest: entry_of(content) for digest, content in rows.items()}
+
+
+async def test_a_large_site_is_looked_up_without_keeping_others_waiting(tmp_path: Path) -> None:
+    """Everybody has a turn now and then, whatever the machine: turns are counted, not time."""
+    count = 20 * ROWS_AT_ONCE
+    names = [f"{number:040x}" for number in range(count)]
+    turns, most_tasks = 0, 0
+
+    class Rows(DirectoryStore):
+        async def scan(self, prefix: str) -> AsyncIterator[ObjectFacts]:
+            for name in names:
+                yield ObjectFacts(f"{prefix}{name[:2]}/{name}.{name:0>64}.5", 5, "e")
+
+    class Proven:
+        async def sizes(self, site_id: str, digests: Iterable[str]) -> dict[str, int]:
+            return dict.fromkeys(digests, 5)
+
+    async def others() -> None:
+        nonlocal turns, most_tasks
+        while True:
+            turns += 1
+            most_tasks = max(most_tasks, len(asyncio.all_tasks()))
+            await asyncio.sleep(0)
+
+    other = asyncio.create_task(others())
+    digests = VendorDigests(Rows(tmp_path), Proven())  # type: ignore[arg-type]
+    found = await digests.find("s", DigestKind.SHA1, names)
+    other.cancel()
+    assert len(found) == count
+    assert turns >= count / ROWS_AT_ONCE
+    assert most_tasks < 100
