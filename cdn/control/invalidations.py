@@ -31,6 +31,9 @@ MAX_COUNTED = 10_000
 
 CONCURRENT_READS = 16
 
+DOCUMENT_VERSION = 1
+"""Of documents; those of a newer program are read as none."""
+
 _DIGEST_CHARS = 16
 _LATEST_MS = 1 << 45
 """Times are counted down from here, the year 3084, in nine characters."""
@@ -45,6 +48,7 @@ class Invalidation(msgspec.Struct, frozen=True):
     epoch: str
     sequence: int
     recorded_at: float
+    version: int = DOCUMENT_VERSION
 
     @property
     def batch(self) -> Batch:
@@ -73,14 +77,20 @@ class Invalidations:
             return None
 
     async def get(self, site_id: str, invalidation_id: str) -> Invalidation:
-        """Raises NotFound."""
+        """Raises NotFound, also for one that cannot be read."""
         if not _is_id(invalidation_id):
             raise _none(invalidation_id)
         try:
             raw = await self._store.get(_key(site_id, invalidation_id))
         except ObjectMissing as exc:
             raise _none(invalidation_id) from exc
-        return msgspec.json.decode(raw, type=Invalidation)
+        try:
+            found = msgspec.json.decode(raw, type=Invalidation)
+        except msgspec.MsgspecError as exc:
+            raise _none(invalidation_id) from exc
+        if found.version != DOCUMENT_VERSION:
+            raise _none(invalidation_id)
+        return found
 
     async def keep(self, site_id: str, batch: Batch, position: Position, recorded_at: float) -> Invalidation:
         """A new one for this record, or the one that somebody else kept under the same reference meanwhile."""

@@ -55,6 +55,9 @@ MAX_SCOPES_TOLD = 100
 MAX_SCOPES_TOLD_BYTES = MAX_CONTENT_BYTES // 2
 """All of them together: a URL has up to 8 kB, and a thousand messages are kept for each receiver."""
 
+MONTH_S = 30 * 86_400.0
+"""In which a receiver is told once of a certificate that is in the same trouble."""
+
 MAX_TOLD = 10_000
 """Troubles that are known to be told, in memory; of others the store is asked."""
 
@@ -120,14 +123,15 @@ class WebhookEvents:
             state = certificate_state(facts, now)
             if not facts.site_id or state not in (CertificateState.ENDING, CertificateState.OVER):
                 continue
-            trouble = hashlib.sha256(f"{facts.certificate_id} {facts.name} {state.value}".encode()).hexdigest()[:16]
+            month = int(now // MONTH_S)
+            named = f"{facts.certificate_id} {facts.name} {state.value} {month}"
+            trouble = hashlib.sha256(named.encode()).hexdigest()[:16]
             for hook, _ in self._wanting(facts.site_id, OutboundEvent.CERTIFICATE_TROUBLE, now):
                 if (hook.id, trouble) in self._told:
                     continue
                 if not await self._queue.is_told(hook.id, trouble):
                     key = order_key(cursor.era, services.state.position.sequence, trouble)
-                    month = int(now // (30 * 86_400))
-                    name = message_id(hook.id, trouble, month)
+                    name = message_id(hook.id, trouble)
                     data = self._trouble(facts, state)
                     event = OutboundEvent.CERTIFICATE_TROUBLE.value
                     await self._add(

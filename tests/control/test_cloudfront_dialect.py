@@ -12,12 +12,13 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import botocore.auth
+import msgspec
 import pytest
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from cdn.control import cloudfront_dialect, invalidations
-from cdn.control.invalidations import Invalidations
+from cdn.control.invalidations import DOCUMENT_VERSION, Invalidations
 from cdn.errors import NotFound
 from cdn.fleet.position import Position
 from cdn.journal.record import Purged
@@ -266,6 +267,20 @@ async def test_what_others_kept_meanwhile_under_a_reference_counts(tmp_path: Pat
     await store.delete(f"sites/s/invalidations/{first.id}")
     third = await here.keep("s", batch, Position("e", 3), 1002.0)
     assert await there.of_reference("s", "r") == third
+    await store.aclose()
+
+
+@pytest.mark.parametrize("raw", [b"{", b'{"id": 1}', "newer"])
+async def test_an_invalidation_that_cannot_be_read_is_none(tmp_path: Path, raw: bytes | str) -> None:
+    store = DirectoryStore(tmp_path)
+    kept, batch = Invalidations(store), Batch(("/a",), "once")
+    made = await kept.keep("s1", batch, Position("e", 5), 1000.0)
+    assert await kept.get("s1", made.id) == made
+    newer = msgspec.json.encode(msgspec.structs.replace(made, version=DOCUMENT_VERSION + 1))
+    await store.put(f"sites/s1/invalidations/{made.id}", newer if isinstance(raw, str) else raw)
+    with pytest.raises(NotFound):
+        await kept.get("s1", made.id)
+    assert await kept.of_reference("s1", "once") is None
     await store.aclose()
 
 

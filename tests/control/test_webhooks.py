@@ -234,7 +234,7 @@ async def test_events_choose_what_a_receiver_is_told(control: Control, receiver:
     assert len(receiver.taken) == 1
 
 
-async def test_a_certificate_that_ends_too_soon_is_told_of_once(control: Control, receiver: Receiver) -> None:
+async def test_a_certificate_that_ends_too_soon_is_told_of_once_a_month(control: Control, receiver: Receiver) -> None:
     hook_id, _ = await hook_to(control, receiver.url, "certificate.trouble")
     site = control.plane.services.catalog.site_named("blog")
     now, day = control.clock.now, 86_400.0
@@ -255,7 +255,7 @@ async def test_a_certificate_that_ends_too_soon_is_told_of_once(control: Control
         control.plane.services.hook_room.queue.moved.set()
         await looked.acquire()
     await until(control, hook_id, state="delivered")
-    (taken,) = receiver.taken
+    (taken,) = tuple(receiver.taken)
     assert taken.document["type"] == "certificate.trouble"
     assert taken.document["data"] == {
         "site": "blog",
@@ -264,6 +264,12 @@ async def test_a_certificate_that_ends_too_soon_is_told_of_once(control: Control
         "not_after": now + 10 * day,
         "issuer": "upload",
     }
+    for count in (2, 3):
+        control.clock.now += 31 * day
+        control.plane.services.hook_room.queue.moved.set()
+        told = await receiver.wait(count)
+        assert told[-1].document["data"]["state"] == "over"
+    assert len({each.fields["webhook-id"] for each in told}) == 3
 
 
 async def test_a_receiver_hears_of_its_own_site_alone(control: Control, receiver: Receiver) -> None:
