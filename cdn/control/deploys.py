@@ -18,6 +18,7 @@ from cdn.control.deploy_rules import with_rules
 from cdn.control.schema import Unprepared
 from cdn.control.services import Services
 from cdn.control.upload_session import UploadSession
+from cdn.control.uploads import HOLD_S
 from cdn.errors import Conflict, Gone, InvalidInput, NotFound, Unprocessable
 from cdn.journal.journal import Trimmed
 from cdn.journal.record import Change, DeployActivated, DeployPrepared, Record, version_of
@@ -95,8 +96,11 @@ class Deploys:
             return await self._create(proposal, blobs, actor)
 
     def _pinned(self, proposal: Proposal, blobs: Mapping[str, int]) -> AbstractAsyncContextManager[None]:
-        """What the proposal names is not swept from the store before the deploy names it."""
-        if proposal.session is not None and blobs.keys() <= proposal.session.blobs.keys():
+        """What the proposal names is not swept from the store before the deploy names it: its session pins it, unless
+        that ends before the deploy may be recorded."""
+        session = proposal.session
+        lasts = session is not None and session.expires_at - self._services.clock() > HOLD_S
+        if session is not None and lasts and blobs.keys() <= session.blobs.keys():
             return contextlib.nullcontext()
         return self._services.uploads.held(proposal.site.id, blobs)
 

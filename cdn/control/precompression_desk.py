@@ -113,6 +113,8 @@ class PrecompressionDesk:
         wish = self._waiting.setdefault(wanted, _Wish())
         wish.not_before, wish.is_scanned = -inf, False
         self._waiting.move_to_end(wanted, last=False)
+        if len(self._waiting) > MAX_WAITING:
+            self._waiting.popitem()  # the last in line
         self._news.set()
 
     def lost(self, site_id: str, digest: str) -> None:

@@ -72,3 +72,5 @@ class PreviewExpiry:
                 await self.look()
             except CdnError as exc:
                 log.warning("previews that are over are looked for later: %s", exc)
+            except Exception:  # whatever it is: without this they only grow in number
+                log.exception("previews that are over are looked for later")
