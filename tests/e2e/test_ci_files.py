@@ -59,6 +59,10 @@ def test_a_push_is_deployed_to_production_or_as_a_preview(running: RunningCdn, t
     assert done.returncode == 0, done.stderr + done.stdout
     assert running.visit(f"feature-new-shop--{site}.cdn.localhost").content == b"previewed"
     assert running.visit(f"{site}.cdn.localhost").content == b"built"
+    done = push("Production", "production")
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert running.visit(f"branch-production--{site}.cdn.localhost").content == b"previewed"
+    assert running.visit(f"{site}.cdn.localhost").content == b"built"
     listed = running.run("deploys", "--site", site)["deploys"]
     assert {each["commit"] for each in listed} == {COMMIT}
 
