@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -24,6 +25,9 @@ from cdn.sites.rules.security_preset import preset_rule
 
 MAX_RULE_FILE_BYTES = 1024 * 1024
 """One rule file: 10,000 rules of a hundred octets."""
+
+MAX_TRIED = 500
+"""Patterns of fields that one request is compared with, each in some three microseconds: other sites wait meanwhile."""
 
 MAX_SAID = 200
 """Faults, and warnings, that are listed: whoever has more has made one mistake many times."""
@@ -126,11 +130,12 @@ def _faults_of_fields(placed: Sequence[PlacedFields]) -> Iterable[RuleFault]:
         message = f"there are {len(placed)} rules for fields, at most {MAX_FIELD_RULES} are allowed"
         yield placed[MAX_FIELD_RULES].fault(message)
         return
-    if sum(_octets(each.rule) for each in placed) <= MAX_FIELDS_BYTES:
+    if len(placed) <= MAX_TRIED and sum(_octets(each.rule) for each in placed) <= MAX_FIELDS_BYTES:
         return
     at_folder: dict[str, int] = {}
     at_path: dict[str, int] = {}
     globs = [(glob_of(each.rule), each) for each in placed]
+    yield from _faults_of_tries(globs)
     for glob, each in globs:
         sums = at_path if glob.is_exact else at_folder
         sums[glob.folder] = sums.get(glob.folder, 0) + _octets(each.rule)
@@ -143,6 +148,19 @@ def _faults_of_fields(placed: Sequence[PlacedFields]) -> Iterable[RuleFault]:
                 f"at most {MAX_FIELDS_BYTES} are allowed"
             )
             yield each.fault(message)
+            return
+
+
+def _faults_of_tries(globs: Sequence[tuple[PathGlob, PlacedFields]]) -> Iterable[RuleFault]:
+    """Of more patterns than are tried for one request: all those whose folder is the path's, or above it."""
+    tried = Counter(glob.folder for glob, _ in globs)
+    for glob, each in globs:
+        count = sum(tried[folder] for folder in _folders(glob.folder))
+        if count > MAX_TRIED:
+            yield each.fault(
+                f"a request at or below {glob.folder or '/'} would be compared with {count} patterns, "
+                f"at most {MAX_TRIED} are allowed: give them folders of their own before the first placeholder or star"
+            )
             return
 
 

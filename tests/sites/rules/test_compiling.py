@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdn.sites.rules.applied_fields import MAX_FIELDS_BYTES
-from cdn.sites.rules.compiling import MAX_RULE_FILE_BYTES, MAX_SAID, CompiledRules, compile_rules
+from cdn.sites.rules.compiling import MAX_RULE_FILE_BYTES, MAX_SAID, MAX_TRIED, CompiledRules, compile_rules
 from cdn.sites.rules.fault import RuleFault
 from cdn.sites.rules.findings import MAX_FINDINGS, MAX_RULE_SHOWN, Findings
 from cdn.sites.rules.header_tables import read_header_tables
@@ -114,6 +114,18 @@ def test_many_rules_of_fields() -> None:
     assert len(compiled.rules.fields) == 10_000
     (fault,) = netlify(headers=many + b"/more\n  X-A: 1\n").faults
     assert str(fault) == "_headers:20001: /more: there are 10001 rules for fields, at most 10000 are allowed"
+
+
+def test_more_patterns_than_a_request_is_compared_with() -> None:
+    """Also of rules that only take fields away, and of those for other hosts: each would be looked at."""
+    root = b"".join(b"/*a%d\n  ! X-A\n" % n for n in range(MAX_TRIED))
+    below = b"/docs/*\n  ! X-A\n"
+    assert netlify(headers=root).faults == ()
+    (fault,) = netlify(headers=root + below).faults
+    assert fault.line == 2 * MAX_TRIED + 1
+    assert "a request at or below /docs would be compared with 501 patterns, at most 500 are allowed" in str(fault)
+    hosts = b"".join(b"https://h%d.example/*\n  ! X-A\n" % n for n in range(MAX_TRIED + 1))
+    assert compile_rules({"_headers": hosts}, RulesMode.CLOUDFLARE, ["/index.html"]).faults
 
 
 def test_more_fields_than_a_response_can_carry() -> None:
