@@ -15,14 +15,15 @@ from typing import assert_never
 from cdn.edge import local_answer, purge_method
 from cdn.edge.admission import Admission, Refused, Turned, without_credentials
 from cdn.edge.clocks import Clocks
-from cdn.edge.coded_files import Choice, CodedFiles, Where
+from cdn.edge.coded_files import CodedFiles
 from cdn.edge.counters import NodeCounters
 from cdn.edge.countries import Countries, NoCountries
-from cdn.edge.detached import DETACHED_RECALL_S, DetachedAliases
+from cdn.edge.detached import DetachedAliases
 from cdn.edge.error_pages import ErrorPages, with_rules
 from cdn.edge.fault_log import FaultLog
 from cdn.edge.fetch import UpstreamDamaged
-from cdn.edge.https_rules import HttpsRules, bundle_place, with_hsts
+from cdn.edge.file_answers import FileAnswers
+from cdn.edge.https_rules import HttpsRules, with_hsts
 from cdn.edge.manifest_cache import ManifestCache, ManifestUnavailable
 from cdn.edge.memory_tier import MemoryTier
 from cdn.edge.password_checks import PasswordChecks
@@ -31,13 +32,12 @@ from cdn.edge.private_fields import private_fields, unindexed
 from cdn.edge.proxied import proxied
 from cdn.edge.pull_road import PullRoad
 from cdn.edge.purge_method import PurgeMethod
-from cdn.edge.recall import DEBUG_FIELD, SERVED_METHODS, BundlePlace, Recall
+from cdn.edge.recall import DEBUG_FIELD, SERVED_METHODS, Recall
 from cdn.edge.request_content import RequestContent
-from cdn.edge.response import ContentStream, Response
+from cdn.edge.response import Response
 from cdn.edge.retained import RetainedFiles
-from cdn.edge.selection import Part, select
 from cdn.edge.site_view import SiteView
-from cdn.edge.storeroom import BlobGone, Found, Storeroom
+from cdn.edge.storeroom import BlobGone, Storeroom
 from cdn.edge.visit import Visit
 from cdn.edge.visitor import Visitor
 from cdn.errors import InvalidInput, Unavailable
@@ -51,7 +51,7 @@ from cdn.sites.catalog import Binding
 from cdn.sites.deploy import Deploy
 from cdn.sites.manifest import Manifest
 from cdn.sites.name import PRODUCTION
-from cdn.sites.representation import Representation, representation_of
+from cdn.sites.representation import representation_of
 from cdn.sites.route import (
     AbsentRoute,
     DeniedRoute,
@@ -65,9 +65,6 @@ from cdn.sites.route import (
 from cdn.sites.rules.asking import Asking
 from cdn.sites.rules.rule_set import NO_RULES
 from cdn.sites.site import Site
-
-RETAINED_RECALL_S = 60.0
-"""How long a prepared response of a retained file is used without asking whether its retention is over."""
 
 KNOWN_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE", "PURGE"})
 """Methods that a bundle does not allow (405); others are not implemented (501, RFC 9110 section 9.1)."""
@@ -109,7 +106,6 @@ class Pipeline:
         countries: Countries = UNKNOWN_COUNTRIES,
         passwords: PasswordChecks | None = None,
     ) -> None:
-        self._coded = coded
         self._countries = countries
         self._admission = Admission(passwords or PasswordChecks(clocks.monotonic))
         self._rules = rules
@@ -118,7 +114,6 @@ class Pipeline:
         self.purging: PurgeMethod | None = None
         """What answers PURGE; None: no site does but pull sites, whose upstreams are asked."""
         self._detached = detached
-        self._lease_left_s = lease_left_s
         self._pull = pull
         self._facts = facts
         self._faults = FaultLog(clocks.monotonic)
@@ -127,13 +122,23 @@ class Pipeline:
         self._view = view
         self._manifests = manifests
         self._retained = retained
-        self._prepared = prepared
         self.hints = Recall(view, prepared, pull.memory, rules)
-        self._storeroom = storeroom
         self._pages = ErrorPages(manifests, storeroom, self._is_taken_down)
         self._counters = counters
         self._clocks = clocks
         self._is_attached = is_attached
+        self._files = FileAnswers(
+            cache_name=cache_name,
+            view=view,
+            storeroom=storeroom,
+            coded=coded,
+            hints=self.hints,
+            clocks=clocks,
+            faults=self._faults,
+            has_lease=self._has_lease,
+            lease_left_s=lease_left_s,
+            told=self._told,
+        )
 
     def recall(self, request: Request, now: float) -> Prepared | None:
         prepared = self.hints.find(request, now)
@@ -318,7 +323,7 @@ class Pipeline:
             asking=visit.asking,
         )
         try:
-            return await self._answer_best_form(visit, route, representation)
+            return await self._files.answer(visit, route, representation)
         except (BlobGone, UpstreamDamaged) as exc:
             self._counters.upstream_failed += 1
             self._faults.tell(f"faulty {visit.site.id} {route.path}", f"site {visit.site.name}: {exc}")
@@ -328,100 +333,9 @@ class Pipeline:
             self._faults.tell(f"down {visit.site.id}", f"site {visit.site.name}, {route.path}: {exc}")
             return await self._pages.dressed(visit, local_answer.store_down(self._cache_name))
 
-    async def _answer_best_form(self, visit: Visit, route: FileRoute, representation: Representation) -> Response:
-        """The form of the file that the visitor likes best; as it is when that cannot be had. Raises Unavailable."""
-        if self._coded is None:
-            return await self._answer_choice(visit, route, Choice(route.entry, representation))
-        where = Where(visit.site.id, visit.alias, visit.deploy.manifest_digest, route.is_retained)
-        choice = await self._coded.choose(visit.request, where, route.entry, representation)
-        if choice.coding is None:
-            return await self._answer_choice(visit, route, choice)
-        try:
-            return await self._answer_choice(visit, route, choice)
-        except Unavailable as exc:
-            self._faults.tell(f"coded {where.site_id}", f"site {visit.site.name}, {route.path}, sent uncoded: {exc}")
-            identity = self._coded.identity(where.site_id, choice, route.entry, representation)
-            return await self._answer_choice(visit, route, identity)
-
-    async def _answer_choice(self, visit: Visit, route: FileRoute, choice: Choice) -> Response:
-        """The file in the form that was chosen. Raises Unavailable when that cannot be had."""
-        representation = choice.representation
-        found = await self._storeroom.find(visit.site, route.path, choice.entry, representation)
-        selected = select(visit.request, representation, choice.entry.size_bytes, self._clocks.wall())
-        content: bytes | ContentStream = b""
-        if selected.part is not Part.NOTHING:
-            if found.content is not None:
-                content = selected.content_of(found.content)
-                is_kept = visit.is_for_all and representation.is_general
-                if is_kept and selected.part is Part.ALL and visit.request.target.path in representation.names:
-                    self._prepare(visit, choice, found, is_retained=route.is_retained)
-            elif selected.layout is not None:
-                found, content = await self._storeroom.open_parts(found, selected.layout)
-            else:
-                found, content = await self._storeroom.open(found, selected.start, selected.stop)
-        age_s = max(0, int(self._clocks.monotonic() - found.validated_at))
-        fields = (
-            *_with_age(selected.fields, representation, age_s),
-            ("age", str(age_s)),
-            ("cache-status", self._cache_status(visit, found).serialise()),
-            *self._told(visit),
-        )
-        return Response(selected.status, fields, content)
-
-    def _prepare(self, visit: Visit, choice: Choice, found: Found, *, is_retained: bool) -> None:
-        """Encode the hit that the next request for this path will be, unless it could only be used once."""
-        if found.content is None or not found.is_stored or DEBUG_FIELD in visit.request.fields:
-            return
-        representation = choice.representation
-        fresh_until = found.fresh_until
-        if is_retained:  # its time runs out without a record that says so
-            fresh_until = min(fresh_until, self._clocks.monotonic() + RETAINED_RECALL_S)
-        hit = CacheStatus(self._cache_name, hit=True, detail=None if self._has_lease(visit) else "detached")
-        fields = (*representation.fields, ("cache-status", hit.serialise()))
-        if visit.alias != PRODUCTION:
-            fields = unindexed(fields)
-        self.hints.put(
-            visit.request,
-            BundlePlace(visit.site.id, visit.alias, bundle_place(visit.request, visit.site), choice.codings),
-            Prepared(
-                status=representation.status,
-                fields=with_hsts(fields, visit.request, visit.site),
-                content=found.content,
-                base_age_at=found.validated_at,
-                site=self._view.runtime(visit.site.id),
-                generation=visit.generation,
-                fresh_until=fresh_until,
-                usable_until=min(self._usable_until(visit), choice.usable_until),
-                extends_max_age=representation.extends_max_age,
-                wall_clock=self._clocks.wall,
-                on_use=partial(self._storeroom.note_use, found.stored.key),
-            ),
-        )
-
-    def _usable_until(self, visit: Visit) -> float:
-        """Until when a hit needs no look at the lease, nor at whether the preview is over."""
-        now = self._clocks.monotonic()
-        expires_at = visit.state.expires_at
-        over_at = inf if expires_at is None else now + max(0.0, expires_at - self._clocks.wall())
-        if visit.site.settings.validates_on_detach:
-            return min(over_at, now + self._lease_left_s())
-        return over_at if self._has_lease(visit) else min(over_at, now + DETACHED_RECALL_S)
-
     def _has_lease(self, visit: Visit) -> bool:
         """Whether the visit's answer is that of a node with a lease, from its beginning to now."""
         return visit.was_attached and self._is_attached()
-
-    def _cache_status(self, visit: Visit, found: Found) -> CacheStatus:
-        detail = found.detail if self._has_lease(visit) else "detached"
-        return CacheStatus(
-            self._cache_name,
-            hit=found.fwd is None,
-            fwd=found.fwd,
-            fwd_status=found.fwd_status,
-            stored=found.fwd is not None and found.is_stored,
-            collapsed=found.is_collapsed,
-            detail=detail,
-        )
 
     def _told(self, visit: Visit) -> FieldLines:
         """Deploy, position and node, for a request that asks (DESIGN I13)."""
@@ -453,12 +367,3 @@ def _takes_any_method(route: Route) -> bool:
 def _may_have_rules(deploy: Deploy) -> bool:
     """Whether its manifest may have rules; one that is known by its activation alone, because control is away, may."""
     return deploy.manifest_version > 1 or not deploy.file_count
-
-
-def _with_age(fields: FieldLines, representation: Representation, age_s: int) -> FieldLines:
-    """max-age counts from delivery: see docs/decisions/004."""
-    lifetime_s = representation.extends_max_age
-    if lifetime_s is None or age_s == 0:
-        return fields
-    old, new = f"max-age={lifetime_s}", f"max-age={lifetime_s + age_s}"
-    return tuple((name, value.replace(old, new, 1) if name == "cache-control" else value) for name, value in fields)
