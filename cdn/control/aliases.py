@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from msgspec import UNSET
 
@@ -64,22 +64,21 @@ class Aliases:
         Raises as `set`.
         """
         wish = await self._wish_of(site, alias, asked)
-        before = self.state(site, alias)
+        before, kept = self.state(site, alias), AliasState()
         if before.is_over(self._services.clock()):
             await self._remove_over(site, alias, actor)
-            kept = AliasState(password=before.password, lock=before.lock)
-        else:
-            kept = None
+            kept = before
 
         def decide() -> Change:
             self._require_site(site)
-            present = self.state(site, alias)
-            change = self._changed(site, alias, present if kept is None else kept, wish, actor)
+            present = self.state(site, alias)  # somebody may have said something of it since it was removed
+            of = replace(present, password=present.password or kept.password, lock=present.lock or kept.lock)
+            change = self._changed(site, alias, of, wish, actor)
             if _said(present) == (change.password, change.expires_at, change.lock):
                 raise _Unchanged
             return change
 
-        if asked.is_empty and (kept is None or kept == AliasState()):
+        if asked.is_empty and not kept.password and not kept.lock:
             return
         try:
             await self._record(site, alias, decide, actor, hides=_hides(asked))
