@@ -12,6 +12,9 @@ MAX_PARTS = 64
 MAX_BOUNDARY_BYTES = 70
 """RFC 2046 5.1.1."""
 
+MAX_HEAD_BYTES = 4096
+"""Of one part: name, file name and type. More is no head, and searching it would take seconds."""
+
 _BOUNDARY = re.compile(r"[0-9A-Za-z\'()+_,./:=? -]*[0-9A-Za-z\'()+_,./:=?-]")
 _NAME = re.compile(rb'\A[^\r\n]*?;[ \t]*name="((?:[^"\\\r\n]|\\.)*)"', re.DOTALL)
 _DISPOSITION = re.compile(rb"(?:\A|\r\n)content-disposition:([^\r\n]*)", re.IGNORECASE)
@@ -42,7 +45,7 @@ def read_form(content: bytes, boundary: str | None) -> dict[str, bytes]:
 def _part(section: bytes) -> tuple[str, bytes]:
     padding, _, rest = section.partition(b"\r\n")
     head, end, value = rest.partition(b"\r\n\r\n")
-    disposition = _DISPOSITION.search(head)
+    disposition = None if len(head) > MAX_HEAD_BYTES else _DISPOSITION.search(head)
     name = None if disposition is None else _NAME.match(disposition[1])
     if padding.strip(b" \t") or not end or name is None:
         raise InvalidInput("A part of the form has no name.")

@@ -46,6 +46,16 @@ MAX_BATCHES = 4
 
 MAX_WAITING_BATCHES = 64
 
+CONCURRENT_CHECKS = 8
+"""Files that are read again at one time, now that their names are known: 200 MB of the largest. A site with a search
+index has thousands of a type that nobody knows."""
+
+CHECKS_AT_ONCE = 500
+"""Files whose check is begun before others have their turn."""
+
+MAX_TRIED = 8
+"""Contents under one digest, and extensions with each, that are tried: a digest is that of one of each."""
+
 MAX_FAULTS = 50
 
 
@@ -86,6 +96,7 @@ class PagesAssets:
         self._services = services
         self._digests = VendorDigests(services.store, services.proofs)
         self._sent = SentFiles(services)
+        self._checks = asyncio.Semaphore(CONCURRENT_CHECKS)
         self._batches = Turns(
             MAX_BATCHES,
             MAX_BATCHES // 2,
@@ -150,18 +161,20 @@ class PagesAssets:
                 f"{len(missing)} of the {len(manifest)} files were not uploaded to this project (any more), "
                 f"{missing[0]!r} for one: deploy again."
             )
-        faults = []
+        extensions: dict[str, dict[str, str]] = {}
         for path, digest in unsure.items():
-            if digest in verified:
-                continue  # by another path
-            entry = await self._matching(site_id, digest, extension_of(path), said[digest])
-            if entry is None:
-                # Otherwise it would be called present for ever, and never come right.
-                await self._digests.forget(site_id, DigestKind.PAGES_SAID, digest, said[digest])
-                faults.append(f"{path}: its content does not have the digest {digest}")
-            else:
-                verified[digest] = entry
-                await self._digests.add(site_id, DigestKind.PAGES, {digest: entry})
+            extensions.setdefault(digest, {}).setdefault(extension_of(path), path)
+        faults = []
+        unchecked = tuple(extensions.items())
+        for start in range(0, len(unchecked), CHECKS_AT_ONCE):
+            some = unchecked[start : start + CHECKS_AT_ONCE]
+            checks = (self._matching(site_id, digest, tuple(paths), said[digest]) for digest, paths in some)
+            for (digest, paths), entry in zip(some, await asyncio.gather(*checks), strict=True):
+                if entry is not None:
+                    verified[digest] = entry
+                else:
+                    path = next(iter(paths.values()))
+                    faults.append(f"{path}: its content does not have the digest {digest}")
         if faults:
             raise Unprocessable(
                 f"{len(faults)} files are not what their digests say: were they changed while they were being "
@@ -171,15 +184,21 @@ class PagesAssets:
         return {path: verified[digest] for path, digest in manifest.items()}
 
     async def _matching(
-        self, site_id: str, digest: str, extension: str, entries: Sequence[FileEntry]
+        self, site_id: str, digest: str, extensions: Sequence[str], entries: Sequence[FileEntry]
     ) -> FileEntry | None:
-        for entry in entries:
-            try:
-                content = await self._services.store.get(blob_key(site_id, entry.digest))
-            except ObjectMissing:
-                continue
-            if await asyncio.to_thread(pages_digest, content, extension) == digest:
-                return entry
+        """Which of the contents has the digest under one of the extensions. Whatever is found out is remembered."""
+        async with self._checks:
+            for entry in entries[:MAX_TRIED]:
+                try:
+                    content = await self._services.store.get(blob_key(site_id, entry.digest))
+                except ObjectMissing:
+                    continue
+                for extension in extensions[:MAX_TRIED]:
+                    if await asyncio.to_thread(pages_digest, content, extension) == digest:
+                        await self._digests.add(site_id, DigestKind.PAGES, {digest: entry})
+                        return entry
+            # Otherwise it would be called present for ever, and never come right.
+            await self._digests.forget(site_id, DigestKind.PAGES_SAID, digest, entries)
         return None
 
     async def _asked(self, request: web.Request) -> list[str]:

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from cdn.errors import InvalidInput
+from cdn.errors import InvalidInput, TooLarge
 from cdn.http.target import parse_host
-from cdn.purge.request import PurgeRequest
+from cdn.purge.request import MAX_SCOPES_PER_PURGE, PurgeRequest
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ def read_cloudflare_purge(raw: bytes, is_host: Callable[[str], bool], *, soft: b
     """The purge that the content of a call asks for. `is_host` says which hosts are the site's.
 
     A host is all of the site: whatever is stored is stored for all of its hosts. Raises InvalidInput with every fault
-    in `details`; whether URLs and tags can be purged is judged with every other purge.
+    in `details`, TooLarge; whether URLs and tags can be purged is judged with every other purge.
     """
     kind, value = _one_kind(_members(raw))
     if kind == "purge_everything":
@@ -83,6 +83,8 @@ def _list(kind: str, value: Any, one: Any, of_what: str) -> tuple[Any, ...]:
         raise InvalidInput(f'"{kind}" must be an array of {of_what}.', field=kind) from exc
     if not found:
         raise InvalidInput(f'"{kind}" is empty: name what to purge.', field=kind)
+    if len(found) > MAX_SCOPES_PER_PURGE:  # before any of them is read
+        raise TooLarge(f"A purge names at most {MAX_SCOPES_PER_PURGE} {kind}, this one {len(found)}: send several.")
     return found
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cdn.control import pages_assets
 from cdn.control.pages_digest import pages_digest
 from cdn.control.uploads import STAY_S
 from tests.control.control_room import Control, entry_of
@@ -112,3 +113,22 @@ async def test_a_digest_that_was_wrong_once_comes_right(control: Control) -> Non
     answer, missing = await client.deploy({"a.txt": b"right"})
     assert missing == [digest]
     assert answer.status == 200, answer
+
+
+async def test_digests_of_types_that_nobody_knows_are_verified_whatever_their_number(
+    control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index of a search has thousands; one of them is at two paths, and one is wrong."""
+    monkeypatch.setattr(pages_assets, "CHECKS_AT_ONCE", 5)
+    client = PagesClient(control.api)
+    files = {f"index/{number}.pf_fragment": b"%d" % number for number in range(12)}
+    answer, missing = await client.deploy({**files, "again/0.pf_fragment": b"0"})
+    assert (answer.status, len(missing)) == (200, len(files)), answer
+    wrong = pages_digest(b"right", "pf_meta")
+    token = await client.upload_token()
+    await client.upload(token, [{**asset("x.pf_meta", b"wrong"), "key": wrong}, asset("y.pf_meta", b"y")])
+    refused = await client.deployment({"/x.pf_meta": wrong, "/y.pf_meta": pages_digest(b"y", "pf_meta")})
+    assert refused.status == 422
+    assert [error["message"] for error in refused.document["errors"][1:]] == [
+        f"/x.pf_meta: its content does not have the digest {wrong}"
+    ]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdn.control.form_data import MAX_PARTS, read_form
+from cdn.control.form_data import MAX_HEAD_BYTES, MAX_PARTS, read_form
 from cdn.errors import InvalidInput
 
 BOUNDARY = "----b0undary"
@@ -52,3 +52,9 @@ def test_parts_are_bounded_and_named_once() -> None:
     twice = form_of({"a": b"1"})[:-end] + form_of({"a": b"2"})
     with pytest.raises(InvalidInput, match="two parts"):
         read_form(twice, BOUNDARY)
+
+
+def test_only_so_much_of_a_part_is_searched_for_its_name() -> None:
+    head = f'X-Long: {"a" * MAX_HEAD_BYTES}\r\nContent-Disposition: form-data; name="a"'
+    with pytest.raises(InvalidInput, match="no name"):
+        read_form(f"--{BOUNDARY}\r\n{head}\r\n\r\nx\r\n--{BOUNDARY}--\r\n".encode(), BOUNDARY)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdn.errors import InvalidInput
+from cdn.errors import InvalidInput, TooLarge
 from cdn.purge.cloudflare import KINDS, read_cloudflare_purge
 from cdn.purge.request import PurgeRequest, scopes_of
 from cdn.purge.scope import EVERYTHING, Scope, ScopeKind
@@ -101,3 +101,18 @@ def test_what_was_read_can_be_purged() -> None:
 def test_what_is_nested_too_deeply_is_refused() -> None:
     with pytest.raises(InvalidInput):
         _read(b'{"tags":' + b"[" * 100_000)
+
+
+@pytest.mark.parametrize("kind", ["hosts", "prefixes", "tags", "files"])
+def test_too_many_are_refused_before_any_is_read(kind: str) -> None:
+    """A megabyte names two hundred thousand: seconds of sentences about each."""
+    asked: list[str] = []
+
+    def is_host(host: str) -> bool:
+        asked.append(host)
+        return False
+
+    content = json.dumps({kind: ["x"] * 1001}).encode()
+    with pytest.raises(TooLarge, match="at most 1000"):
+        read_cloudflare_purge(content, is_host, soft=False)
+    assert asked == []
