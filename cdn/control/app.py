@@ -26,13 +26,11 @@ from cdn.control.openapi import describe
 from cdn.control.problem import problem_response, router_problem
 from cdn.control.purges import Purges
 from cdn.control.purges_api import PurgesApi
-from cdn.control.route import PAGE, WAIT, Access, Call, Parameter, Route
+from cdn.control.route import NOT_COMPLETE, PAGE, WAIT, Access, Call, Parameter, Route
 from cdn.control.services import Services
 from cdn.control.sites_api import SitesApi
 from cdn.control.status_api import StatusApi
-from cdn.control.sweeps_api import SweepsApi, SweepStore, SweptView
-from cdn.control.takedowns import Takedowns
-from cdn.control.takedowns_api import TakeDown, TakedownList, TakedownsApi, TakenDownView
+from cdn.control.takedown_routes import takedown_routes
 from cdn.control.tokens_api import TokensApi
 from cdn.control.uploads_api import UploadsApi
 from cdn.errors import CdnError, Forbidden, InvalidInput, Unauthorized
@@ -52,17 +50,13 @@ WAIT_LIVE = Parameter(
     is_number=True,
 )
 
-_NOT_COMPLETE = (
-    "While `receipt.complete` is false some node may still answer from before: give `wait`, or ask for the receipt of "
-    "its `position.sequence`."
-)
 _DEPLOY_DETAIL = (
     "Answers when the deploy is recorded and activated, whether or not every node serves it already. Before that it "
     "waits, up to the site's `prepare_timeout_s`, for nodes to load the manifest; those that had not are in "
-    f"`unprepared`. {_NOT_COMPLETE}"
+    f"`unprepared`. {NOT_COMPLETE}"
 )
 _ACTIVATE_DETAIL = (
-    f"Answers when the activation is recorded, whether or not every node serves it already. {_NOT_COMPLETE}"
+    f"Answers when the activation is recorded, whether or not every node serves it already. {NOT_COMPLETE}"
 )
 _PURGE_DETAIL = (
     "Answers when the purge is recorded: 200 when no node answers from before it any more, 202 while some still may. "
@@ -71,7 +65,7 @@ _PURGE_DETAIL = (
 
 _DOMAIN_DETAIL = (
     "The domain is answered as soon as the TXT record in `records` is seen; until then other sites may claim it too. "
-    f"Asked again for a domain that the site has, or claims, it says how far it is. {_NOT_COMPLETE}"
+    f"Asked again for a domain that the site has, or claims, it says how far it is. {NOT_COMPLETE}"
 )
 
 _Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -91,11 +85,7 @@ def routes_of(services: Services, intake: ArchiveIntake) -> tuple[Route, ...]:
         *_token_routes(TokensApi(services)),
         *_fleet_routes(StatusApi(services), services),
         *dns_routes(services),
-        *_takedown_routes(TakedownsApi(services, Takedowns(services))),
-        Route(
-            "POST", "/v1/sweeps", "sweepStore", "Remove from the store what no deploy names any more",
-            SweepsApi(services, services.sweeps).sweep, Access.ADMIN, {200: SweptView}, takes=SweepStore,
-        ),
+        *takedown_routes(services),
         Route(
             "GET", "/v1/openapi.json", "describeApi", "This description", description.show, Access.ANYBODY, {200: dict}
         ),
@@ -204,7 +194,7 @@ def _site_routes(api: SitesApi) -> Sequence[Route]:
         ),
         Route(
             "DELETE", SITE, "removeSite", "Remove a site with its domains, tokens and responses", api.remove,
-            Access.SITE_ADMIN, {200: schema.SiteRemovedView}, query=(WAIT,), detail=_NOT_COMPLETE,
+            Access.SITE_ADMIN, {200: schema.SiteRemovedView}, query=(WAIT,), detail=NOT_COMPLETE,
         ),
     )  # fmt: skip
 
@@ -276,11 +266,11 @@ def _alias_routes(api: AliasesApi) -> Sequence[Route]:
         Route(
             "PUT", ALIAS, "setAlias", "Say who may see a preview, until when, and whether an alias may change", api.set,
             Access.DEPLOY, {200: alias_schema.AliasChangedView}, takes=alias_schema.SetAlias, query=(WAIT,),
-            detail=_NOT_COMPLETE,
+            detail=NOT_COMPLETE,
         ),
         Route(
             "DELETE", ALIAS, "removeAlias", "Answer nothing under a preview's alias any more", api.remove,
-            Access.DEPLOY, {200: schema.ReceiptOnly}, query=(WAIT,), detail=_NOT_COMPLETE,
+            Access.DEPLOY, {200: schema.ReceiptOnly}, query=(WAIT,), detail=NOT_COMPLETE,
         ),
     )  # fmt: skip
 
@@ -306,7 +296,7 @@ def _domain_routes(api: DomainsApi) -> Sequence[Route]:
         ),
         Route(
             "DELETE", DOMAIN, "removeDomain", "Release a domain, or give up the claim on it", api.remove,
-            Access.SITE_ADMIN, {200: domain_schema.DomainRemovedView}, query=(WAIT,), detail=_NOT_COMPLETE,
+            Access.SITE_ADMIN, {200: domain_schema.DomainRemovedView}, query=(WAIT,), detail=NOT_COMPLETE,
         ),
         Route(
             "PUT", DOMAIN + "/certificate", "setCertificate", "Bring a certificate for a domain", api.set_certificate,
@@ -338,24 +328,6 @@ def _purge_routes(api: PurgesApi) -> Sequence[Route]:
             "GET", "/v1/receipts/{sequence}", "showReceipt", "How far a record has come", api.receipt, Access.ANY_TOKEN,
             {200: schema.ReceiptView},
             query=(WAIT, Parameter("list", "`all` nodes, or the `unapplied`, which is usual"), *PAGE),
-        ),
-    )  # fmt: skip
-
-
-def _takedown_routes(api: TakedownsApi) -> Sequence[Route]:
-    return (
-        Route(
-            "POST", "/v1/takedowns", "takeDown", "Take content down: of a site, or everywhere", api.take_down,
-            Access.ANY_TOKEN, {201: TakenDownView}, takes=TakeDown, query=(WAIT,), detail=_NOT_COMPLETE,
-        ),
-        Route(
-            "GET", "/v1/takedowns", "listTakedowns", "What was taken down of the sites that the token may read",
-            api.list, Access.ANY_TOKEN, {200: TakedownList},
-        ),
-        Route(
-            "DELETE", "/v1/takedowns/{digest}", "liftTakedown", "Let content be uploaded and deployed again", api.lift,
-            Access.ADMIN, {200: schema.ReceiptOnly},
-            query=(Parameter("site", "Of which site; of every site when left out"), WAIT),
         ),
     )  # fmt: skip
 

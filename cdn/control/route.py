@@ -80,7 +80,7 @@ class Call:
 def page_limit(query: Mapping[str, str]) -> int:
     """The `limit` of the query, MOST_LISTED when absent. Raises InvalidInput."""
     text = query.get("limit", str(MOST_LISTED))
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MOST_LISTED:
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= MOST_LISTED:
         raise InvalidInput(f"limit is a number from 1 to {MOST_LISTED}, not {text[:80]!r}.", field="limit")
     return int(text)
 
@@ -113,6 +113,12 @@ class Route:
         """The names between braces in the path."""
         return tuple(part[1:-1] for part in self.path.split("/") if part.startswith("{"))
 
+
+NOT_COMPLETE = (
+    "While `receipt.complete` is false some node may still answer from before: give `wait`, or ask for the receipt of "
+    "its `position.sequence`."
+)
+"""What a call says whose answer has a receipt."""
 
 WAIT = Parameter(
     "wait",
