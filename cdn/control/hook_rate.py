@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from cachetools import LRUCache
 
+from cdn.control.allowance import Allowance
 from cdn.errors import TooMany
 
 MAX_HOOKS = 20_000
 """Hooks that are counted at one time, some 3 MB; the one that was sent something longest ago has its minute back."""
-
-WINDOW_S = 60.0
-
-
-@dataclass(slots=True)
-class _Allowance:
-    left: float
-    seen_at: float
 
 
 class HookRate:
@@ -28,18 +19,17 @@ class HookRate:
     def __init__(self, most: int, monotonic: Callable[[], float]) -> None:
         self._most = most
         self._monotonic = monotonic
-        self._allowances: LRUCache[str, _Allowance] = LRUCache(MAX_HOOKS)
+        self._allowances: LRUCache[str, Allowance] = LRUCache(MAX_HOOKS)
 
     def take(self, hook_id: str) -> None:
         """Count one message. Raises TooMany with the time after which another is taken."""
         if not self._most:
             return
         now = self._monotonic()
-        allowance = self._allowances.setdefault(hook_id, _Allowance(self._most, now))
-        filled = allowance.left + (now - allowance.seen_at) * self._most / WINDOW_S
-        allowance.left, allowance.seen_at = min(float(self._most), filled), now
+        allowance = self._allowances.setdefault(hook_id, Allowance(self._most, now))
+        allowance.fill(self._most, now)
         if allowance.left < 1:
-            wait_s = max(1, math.ceil((1 - allowance.left) * WINDOW_S / self._most))
+            wait_s = allowance.wait_s(1, self._most)
             raise TooMany(
                 f"A hook takes at most {self._most} messages in a minute: send this one again in {wait_s} s.",
                 retry_after_s=wait_s,

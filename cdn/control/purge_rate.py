@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from cachetools import LRUCache
 
+from cdn.control.allowance import Allowance
 from cdn.control.settings import ControlSettings
 from cdn.errors import TooLarge, TooMany
 from cdn.purge.request import PurgeRequest
@@ -16,16 +15,6 @@ from cdn.purge.request import PurgeRequest
 MAX_CALLERS = 20_000
 """Callers and sites that are counted at one time: twice as many as there are tokens, some 10 MB. The one that asked
 longest ago is forgotten: it has most of its minute's worth back."""
-
-WINDOW_S = 60.0
-
-
-@dataclass(slots=True)
-class _Allowance:
-    """What may still be purged now, as of `seen_at`: it fills up to a minute's worth, evenly."""
-
-    left: float
-    seen_at: float
 
 
 class PurgeRate:
@@ -37,7 +26,7 @@ class PurgeRate:
     def __init__(self, limits: Mapping[str, int], monotonic: Callable[[], float]) -> None:
         self._limits = MappingProxyType({kind: most for kind, most in limits.items() if most})
         self._monotonic = monotonic
-        self._allowances: LRUCache[tuple[str, str, str], _Allowance] = LRUCache(MAX_CALLERS * max(1, len(self._limits)))
+        self._allowances: LRUCache[tuple[str, str, str], Allowance] = LRUCache(MAX_CALLERS * max(1, len(self._limits)))
 
     @classmethod
     def of(cls, settings: ControlSettings, monotonic: Callable[[], float]) -> PurgeRate:
@@ -56,7 +45,7 @@ class PurgeRate:
         Raises TooMany with the time after which it works; TooLarge for more than a whole minute's worth at once.
         """
         now = self._monotonic()
-        counted: list[tuple[_Allowance, int]] = []
+        counted: list[tuple[Allowance, int]] = []
         for kind, count in _counts(wanted).items():
             most = self._limits.get(kind)
             if most is None or count == 0:
@@ -65,22 +54,21 @@ class PurgeRate:
                 raise TooLarge(f"At most {most} {kind} may be purged in a minute, and this names {count}: send fewer.")
             allowance = self._allowance((caller, site_id, kind), most, now)
             if allowance.left < count:
-                wait_s = math.ceil((count - allowance.left) * WINDOW_S / most)
+                wait_s = allowance.wait_s(count, most)
                 raise TooMany(
                     f"At most {most} {kind} of a site may be purged in a minute with one token: try again in {wait_s} "
                     "s, or purge a prefix or a tag that covers them.",
-                    retry_after_s=max(1, wait_s),
+                    retry_after_s=wait_s,
                 )
             counted.append((allowance, count))
         for allowance, count in counted:
             allowance.left -= count
 
-    def _allowance(self, key: tuple[str, str, str], most: int, now: float) -> _Allowance:
+    def _allowance(self, key: tuple[str, str, str], most: int, now: float) -> Allowance:
         allowance = self._allowances.get(key)
         if allowance is None:
-            allowance = self._allowances[key] = _Allowance(most, now)
-        allowance.left = min(most, allowance.left + (now - allowance.seen_at) * most / WINDOW_S)
-        allowance.seen_at = now
+            allowance = self._allowances[key] = Allowance(most, now)
+        allowance.fill(most, now)
         return allowance
 
 
