@@ -84,8 +84,10 @@ def found_in(source: str, path: str, mode: RulesMode) -> Found | None:
     if mode is RulesMode.CLOUDFLARE:
         return next(cloudflare_fits(source, path), None)
     found = next(netlify_fits(segments(source), segments(path)), None)
-    if found is not None and source.rstrip("/").endswith("*") and path.endswith("/") and found["splat"]:
-        found["splat"] += "/"  # a splat at the end keeps the slash of the request
+    if found is not None and source.rstrip("/").endswith("*") and path.endswith("/"):
+        is_empty_segment = source.rstrip("/").endswith("/*") and len(segments(path)) >= len(segments(source))
+        if found["splat"] or is_empty_segment:
+            found["splat"] += "/"  # a splat at the end keeps the slash of the request
     return found
 
 
