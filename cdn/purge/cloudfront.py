@@ -18,6 +18,9 @@ from cdn.purge.request import MAX_SCOPES_PER_PURGE, PurgeRequest
 
 NAMESPACE = "http://cloudfront.amazonaws.com/doc/2020-05-31/"
 
+MAX_PATHS_READ = 10 * MAX_SCOPES_PER_PURGE
+"""After which the rest is not read: a megabyte has a hundred thousand, which take half a second."""
+
 MAX_REFERENCE_CHARS = 512
 """Of a caller's reference: it is part of what is kept."""
 
@@ -191,6 +194,8 @@ class _Reading:
             self.texts.setdefault(local, []).append("")
             if local != "Path" and len(self.texts[local]) > 1:
                 raise _malformed(f"{local} stands twice")
+            if len(self.texts[local]) > MAX_PATHS_READ:
+                raise BatchTooLarge(f"An invalidation names at most {MAX_SCOPES_PER_PURGE} paths, this one far more.")
 
     def end(self, name: str) -> None:
         self.at = self.at[:-1]

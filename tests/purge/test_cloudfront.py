@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from cdn.errors import CdnError
 from cdn.purge.cloudfront import (
+    MAX_PATHS_READ,
     MAX_REFERENCE_CHARS,
     NAMESPACE,
     BadBatch,
@@ -159,3 +160,9 @@ def test_answers_are_well_formed_whatever_they_carry(paths: list[str], reference
     assert listed.findtext(f"{{{NAMESPACE}}}NextMarker") == "I1"
     error = ET.fromstring(error_xml(code, reference, "id", is_ours=False))
     assert error.findtext(f".//{{{NAMESPACE}}}Type") == "Sender"
+
+
+def test_of_far_too_many_paths_the_rest_is_not_read() -> None:
+    whole = batch_xml(["/a"] * (MAX_PATHS_READ + 1), "r")
+    with pytest.raises(BatchTooLarge, match="far more"):
+        read_batch(whole[: whole.index(b"</Items>")] + b"<no XML")
