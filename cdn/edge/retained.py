@@ -60,7 +60,7 @@ class RetainedFiles:
         # One manifest after the other: all of them together may be far more than the cache's bound.
         for deploy in ruled.reachable(now):
             manifest = await self._manifests.load(site.id, deploy.manifest_digest)
-            await asyncio.to_thread(add_retained, files, manifest, keep)
+            await asyncio.to_thread(add_retained, files, manifest, keep, rules.access)
             if len(files) >= MAX_RETAINED_FILES:
                 break
         chunk_count = sum(entry.chunk_count for entry in files.values())

@@ -10,7 +10,7 @@ from cdn.sites.fingerprint import has_fingerprint, is_hidden
 from cdn.sites.manifest import FileEntry, Manifest
 from cdn.sites.path import INDEX, MAX_PATH_OCTETS, PAGE_SUFFIX, canonical_name_of, plain_names_of
 from cdn.sites.pattern import matches
-from cdn.sites.rules.access import Refusal
+from cdn.sites.rules.access import Access, Refusal
 from cdn.sites.rules.asking import NOBODY, Asking
 from cdn.sites.rules.asset_path import is_asset_path
 from cdn.sites.rules.clean_urls import CleanUrls
@@ -181,18 +181,22 @@ def _retained(retained: Mapping[str, FileEntry], path: str) -> FileRoute | None:
     return None if entry is None else FileRoute(path, entry, is_retained=True)
 
 
-def add_retained(files: dict[str, FileEntry], manifest: Manifest, keep: Sequence[str] = ()) -> None:
+def add_retained(
+    files: dict[str, FileEntry], manifest: Manifest, keep: Sequence[str] = (), access: Access | None = None
+) -> None:
     """Add to `files` what stays reachable of one more deploy that is not active: fingerprinted or matching `keep`.
 
     The most recent deploy is added first; what an older one has under the same path does not replace it, and beyond
     MAX_RETAINED_FILES nothing is added. A `*` of `keep` does not reach hidden files and folders (`/.env`): those go
-    with their deploy.
+    with their deploy. So does what its rules let only some visitors see, unless `access`, that of the active deploy,
+    has such rules for it too.
     """
-    found = manifest.fingerprinted
+    found, own = manifest.fingerprinted, manifest.rules.access
     for path, entry in manifest.answerable.items() if keep else found.items():
         if len(files) >= MAX_RETAINED_FILES:
             return
-        if path not in files and (path in found or _is_kept(path, keep)):
+        may_stay = path not in files and (path in found or _is_kept(path, keep))
+        if may_stay and (own is None or not own.was_closed(plain_names_of(path), access)):
             files[path] = entry
 
 

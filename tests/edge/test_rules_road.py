@@ -61,6 +61,16 @@ async def test_redirects_keep_the_query_and_are_asked_for_again(stage: RulesStag
     assert (await stage.ask("/oops", method="POST", content=b"x")).status == 405
 
 
+async def test_what_a_deploy_kept_to_a_few_is_not_open_once_it_is_replaced(stage: RulesStage) -> None:
+    chunk, guard = "/app.0a1b2c3d4e5f.js", Guard("/*", "team", (("ann", "never asked"),))
+    await stage.deploy(FILES | {chunk: "secret"}, RuleSet(guards=(guard,)))
+    assert (await stage.ask(chunk)).status == 401
+    await stage.deploy(FILES)
+    assert (await stage.ask(chunk)).status == 404
+    await stage.deploy(FILES, RuleSet(guards=(guard,)))
+    assert (await stage.ask(chunk)).status == 401, "there for those who may see it: no broken tabs"
+
+
 async def test_a_rewrite_is_prepared_under_the_address_that_was_asked_for(stage: RulesStage) -> None:
     await stage.deploy(FILES, RuleSet(redirects=(RedirectRule("/app/*", "/index.html", 200),)))
     first = await stage.ask("/app/x")

@@ -52,3 +52,15 @@ class Access:
             guard = self._guards[number]
             return Admission(None if asking.passed == guard else Refusal(401, guard), is_general=False)
         return admission
+
+    def was_closed(self, paths: Iterable[str], since: Access | None) -> bool:
+        """Whether rules of these kinds kept somebody from what stands at `paths` that none of `since` keep anybody
+        from: who made those meant what their deploy has there, and not that."""
+        paths = tuple(paths)
+        return any(
+            index.covering(paths) and (now is None or not now.covering(paths))
+            for index, now in (
+                (self._guard_index, None if since is None else since._guard_index),
+                (self._country_index, None if since is None else since._country_index),
+            )
+        )

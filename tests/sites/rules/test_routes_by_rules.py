@@ -223,6 +223,26 @@ def test_rule_files_are_not_kept_of_former_deploys() -> None:
     assert "/about.html" in files
 
 
+@pytest.mark.parametrize(
+    ("then", "now", "is_kept"),
+    [
+        (RuleSet(guards=(Guard("/app/*", "team", (("ann", "hash"),)),)), None, False),
+        (RuleSet(guards=(Guard("/app/*", "team", (("ann", "hash"),)),)), RuleSet(), False),
+        (RuleSet(guards=(Guard("/*", "t", (("ann", "old"),)),)), RuleSet(guards=(Guard("/app/*", "t", ()),)), True),
+        (RuleSet(guards=(Guard("/*", "t", ()),)), RuleSet(guards=(Guard("/about", "t", ()),)), False),
+        (RuleSet(guards=(Guard("/about", "t", ()),)), None, True),
+        (RuleSet(countries=(CountryRule("/*", ("DE",)),)), RuleSet(guards=(Guard("/*", "t", ()),)), False),
+        (RuleSet(countries=(CountryRule("/*", ("DE",)),)), RuleSet(countries=(CountryRule("/*", ("FR",)),)), True),
+        (RuleSet(spa="/index.html"), None, True),
+    ],
+)
+def test_what_was_closed_is_not_kept_open(then: RuleSet, now: RuleSet | None, is_kept: bool) -> None:
+    """Who takes a guard away means the files of that deploy, not those that it no longer has."""
+    files: dict[str, FileEntry] = {}
+    add_retained(files, manifest(then), (), None if now is None else now.access)
+    assert ("/app/a.3f2a9c1b.js" in files) is is_kept
+
+
 FIELD_RULES = st.lists(
     st.builds(
         FieldRule,
