@@ -200,7 +200,10 @@ class HookReceiver:
                     return await self._ended(delivery, DeliveryState.IGNORED, f"nothing to do: {plan.says}", None)
                 record = None
                 if not is_first:
+                    seen = self._services.state.position.sequence
                     record = await self._actions.done(arrival.site, plan, actor, delivery.began)
+                    # What was looked through is not looked through again: it may be a month of records.
+                    delivery = msgspec.structs.replace(delivery, began=max(seen, delivery.began))
                 if record is None:
                     record = await self._actions.do(arrival.site, plan, actor)
         except TimeoutError as error:
@@ -272,7 +275,8 @@ def _said(plan: Plan, record: Record) -> str:
         case PurgePlan(is_widened=True), Purged():
             return "everything is purged: the message names more than one purge may"
         case _, Purged(scopes=scopes, soft=soft):
-            what = "everything is" if scopes[0].kind == "everything" else f"{len(scopes)} scopes are"
+            named = "1 scope is" if len(scopes) == 1 else f"{len(scopes)} scopes are"
+            what = "everything is" if scopes[0].kind == "everything" else named
             return f"{what} purged{', softly' if soft else ''}"
         case ActivatePlan(), DeployActivated(alias=alias, deploy_id=deploy_id):
             return f"deploy {deploy_id} is active on {alias}"

@@ -223,6 +223,35 @@ async def test_a_failed_delivery_is_tried_again_when_it_comes_again(control: Con
     assert (kept["state"], kept["attempt_count"]) == ("failed", 2)
 
 
+async def test_who_sends_what_fails_again_and_again_does_not_have_the_journal_read_each_time(
+    control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    action = {"do": "activate", "commit": "{/after}", "on": "production"}
+    path, secret = await hook_of(control.api, {"scheme": "github", "action": action})
+    content = push(after="0123456789abcdef")
+    fields = github_fields(secret, content)
+    journal, read = control.plane.state.journal, 0
+    read_from = journal.read
+
+    async def counting(after: int, **more: Any) -> Any:
+        nonlocal read
+        records = await read_from(after, **more)
+        read += len(records)
+        return records
+
+    monkeypatch.setattr(journal, "read", counting)
+    assert (await post_hook(control.api, path, content, fields)).status == 404
+    for _ in range(50):
+        assert (await control.api.post("/v1/sites/blog/purges", {"everything": True})).status in (200, 202)
+    counts = []
+    for _ in range(4):
+        before = read
+        assert (await post_hook(control.api, path, content, fields)).status == 404
+        counts.append(read - before)
+    assert counts[0] >= 50
+    assert max(counts[1:]) < 10
+
+
 async def test_work_that_died_after_its_record_is_not_done_twice(control: Control) -> None:
     """As after a kill -9 between the record and what is kept of the delivery."""
     path, secret = await hook_of(control.api, {"scheme": "github", "action": PURGE_ALL})
@@ -363,4 +392,5 @@ async def test_what_is_remembered_is_bounded_and_forgotten_in_its_time(control: 
     await control.api.delete(f"/v1/sites/blog/hooks/{hook_id}")
     control.clock.now += 4000
     await control.plane.webhooks.round()
+    await control.plane.webhooks.settled()
     assert not [facts.key async for facts in control.store.scan("control/hooks/in/")]
