@@ -13,7 +13,7 @@ import os
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from ipaddress import IPv6Address, ip_address
@@ -71,7 +71,7 @@ class PasswordChecks:
         self._known: dict[bool, OrderedDict[bytes, None]] = {True: OrderedDict(), False: OrderedDict()}
         self._bounds = {True: MAX_RIGHT, False: MAX_WRONG}
         self._checking: Shared[bytes, bool] = Shared()
-        self._waiting: dict[str, int] = {}
+        self._under_way: dict[bytes, str] = {}  # the site of each
         self._guesses: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
         self.counted: dict[Checked, int] = dict.fromkeys(Checked, 0)
         """Passwords that visitors gave, by what came of it."""
@@ -103,24 +103,30 @@ class PasswordChecks:
             return Checked.TOO_MANY
         if self._remembers(sign, is_right=False):
             return Checked.WRONG
-        of_site = self._waiting.get(site_id, 0)
-        if of_site >= MAX_WAITING_PER_SITE or sum(self._waiting.values()) >= MAX_WAITING:
+        if sign not in self._under_way and self._is_full(site_id):
             return Checked.TOO_MANY
-        self._waiting[site_id] = of_site + 1
-        try:
-            is_right = await self._checking.join(sign, lambda: self._ask(password, hashed)) and is_real
-        finally:
-            self._waiting[site_id] -= 1
-            if not self._waiting[site_id]:
-                del self._waiting[site_id]
-        if not self._remembers(sign, is_right=is_right):  # who waited with others for one check guessed once with them
-            self._remember(sign, is_right=is_right)
-            if not is_right:
-                self._note_guess(site_id, network)
-        return Checked.RIGHT if is_right else Checked.WRONG
 
-    async def _ask(self, password: str, hashed: str) -> bool:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._verify, password, hashed)
+        def begin() -> Coroutine[object, object, bool]:
+            self._under_way[sign] = site_id
+            return self._ask(sign, password, hashed, network, is_real)
+
+        return Checked.RIGHT if await self._checking.join(sign, begin) else Checked.WRONG
+
+    def _is_full(self, site_id: str) -> bool:
+        sites = list(self._under_way.values())
+        return len(sites) >= MAX_WAITING or sites.count(site_id) >= MAX_WAITING_PER_SITE
+
+    async def _ask(self, sign: bytes, password: str, hashed: str, network: str, is_real: bool) -> bool:
+        """A check belongs to nobody: who asks and goes away has asked, and who waits with others guessed once."""
+        loop = asyncio.get_running_loop()
+        try:
+            is_right = await loop.run_in_executor(self._pool, self._verify, password, hashed) and is_real
+        finally:
+            site_id = self._under_way.pop(sign)
+        self._remember(sign, is_right=is_right)
+        if not is_right:
+            self._note_guess(site_id, network)
+        return is_right
 
     def _sign(self, password: str, hashed: str) -> bytes:
         said = f"{hashed}\0{password}".encode("utf-8", "surrogatepass")

@@ -151,7 +151,25 @@ async def test_checks_that_wait_are_bounded_and_each_site_has_its_share(
     found = await asyncio.gather(*waiting)
     assert found == [Checked.WRONG] * 3 + [Checked.TOO_MANY] + [Checked.WRONG] * 2 + [Checked.TOO_MANY] * 2
     assert await check(checks, "right") is Checked.RIGHT
-    assert checks._waiting == {}
+    assert checks._under_way == {}
+
+
+async def test_who_asks_and_goes_away_has_asked(
+    checks: PasswordChecks, verifier: Verifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_WAITING_PER_SITE", MAX_GUESSES)
+    verifier.may_answer.clear()
+    gone = [asyncio.create_task(check(checks, f"guess {number}")) for number in range(MAX_GUESSES)]
+    while len(checks._under_way) < MAX_GUESSES:
+        await asyncio.sleep(0)
+    for task in gone:
+        task.cancel()
+    await asyncio.gather(*gone, return_exceptions=True)
+    assert await check(checks, "another", address="192.0.2.2") is Checked.TOO_MANY, "those are still looked at"
+    verifier.may_answer.set()
+    await checks._checking.aclose()
+    assert await check(checks, "another") is Checked.TOO_MANY, "these were guesses"
+    assert await check(checks, "another", address="192.0.2.2") is Checked.WRONG
 
 
 async def test_what_is_remembered_is_bounded(checks: PasswordChecks, monkeypatch: pytest.MonkeyPatch) -> None:
