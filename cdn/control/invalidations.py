@@ -132,7 +132,7 @@ class Invalidations:
 
     async def _count(self, site_id: str) -> None:
         """Remove the oldest, once in a while."""
-        made = self._made.get(site_id, 0) + 1
+        made = self._made.get(site_id, PRUNE_EVERY - 1) + 1  # of a site not known: nobody counts over a restart
         self._made[site_id] = made % PRUNE_EVERY
         if made < PRUNE_EVERY:
             return

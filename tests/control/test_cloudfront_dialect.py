@@ -289,13 +289,16 @@ async def test_only_the_newest_are_kept(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(invalidations, "PRUNE_EVERY", 5)
     store = DirectoryStore(tmp_path)
     kept = Invalidations(store)
-    made = [await kept.keep("s", Batch(("/a",), f"r{n}"), Position("e", n), 1000.0 + n) for n in range(10)]
+    made = [await kept.keep("s", Batch(("/a",), f"r{n}"), Position("e", n), 1000.0 + n) for n in range(11)]
     listed, has_more = await kept.listed("s", "", 100)
-    assert ([one.id for one in listed], has_more) == ([one.id for one in made[:6:-1]], False)
+    assert ([one.id for one in listed], has_more) == ([one.id for one in made[:7:-1]], False)
     assert await kept.of_reference("s", "r0") is None
     with pytest.raises(NotFound):
         await kept.get("s", made[0].id)
     assert len([facts async for facts in store.scan("sites/s/")]) == 6
+    for n in range(11, 15):
+        await Invalidations(store).keep("s", Batch(("/a",), f"r{n}"), Position("e", n), 1000.0 + n)
+    assert len((await kept.listed("s", "", 100))[0]) == 3, "however often control restarts"
     await store.aclose()
 
 
