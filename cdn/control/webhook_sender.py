@@ -99,6 +99,7 @@ class WebhookSender:
         self._was_ours = False
         self._scan_at = self._certificates_at = self._sweep_at = 0.0
         self._task: asyncio.Task[None] | None = None
+        self._sweeping: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Rounds run from now on."""
@@ -108,7 +109,7 @@ class WebhookSender:
 
     async def aclose(self) -> None:
         """Stop: what is under way is sent again by whoever is next."""
-        tasks = [*self._running.values(), *([] if self._task is None else [self._task])]
+        tasks = [*self._running.values(), *(task for task in (self._task, self._sweeping) if task is not None)]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -165,7 +166,8 @@ class WebhookSender:
             await self._events.look_at_certificates(self._waiting, now)
         if not self._sweep_at - SWEEP_EVERY_S <= now < self._sweep_at:
             self._sweep_at = now + SWEEP_EVERY_S
-            await self._sweep(now)
+            if self._sweeping is None or self._sweeping.done():
+                self._sweeping = asyncio.create_task(self._swept(now), name="webhooks-sweep")
         for hook_id in self._waiting:
             if hook_id not in self._due_at:
                 self._set(hook_id, now)
@@ -175,6 +177,8 @@ class WebhookSender:
         """Return once what was begun is done."""
         while self._running:
             await asyncio.wait(tuple(self._running.values()))
+        if self._sweeping is not None:
+            await asyncio.wait((self._sweeping,))
 
     def _forget(self) -> None:
         self._was_ours = False
@@ -190,15 +194,27 @@ class WebhookSender:
         for hook_id, keys in found.items():
             self._waiting[hook_id] = sorted(keys)
 
+    async def _swept(self, now: float) -> None:
+        """Beside the rounds: with many hooks it takes minutes, in which nobody would be told anything."""
+        try:
+            await self._sweep(now)
+        except CdnError as error:
+            log.warning("old messages are forgotten later: %s", error)
+        except Exception:
+            log.exception("old messages are forgotten later")
+
     async def _sweep(self, now: float) -> None:
         services, room = self._services, self._room
         kept_s, most = services.settings.hook_deliveries_kept_s, services.settings.max_hook_deliveries
-        for hook_id in await room.deliveries.hooks():
+        came, sent = await room.deliveries.hooks(), await self._queue.hooks()
+        # What others wrote for a hook of which this replica has not heard yet is not that of a removed one.
+        await services.state.catch_up((await services.state.journal.position()).sequence)
+        for hook_id in came:
             if services.hooks.get(hook_id) is None:
                 await room.deliveries.forget_hook(hook_id)
             else:
                 await room.deliveries.sweep(hook_id, before=now - kept_s, most=most)
-        for hook_id in await self._queue.hooks():
+        for hook_id in sent:
             if services.hooks.get(hook_id) is None:
                 await self._queue.forget_hook(hook_id)
                 self._waiting.pop(hook_id, None)
