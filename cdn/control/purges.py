@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 
+import msgspec
+
 from cdn.control.services import Services
 from cdn.journal.record import Purged, Record
 from cdn.purge.request import PurgeRequest, scopes_of
+from cdn.purge.scope import Scope, ScopeKind
 from cdn.sites.site import Site
+
+_ALL_PATHS = Scope(ScopeKind.PREFIX, "/")
+"""The whole site by another name: visitors go to where its content comes from just the same."""
 
 
 class Purges:
@@ -29,7 +35,9 @@ class Purges:
             query = site.settings.query
             scopes = scopes_of(wanted, partial(self.is_host_of, site=site), query)
             if not is_counted:  # what is refused for its content costs nothing
-                self._services.purge_rate.take(counted_as or actor, site.id, wanted)
+                is_whole = any(scope == _ALL_PATHS for scope in scopes)
+                counted = msgspec.structs.replace(wanted, everything=True) if is_whole else wanted
+                self._services.purge_rate.take(counted_as or actor, site.id, counted)
                 is_counted = True
             change = Purged(site.id, tuple(scope.to_record() for scope in scopes), wanted.soft)
             with self._services.purge_lanes.taken(site.id) as subject:

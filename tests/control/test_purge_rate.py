@@ -87,3 +87,14 @@ async def test_what_is_refused_for_its_content_costs_nothing(make_control: Contr
     for _ in range(3):
         assert (await control.api.post("/v1/sites/blog/purges", {"urls": ["nonsense"]})).status == 400
     assert (await control.api.post("/v1/sites/blog/purges", {"urls": ["/a"]})).status == 200
+
+
+@pytest.mark.parametrize("prefix", ["/", "/*", "http://blog.cdn.localhost/"])
+async def test_a_whole_site_is_one_by_whatever_name(make_control: ControlMaker, prefix: str) -> None:
+    control = await make_control(max_purges_of_everything_per_minute=1)
+    await control.api.post("/v1/sites", {"name": "blog"})
+    statuses = [
+        (await control.api.post("/v1/sites/blog/purges", wanted)).status
+        for wanted in ({"prefixes": [prefix]}, {"prefixes": [prefix]}, {"everything": True}, {"prefixes": ["/a"]})
+    ]
+    assert statuses == [200, 429, 429, 200]
