@@ -173,8 +173,10 @@ class NetlifyDeploys:
         except Exception as exc:  # noqa: BLE001 - the last line: told to who asks for the deploy
             outcome = msgspec.structs.replace(draft, fault=sentences_of(exc))
         try:
+            if outcome.fault and (await self.drafts.gathering(draft.id)).draft.is_over:
+                return  # another replica was first: what it made of it stands
             await self.drafts.save(outcome)
-        except Unavailable as exc:
+        except (Unavailable, NotFound) as exc:
             log.warning("what became of deploy %s is found out anew: %s", draft.id, exc)
 
     async def _published(self, draft: NetlifyDraft, entries: Mapping[str, FileEntry]) -> NetlifyDraft:

@@ -7,11 +7,13 @@ import json
 import zipfile
 from typing import Any
 
+import msgspec
 import pytest
 
 from cdn.control.netlify_deploys import NetlifyDeploys
-from cdn.control.netlify_draft import DRAFT_S
+from cdn.control.netlify_draft import DRAFT_S, NetlifyDraft
 from cdn.control.vendor_digests import DigestKind, VendorDigests
+from cdn.errors import Conflict
 from cdn.journal.record import TakenDown
 from cdn.origin.store import StoreUnavailable
 from cdn.sites.manifest import BundleLimits
@@ -370,6 +372,20 @@ async def test_purges_by_tags_and_of_everything(netlify: NetlifyClient, api: Api
         assert (refused.status, refused.document["code"]) == (403, 403)
     assert (await netlify.api.post("/api/v1/purge", {})).status == 400
     assert (await netlify.api.post("/api/v1/purge", {"site_id": "blog", "cache_tags": ["\x00"]})).status == 400
+
+
+async def test_what_another_replica_made_of_a_deploy_stands(
+    netlify: NetlifyClient, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both publish it; this one is later, and finds that the next deploy has taken its place."""
+
+    async def late(self: NetlifyDeploys, draft: NetlifyDraft, entries: Any) -> NetlifyDraft:
+        await self.drafts.save(msgspec.structs.replace(draft, deploy_id="0123456789abcdef"))
+        raise Conflict("another has replaced it since")
+
+    monkeypatch.setattr(NetlifyDeploys, "_published", late)
+    ended, _ = await netlify.deploy(FILES)
+    assert (ended["state"], ended["error_message"]) == ("ready", None)
 
 
 async def test_an_archive_is_a_whole_deploy(netlify: NetlifyClient, control: Control) -> None:
