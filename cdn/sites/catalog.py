@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from math import inf
 
 from cdn.sites.deploy import AliasState, Deploy, Retained
 from cdn.sites.name import PRODUCTION, split_label
@@ -361,7 +362,13 @@ def _promoted(
 def _drop_aliases(state: _SiteState, but: str) -> None:
     while len(state.aliases) > MAX_ALIASES_PER_SITE:
         previews = (alias for alias in state.aliases if alias not in (PRODUCTION, but))
-        del state.aliases[min(previews, key=lambda alias: state.aliases[alias].activated_sequence)]
+        del state.aliases[min(previews, key=lambda alias: _rank_in_leaving(state.aliases[alias]))]
+
+
+def _rank_in_leaving(of: AliasState) -> float:
+    """A preview whose deploy is on its way goes last when somebody has said who may see it: it would come back open."""
+    is_awaited = of.activated_sequence == 0 and (of.password or of.lock or of.expires_at is not None)
+    return inf if is_awaited else of.activated_sequence
 
 
 def _drop_deploys(state: _SiteState) -> None:

@@ -229,6 +229,22 @@ def test_the_preview_activated_longest_ago_goes_first(catalog: Catalog, monkeypa
     assert list(catalog.aliases("s1")) == ["c", "new", PRODUCTION]
 
 
+def test_a_password_is_not_forgotten_before_its_preview_is_there(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_ALIASES_PER_SITE", 3)
+    for number, alias in enumerate((PRODUCTION, "a", "b"), start=1):
+        catalog.prepare_deploy(deploy(number, alias))
+        catalog.activate("s1", alias, f"d{number}", float(number), number)
+    catalog.set_alias("s1", "soon", password="hash", expires_at=None, lock="")
+    for number, alias in enumerate(("c", "d"), start=4):  # others deploy meanwhile
+        catalog.prepare_deploy(deploy(number, alias))
+        catalog.activate("s1", alias, f"d{number}", float(number), number)
+    assert list(catalog.aliases("s1")) == ["d", PRODUCTION, "soon"]
+    catalog.activate("s1", "soon", "d1", 9.0, 9)
+    assert state(catalog, "soon").password == "hash"
+
+
 def test_a_catalog_becomes_what_a_snapshot_says(catalog: Catalog) -> None:
     catalog.add_domain("old.example", "s1")
     of = AliasState(deploy(2, site_id="s2"), 3, 4.0, former=("d1",))
