@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +28,9 @@ from cdn.sites.name import PRODUCTION
 if TYPE_CHECKING:
     from cdn.publish.client import ControlClient
     from cdn.publish.deploy import Published
+
+_ID = re.compile("[0-9a-f]+")
+"""What a deploy is called."""
 
 LAST = "last"
 """Stands for the newest deploy."""
@@ -239,6 +243,8 @@ def _deploy_of(what: str, site: str, aliases: list[Document]) -> str:
     """The id of the deploy that is active on the alias `what`, or `what` itself. Raises NotFound."""
     found = next((each for each in aliases if each["alias"] == what), None)
     if found is None:
+        if not _ID.fullmatch(what):
+            raise NotFound(f"The site {site!r} has no deploy {what!r}, and no alias of that name.")
         return what
     if found["deploy"] is None:
         raise NotFound(f"nothing is active on the alias {what!r} of {site!r}")

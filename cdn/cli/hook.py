@@ -14,6 +14,7 @@ from cdn.cli.result import Result
 from cdn.cli.run import DurationParser, JsonOption, NameParser, SiteOption, run
 from cdn.cli.text import columns, safe
 from cdn.errors import InvalidInput, NotFound
+from cdn.purge.hook import OutboundEvent
 
 if TYPE_CHECKING:
     from cdn.publish.client import ControlClient
@@ -23,6 +24,8 @@ MAX_SECRET_BYTES = 1024
 
 LISTED = 20
 """Deliveries shown unless told otherwise: a screen."""
+
+OUTBOUND_EVENTS = tuple(event.value for event in OutboundEvent)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -61,7 +64,11 @@ def create(  # noqa: PLR0917 - options
     ] = None,
     events: Annotated[
         Templates | None,
-        typer.Option("--event", metavar="NAME", help="Only these events: push; deploy.live. All when left out."),
+        typer.Option(
+            "--event",
+            metavar="NAME",
+            help="Only these events, like push; with --to, like deploy.live. All when left out.",
+        ),
     ] = None,
     branches: Annotated[
         Templates | None, typer.Option("--branch", metavar="PATTERN", help="Only of these branches, like release/*.")
@@ -122,13 +129,15 @@ def create(  # noqa: PLR0917 - options
 ) -> None:
     """Make a hook: give --from and what to do, or --to and what to tell of. Prints its secret, this once."""
     if (sender is None) == (url is None):
-        raise typer.BadParameter("give --from (messages that come) or --to (messages that are sent)")
+        raise typer.BadParameter("give one of --from (messages that come) and --to (messages that are sent)")
     purge = {"urls": purge_urls, "prefixes": purge_prefixes, "tags": purge_tags, "everything": purges_all}
     activation = {"deploy": deploy, "commit": commit, "alias": alias}
     content: dict[str, Any]
     if sender is None:
         if any((*purge.values(), *activation.values(), resyncs, branches, conditions, secret_file, on, is_soft)):
             raise typer.BadParameter("with --to there is only --event and --note")
+        for unknown in set(events or ()) - set(OUTBOUND_EVENTS):
+            raise typer.BadParameter(f"{unknown!r} is not sent: {', '.join(OUTBOUND_EVENTS)} are", param_hint="--event")
         content = {"outbound": _present(url=url, events=events, note=note)}
     else:
         inbound = _present(

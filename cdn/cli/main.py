@@ -46,6 +46,9 @@ COMMANDS = {
 }
 """Where each command is: a module and a name in it, a function or a group of commands."""
 
+ALSO = {"hooks": "hook"}
+"""Other words for them, which the help does not list."""
+
 
 GARBAGE_THRESHOLD = 100_000
 """Objects made before cycles among them are looked for: a command is short, and what it makes mostly stays. A server
@@ -83,7 +86,7 @@ class CommandGroup(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command, None when there is no such one."""
-        place = COMMANDS.get(cmd_name)
+        place = COMMANDS.get(ALSO.get(cmd_name, cmd_name))
         if place is None:
             return None
         module, name = place

@@ -173,8 +173,8 @@ def up(  # noqa: PLR0917 - options
         bool,
         typer.Option(
             "--allow-private-upstreams",
-            help="Sites may be answered from servers on this machine or in private networks. For development: "
-            "whoever may create a site can then read what these servers say.",
+            help="Sites may be answered from servers on this machine or in private networks, and hooks send there. "
+            "For development: whoever may create a site can then read what these servers say.",
         ),
     ] = False,
     node: Annotated[str, typer.Option("--node", help="This node's name, as receipts show it.")] = "local",

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from cdn.control.netlify_draft import NetlifyDraft
 from cdn.control.netlify_drafts import Gathering
-from cdn.control.problem import problem_of
+from cdn.control.problem import faults_beside, problem_of
 from cdn.control.services import Services
 from cdn.control.views import host_of, url_of
 from cdn.sites.deploy import Deploy
@@ -38,10 +38,9 @@ def json_answer(value: Any, status: int = 200, fields: dict[str, str] | None = N
 def sentences_of(error: BaseException) -> str:
     """What is told of an error, a line for every fault."""
     problem, _ = problem_of(error)
-    if len(problem.details) == 1 and problem.details[0] in problem.detail:
-        return problem.detail
-    told = problem.details[:MAX_TOLD_FAULTS]
-    more = len(problem.details) - len(told)
+    faults = faults_beside(problem)
+    told = faults[:MAX_TOLD_FAULTS]
+    more = len(faults) - len(told)
     return "\n".join((problem.detail, *told, *((f"and {more} more",) if more else ())))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from cdn.control.problem import problem_of
+from cdn.control.problem import faults_beside, problem_of
 from cdn.control.purge_desk import RECEIPT_FIELD, receipt_path
 from cdn.control.schema import ReceiptView
 from cdn.control.services import Services
@@ -40,9 +40,9 @@ def result(value: Any, *, status: int = 200, info: dict[str, int] | None = None)
 def refusal(error: BaseException, *, code: int | None = None) -> web.Response:
     """An error with every fault that was found."""
     problem, fields = problem_of(error)
-    is_said = len(problem.details) == 1 and problem.details[0] in problem.detail
-    told = () if is_said else problem.details[:MAX_TOLD_FAULTS]
-    more = 0 if is_said else len(problem.details) - len(told)
+    faults = faults_beside(problem)
+    told = faults[:MAX_TOLD_FAULTS]
+    more = len(faults) - len(told)
     sentences = (problem.detail, *told, *((f"and {more} more",) if more else ()))
     number = code or _CODES.get(problem.status, _OF_CONTENT if problem.status < 500 else 10013)
     errors = [{"code": number, "message": sentence} for sentence in sentences]

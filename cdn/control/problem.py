@@ -35,9 +35,9 @@ _encoder = msgspec.json.Encoder()
 # The most particular kinds first: Unprocessable and TooLarge are InvalidInput too.
 _KINDS: tuple[tuple[type[CdnError], int, str, str], ...] = (
     (TooLarge, 413, "too-large", "Content too large"),
-    (Unprocessable, 422, "unprocessable", "Contradicts what is stored"),
+    (Unprocessable, 422, "unprocessable", "Cannot be carried out"),
     (InvalidInput, 400, "invalid-input", "Invalid input"),
-    (Unauthorized, 401, "unauthorized", "Token missing or not valid"),
+    (Unauthorized, 401, "unauthorized", "Token or signature missing or not valid"),
     (Forbidden, 403, "forbidden", "Not covered by the token's scopes"),
     (NotFound, 404, "not-found", "Not found"),
     (Gone, 410, "gone", "Taken down"),
@@ -115,6 +115,12 @@ def _response(problem: Problem, fields: dict[str, str]) -> web.Response:
 
 def _type(name: str) -> str:
     return f"urn:cdn:problem:{name}"
+
+
+def faults_beside(problem: Problem) -> tuple[str, ...]:
+    """The details, without a first one that the sentence quotes: where all of it is shown as one text."""
+    is_first_said = bool(problem.details) and problem.details[0] in problem.detail
+    return problem.details[1:] if is_first_said else problem.details
 
 
 _AT = re.compile(r" - at `(?:key in )?\$?\.?([^`]*)`$")

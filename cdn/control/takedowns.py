@@ -168,7 +168,9 @@ class Takedowns:
         binding = self._services.catalog.bind(host)
         site = None if binding is None else self._services.catalog.site(binding.site_id)
         if binding is None or site is None:
-            raise NotFound(f"No site answers {host!r}.")
+            raise NotFound(
+                f"No site answers at {host[:200]!r}: give the URL of a file, or the 64 hex digits of its SHA-256."
+            )
         return site, binding.alias
 
 

@@ -78,7 +78,7 @@ def _why(broken: UpstreamBroken) -> str:
     if broken.fault is UpstreamFault.FORBIDDEN_ADDRESS:
         return (
             "its address is inside a private network: name a public one, or let the operator allow it with "
-            "allowed_webhook_networks in the settings of control"
+            "allowed_webhook_networks in the settings of control (cdn up --allow-private-upstreams)"
         )
     return broken.message
 

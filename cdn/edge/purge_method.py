@@ -11,7 +11,7 @@ import json
 import logging
 import re
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -45,6 +45,13 @@ TIMEOUT_S = 15.0
 """For one answer of control, which waits up to five seconds for nodes."""
 
 _TOKEN = re.compile(r"cdn_[0-9A-Za-z]{1,64}_[0-9A-Za-z]{1,128}")
+
+_MESSAGES: Mapping[int, str] = {
+    401: "Provided credentials are missing or invalid",
+    429: "You have exceeded your rate limit",
+    503: "Service unavailable",
+}
+"""What Fastly says in `msg`; ours is in `detail`."""
 
 _PASSED_ON = ("content-type", "cdn-receipt", "retry-after", "www-authenticate")
 
@@ -136,7 +143,7 @@ class PurgeMethod:
         known.count += 1
 
     def _said(self, status: int, sentence: str, fields: FieldLines = ()) -> Response:
-        content = json.dumps({"msg": sentence.rstrip("."), "detail": sentence}).encode()
+        content = json.dumps({"msg": _MESSAGES[status], "detail": sentence}).encode()
         return Response(status, (*self._own_fields(), ("content-type", "application/json"), *fields), content)
 
     def _own_fields(self) -> FieldLines:

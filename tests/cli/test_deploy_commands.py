@@ -130,7 +130,7 @@ async def test_previews_are_promoted_and_rolled_back_and_forth(blog: Cdn, bundle
     assert (await blog("promote", first, "--site", "blog", "--to", "next")).status == 0
     assert await active(blog, "next") == first
     refused = await blog("promote", "nothing", "--site", "blog")
-    assert (refused.status, "no deploy 'nothing'" in refused.err) == (1, True)
+    assert (refused.status, "no deploy 'nothing', and no alias of that name" in refused.err) == (1, True)
     refused = await blog("rollforward", "--site", "blog", "--json")
     assert (refused.status, refused.document["error"]["kind"]) == (1, "Conflict")
 

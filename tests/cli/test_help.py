@@ -60,3 +60,11 @@ async def test_options_for_upstreams_stand_together(narrow_cdn: Cdn) -> None:
         assert "--help" in usual
         assert "--obeys-client-directives / --no-obeys-client-directives" in upstream
         assert "\nArguments:\n  NAME" in usual
+
+
+async def test_hooks_is_hook(narrow_cdn: Cdn) -> None:
+    """The plural is what people type beside `cdn deploys`; the list of commands has one of them."""
+    singular, plural = await narrow_cdn("hook", "--help"), await narrow_cdn("hooks", "--help")
+    assert (plural.status, "deliveries" in plural.out) == (0, True)
+    assert plural.out.replace("hooks", "hook") == singular.out.replace("hooks", "hook")
+    assert "  hooks " not in (await narrow_cdn("--help")).out

@@ -44,11 +44,11 @@ async def test_what_came_and_what_was_refused_is_shown(site: Cdn) -> None:
     assert (await post_hook(control.api, path, content, github_fields("wrong" * 5, content))).status == 401
     shown = await site("hook", "deliveries", "--site", "blog")
     assert shown.status == 0
-    assert "push   done   1      1 scopes are purged" in shown.out
+    assert "push   done   1      1 scope is purged" in shown.out
     assert "wrong-signature" in shown.out
     delivery_id = shown.out.splitlines()[1].split()[0]
     one = await site("hook", "deliveries", hook["hook"]["id"], "--site", "blog", "--show", delivery_id)
-    assert "1 scopes are purged" in one.out
+    assert "1 scope is purged" in one.out
     again = await site("hook", "deliveries", "--site", "blog", "--replay", delivery_id)
     assert again.status == 1
     assert "let its sender send it again" in again.err
@@ -83,12 +83,14 @@ async def test_where_a_site_has_several_hooks_one_has_to_be_named(site: Cdn) -> 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "give --from"),
+        ((), "give one of --from"),
         (("--from", "github"), "say what to do"),
         (("--from", "github", "--purge-all", "--resync"), "say what to do"),
+        (("--from", "github", "--to", "https://example.com"), "give one of --from"),
         (("--from", "github", "--purge-all", "--on", "x"), "--on belongs"),
         (("--from", "github", "--activate-commit", "{/after}", "--soft"), "--soft belongs"),
         (("--to", "https://example.com", "--purge-all"), "there is only --event"),
+        (("--to", "https://example.com", "--event", "deploy.dead"), "deploy.live, purge.done, certificate.trouble are"),
         (("--from", "github", "--purge-all", "--when", "x"), "/POINTER=VALUE"),
         (("--from", "github", "--purge-all", "--secret-file", "/nowhere"), "cannot be read"),
     ],
@@ -107,7 +109,6 @@ async def test_what_cannot_be_meant_is_wrong_usage(site: Cdn, words: tuple[str, 
         (("--from", "github", "--resync"), "not answered from a bucket"),
         (("--to", "https://user:pass@example.com/"), "leave them out"),
         (("--to", "ftp://example.com/"), "an http or https URL"),
-        (("--to", "https://example.com/", "--event", "deploy.dead"), "not as described"),
         (("--from", "github", "--purge-all", "--field", "X-Y"), "of the scheme token"),
         (("--from", "stripe", "--purge-all", "--tolerance", "2d"), "tolerance_s is between"),
     ],

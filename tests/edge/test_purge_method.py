@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -105,6 +106,10 @@ async def test_what_is_stored_apart_is_purged_apart(control: Control, target: st
 async def test_without_a_token_control_is_not_asked(control: Control, fields: dict[str, str]) -> None:
     status, response = await _answer(_purge(control.url), _request(**fields))
     assert (status, control.asked) == (401, [])
+    assert isinstance(response.content, bytes)
+    said = json.loads(response.content)
+    assert said["msg"] == "Provided credentials are missing or invalid", "in Fastly's words, as control has it"
+    assert said["detail"] == "This needs a token with the scope purge, in the field Fastly-Key."
     assert dict(response.fields)["www-authenticate"].startswith("Bearer")
 
 

@@ -151,8 +151,9 @@ def _cloudflare_rule(tokens: list[str]) -> RuleParts:
     """`FROM TO [STATUS]`"""
     looks_further = len(tokens) > 3 or (len(tokens) == 3 and "=" in tokens[1] and not _is_target(tokens[1]))
     if looks_further or len(tokens) < 2:
+        words = f"{len(tokens)} words" if len(tokens) > 1 else "one word"
         raise InvalidInput(
-            f"a rule is a source, a target and a status, and this line has {len(tokens)} words"
+            f"a rule is a source, a target and a status, and this line has {words}"
             + (
                 ": parameters and conditions are in Netlify's reading (rules_mode) and cdn.toml"
                 if looks_further
