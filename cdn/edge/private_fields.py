@@ -11,7 +11,11 @@ from cdn.http.fields import FieldLines
 ROBOTS: Final = "x-robots-tag"
 
 _PUBLIC = re.compile(r"\bpublic\b", re.IGNORECASE)
-_NOT_SHARED = re.compile(r"\b(?:private|no-store)\b", re.IGNORECASE)
+_NOT_SHARED = re.compile(r"(?:\A|,)[ \t]*(?:private|no-store)[ \t]*(?:,|\Z)", re.IGNORECASE)
+"""For the whole response: `private="set-cookie"` lets shared caches keep the rest (RFC 9111 section 5.2.2.7)."""
+
+_MAY_BE_STORED = re.compile(r"\bmust-understand\b", re.IGNORECASE)
+"""Beside it no-store counts only for caches that do not understand the status (RFC 9111 section 5.2.2.3)."""
 
 
 def private_fields(fields: FieldLines, selecting: tuple[str, ...] = ()) -> FieldLines:
@@ -21,7 +25,7 @@ def private_fields(fields: FieldLines, selecting: tuple[str, ...] = ()) -> Field
     given = [value for name, value in lines if name == "cache-control"]
     if not given:
         lines.append(("cache-control", "private"))
-    elif not any(_NOT_SHARED.search(value) for value in given):
+    elif not any(_NOT_SHARED.search(value) and not _MAY_BE_STORED.search(value) for value in given):
         lines = [(name, _private(value) if name == "cache-control" else value) for name, value in lines]
     if selecting:
         lines.append(("vary", ", ".join(selecting)))

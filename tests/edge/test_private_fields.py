@@ -16,6 +16,10 @@ from cdn.edge.private_fields import private_fields, unindexed
         ("Public", "private"),
         ("no-store", "no-store"),
         ("private, max-age=5", "private, max-age=5"),
+        ("max-age=5 , Private", "max-age=5 , Private"),
+        ('private="set-cookie", max-age=5', 'private, private="set-cookie", max-age=5'),
+        ("proxy-private, max-age=5", "private, proxy-private, max-age=5"),
+        ("no-store, must-understand, max-age=5", "private, no-store, must-understand, max-age=5"),
         (None, "private"),
     ],
 )
