@@ -59,6 +59,7 @@ class CloudflareDialect:
             DialectRoute("GET", f"{ROOT}/zones", self._zones),
             DialectRoute("GET", zone, self._zone),
             DialectRoute("GET", f"{ROOT}/user/tokens/verify", self._verify),
+            DialectRoute("GET", f"{ROOT}/user", self._user),
             DialectRoute("*", ROOT + "/{rest:.*}", self._nothing),
         )
 
@@ -118,6 +119,11 @@ class CloudflareDialect:
         if token is not None and token.expires_at is not None:
             result["expires_on"] = time_text(token.expires_at)
         return _success(result, [_VALID])
+
+    async def _user(self, request: web.Request) -> web.Response:
+        """Who calls, as far as there are persons here: wrangler asks after a refusal, and shows what it hears last."""
+        caller = self._caller(request)
+        return _success({"id": caller.token_id, "email": f"{caller.actor}@{self._services.settings.zone}"})
 
     async def _nothing(self, request: web.Request) -> web.Response:
         raise NotFound(f"There is no {request.method} {request.path[:200]} here: docs/dialects.md lists what there is.")

@@ -141,6 +141,7 @@ async def test_the_older_key_field_is_taken(blog: Api) -> None:
     path = f"{ROOT}/zones/blog/purge_cache"
     assert (await blog.call("DELETE", path, {"purge_everything": True}, token=None, fields=fields)).status == 200
     assert (await blog.get(f"{ROOT}/user/tokens/verify")).document["result"]["status"] == "active"
+    assert (await blog.get(f"{ROOT}/user")).document["result"]["email"].startswith("token:")
 
 
 async def test_zones_are_found_by_name_and_only_those_that_the_token_may_read(blog: Api) -> None:
