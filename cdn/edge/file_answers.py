@@ -49,9 +49,12 @@ class FileAnswers:
         has_lease: Callable[[Visit], bool],
         lease_left_s: Callable[[], float],
         told: Callable[[Visit], FieldLines],
+        is_taken_down: Callable[[str, str], bool],
     ) -> None:
         """Prepared hits are kept in `hints`. `has_lease`: whether the node has had its lease from the beginning of a
-        visit until now; `told`: what a request that asks for it is told beside the answer."""
+        visit until now; `told`: what a request that asks for it is told beside the answer. `is_taken_down`: of
+        site and digest."""
+        self._is_taken_down = is_taken_down
         self._cache_name = cache_name
         self._view = view
         self._storeroom = storeroom
@@ -69,6 +72,9 @@ class FileAnswers:
             return await self._answer_choice(visit, route, Choice(route.entry, representation))
         where = Where(visit.site.id, visit.alias, visit.deploy.manifest_digest, route.is_retained)
         choice = await self._coded.choose(visit.request, where, route.entry, representation)
+        if choice.coding is not None and self._is_taken_down(where.site_id, choice.entry.digest):
+            # It came with the deploy, as a file of its own.
+            choice = self._coded.identity(where.site_id, choice, route.entry, representation)
         if choice.coding is None:
             return await self._answer_choice(visit, route, choice)
         try:

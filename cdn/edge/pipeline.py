@@ -138,6 +138,7 @@ class Pipeline:
             has_lease=self._has_lease,
             lease_left_s=lease_left_s,
             told=self._told,
+            is_taken_down=self._is_taken_down,
         )
 
     def recall(self, request: Request, now: float) -> Prepared | None:
@@ -312,6 +313,8 @@ class Pipeline:
 
     async def _answer_file(self, visit: Visit, route: FileRoute) -> Response:
         if self._is_taken_down(visit.site.id, route.entry.digest):
+            if route.status == 404:  # it stood in for what was never there
+                return with_rules(visit, local_answer.not_found(self._cache_name, self._told(visit)))
             return local_answer.taken_down(self._cache_name, self._told(visit))
         representation = representation_of(
             route.path,
