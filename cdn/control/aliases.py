@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import msgspec
 from msgspec import UNSET
 
 from cdn.control.alias_schema import MAX_EXPIRES_S, MAX_LOCK_BYTES, MAX_PASSWORD_BYTES, SetAlias
@@ -60,28 +61,27 @@ class Aliases:
     async def make_ready(self, site: Site, alias: str, asked: SetAlias, actor: str) -> None:
         """Before a deploy is prepared for `alias`: what protects it is in force before anything of it is reachable.
 
-        An alias whose time is over begins anew: what was active there never comes back, its password and lock stay.
-        Raises as `set`.
+        An alias whose time is over begins anew: what was active there never comes back, its password and lock stay. One
+        record says both, so that no death in between opens it. Raises as `set`.
         """
         wish = await self._wish_of(site, alias, asked)
-        before, kept = self.state(site, alias), AliasState()
-        if before.is_over(self._services.clock()):
-            await self._remove_over(site, alias, actor)
-            kept = before
+        was_over = self.state(site, alias).is_over(self._services.clock())
 
         def decide() -> Change:
             self._require_site(site)
-            present = self.state(site, alias)  # somebody may have said something of it since it was removed
-            of = replace(present, password=present.password or kept.password, lock=present.lock or kept.lock)
-            change = self._changed(site, alias, of, wish, actor)
+            present = self.state(site, alias)
+            if present.is_over(self._services.clock()):
+                anew = replace(present, expires_at=None)
+                return msgspec.structs.replace(self._changed(site, alias, anew, wish, actor), begins_anew=True)
+            change = self._changed(site, alias, present, wish, actor)
             if _said(present) == (change.password, change.expires_at, change.lock):
                 raise _Unchanged
             return change
 
-        if asked.is_empty and not kept.password and not kept.lock:
+        if asked.is_empty and not was_over:
             return
         try:
-            await self._record(site, alias, decide, actor, hides=_hides(asked))
+            await self._record(site, alias, decide, actor, hides=was_over or _hides(asked))
         except _Unchanged:
             return
 
@@ -107,7 +107,18 @@ class Aliases:
 
     async def remove_over(self, site: Site, alias: str, actor: str) -> bool:
         """Remove `alias` if its time is over. Whether it was. Raises JournalUnavailable."""
-        return await self._remove_over(site, alias, actor)
+
+        def decide() -> Change:
+            self._require_site(site)
+            if not self.state(site, alias).is_over(self._services.clock()):
+                raise _Unchanged
+            return AliasRemoved(site.id, alias)
+
+        try:
+            await self._record(site, alias, decide, actor, hides=True)
+        except _Unchanged:
+            return False
+        return True
 
     def state(self, site: Site, alias: str) -> AliasState:
         """What is known of the alias, whether there is one or not."""
@@ -121,19 +132,6 @@ class Aliases:
                 f"The alias {alias!r} of {site.name!r} is locked ({lock}), so no other deploy may be activated on it: "
                 f"unlock it first (cdn alias unlock {alias} --site {site.name})."
             )
-
-    async def _remove_over(self, site: Site, alias: str, actor: str) -> bool:
-        def decide() -> Change:
-            self._require_site(site)
-            if not self.state(site, alias).is_over(self._services.clock()):
-                raise _Unchanged
-            return AliasRemoved(site.id, alias)
-
-        try:
-            await self._record(site, alias, decide, actor, hides=True)
-        except _Unchanged:
-            return False
-        return True
 
     async def _record(self, site: Site, alias: str, decide: Callable[[], Change], actor: str, *, hides: bool) -> Record:
         """`hides`: somebody shall see less than before, so no node may go by a pointer that does not say so. It is

@@ -65,8 +65,15 @@ class CatalogFold:
                 catalog.prepare_deploy(_deploy_of(record, change))
             case DeployActivated(site_id=site_id, alias=alias, deploy_id=deploy_id):
                 catalog.activate(site_id, alias, deploy_id, record.at, record.sequence)
-            case AliasSet(site_id=site_id, alias=alias, password=password, expires_at=expires_at, lock=lock):
-                catalog.set_alias(site_id, alias, password=password, expires_at=expires_at, lock=lock)
+            case AliasSet() as change:
+                catalog.set_alias(
+                    change.site_id,
+                    change.alias,
+                    password=change.password,
+                    expires_at=change.expires_at,
+                    lock=change.lock,
+                    begins_anew=change.begins_anew,
+                )
             case AliasRemoved(site_id=site_id, alias=alias):
                 catalog.remove_alias(site_id, alias)
             case VariantsSet(site_id=site_id, manifest_digest=manifest_digest, variants_digest=variants_digest):

@@ -110,13 +110,15 @@ class PurgeScope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class AliasSet(_Change, frozen=True, omit_defaults=True, tag="alias.set"):
     """What is said of an alias beside its deploy, in the place of what was said before. `password`: a hash (see
     `cdn.sites.password`) of what visitors have to give; "": nothing. After the wall time `expires_at` it is answered no
-    more. `lock`: why no other deploy may be activated on it; "": one may."""
+    more. `lock`: why no other deploy may be activated on it; "": one may. `begins_anew`: nothing that was deployed to
+    it is reachable under it any more."""
 
     site_id: str
     alias: str
     password: str = ""
     expires_at: float | None = None
     lock: str = ""
+    begins_anew: bool = False
 
 
 class AliasRemoved(_Change, frozen=True, tag="alias.removed"):

@@ -272,14 +272,25 @@ class Catalog:
         _drop_deploys(state)
         return True
 
-    def set_alias(self, site_id: str, alias: str, *, password: str, expires_at: float | None, lock: str) -> bool:
-        """Say of an alias who may see it, until when, and whether it may change. False when the site is gone."""
+    def set_alias(
+        self,
+        site_id: str,
+        alias: str,
+        *,
+        password: str,
+        expires_at: float | None,
+        lock: str,
+        begins_anew: bool = False,
+    ) -> bool:
+        """Say of an alias who may see it, until when, and whether it may change; with `begins_anew` nothing that was
+        deployed to it is reachable under it any more. False when the site is gone."""
         state = self._sites.get(site_id)
         if state is None:
             return False
-        of = state.aliases.get(alias, AliasState())
+        of = AliasState() if begins_anew else state.aliases.get(alias, AliasState())
         state.aliases[alias] = replace(of, password=password, expires_at=expires_at, lock=lock)
         _drop_aliases(state, but=alias)
+        _drop_deploys(state)
         return True
 
     def remove_alias(self, site_id: str, alias: str) -> bool:

@@ -7,13 +7,11 @@ from typing import Any
 
 import pytest
 
-from cdn.control.aliases import Aliases
 from cdn.control.preview_expiry import KEPT_OVER_S
 from cdn.journal.record import AliasRemoved, AliasSet, DeployActivated, DeployPrepared, Record, encode_record
 from cdn.origin.activation import read_pointer
 from cdn.origin.store import StoreUnavailable
 from cdn.sites.password import verify_password
-from cdn.sites.site import Site
 from tests.control.control_room import Answer, Api, Control, ControlMaker, deploy, deploy_request, upload
 
 OLD, NEW, NEWER = {"/index.html": b"old"}, {"/index.html": b"new"}, {"/index.html": b"newer"}
@@ -214,23 +212,19 @@ async def test_a_preview_that_is_over_begins_anew_without_what_was_there(control
     assert (await blog.get(f"{ALIASES}/next")).document["expired"] is False
 
 
-async def test_what_is_said_while_a_preview_begins_anew_stays(
-    control: Control, blog: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_one_record_begins_a_preview_anew_so_that_no_death_opens_it(control: Control, blog: Api) -> None:
     await deploy(blog, "blog", OLD, alias="next")
     await set_alias(blog, "next", password=SECRET, expires_s=60)
     control.clock.now += 61
-    removed = Aliases._remove_over
-
-    async def removed_and_given_an_end(aliases: Aliases, site: Site, alias: str, actor: str) -> bool:
-        is_removed = await removed(aliases, site, alias, actor)
-        await set_alias(blog, "next", expires_s=3600)
-        return is_removed
-
-    monkeypatch.setattr(Aliases, "_remove_over", removed_and_given_an_end)
+    before = control.plane.state.position.sequence
     await deploy(blog, "blog", NEW, alias="next")
-    shown = (await blog.get(f"{ALIASES}/next")).document
-    assert (shown["has_password"], shown["expires_at"]) == (True, control.clock.now + 3600)
+    records = await control.journal.read(before, limit=100)
+    first = records[0].change
+    assert isinstance(first, AliasSet), "before anything of the deploy can be reached"
+    assert (first.begins_anew, bool(first.password), first.expires_at) == (True, True, None)
+    assert not any(isinstance(record.change, AliasRemoved) for record in records)
+    state = control.plane.services.catalog.alias(first.site_id, "next")
+    assert (state.retained, state.former) == ((), ())
 
 
 async def test_previews_that_are_over_are_removed_a_day_later(control: Control, blog: Api) -> None:

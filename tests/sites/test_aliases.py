@@ -257,3 +257,10 @@ def test_every_branch_has_an_alias_that_is_one_and_none_is_production(branch: st
     assert check_alias(alias) == alias
     check_pair(alias, site)
     assert alias != PRODUCTION
+
+
+def test_a_preview_that_begins_anew_keeps_nothing_of_what_was_deployed_to_it(catalog: Catalog) -> None:
+    made(catalog, 1, 2, alias="next")
+    assert catalog.set_alias("s1", "next", password="hash", expires_at=None, lock="", begins_anew=True)
+    assert state(catalog, "next") == AliasState(password="hash")
+    assert [one.id for one in catalog.deploys("s1")] == ["d2", "d1"], "they can be activated again"
