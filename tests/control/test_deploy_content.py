@@ -160,7 +160,8 @@ async def test_what_was_taken_down_is_in_no_deploy_again(control: Control, blog:
 
 async def test_another_sites_takedown_is_its_own(control: Control, blog: Api) -> None:
     await take_down(control, b"bad")
-    await deploy(blog, "shop", {"/bad.txt": b"bad"})
+    made = await deploy(blog, "shop", {"/bad.txt": b"bad"})
+    assert made.document["deploy"]["active_on"] == ["production"]
 
 
 async def test_a_fleet_that_is_upgraded_deploys_without_the_commit_meanwhile(control: Control, blog: Api) -> None:

@@ -436,6 +436,8 @@ async def test_what_is_active_at_the_start_is_looked_at(room: Room) -> None:
     manifest = await room.deployed(FILES)
     async with desk_of(room):
         await until(lambda: room.named(manifest) != "" and room.named(preview) != "")
+    assert await room.forms(manifest, HOME)
+    assert await room.forms(preview, ABOUT)
 
 
 async def test_a_lost_form_is_made_anew_when_a_node_tells(room: Room) -> None:

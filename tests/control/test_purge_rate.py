@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from cdn.control.purge_rate import MAX_CALLERS, PurgeRate
@@ -37,6 +39,9 @@ def test_another_token_and_another_site_have_their_own() -> None:
     rate.take("token:a", "s", _urls(5))
     rate.take("token:b", "s", _urls(5))
     rate.take("token:a", "t", _urls(5))
+    for token, site in (("token:a", "s"), ("token:b", "s"), ("token:a", "t")):
+        with pytest.raises(TooMany):
+            rate.take(token, site, _urls(1))
 
 
 def test_a_purge_that_is_refused_for_one_kind_uses_up_none_of_another() -> None:
@@ -55,9 +60,15 @@ def test_what_no_minute_allows_is_too_large_rather_than_too_early() -> None:
 
 
 def test_kinds_without_a_limit_are_not_counted() -> None:
-    rate = PurgeRate({"tags": 0, "URLs": 1}, Clock())
+    rate, taken = PurgeRate({"tags": 0, "URLs": 1}, Clock()), 0
     for _ in range(1000):
-        rate.take("token:a", "s", PurgeRequest(tags=("t",) * 1000))
+        with contextlib.suppress(TooMany):
+            rate.take("token:a", "s", PurgeRequest(tags=("t",) * 1000))
+            taken += 1
+    assert taken == 1000
+    rate.take("token:a", "s", _urls(1))
+    with pytest.raises(TooMany):
+        rate.take("token:a", "s", _urls(1))
 
 
 def test_callers_beyond_the_bound_are_forgotten() -> None:
