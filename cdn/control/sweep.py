@@ -160,11 +160,7 @@ class Sweep:
                 await self._state.catch_up((await self._state.journal.position()).sequence)
                 await named.mark()
                 useless = [key for key in batch if not self._is_named(site_id, key, named)]
-                if not is_taken_down and pinned.is_all:
-                    held = {key for key in useless if not self._is_taken_down(site_id, key)}
-                else:
-                    held = {key for key in useless if _is_pinned(site_id, key, pinned)}
-                free = [key for key in useless if key not in held]
+                free = [key for key in useless if is_taken_down or not self._is_held(site_id, key, pinned)]
                 pinned_count += len(useless) - len(free)
                 removed |= await self._delete(free, may_remove)
         if removed:
@@ -175,6 +171,10 @@ class Sweep:
     def _is_taken_down(self, site_id: str, key: str) -> bool:
         digest = digest_in(key, site_id)
         return bool(digest) and self._takedowns.of(site_id, digest) is not None
+
+    def _is_held(self, site_id: str, key: str, pinned: Pinned) -> bool:
+        """What was taken down is held by no upload: no deploy may name it again."""
+        return not self._is_taken_down(site_id, key) and (pinned.is_all or _is_pinned(site_id, key, pinned))
 
     def _is_named(self, site_id: str, key: str, named: NamedObjects) -> bool:
         return self._catalog.site(site_id) is not None and named.has(key)

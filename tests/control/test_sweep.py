@@ -208,6 +208,23 @@ async def test_what_is_taken_down_waits_for_no_sweep(control: Control) -> None:
     assert control.plane.sweeps._tenure is None, "the office is left with the last who needs it"
 
 
+@pytest.mark.parametrize("by_sweep", [False, True])
+async def test_no_open_upload_holds_what_was_taken_down(control: Control, by_sweep: bool) -> None:
+    await deploy(control.api, "blog", {"/a.txt": b"secret"})
+    await upload(control.api, "blog", {"/a.txt": b"secret", "/b.txt": b"fine"})
+    digest = entry_of(b"secret").digest
+    if by_sweep:
+        taken = TakenDown(digest, site_id(control))
+        await control.plane.services.state.append_always("takedown", taken, "test")
+        assert (await sweep(control, grace_s=0))["removed"] == 1
+    else:
+        done = await control.api.post("/v1/takedowns", {"digest": digest, "site": "blog"})
+        assert (done.status, done.document["removed"]) == (201, 1)
+    left = await keys(control)
+    assert key_of(control, b"secret") not in left
+    assert key_of(control, b"fine") in left, "the upload holds the rest"
+
+
 async def test_what_other_vendors_call_a_blob_goes_with_it(control: Control) -> None:
     await deploy(control.api, "blog", {"/a.txt": b"kept"})
     rows = [
