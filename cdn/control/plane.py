@@ -225,6 +225,8 @@ class ControlPlane:
             ),
             purge_lanes=PurgeLanes(),
             purge_rate=PurgeRate.of(settings, monotonic),
+            blobs=Turns(settings.max_concurrent_blobs, settings.max_concurrent_blobs_per_site),
+            puts=asyncio.Semaphore(settings.max_concurrent_puts),
             archive=self.archive,
             fleet=FleetWatch(directory, monotonic),
             clock=clock,

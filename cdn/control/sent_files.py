@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cdn.control.services import Services
-from cdn.control.turns import Turns
 from cdn.errors import Gone, Unavailable
 from cdn.origin.bundle.digest import digest_content
 from cdn.origin.layout import blob_key
@@ -40,16 +39,13 @@ class SentFiles:
     """Takes files, a bounded number at a time, and puts them below the site."""
 
     def __init__(self, services: Services) -> None:
-        settings = services.settings
         self._services = services
-        self._turns = Turns(settings.max_concurrent_blobs, settings.max_concurrent_blobs_per_site)
-        self._puts = asyncio.Semaphore(settings.max_concurrent_puts)
 
     @asynccontextmanager
     async def received(self, site_id: str, content: AsyncIterator[bytes]) -> AsyncIterator[SentFile]:
         """The content as it arrived, until the block is left. Raises Unavailable when there is no room for it, and what
         `content` raises."""
-        async with self._turns.take(site_id):
+        async with self._services.blobs.take(site_id):
             with _staged(self._services.settings.staging_dir) as file:
                 sha1 = await _receive(content, file)
                 entry = _digested(file) if file.tell() <= INLINE_BYTES else await asyncio.to_thread(_digested, file)
@@ -70,7 +66,7 @@ class SentFiles:
         services, digest = self._services, entry.digest
         if services.takedowns.of(site_id, digest) is not None:
             raise Gone(f"The content with the digest {digest} was taken down: it cannot be uploaded again.")
-        async with self._puts:
+        async with services.puts:
             await services.store.put_stream(UploadTarget(blob_key(site_id, digest), digest, entry.size_bytes), content)
         services.proofs.add(site_id, digest, entry.size_bytes)
 

@@ -79,6 +79,10 @@ class Services:
     """Under which subject a purge is recorded; of all who purge, in whatever dialect."""
     purge_rate: PurgeRate
     """How much a caller may still purge; of all dialects together."""
+    blobs: Turns
+    """Whose blob may be on its way through control now, in whatever dialect it comes."""
+    puts: asyncio.Semaphore
+    """The writes to the store at one time for content that control itself puts there."""
     clock: Callable[[], float]
     """Wall time in seconds."""
     monotonic: Callable[[], float]

@@ -98,7 +98,7 @@ class ControlSettings:
     max_archive_ratio: float = 200.0
     """Unpacked bytes for one byte sent: text compresses 10 fold, bombs a thousand fold."""
     max_concurrent_puts: int = 16
-    """Parallel writes to the store for one archive."""
+    """Parallel writes to the store for one archive, and for all files that come in other dialects."""
 
     coding_processes: int = 1
     """Processes that make compressed forms of deployed files when the machine has nothing else to do, one core and up

@@ -11,7 +11,6 @@ from cdn.control.route import Call
 from cdn.control.schema import AskUploadUrls, BlobStored, OpenUpload, UploadUrl, UploadUrls, UploadView
 from cdn.control.services import Services
 from cdn.control.takedowns import require_not_taken_down
-from cdn.control.turns import Turns
 from cdn.control.upload_session import UploadSession
 from cdn.errors import InvalidInput, NotFound, Unprocessable
 from cdn.origin.layout import blob_key
@@ -24,8 +23,6 @@ class UploadsApi:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        settings = services.settings
-        self._blobs = Turns(settings.max_concurrent_blobs, settings.max_concurrent_blobs_per_site)
 
     async def open(self, call: Call) -> web.Response:
         services = self._services
@@ -88,7 +85,7 @@ class UploadsApi:
                 f"The content has {announced} bytes, but {target.size_bytes} were announced for {target.digest}.",
                 field="digest",
             )
-        async with self._blobs.take(session.site_id):
+        async with services.blobs.take(session.site_id):
             try:
                 await services.store.put_stream(
                     target, pieces(call.request, target.size_bytes, services.settings.patience)

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from cdn.control.sent_files import SentFiles
 from cdn.sites.manifest import BundleLimits
 from tests.control.control_room import Api, Control, ControlMaker, deploy
 
@@ -187,6 +188,32 @@ async def test_one_site_does_not_hold_every_blob_slot(make_control: ControlMaker
         assert (await api.put(uploads["blog"] + digests[0], data=b"one")).status == 201
     endless.over.set()
     assert [answer.status for answer in await asyncio.gather(*held)] == [422] * 2
+
+
+async def test_blobs_of_every_dialect_wait_for_the_same_slots(make_control: ControlMaker) -> None:
+    control = await make_control(max_concurrent_blobs=1, max_concurrent_blobs_per_site=1)
+    await control.api.post("/v1/sites", {"name": "blog"})
+    digest = hashlib.sha256(b"one").hexdigest()
+    opened = await control.api.post("/v1/sites/blog/uploads", {"blobs": {digest: 3}})
+    endless = Endless(1)
+    path = f"/v1/sites/blog/uploads/{opened.document['id']}/blobs/{digest}"
+    held = asyncio.create_task(control.api.put(path, data=endless.content(b"o")))
+    await endless.wait_taken(control.api)
+    services = control.plane.services
+
+    async def content() -> AsyncIterator[bytes]:
+        yield b"two"
+
+    async def receive() -> int:
+        async with SentFiles(services).received(services.site_named("blog").id, content()) as sent:
+            return sent.entry.size_bytes
+
+    receiving = asyncio.create_task(receive())
+    await asyncio.wait([receiving], timeout=0.05)
+    assert not receiving.done()
+    endless.over.set()
+    assert (await held).status == 422
+    assert await receiving == 3
 
 
 async def test_one_site_does_not_pin_every_digest(make_control: ControlMaker) -> None:
