@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
-from typing import Any, assert_never
+from typing import Any
 
 from cdn import __version__
 from cdn.edge.clocks import machine_clocks
@@ -26,9 +26,10 @@ from cdn.edge.joint_front import JointFront
 from cdn.edge.listener import Listener
 from cdn.edge.listening_sockets import listening_sockets, shared_out
 from cdn.edge.load import LoadMeter
-from cdn.edge.manifest_cache import ManifestCache, ManifestUnavailable
+from cdn.edge.manifest_cache import ManifestCache
 from cdn.edge.memory_tier import MemoryTier
 from cdn.edge.node_certificates import NodeCertificates
+from cdn.edge.node_news import NodeNews
 from cdn.edge.password_checks import PasswordChecks
 from cdn.edge.pipeline import UNKNOWN_COUNTRIES, Pipeline
 from cdn.edge.prepared import Prepared
@@ -38,7 +39,7 @@ from cdn.edge.reclaim import Reclaim
 from cdn.edge.retained import RetainedFiles
 from cdn.edge.settings import EdgeSettings
 from cdn.edge.shielding import Shielding
-from cdn.edge.site_view import ContentTakenDown, FloorsRose, News, SiteGone, SiteView, ToPrepare
+from cdn.edge.site_view import SiteView
 from cdn.edge.stored import ResidenceClock
 from cdn.edge.storeroom import Storeroom
 from cdn.edge.swept_floors import SweptFloors
@@ -49,7 +50,6 @@ from cdn.edge.variants_cache import VariantsCache
 from cdn.edge.worker_relay import WorkerRelay
 from cdn.edge.workers import Workers, memory_share
 from cdn.errors import Unavailable
-from cdn.fleet.eligibility import eligible
 from cdn.fleet.node import NodeFacts, read_location
 from cdn.fleet.position import Position
 from cdn.journal.catalog_fold import CatalogFold
@@ -68,9 +68,6 @@ RESTART_PAUSE_S = 10.0
 
 FORGET_EVERY_S = 600.0
 """How often deploys that are no longer reachable leave memory."""
-
-PREPARE_RETRY_S = 1.0
-"""Between two attempts at a manifest that could not be had; control was told of the first failure."""
 
 _log = logging.getLogger(__name__)
 
@@ -174,8 +171,13 @@ class EdgeNode:
             residence=residence,
             facts=self._facts(()),
         )
+        self._news = NodeNews(
+            self,
+            facts=self._facts(()),
+            spawn=self._spawn,
+            max_concurrent_preparations=settings.max_concurrent_preparations,
+        )
         self._was_attached = False
-        self._turns = asyncio.Semaphore(settings.max_concurrent_preparations)
         self._tasks: set[asyncio.Task[None]] = set()
         self._follower: Follower | None = None
         self._load = LoadMeter()
@@ -291,7 +293,7 @@ class EdgeNode:
             monotonic=self._clocks.monotonic,
         )
         await self.shielding.start()
-        self.view.listen(self._act_on)
+        self.view.listen(self._news.act_on)
         if position is not None:
             self.view.on_snapshot(position, epoch_changed=False)
         self._front = await self._open_front(sockets, worker_command)
@@ -403,55 +405,6 @@ class EdgeNode:
 
     def _report_blob_fault(self, site_id: str, digest: str) -> None:
         self.follower.report_blob_fault(site_id, digest)
-
-    def _act_on(self, news: News) -> None:
-        match news:
-            case ToPrepare():
-                self._spawn(self._prepare(news), f"prepare {news.deploy_id}")
-            case FloorsRose() if self._may_have(news.site_id):
-                self.reclaim.floors_rose(news.site_id)
-            case FloorsRose():
-                self._drop_site(news.site_id, self.view.position)
-            case SiteGone():
-                self._drop_site(news.site_id, news.through)
-            case ContentTakenDown():
-                self.eraser.look()
-            case _:
-                assert_never(news)
-
-    def _may_have(self, site_id: str) -> bool:
-        """Whether the node may hold the site's bytes (DESIGN I12)."""
-        site = self.view.catalog.site(site_id)
-        return site is not None and eligible(self._facts(()), site)
-
-    def _drop_site(self, site_id: str, through: Position) -> None:
-        """Everything the node holds of a site goes."""
-        self.prepared.drop_site(site_id)
-        self.pull.drop_site(site_id)
-        self.swept.drop_site(site_id)
-        self.reclaim.site_removed(site_id, through)
-        self._spawn(self.manifests.drop_site(site_id), f"drop {site_id}")
-        self._spawn(self.variants.drop_site(site_id), f"drop lists of {site_id}")
-
-    async def _prepare(self, news: ToPrepare) -> None:
-        """Load the manifest and say so; while it cannot be had, say that and go on trying as long as it matters.
-
-        A node that may not have the site has nothing to load, and nobody waits for it.
-        """
-        if not self._may_have(news.site_id):
-            self.follower.report_prepared(news.site_id, news.deploy_id)
-            return
-        while any(deploy.id == news.deploy_id for deploy in self.view.catalog.preparing(news.site_id)):
-            try:
-                async with self._turns:
-                    await self.manifests.load(news.site_id, news.manifest_digest)
-            except ManifestUnavailable as exc:
-                self.counters.prepare_failed += 1
-                self.follower.report_prepared(news.site_id, news.deploy_id, str(exc))
-                await asyncio.sleep(PREPARE_RETRY_S)
-            else:
-                self.follower.report_prepared(news.site_id, news.deploy_id)
-                return
 
     def _is_attached(self) -> bool:
         return self._follower is not None and self._follower.has_lease()

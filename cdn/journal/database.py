@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from cdn.errors import Unavailable
+from cdn.errors import CdnError, Unavailable
 
 BUSY_TIMEOUT_S = 5.0
 """How long a statement waits for another connection's lock before it is refused."""
@@ -79,7 +79,7 @@ class Database:
                 connection = self._connection = self._open()
             return job(connection)
         except sqlite3.Error as exc:
-            self._drop_connection()
+            self._renew_connection(exc)
             raise self._failure(f"{self._path}: {exc}") from exc
         except BaseException:
             self._drop_connection()
@@ -107,6 +107,18 @@ class Database:
             raise
         return connection
 
+    def _renew_connection(self, fault: sqlite3.Error) -> None:
+        """Drop the connection. On a full disk the next one is opened before: with the last one SQLite removes the
+        file's index, and then whoever starts on the full disk could not even read."""
+        renewed: sqlite3.Connection | None = None
+        if _is_of_disk(fault) and self._connection is not None:
+            try:
+                renewed = self._open()
+            except (sqlite3.Error, CdnError) as exc:
+                _log.warning("opening %s anew: %s", self._path, exc)
+        self._drop_connection()
+        self._connection = renewed
+
     def _drop_connection(self) -> None:
         connection, self._connection = self._connection, None
         if connection is None:
@@ -115,3 +127,9 @@ class Database:
             connection.close()  # rolls back what was open
         except sqlite3.Error as exc:
             _log.warning("closing %s: %s", self._path, exc)
+
+
+def _is_of_disk(fault: sqlite3.Error) -> bool:
+    """Whether the disk took or gave no more."""
+    code = getattr(fault, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}

@@ -113,7 +113,8 @@ class Follower:
     ) -> None:
         """`zone` is the CDN's own as this node was told it: a control of another one refuses the node. `wall` is said
         to control, which shows how far it is off; nothing here goes by it. `everywhere` is awaited before each
-        acknowledgement: it returns when all that the sink was told holds in every process that serves for this node.
+        acknowledgement, and before each hello, which is one: it returns when all that the sink was told holds in every
+        process that serves for this node.
         """
         self.node_id = check_node_id(node_id)
         self.facts = facts
@@ -235,6 +236,10 @@ class Follower:
                 await self._leaving.wait()
 
     async def _follow(self, client: aiohttp.ClientSession) -> None:
+        if self.everywhere is not None:
+            # The hello's position counts as applied (DESIGN I8), and the last connection may have ended between the
+            # commit of a record and the last process that has it.
+            await self.everywhere()
         try:
             async with asyncio.timeout(self.settings.connect_timeout_s):
                 socket = await client.ws_connect(

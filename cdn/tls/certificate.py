@@ -134,6 +134,10 @@ def _read_chain(chain: str) -> list[x509.Certificate]:
             "own and those between it and a root.",
             field="certificate",
         )
+    for number, each in enumerate(certificates, start=1):
+        if each.public_bytes(serialization.Encoding.DER)[-len(each.signature) - 1] != 0:
+            # The octet before the signature counts its unused bits. Nothing signs it, and browsers require 0 there.
+            raise _chain_fault(f"The signature on certificate {number} of the chain ends within an octet: get it anew.")
     return certificates
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from cdn.errors import Unavailable
 from cdn.journal.database import Database
+from tests.e2e.small_disk import small_disk
 
 
 @pytest.fixture
@@ -59,3 +60,23 @@ async def test_closed_it_says_so(database: Database) -> None:
     await database.aclose()
     with pytest.raises(Unavailable, match="closed"):
         await database.run(lambda _: None)
+
+
+async def test_a_full_disk_that_refused_a_write_can_be_started_on(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 1) as disk:
+        path = disk.folder / "x.db"
+        schema = "CREATE TABLE t (n INTEGER PRIMARY KEY, content BLOB)"
+        opened, starting = (Database(path, schema, schema_version=1, failure=Unavailable) for _ in range(2))
+        await opened.transact(lambda connection: connection.execute("INSERT INTO t VALUES (1, '')"))
+        await opened.run(lambda connection: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone())
+        disk.fill()
+        with pytest.raises(Unavailable, match=r"full|I/O"):
+            await opened.transact(lambda connection: connection.execute("INSERT INTO t VALUES (2, zeroblob(100000))"))
+        disk.fill()  # what the refused write had freed
+        # What a process finds that starts after this one's death.
+        assert await _count(starting) == 1
+        disk.free()
+        await opened.transact(lambda connection: connection.execute("INSERT INTO t VALUES (2, '')"))
+        assert await _count(opened) == 2
+        await opened.aclose()
+        await starting.aclose()

@@ -37,7 +37,7 @@ from cdn.journal.wire import (
     encode_message,
 )
 from tests.journal.ledger import Ledger, purge, told
-from tests.journal.plane import PATIENCE_S, Node, node, plane, serve
+from tests.journal.plane import PATIENCE_S, QUICK, Node, node, plane, serve
 
 _Message = TypeVar("_Message")
 
@@ -460,3 +460,27 @@ async def test_a_node_that_leaves_while_it_connects_does_not_stay(tmp_path: Path
             may_enter.set()
             await edge.running
         assert control.directory.nodes() == ()
+
+
+async def test_nobody_says_hello_before_what_is_durable_holds_everywhere(tmp_path: Path) -> None:
+    """A hello's position counts as applied (DESIGN I8): the line may break while a process is still behind."""
+    holds = asyncio.Event()
+    holds.set()
+
+    async def everywhere() -> None:
+        await holds.wait()
+
+    async with script() as control, node(tmp_path, control.url, everywhere=everywhere) as edge:
+        await _begun(control, edge, 1)
+        holds.clear()
+        await control.say(records(2))
+        while edge.ledger.last != 2:
+            await asyncio.sleep(0)
+        await control.hang_up()
+        greeting = asyncio.create_task(control.accept())
+        await _faulted(edge)
+        for _ in range(3):
+            await asyncio.sleep(QUICK.longest_pause_s)
+        assert not greeting.done()
+        holds.set()
+        assert (await greeting).position == Position("e", 2)

@@ -298,6 +298,7 @@ DER = LEAF.certificate.public_bytes(serialization.Encoding.DER)
 @pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
 @example(11, 1)  # a version that there is not
 @example(14, 128)  # a negative serial number
+@example(len(DER) - len(LEAF.certificate.signature) - 1, 1)  # the count of the signature's unused bits
 @given(st.integers(0, len(DER) - 1), st.integers(1, 255))
 def test_a_flipped_octet_is_another_certificate_or_a_refusal(at: int, by: int) -> None:
     """Never another exception, and never the same certificate."""
