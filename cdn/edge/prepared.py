@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from cdn.edge.hpack_encoding import encode_lines, encode_response_head
 from cdn.edge.response_head import encode_head
 from cdn.http.date import format_date
 from cdn.http.fields import FieldLines
@@ -61,6 +62,9 @@ class Prepared:
     __slots__ = (
         "_base_age_at",
         "_content",
+        "_h2_block",
+        "_h2_renew_at",
+        "_h2_start",
         "_has_date",
         "_head_length",
         "_hit",
@@ -152,6 +156,9 @@ class Prepared:
         self._wire = b""
         self._head_length = 0
         self._renew_at = -math.inf
+        self._h2_start: bytes | None = None
+        self._h2_block = b""
+        self._h2_renew_at = -math.inf
 
     def encoded(self) -> EncodedHit:
         """What another process needs beside `content`."""
@@ -191,6 +198,7 @@ class Prepared:
         self._content = b""
         self._wire = b""
         self._renew_at = math.inf
+        self._h2_start, self._h2_block = b"", b""
 
     def wire(self, now: float) -> bytes:
         """The whole response to GET. Ask `is_usable` first."""
@@ -209,6 +217,16 @@ class Prepared:
         if now >= self._renew_at:
             self._renew(now)
         return self._wire[: self._head_length]
+
+    def h2_block(self, now: float) -> bytes:
+        """The header block of HTTP/2 that says what `wire_head` says. Made when it is first asked for."""
+        if now >= self._h2_renew_at:
+            head = self.wire_head(now)
+            if self._h2_start is None:
+                self._h2_start = encode_response_head(self._start)
+            self._h2_block = self._h2_start + encode_lines(head[len(self._start) : -2])
+            self._h2_renew_at = self._renew_at
+        return self._h2_block
 
     def closing_pieces(self, now: float) -> tuple[bytes, bytes]:
         """Like `pieces` with `Connection: close` in the head; not kept."""
