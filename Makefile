@@ -52,7 +52,7 @@ check: $(VENV)/dev
 
 test: $(VENV)/dev $(VENV)/aws-cli/installed $(VENV)/clients/installed $(VENV)/bundler/installed
 	sh scripts/need.sh chromium strace systemd-analyze openssl gcc dig kdig delv unbound dnsviz pebble testssl
-	$(BIN)/python -m pytest -n $(JOBS) -m "not soak" -q
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not soak" -q
 	$(BIN)/python -m pytest tests/http tests/sites tests/fleet -m "not soak" -q --cov=cdn/http --cov=cdn/sites --cov=cdn/fleet --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 	$(BIN)/python -m pytest $(ANSWER_TESTS) -m "not soak" -q --cov=cdn/dns --cov-branch --cov-report=
 	$(BIN)/python -m coverage report --show-missing --skip-covered --fail-under=100 --include=$(ANSWER_FILES)
