@@ -34,6 +34,8 @@ _CONTEXT_AT = object.__basicsize__  # PySSLContext: SSL_CTX *ctx
 _SSL_AT = object.__basicsize__ + _POINTER_BYTES  # PySSLSocket: PyObject *Socket, SSL *ssl, PySSLContext *ctx
 _OWNER_AT = _SSL_AT + _POINTER_BYTES
 
+_CHECK_FLAGS = 0x4 | 0x20  # X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT (RFC 9525)
+
 _PEM = re.compile(rb"-----BEGIN ([A-Z ]+)-----(.+?)-----END \1-----", re.DOTALL)
 
 # PKCS #8 of a P-256 key as OpenSSL and all others write it: 32 octets of key behind the first, 64 behind the second.
@@ -90,6 +92,10 @@ class Openssl:
         self._bind = function("SSL_set_session_id_context", ctypes.c_int, pointer, ctypes.c_char_p, ctypes.c_uint)
         self._read_certificate = function("d2i_X509", pointer, pointer, pointer, size)
         self._free_certificate = function("X509_free", None, pointer)
+        self._check_host = function(
+            "X509_check_host", ctypes.c_int, pointer, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint, pointer
+        )
+        self._check_address = function("X509_check_ip_asc", ctypes.c_int, pointer, ctypes.c_char_p, ctypes.c_uint)
         self._read_key = function("d2i_AutoPrivateKey", pointer, pointer, pointer, size)
         self._free_key = function("EVP_PKEY_free", None, pointer)
         self._new_key = function("EVP_PKEY_new", pointer)
@@ -147,6 +153,15 @@ class Openssl:
         ):
             self._clear_errors()
             raise ssl.SSLError("OpenSSL refuses the certificate: its key or its chain does not fit")
+
+    def is_named(self, certificate: ReadyCertificate, host: str) -> bool:
+        """Whether it is valid for `host`: a name without a final dot, or an address (IPv6 in brackets)."""
+        leaf, name = certificate.leaf.address, host.encode("ascii", "replace")
+        if self._check_host(leaf, name, len(name), _CHECK_FLAGS, None) == 1:
+            return True
+        is_address = self._check_address(leaf, name.strip(b"[]"), 0) == 1
+        self._clear_errors()  # of what is no address
+        return is_address
 
     def _intermediate(self, content: bytes) -> Handle:
         found = self._shared.get(content)

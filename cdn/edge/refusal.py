@@ -41,6 +41,11 @@ class Refusal(Enum):
     CONTENT_TOO_LARGE = (413, "content-too-large", "The content of the request is larger than this server takes.")
     TARGET_TOO_LONG = (414, "target-too-long", "The request line is longer than this server takes.")
     UNKNOWN_EXPECTATION = (417, "unknown-expectation", "Expect says something other than 100-continue.")
+    MISDIRECTED = (
+        421,
+        "certificate",
+        "This connection was secured for other hosts than the one that was asked for; connect anew for it.",
+    )
     FIELDS_TOO_LARGE = (431, "fields-too-large", "The request's fields are larger than this server takes.")
     TOO_MANY_FIELDS = (431, "too-many-fields", "The request has more fields than this server takes.")
     APPLICATION_FAILED = (500, "internal-error", "The server failed to answer; the failure was recorded.")

@@ -12,10 +12,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from cachetools import LRUCache
 
+from cdn.edge.certificate_cover import CertificateCover, is_named_in, names_of
 from cdn.edge.client_hello import ClientHello
 from cdn.edge.fault_log import FaultLog
 from cdn.edge.openssl import ReadyCertificate, openssl
@@ -38,6 +40,8 @@ _OP_PRIORITIZE_CHACHA = 1 << 21
 """SSL_OP_PRIORITIZE_CHACHA, which the ssl module does not name: who puts ChaCha20 first, a phone without instructions
 for AES, is given it."""
 
+_NOTHING = CertificateCover(lambda host: False)
+
 ChallengeCertificate = Callable[[str, bytes], CertificateMaterial]
 """Makes the certificate that answers a tls-alpn-01 challenge for a name with these 32 octets."""
 
@@ -45,9 +49,10 @@ ChallengeCertificate = Callable[[str, bytes], CertificateMaterial]
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """What a handshake is made with: `certificate`, or that of the context without one. A challenge ends with its
-    handshake."""
+    handshake, and covers nothing."""
 
     context: ssl.SSLContext
+    cover: CertificateCover
     certificate: ReadyCertificate | None = None
     is_challenge: bool = False
 
@@ -154,11 +159,14 @@ class TlsContexts:
             return TlsRefusal.NO_MATERIAL
         try:
             if self._openssl is not None:
-                chosen = Chosen(self._shared, self._openssl.read(material, _session_name(certificate_id)))
+                ready = self._openssl.read(material, _session_name(certificate_id))
+                cover = CertificateCover(partial(self._openssl.is_named, ready))
+                chosen = Chosen(self._shared, cover, ready)
                 self.connection(chosen)
             else:
-                chosen = Chosen(_context(material, self._protocols))
-        except (ssl.SSLError, OSError) as fault:
+                cover = CertificateCover(partial(is_named_in, names_of(material.chain)))
+                chosen = Chosen(_context(material, self._protocols), cover)
+        except (ssl.SSLError, OSError, ValueError) as fault:
             self._faults.tell(certificate_id, f"certificate {certificate_id} cannot be used for handshakes: {fault}")
             return TlsRefusal.NO_MATERIAL
         self.counters.certificates_read += 1
@@ -173,7 +181,7 @@ class TlsContexts:
         if chosen is None:
             context = _context(self._challenge_certificate(server_name, answer), (ACME_PROTOCOL,))
             context.num_tickets = 0
-            chosen = self._challenges[server_name, answer] = Chosen(context, is_challenge=True)
+            chosen = self._challenges[server_name, answer] = Chosen(context, _NOTHING, is_challenge=True)
         return chosen
 
 

@@ -7,8 +7,10 @@ import ssl
 from collections.abc import Callable, Mapping
 from typing import assert_never, cast
 
+from cdn.edge.certificate_cover import CertificateCover
 from cdn.edge.client_hello import ClientHello, ClientHelloReader, HelloFault
 from cdn.edge.connection import H1Connection
+from cdn.edge.peer_address import peer_address
 from cdn.edge.service import Service
 from cdn.edge.tls_contexts import TlsContexts
 from cdn.edge.tls_counters import TlsRefusal
@@ -43,6 +45,7 @@ class TlsHandshake(asyncio.Protocol):
 
     __slots__ = (
         "_client_address",
+        "_cover",
         "_is_challenge",
         "_protocols",
         "_reader",
@@ -66,6 +69,7 @@ class TlsHandshake(asyncio.Protocol):
         self._protocols = protocols
         self._reader = ClientHelloReader(tls.limits.max_client_hello_bytes)
         self._ssl: ssl.SSLObject | None = None
+        self._cover: CertificateCover | None = None
         self._is_challenge = False
         self._since = 0.0
 
@@ -150,7 +154,7 @@ class TlsHandshake(asyncio.Protocol):
         if isinstance(chosen, TlsRefusal):
             self._refuse(chosen, _ALERTS.get(chosen, _INTERNAL_ERROR))
             return
-        self._is_challenge = chosen.is_challenge
+        self._cover, self._is_challenge = chosen.cover, chosen.is_challenge
         self._ssl = tls.connection(chosen)
         tls.incoming.write(self._reader.received)
         self._reader.received = b""
@@ -176,8 +180,9 @@ class TlsHandshake(asyncio.Protocol):
         self._hand_over(ssl_object, rest)
 
     def _hand_over(self, ssl_object: ssl.SSLObject, rest: bytes) -> None:
-        counters = self._tls.counters
-        above = TlsTransport(self._transport, ssl_object, self._tls)
+        counters, forwarders = self._tls.counters, self._service.forwarders
+        is_judged = bool(forwarders) and forwarders.is_trusted(peer_address(self._transport))
+        above = TlsTransport(self._transport, ssl_object, self._tls, None if is_judged else self._cover)
         self._transport.set_protocol(above)
         self._leave(is_over=self._is_challenge)
         if self._is_challenge:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
+from cdn.edge.certificate_cover import COVER, CertificateCover
 from cdn.edge.tls_contexts import TlsContexts
 
 _log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
 
     __slots__ = (
         "_below",
+        "_cover",
         "_incoming",
         "_is_above_paused",
         "_is_below_paused",
@@ -65,9 +67,16 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         "_waiting_bytes",
     )
 
-    def __init__(self, below: asyncio.Transport, ssl_object: ssl.SSLObject, tls: TlsContexts) -> None:
+    def __init__(
+        self,
+        below: asyncio.Transport,
+        ssl_object: ssl.SSLObject,
+        tls: TlsContexts,
+        cover: CertificateCover | None = None,
+    ) -> None:
         super().__init__()
         self._below = below
+        self._cover = cover
         self._ssl = ssl_object
         self._incoming = tls.incoming
         self._outgoing = tls.outgoing
@@ -283,8 +292,14 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         self._below.set_write_buffer_limits(high, low)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """`ssl_object`, and everything that the transport below knows."""
-        return self._ssl if name == "ssl_object" else self._below.get_extra_info(name, default)
+        """`ssl_object`, COVER, and everything that the transport below knows."""
+        match name:
+            case "ssl_object":
+                return self._ssl
+            case _ if name == COVER:
+                return self._cover
+            case _:
+                return self._below.get_extra_info(name, default)
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Another protocol goes on."""
