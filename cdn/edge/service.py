@@ -12,6 +12,7 @@ from cdn.edge.head_memo import HeadMemo
 from cdn.edge.head_parser import HeadParser
 from cdn.edge.limits import HttpLimits
 from cdn.edge.tls_contexts import TlsContexts
+from cdn.edge.traffic import Traffic
 from cdn.edge.trusted_proxies import TrustedProxies
 
 
@@ -72,5 +73,7 @@ class Service:
     """Whether nobody is accepted any more: who still comes, out of a handshake, has `linger_s` to ask for something."""
     serves_until: float = inf
     """Until when (monotonic) what was prepared may be sent without asking; a worker's lease from its node."""
+    traffic: Traffic = field(default_factory=Traffic)
+    """What is counted and kept of every answer; one for the whole process."""
     tls: TlsContexts | None = None
     """With it, connections begin with a handshake."""
