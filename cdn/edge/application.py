@@ -17,9 +17,11 @@ class Application(Protocol):
     def recall(self, request: Request, now: float) -> Prepared | None:
         """A usable response from memory, at once; `now` is monotonic.
 
-        Asked only for GET and HEAD without content, preconditions and Range. The engine remembers what it gets under
-        the bytes of the request's head and sends it again while `is_usable`, so it may depend on nothing but the
-        request and what the site's generation covers.
+        Asked only for GET and HEAD without content (`MessageHead.is_plain`); preconditions and Range of the request are
+        judged: what comes back is the answer to just this request, a 304 for example. The engine remembers it and
+        sends it again while `is_usable`, to requests with the same method, target, host and scheme whose fields say the
+        same, but for those that `Recall` does not look at and `Prepared.selecting` does not name. So it may depend on
+        nothing else but what the site's generation covers.
         """
         ...
 

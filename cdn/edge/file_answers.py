@@ -14,7 +14,7 @@ from cdn.edge.coded_files import Choice, CodedFiles, Where
 from cdn.edge.detached import DETACHED_RECALL_S
 from cdn.edge.fault_log import FaultLog
 from cdn.edge.https_rules import bundle_place, with_hsts
-from cdn.edge.prepared import Prepared
+from cdn.edge.prepared import Prepared, Validators
 from cdn.edge.private_fields import unindexed
 from cdn.edge.recall import DEBUG_FIELD, BundlePlace, Recall
 from cdn.edge.response import ContentStream, Response
@@ -136,6 +136,7 @@ class FileAnswers:
                 extends_max_age=representation.extends_max_age,
                 wall_clock=self._clocks.wall,
                 on_use=partial(self._storeroom.note_use, found.stored.key),
+                validators=_validators(representation),
             ),
         )
 
@@ -159,6 +160,13 @@ class FileAnswers:
             collapsed=found.is_collapsed,
             detail=detail,
         )
+
+
+def _validators(representation: Representation) -> Validators:
+    """A rule may give another ETag than the file's own, which is what preconditions are compared with."""
+    tag = representation.entity_tag
+    is_own = tag is not None and [v for name, v in representation.fields if name == "etag"] == [tag.serialise()]
+    return Validators.ENTITY_TAG if is_own else Validators.NONE
 
 
 def _with_age(fields: FieldLines, representation: Representation, age_s: int) -> FieldLines:

@@ -40,14 +40,14 @@ _PLAIN_METHODS = frozenset((b"GET", b"HEAD"))
 CONDITIONS = frozenset(
     ("range", "if-range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since"),
 )
-"""Fields that keep a request from being answered by what was prepared."""
+"""Fields that ask for less than the whole answer, or for it only under a condition (RFC 9110 sections 13 and 14)."""
 
 _FRAMING_FIELDS = frozenset(("content-length", "transfer-encoding", "expect"))
 _JUDGED_TOGETHER = _FRAMING_FIELDS | {"upgrade"}
 _NEVER_THE_SAME = frozenset(("cookie", "authorization", "referer", "if-none-match", "if-modified-since"))
 # Possessive: a line of spaces with a fault at its end takes linear time.
 _LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[ \t]*+([\t\x20-\x7e\x80-\xff]*+)")
-_HOST, _CLOSE, _CONDITION = 1, 2, 4
+_HOST, _CLOSE = 1, 2
 
 
 class RequestLine(NamedTuple):
@@ -63,7 +63,7 @@ class RequestLine(NamedTuple):
 class MessageHead:
     """A judged head. Not frozen, though nothing changes it: freezing would double the cost of making one.
 
-    `framing` is None when no content follows. `is_plain`: GET or HEAD without content, preconditions and Range.
+    `framing` is None when no content follows. `is_plain`: GET or HEAD without content.
     `is_persistent`: the client may send another request on this connection after this one. `minor` is the 1 of
     HTTP/1.1.
     """
@@ -113,7 +113,6 @@ class _Section:
     fields: Fields
     host: HostName | Refusal | None
     has_close: bool
-    has_conditions: bool
     has_framing: bool
 
 
@@ -165,7 +164,7 @@ class HeadParser:
             return None
         method = "GET" if parts[0] == b"GET" else "HEAD"
         request = Request(method, target, host.name, host.port, section.fields, scheme)
-        return MessageHead(request, None, not section.has_close, not section.has_conditions, False)
+        return MessageHead(request, None, not section.has_close, True, False)
 
     def parse(self, line: RequestLine, head: bytes, scheme: str) -> MessageHead | Refused:
         """Judge `head` (from the request line to the empty line, without bare CR or LF), whose first line is `line`."""
@@ -183,7 +182,7 @@ class HeadParser:
         fields = section.fields
         is_persistent = line.minor == 1 and not section.has_close
         request = Request(line.method.decode("ascii"), target, host.name, host.port, fields, scheme)
-        is_plain = line.method in _PLAIN_METHODS and not section.has_conditions
+        is_plain = line.method in _PLAIN_METHODS
         if not section.has_framing:
             return MessageHead(request, None, is_persistent, is_plain, False, line.minor)
         framing = self._framing_of(fields, line)
@@ -230,7 +229,7 @@ class HeadParser:
                 if kind == _HOST:
                     hosts.append(pair[1])
         host = self._host_named(hosts[0]) if len(hosts) == 1 else _judge_host(tuple(hosts))
-        section = _Section(Fields(tuple(pairs)), host, bool(seen & _CLOSE), bool(seen & _CONDITION), False)
+        section = _Section(Fields(tuple(pairs)), host, bool(seen & _CLOSE), False)
         if may_come_again:  # every line of it came before
             _remember(self._sections, raw, section)
         return section
@@ -243,7 +242,7 @@ class HeadParser:
         if name in _JUDGED_TOGETHER:
             return None
         value = _text_of(found[2])
-        kind = _HOST if name == "host" else _CONDITION if name in CONDITIONS else 0
+        kind = _HOST if name == "host" else 0
         if name == "connection" and _has_token(value, "close"):
             kind = _CLOSE
         known = ((name, value), kind)
@@ -312,7 +311,6 @@ def _read_section(raw: bytes) -> _Section | Refused:
         fields,
         _judge_host(fields.get_all("host")),
         connection is not None and _has_token(connection, "close"),
-        not CONDITIONS.isdisjoint(names),
         not _FRAMING_FIELDS.isdisjoint(names),
     )
 

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import NamedTuple
 
 from cdn.edge.hpack_encoding import encode_lines, encode_response_head
@@ -31,6 +32,17 @@ class SiteRuntime:
     generation: int = 0
 
 
+class Validators(Enum):
+    """What of a prepared response a request's preconditions, and If-Range, may be compared with."""
+
+    NONE = "none"
+    """Nothing of what it says: only the whole road knows."""
+    ENTITY_TAG = "entity-tag"
+    """Its ETag; dates mean nothing."""
+    ALL = "all"
+    """ETag, Last-Modified and Date, as they stand in its head."""
+
+
 class EncodedHit(NamedTuple):
     """What a Prepared is beside its content, site and generation: from it another process of this machine, which has
     the same monotonic clock, makes one that says the same. Fields as in Prepared, encoded."""
@@ -43,6 +55,7 @@ class EncodedHit(NamedTuple):
     base_age_at: float
     fresh_until: float
     usable_until: float
+    validators: Validators = Validators.NONE
 
 
 class Prepared:
@@ -54,7 +67,10 @@ class Prepared:
     `usable_until` the one from which it may not be sent for another reason. With `extends_max_age` the `max-age` of its
     Cache-Control is that number of seconds plus the age: the time spent here does not count against the browser's.
     `wall_clock` gives the seconds for `Date`. `on_use` is called when it is sent, about once a minute: what lies behind
-    it is in use though nobody asks for it.
+    it is in use though nobody asks for it. `validators` says what preconditions are compared with (prepared_forms.py).
+
+    `selecting` are the names of request fields by which it was chosen among others of its URL; whoever keeps it by them
+    sets it. Beside those, and those that `Recall` looks at, no field of a request counts.
 
     Whoever keeps it calls `retire` when giving it up; then nobody sends it any more and its bytes are free.
     """
@@ -78,10 +94,12 @@ class Prepared:
         "fresh_until",
         "generation",
         "is_joined",
+        "selecting",
         "site",
         "size_bytes",
         "status",
         "usable_until",
+        "validators",
     )
 
     def __init__(
@@ -99,6 +117,7 @@ class Prepared:
         hit: str | None = None,
         wall_clock: Callable[[], float] = time.time,
         on_use: Callable[[], None] | None = None,
+        validators: Validators = Validators.NONE,
     ) -> None:
         start, max_age_split = _encode(status, fields, len(content), extends_max_age)
         encoded = EncodedHit(
@@ -110,6 +129,7 @@ class Prepared:
             base_age_at=base_age_at,
             fresh_until=fresh_until,
             usable_until=min(fresh_until, usable_until),
+            validators=validators,
         )
         self._begin(encoded, content, site, generation, wall_clock, on_use)
 
@@ -145,6 +165,8 @@ class Prepared:
         self.generation = generation
         self.fresh_until = encoded.fresh_until
         self.usable_until = encoded.usable_until
+        self.validators = encoded.validators
+        self.selecting: tuple[str, ...] = ()
         self.size_bytes = len(content)
         self.is_joined = len(content) <= JOINED_BYTES
         self._base_age_at = encoded.base_age_at
@@ -171,12 +193,34 @@ class Prepared:
             self._base_age_at,
             self.fresh_until,
             self.usable_until,
+            self.validators,
         )
 
     @property
     def content(self) -> bytes:
         """The content, empty when it was retired. Copies what is kept with its head."""
         return self._wire[self._head_length :] if self.is_joined and self._head_length else self._content
+
+    def content_between(self, start: int, stop: int) -> bytes:
+        """The octets [start, stop) of the content."""
+        if not self.is_joined or not self._head_length:
+            return self._content[start:stop]
+        return self._wire[self._head_length + start : self._head_length + stop]
+
+    @property
+    def wall_clock(self) -> Callable[[], float]:
+        """What gives the seconds for `Date`."""
+        return self._wall_clock
+
+    @property
+    def may_come_again(self) -> bool:
+        """Whether a head that led here is worth remembering."""
+        return True
+
+    @property
+    def memo_bytes(self) -> int:
+        """What remembering it takes beside what its keeper counts."""
+        return 0
 
     @property
     def on_use(self) -> Callable[[], None] | None:

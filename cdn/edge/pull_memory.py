@@ -94,6 +94,7 @@ class PullMemory:
             self._forget_place(place)
             way = self._ways[place] = _Way(names, is_coded)
         self._ways.move_to_end(place)
+        prepared.selecting = names
         selection = _selection(names, is_coded, fields)
         if self._tier.put((place[0], selection, place[1]), prepared):
             way.selections.add(selection)

@@ -17,7 +17,7 @@ from cdn.edge.held_stream import HeldStream
 from cdn.edge.https_rules import with_hsts
 from cdn.edge.part_stream import PartStream
 from cdn.edge.peer_fields import ANSWERS, VERSION, without_peer_fields
-from cdn.edge.prepared import Prepared
+from cdn.edge.prepared import Prepared, Validators
 from cdn.edge.pull_coder import PullCoder
 from cdn.edge.pull_content import ArrivingContent, ContentLost
 from cdn.edge.pull_memory import PullMemory
@@ -25,7 +25,7 @@ from cdn.edge.pull_shelf import Held, PullShelf
 from cdn.edge.pull_visit import PullVisit
 from cdn.edge.recall import DEBUG_FIELD
 from cdn.edge.response import ContentStream, Response, Unsent
-from cdn.edge.selection import Part, Selected, select_from
+from cdn.edge.selection import NOT_IN_REFUSAL, Part, Selected, select_from
 from cdn.edge.site_view import SiteView
 from cdn.edge.stored import Content, StoredResponse
 from cdn.http.cache_status import CacheStatus
@@ -49,6 +49,9 @@ SHIELD_SUFFIX = "-shield"
 NEVER_PREPARED = (SET_FIELDS - {"accept-encoding"}) | {DEBUG_FIELD}
 """Selecting fields whose value is not the client's: a request does not tell it."""
 
+
+OF_CONDITIONS = NOT_IN_REFUSAL | {"etag", "last-modified", "date"}
+"""Fields that are compared with preconditions, or that their outcomes leave out."""
 
 _IN_PARTS = frozenset((200, 206, 416))
 
@@ -237,8 +240,14 @@ class PullResponder:
             wall_clock=self._clocks.wall,
             hit=hit.serialise(),
             on_use=partial(self._disk.touch, form.stored.key),
+            validators=self._validators(visit),
         )
         self._memory.put(visit.key, names, form.is_negotiated, visit.request.fields, prepared, looked_at)
+
+    def _validators(self, visit: PullVisit) -> Validators:
+        """Where the site's rules say anything of what a precondition is about, the upstream's own fields count."""
+        given = given_fields(visit.request.target.decoded_path, visit.site.settings)
+        return Validators.ALL if OF_CONDITIONS.isdisjoint(given) else Validators.NONE
 
     def _usable_until(self, visit: PullVisit, now: float) -> float:
         """Until when a hit needs no look at the lease."""

@@ -107,7 +107,7 @@ class PullRoad:
         """Of each site the last failure of its upstream: when (wall), what, and in a sentence. One entry per site."""
 
     def recall(self, request: Request, site: Site, now: float) -> Prepared | None:
-        """A prepared hit, when nothing the request says stands against it. Preconditions and Range are not here."""
+        """A prepared hit, when nothing the request says stands against it."""
         return recall_pulled(self.memory, request, site, now)
 
     async def answer(  # noqa: PLR0917 - who asks, and on what terms

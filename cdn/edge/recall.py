@@ -16,6 +16,7 @@ import msgspec
 from cdn.edge.https_rules import HttpsRules, bundle_place, is_apart
 from cdn.edge.memory_tier import MemoryKey, MemoryTier
 from cdn.edge.prepared import Prepared, SiteRuntime
+from cdn.edge.prepared_forms import form_for
 from cdn.edge.pull_key import pull_key
 from cdn.edge.pull_memory import PullMemory
 from cdn.edge.site_view import SiteView
@@ -92,7 +93,11 @@ class Way:
 
 
 class Recall:
-    """The memory of one process. Asked only for requests without content, preconditions and Range."""
+    """The memory of one process. Asked only for GET and HEAD without content; preconditions and Range are judged here.
+
+    What it finds depends on method, host, scheme, target and these fields of a request: the preconditions, Range,
+    Accept-Encoding, Cache-Control, Pragma, DEBUG_FIELD and those in `Prepared.selecting`.
+    """
 
     def __init__(
         self, view: SiteView, prepared: MemoryTier[Prepared], memory: PullMemory, rules: HttpsRules | None = None
@@ -121,7 +126,7 @@ class Recall:
             if way.site.settings.is_pull and binding.alias == PRODUCTION:
                 return recall_pulled(self._memory, request, way.site, now)
             prepared = self._find_coded(request, place)
-        return prepared if prepared is not None and prepared.is_usable(now) else None
+        return form_for(prepared, request) if prepared is not None and prepared.is_usable(now) else None
 
     def _find_coded(self, request: Request, place: MemoryKey) -> Prepared | None:
         """Of a file that has coded forms: the one that this request prefers, or the identity form."""
@@ -228,4 +233,4 @@ def recall_pulled(memory: PullMemory, request: Request, site: Site, now: float) 
     if prepared is None or not prepared.is_usable(now):
         return None
     has_directives = ("cache-control" in fields or "pragma" in fields) and site.settings.obeys_client_directives
-    return None if has_directives and request_directives(fields) != NO_DIRECTIVES else prepared
+    return None if has_directives and request_directives(fields) != NO_DIRECTIVES else form_for(prepared, request)

@@ -22,10 +22,12 @@ BOUNDARY_BYTES = 16
 _OF_CONTENT = frozenset({"content-length", "content-digest", "content-md5"})
 """Of the content as a 200 would send it: wrong beside any other (RFC 9530 section 2)."""
 
-NOT_IN_304 = _OF_CONTENT | {"content-type", "content-range", "content-encoding", "content-language"}
-"""Representation fields that a 304 leaves out (RFC 9110 15.4.5)."""
+NOT_IN_304 = _OF_CONTENT | {"accept-ranges", "content-type", "content-range", "content-encoding", "content-language"}
+"""Fields of the whole answer that a 304 leaves out (RFC 9110 15.4.5)."""
 
-_NOT_IN_REFUSAL = NOT_IN_304 | {"cache-control", "cdn-cache-control", "surrogate-control", "expires"}
+NOT_IN_REFUSAL = NOT_IN_304 | {"cache-control", "cdn-cache-control", "surrogate-control", "expires"}
+"""Fields that a 412 and a 416 leave out."""
+
 _NOT_TO_KEEP = ("cache-control", "no-store")
 
 
@@ -79,6 +81,12 @@ def select(request: Request, representation: Representation, size_bytes: int, no
     """For a file of a bundle. Statuses other than 200 are sent whole (RFC 9110 13.2.1)."""
     head = ResponseHead(representation.status, Fields(representation.fields))
     return _select(request, _Facts(head, representation.entity_tag, None, None, now), size_bytes, now)
+
+
+def select_by_tag(request: Request, head: ResponseHead, size_bytes: int, now: float) -> Selected:
+    """Like `select`, for what was prepared of a file: its head says its entity tag, and dates in it mean nothing."""
+    tag = parse_entity_tag(head.fields.get("etag") or "")
+    return _select(request, _Facts(head, tag, None, None, now), size_bytes, now)
 
 
 def select_from(request: Request, head: ResponseHead, size_bytes: int | None, now: float) -> Selected:
@@ -148,4 +156,4 @@ def _without(lines: FieldLines, names: frozenset[str] | set[str]) -> FieldLines:
 
 def _refusal(lines: FieldLines) -> FieldLines:
     """The lifetime of the file is not the refusal's: a cache would give it to the next one who asks for the URL."""
-    return (*_without(lines, _NOT_IN_REFUSAL), _NOT_TO_KEEP)
+    return (*_without(lines, NOT_IN_REFUSAL), _NOT_TO_KEEP)

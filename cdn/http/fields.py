@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, KeysView
 from dataclasses import dataclass, field
 
 FieldLines = tuple[tuple[str, str], ...]
@@ -21,6 +21,11 @@ class Fields:
         if len(combined) != len(self.lines):
             combined = _combine(self.lines)
         object.__setattr__(self, "_combined", combined)
+
+    @property
+    def names(self) -> KeysView[str]:
+        """The names that there are, each once."""
+        return self._combined.keys()
 
     def get(self, name: str) -> str | None:
         """The combined value: all lines of that name joined by ", " (section 5.2); None when there is none."""

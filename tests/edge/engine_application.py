@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from cdn.edge.prepared import Prepared, SiteRuntime
+from cdn.edge.prepared_forms import form_for
 from cdn.edge.request_content import RequestContent
 from cdn.edge.response import Response
 from cdn.edge.visitor import Visitor
@@ -84,7 +85,8 @@ class EchoApplication:
 
     def recall(self, request: Request, now: float) -> Prepared | None:
         self.recalled.append(request.target.path)
-        return self.memory.get(request.target.path)
+        prepared = self.memory.get(request.target.path)
+        return None if prepared is None else form_for(prepared, request)
 
     async def answer(self, request: Request, content: RequestContent, visitor: Visitor) -> Response:
         path = request.target.path
