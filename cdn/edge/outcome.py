@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 
 
@@ -26,3 +27,40 @@ class Outcome(StrEnum):
     """Not well-formed, or beyond a limit: no application saw it."""
     FAILED = "failed"
     """The server failed; its log says why."""
+    ABANDONED = "abandoned"
+    """The visitor left before there was an answer."""
+
+
+_MISSES = frozenset({"uri-miss", "vary-miss", "miss", "partial"})
+_MEMBER = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*")+')
+_PARAMETER = re.compile(r';\s*([a-z-]+)(?:=("(?:[^"\\]|\\.)*"|[^;\s]+))?')
+
+
+def outcome_of(cache_status: str | None, status: int) -> Outcome:
+    """What a response's Cache-Status says: the last member is this node's (RFC 9211 section 2). A `status` of 0: the
+    visitor left before there was a response."""
+    if status == 0:
+        return Outcome.ABANDONED
+    members = [] if cache_status is None else _MEMBER.findall(cache_status)
+    said = dict(_PARAMETER.findall(members[-1])) if members else {}
+    if "hit" in said:
+        return Outcome.STALE if said.get("ttl", "").startswith("-") else Outcome.HIT
+    is_failure = status >= 500
+    forward, forward_status = said.get("fwd"), said.get("fwd-status")
+    if is_failure and forward_status is None:
+        return Outcome.FAILED
+    match forward:
+        case None:
+            return Outcome.LOCAL
+        case "stale":
+            if forward_status == "304":
+                return Outcome.REVALIDATED
+            # Upstream failed, and what is stored stood in for its answer; otherwise its answer was passed on.
+            stood_in = forward_status is None or (forward_status.startswith("5") and not is_failure)
+            return Outcome.STALE if stood_in else Outcome.EXPIRED
+        case _ if forward_status == "304":
+            return Outcome.REVALIDATED
+        case _ if forward in _MISSES:
+            return Outcome.MISS
+        case _:
+            return Outcome.BYPASS

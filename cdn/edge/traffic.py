@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cdn.edge.outcome import Outcome
-from cdn.edge.refusal import Refused
+from cdn.edge.access_line import Said, text_of
+from cdn.edge.access_log import BUFFER_BYTES, AccessLog
+from cdn.edge.latency import Latency
+from cdn.edge.outcome import Outcome, outcome_of
+from cdn.edge.refusal import Refusal, Refused
 from cdn.http.request import Request
 
 HTTP_1_0 = "HTTP/1.0"
@@ -49,8 +52,9 @@ class Told:
 class Answered:
     """What is said of an answer that took its time.
 
-    `content_bytes` as sent; `cache_status` is the response's field (None: it has none); `began_at` is when the request's
-    head was here, `first_byte_at` when that of the answer was sent. `outcome` is given where `cache_status` does not say.
+    `status` is 0 where the visitor left before there was one. `content_bytes` as sent; `cache_status` is the response's
+    field (None: it has none). `began_at` is when the request's head was here, `first_byte_at` when that of the answer
+    was sent.
     """
 
     request: Request
@@ -61,33 +65,145 @@ class Answered:
     began_at: float
     first_byte_at: float | None
     is_complete: bool = True
-    outcome: Outcome | None = None
 
 
 class Traffic:
     """Times are monotonic."""
+
+    __slots__ = ("_first_byte", "_tallies", "_timeless", "_whole", "access_log")
+
+    def __init__(self, access_log: AccessLog | None = None) -> None:
+        self.access_log = access_log
+        self._tallies: dict[tuple[str, int, Outcome], Tally] = {}  # bounded: some 200 combinations
+        self._first_byte = Latency()
+        self._whole = Latency()
+        self._timeless = 0  # answers that say nothing of latency: refusals, and those that broke off
 
     def visitor_part(self, address: str, scheme: str, tls_version: str = "") -> bytes:
         """What lines say of the visitor: the same for a connection, unless it is a trusted proxy's. Never empty.
 
         `tls_version` as OpenSSL names it; empty: no TLS.
         """
-        raise NotImplementedError
+        log = self.access_log
+        return _NOBODY if log is None else log.visitor_part(address, scheme, tls_version)
 
     def told(
         self, request: Request, status: int, size_bytes: int, protocol: str, outcome: Outcome = Outcome.HIT
     ) -> Told:
         """To be given to `hit` for as long as the answer is the same. Costs about 1.5 us with a log."""
-        raise NotImplementedError
+        tally = self._tally(protocol, status, outcome)
+        fields = request.fields
+        log = self.access_log
+        if log is None:
+            return Told(b"", tally, size_bytes, None)
+        line = log.encode(
+            Said(
+                request.host,
+                request.method,
+                log.target_of(request),
+                protocol,
+                status,
+                size_bytes,
+                0,
+                outcome,
+                referer=text_of(fields.get("referer")),
+                user_agent=text_of(fields.get("user-agent")),
+            )
+        )
+        return Told(line, tally, size_bytes, fields.get("x-forwarded-for"))
 
     def hit(self, now: float, visitor_part: bytes, told: Told) -> None:
         """An answer from memory was sent, whole and in no time: counted in the lowest bucket of latency."""
-        raise NotImplementedError
+        tally = told.tally
+        tally.requests += 1
+        tally.content_bytes += told.size_bytes
+        log = self.access_log
+        if log is not None:  # AccessLog.append, without the call: 0.25 us for all of this instead of 0.32
+            if now >= log.time_until:
+                log.renew_time(now)
+            buffer = log.buffer
+            buffer += log.time_part
+            buffer += visitor_part
+            buffer += told.line
+            if len(buffer) >= BUFFER_BYTES:
+                log.hand_over()
 
     def answered(self, now: float, visitor_part: bytes, answered: Answered) -> None:
         """An answer was handed to the transport up to its end, or broke off."""
-        raise NotImplementedError
+        outcome = outcome_of(answered.cache_status, answered.status)
+        tally = self._tally(answered.protocol, answered.status, outcome)
+        tally.requests += 1
+        tally.content_bytes += answered.content_bytes
+        took_s = now - answered.began_at
+        first_byte_s = None if answered.first_byte_at is None else answered.first_byte_at - answered.began_at
+        if answered.is_complete and first_byte_s is not None:
+            self._first_byte.observe(first_byte_s)
+            self._whole.observe(took_s)
+        else:
+            self._timeless += 1
+        log = self.access_log
+        if log is None:
+            return
+        request = answered.request
+        fields = request.fields
+        said = Said(
+            request.host,
+            request.method,
+            log.target_of(request),
+            answered.protocol,
+            answered.status,
+            answered.content_bytes,
+            _milliseconds(took_s),
+            outcome,
+            referer=text_of(fields.get("referer")),
+            user_agent=text_of(fields.get("user-agent")),
+            first_byte_ms=None if first_byte_s is None else _milliseconds(first_byte_s),
+            cache_status=text_of(answered.cache_status),
+            complete=answered.is_complete,
+        )
+        log.append(now, visitor_part, log.encode(said))
 
     def refused(self, now: float, visitor_part: bytes, refused: Refused, protocol: str) -> None:
         """Something was refused that is no request, or not wholly."""
-        raise NotImplementedError
+        refusal = refused.refusal
+        outcome = Outcome.FAILED if refusal is Refusal.APPLICATION_FAILED else Outcome.REFUSED
+        self._tally(protocol, refusal.status, outcome).requests += 1
+        self._timeless += 1
+        log = self.access_log
+        if log is not None:
+            said = Said("", "", "", protocol, refusal.status, 0, 0, outcome, reason=refusal.detail)
+            log.append(now, visitor_part, log.encode(said))
+
+    def counted(self) -> dict[str, int]:
+        """Everything that was counted so far, as `TrafficNumbers` reads it: sums of several processes are sums."""
+        counted: dict[str, int] = {}
+        requests = 0
+        for (protocol, status_class, outcome), tally in self._tallies.items():
+            requests += tally.requests
+            counted[f"requests {protocol} {status_class} {outcome}"] = tally.requests
+            name = f"content_bytes {protocol}"
+            counted[name] = counted.get(name, 0) + tally.content_bytes
+        from_memory = requests - self._timeless - sum(self._whole.counts)
+        for name, latency in (("first_byte", self._first_byte), ("whole", self._whole)):
+            for bucket, count in enumerate(latency.counts):
+                if count or bucket == 0:
+                    counted[f"{name} {bucket}"] = count + (from_memory if bucket == 0 else 0)
+            counted[f"{name}_us"] = round(latency.sum_s * 1_000_000)
+        if self.access_log is not None:
+            counted.update((f"log {name}", value) for name, value in self.access_log.counted().items())
+        return counted
+
+    def _tally(self, protocol: str, status: int, outcome: Outcome) -> Tally:
+        key = (protocol, status // 100, outcome)
+        tally = self._tallies.get(key)
+        if tally is None:
+            tally = self._tallies[key] = Tally()
+        return tally
+
+
+_NOBODY = b"-"
+"""Where no log is kept nobody reads it."""
+
+
+def _milliseconds(took_s: float) -> float:
+    return round(took_s * 1000, 3)

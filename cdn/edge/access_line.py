@@ -1,0 +1,122 @@
+"""One line of the access log: a JSON document in ASCII, so that no client can write what a terminal would obey.
+
+It is put together from three parts: when, who, and what came of it; the third is the same each time that a hit is sent.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address, ip_network
+
+import msgspec
+
+from cdn.edge.access_log_settings import Addresses
+from cdn.http.request import Request
+
+MAX_LINE_BYTES = 4096
+"""A pipe takes so much whole (PIPE_BUF), whoever else writes to it. What a longer line would say is cut."""
+
+MAX_HEAD_BYTES = 256
+"""Of these, for when and who."""
+
+_MAX_TAIL_BYTES = MAX_LINE_BYTES - MAX_HEAD_BYTES
+
+_CUT_TARGET = 1024
+_CUT_VALUE = 200
+_CUT_METHOD = 32
+"""Characters kept of what makes a line too long. Six octets each at the most, they fit."""
+
+_UNSAFE = re.compile(r"[^\x20-\x7e]")
+
+_IPV4_PREFIX = 24
+_IPV6_PREFIX = 48
+
+
+class Said(msgspec.Struct, omit_defaults=True):
+    """What came of a request. What is empty is left out."""
+
+    host: str
+    method: str
+    target: str
+    protocol: str
+    status: int
+    bytes: int
+    duration_ms: float
+    outcome: str
+    site: str = ""
+    referer: str = ""
+    user_agent: str = ""
+    first_byte_ms: float | None = None
+    cache_status: str = ""
+    reason: str = ""
+    complete: bool = True
+    cut: bool = False
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def encode_said(said: Said) -> bytes:
+    """The third part, with the line's end. Changes `said` where it is too long."""
+    raw = _encode(said)
+    if len(raw) > _MAX_TAIL_BYTES:
+        raw = _encode(_cut(said))
+    if not raw.isascii() or b"\x7f" in raw:
+        raw = _escaped(raw)
+        if len(raw) > _MAX_TAIL_BYTES:
+            raw = _escaped(_encode(_cut(said)))
+    return raw[1:] + b"\n"
+
+
+def target_of(request: Request, *, with_query: bool) -> str:
+    """Path and query in their one normal form."""
+    target = request.target
+    return target.path if target.query is None or not with_query else f"{target.path}?{target.query}"
+
+
+def text_of(value: str | None) -> str:
+    """A field's value as text: UTF-8 is read, other octets beyond ASCII stand as `\\xNN`. Empty without one."""
+    if value is None:
+        return ""
+    return value if value.isascii() else value.encode("latin-1").decode("utf-8", "backslashreplace")
+
+
+def encode_visitor(address: str, scheme: str, tls_version: str) -> bytes:
+    """The second part. `address` as `shown_address` gives it; what is empty is left out."""
+    parts = {"scheme": scheme, "address": address, "tls": tls_version}
+    return b"".join(b'"%b":%b,' % (name.encode(), _encode(text)) for name, text in parts.items() if text)
+
+
+def shown_address(address: str, kept: Addresses) -> str:
+    """What is kept of an IP address; empty: nothing."""
+    if kept is Addresses.WHOLE:
+        return address
+    if kept is Addresses.NONE:
+        return ""
+    prefix = _IPV4_PREFIX if ip_address(address).version == 4 else _IPV6_PREFIX
+    return str(ip_network((address, prefix), strict=False).network_address)
+
+
+def encode_time(second: str, millisecond: int) -> bytes:
+    """The first part: `second` like 2026-11-23T08:01:48 (UTC)."""
+    return b'{"time":"%b.%03dZ",' % (second.encode("ascii"), millisecond)
+
+
+def _cut(said: Said) -> Said:
+    said.method = said.method[:_CUT_METHOD]
+    said.target = said.target[:_CUT_TARGET]
+    said.referer = said.referer[:_CUT_VALUE]
+    said.user_agent = said.user_agent[:_CUT_VALUE]
+    said.cache_status = said.cache_status[:_CUT_VALUE]
+    said.cut = True
+    return said
+
+
+def _escaped(raw: bytes) -> bytes:
+    """JSON's own escapes for whatever is not printable ASCII."""
+    return _UNSAFE.sub(_escape, raw.decode("utf-8")).encode("ascii")
+
+
+def _escape(found: re.Match[str]) -> str:
+    units = found[0].encode("utf-16-be")
+    return "".join(f"\\u{units[place : place + 2].hex()}" for place in range(0, len(units), 2))

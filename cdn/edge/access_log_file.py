@@ -1,0 +1,210 @@
+"""The file of an access log, and the thread that writes to it.
+
+Several processes append to one file, whole lines only: each locks it while it writes, and what a full disk or a death
+in the middle of a write left of a line is taken away before the next line is written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import select
+import stat
+import threading
+import time
+from pathlib import Path
+from queue import SimpleQueue
+
+from cdn.edge.access_line import MAX_LINE_BYTES
+from cdn.edge.access_log_settings import STDOUT
+from cdn.edge.fault_log import FaultLog
+from cdn.errors import InvalidInput
+
+MODE = 0o640
+"""Of a file that is made: whom visitors are is for its owner and those who read logs."""
+
+_OURS = b'{"time":"'
+
+_log = logging.getLogger(__name__)
+
+
+class AccessLogFile:
+    """`offer`, `reopen` and `close` are called by one thread, the one that serves; everything else is the writer's."""
+
+    def __init__(self, path: Path, descriptor: int, max_waiting_bytes: int) -> None:
+        self._path = path
+        self._descriptor = descriptor
+        self._max_waiting_bytes = max_waiting_bytes
+        self._offered_bytes = 0  # raised by the one who offers
+        self._taken_bytes = 0  # raised by the writer: no lock is needed for either
+        self._dropped_lines = 0
+        self._written_lines = 0
+        self._lost_lines = 0
+        self._written_bytes = 0
+        self._reopened = 0
+        self._faults = 0
+        self._must_reopen = False
+        self._fault_log = FaultLog(time.monotonic)
+        self._queue: SimpleQueue[bytearray | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="access log", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def open(cls, path: Path, max_waiting_bytes: int) -> AccessLogFile:
+        """Raises InvalidInput when the file can neither be made nor appended to."""
+        try:
+            descriptor = _open(path)
+        except OSError as exc:
+            raise InvalidInput(
+                f"the access log cannot be written to {path}: {exc.strerror}; give a file in a folder that exists and "
+                "that this process may write in",
+                field="file",
+            ) from exc
+        return cls(path, descriptor, max_waiting_bytes)
+
+    def offer(self, lines: bytearray) -> None:
+        """Have whole lines written. Where too many wait already they are dropped, and counted."""
+        if self._offered_bytes - self._taken_bytes + len(lines) > self._max_waiting_bytes:
+            self._dropped_lines += lines.count(b"\n")
+            self._tell(f"{self._path} takes lines too slowly: some of the access log are dropped")
+            return
+        self._offered_bytes += len(lines)
+        self._queue.put(lines)
+
+    def reopen(self) -> None:
+        """Open the file anew behind everything that was offered until now."""
+        self._queue.put(bytearray())
+
+    def close(self, timeout_s: float) -> None:
+        """Return when everything is written, or after `timeout_s`: what a disk holds up then is lost, and said."""
+        self._queue.put(None)
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            _log.warning("%s took too long: the last lines of the access log are lost", self._path)
+
+    def counted(self) -> dict[str, int]:
+        """Lines that were written, bytes of them, lines dropped because the disk was too slow, lines lost to faults."""
+        return {
+            "written": self._written_lines,
+            "written_bytes": self._written_bytes,
+            "dropped_slow": self._dropped_lines,
+            "dropped_fault": self._lost_lines,
+            "reopened": self._reopened,
+            "faults": self._faults,
+        }
+
+    # The writer
+
+    def _run(self) -> None:
+        while True:
+            lines = self._queue.get()
+            if lines is None:
+                os.close(self._descriptor)
+                return
+            if not lines:
+                self._must_reopen = self._path != STDOUT
+            if self._must_reopen:
+                self._open_anew()
+            if lines:
+                self._write(lines)
+                self._taken_bytes += len(lines)
+
+    def _open_anew(self) -> None:
+        """Where that fails the old file is written on, and it is tried again with the next lines."""
+        try:
+            descriptor = _open(self._path)
+        except OSError as exc:
+            self._fault(
+                f"the access log {self._path} cannot be opened anew: {exc.strerror}; the old file is written on"
+            )
+            return
+        os.close(self._descriptor)
+        self._descriptor = descriptor
+        self._must_reopen = False
+        self._reopened += 1
+
+    def _write(self, lines: bytearray) -> None:
+        count = lines.count(b"\n")
+        try:
+            is_file = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
+            written = self._append(lines) if is_file else self._send(lines)
+        except OSError as exc:
+            self._fault(f"the access log cannot be written to {self._path}: {exc.strerror}")
+            written = 0
+        whole = count if written == len(lines) else lines.count(b"\n", 0, written)
+        self._written_lines += whole
+        self._written_bytes += written
+        self._lost_lines += count - whole
+
+    def _append(self, lines: bytearray) -> int:
+        """To a file; how many bytes are there, whole lines. Raises OSError when nothing is."""
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        try:
+            begin = _mended(self._descriptor)
+            written = 0
+            view = memoryview(lines)
+            try:
+                while written < len(lines):
+                    written += os.write(self._descriptor, view[written:])
+            except OSError as exc:
+                whole = lines.rfind(b"\n", 0, written) + 1
+                self._fault(f"the access log cannot be written to {self._path}: {exc.strerror}")
+                with contextlib.suppress(OSError):  # the next one to write mends it
+                    os.ftruncate(self._descriptor, begin + whole)
+                return whole
+            return written
+        finally:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def _send(self, lines: bytearray) -> int:
+        """To a pipe or a terminal, as many whole lines at once as a pipe takes undivided. Raises OSError."""
+        begin = 0
+        while begin < len(lines):
+            end = lines.rfind(b"\n", begin, begin + MAX_LINE_BYTES) + 1
+            while begin < end:
+                try:
+                    begin += os.write(self._descriptor, memoryview(lines)[begin:end])
+                except BlockingIOError:  # somebody else has made it so
+                    waiting = select.poll()
+                    waiting.register(self._descriptor, select.POLLOUT)
+                    waiting.poll()
+        return begin
+
+    def _fault(self, sentence: str) -> None:
+        self._faults += 1
+        self._tell(sentence)
+
+    def _tell(self, sentence: str) -> None:
+        self._fault_log.tell(sentence, sentence)
+
+
+def _open(path: Path) -> int:
+    """Raises OSError. Also read from: what a dead writer left is looked at. A pipe is opened though nobody reads it."""
+    if path == STDOUT:
+        try:
+            return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY)
+        except OSError:  # a socket cannot be opened by its name
+            return os.dup(1)
+    return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY, MODE)
+
+
+def _mended(descriptor: int) -> int:
+    """The size of the file, after the part of a line at its end is gone. Raises OSError."""
+    size = os.fstat(descriptor).st_size
+    if not _may_read(descriptor):
+        return size
+    before = min(size, MAX_LINE_BYTES)
+    end = os.pread(descriptor, before, size - before)
+    if not end or end.endswith(b"\n"):
+        return size
+    begin = end.rfind(b"\n") + 1
+    if (begin == 0 and before < size) or not end[begin:].startswith(_OURS[: before - begin]):
+        return size + os.write(descriptor, b"\n")  # no line of ours: it is left, and ends here
+    os.ftruncate(descriptor, size - before + begin)
+    return size - before + begin
+
+
+def _may_read(descriptor: int) -> bool:
+    return fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR
