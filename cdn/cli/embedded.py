@@ -312,6 +312,8 @@ def edge_settings(
         s3_endpoint=choice.endpoint_url,
         own_bucket=choice.bucket,
         limits=limits.applied("edge.http", edge.limits),
+        http2=limits.applied("edge.http2", edge.http2),
+        tls=limits.applied("edge.tls", edge.tls),
     )
 
 

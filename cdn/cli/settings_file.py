@@ -16,6 +16,7 @@ import msgspec
 from cdn.cli.address import Address, parse_address
 from cdn.cli.setting_checks import CHECKS, MAY_BE_ZERO, refuse_token
 from cdn.control.settings import ControlSettings
+from cdn.edge.h2_limits import H2Limits
 from cdn.edge.limits import HttpLimits
 from cdn.edge.settings import EdgeSettings
 from cdn.edge.tls_limits import TlsLimits
@@ -25,11 +26,12 @@ from cdn.sites.toml_lines import Key, line_of, lines_of
 
 T = TypeVar("T")
 
-SECTIONS: Mapping[str, type[ControlSettings | EdgeSettings | HttpLimits | TlsLimits | BundleLimits]] = {
+SECTIONS: Mapping[str, type[ControlSettings | EdgeSettings | HttpLimits | H2Limits | TlsLimits | BundleLimits]] = {
     "control": ControlSettings,
     "control.bundle": BundleLimits,
     "edge": EdgeSettings,
     "edge.http": HttpLimits,
+    "edge.http2": H2Limits,
     "edge.tls": TlsLimits,
 }
 """The tables of limits, and what each one sets."""

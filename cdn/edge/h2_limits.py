@@ -9,6 +9,9 @@ from dataclasses import dataclass
 class H2Limits:
     """What one connection allows its client, beside HttpLimits. Exceeding a limit has a fixed answer, named at each."""
 
+    enabled: bool = True
+    """Whether HTTP/2 is spoken at all."""
+
     max_concurrent_streams: int = 128
     """Requests under way; beyond: REFUSED_STREAM. Said in SETTINGS (RFC 9113 section 5.1.2)."""
 

@@ -65,5 +65,8 @@ def joint_counters(one: ListenerCounters, other: ListenerCounters) -> ListenerCo
         recalled=one.recalled + other.recalled,
         answered=one.answered + other.answered,
         timed_out=one.timed_out + other.timed_out,
+        h2_connections=one.h2_connections + other.h2_connections,
+        h2_streams=one.h2_streams + other.h2_streams,
+        h2_resets=one.h2_resets + other.h2_resets,
         refused=dict(Counter(one.refused) + Counter(other.refused)),
     )

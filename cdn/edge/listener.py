@@ -11,6 +11,8 @@ from functools import partial
 
 from cdn.edge.application import Application
 from cdn.edge.connection import H1Connection
+from cdn.edge.h2_limits import H2Limits
+from cdn.edge.h2_service import H2Service
 from cdn.edge.head_memo import HeadMemo
 from cdn.edge.head_parser import HeadParser
 from cdn.edge.limits import HttpLimits
@@ -30,7 +32,7 @@ BACKLOG = 1024
 
 
 class Listener:
-    """Serves an Application over HTTP/1.1 on one address."""
+    """Serves an Application over HTTP/1.1 and HTTP/2 on one address."""
 
     def __init__(self, server: asyncio.Server, service: Service) -> None:
         self._server = server
@@ -53,6 +55,7 @@ class Listener:
         trusted_proxies: TrustedProxies | None = None,
         proxy_protocol: bool = False,
         tls: TlsContexts | None = None,
+        http2: H2Limits | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> Listener:
@@ -61,6 +64,7 @@ class Listener:
         `cache_name` stands in the Cache-Status of answers that the engine makes by itself. `trusted_proxies` say for
         whom they ask in X-Forwarded-For; with `proxy_protocol` at the start of their connections, and only there. With
         `tls` every connection begins with a handshake (behind the header of a proxy), and the scheme is https.
+        `http2` are the limits of HTTP/2; None: the defaults. Above TLS it is spoken where `tls` offers it.
         """
         service, connection = _service(
             application,
@@ -70,6 +74,7 @@ class Listener:
             trusted_proxies=trusted_proxies or TrustedProxies(),
             proxy_protocol=proxy_protocol,
             tls=tls,
+            http2=http2,
             monotonic=monotonic,
             wall=wall,
         )
@@ -88,6 +93,7 @@ class Listener:
         trusted_proxies: TrustedProxies | None = None,
         proxy_protocol: bool = False,
         tls: TlsContexts | None = None,
+        http2: H2Limits | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> Listener:
@@ -103,6 +109,7 @@ class Listener:
             trusted_proxies=trusted_proxies or TrustedProxies(),
             proxy_protocol=proxy_protocol,
             tls=tls,
+            http2=http2,
             monotonic=monotonic,
             wall=wall,
         )
@@ -201,6 +208,7 @@ def _service(
     trusted_proxies: TrustedProxies,
     proxy_protocol: bool,
     tls: TlsContexts | None,
+    http2: H2Limits | None,
     monotonic: Callable[[], float],
     wall: Callable[[], float],
 ) -> tuple[Service, Callable[[], asyncio.Protocol]]:
@@ -217,6 +225,7 @@ def _service(
         counters=ListenerCounters(),
         forwarders=TrustedProxies() if proxy_protocol else trusted_proxies,
         tls=tls,
+        http2=H2Service.of(limits, http2) if http2 is None or http2.enabled else None,
     )
     if proxy_protocol:
         return service, partial(ProxiedConnection, service, trusted_proxies)

@@ -371,6 +371,7 @@ class EdgeNode:
             trusted_proxies=TrustedProxies(settings.trusted_proxies),
             proxy_protocol=settings.proxy_protocol,
             tls=tls,
+            http2=settings.http2,
             monotonic=self._clocks.monotonic,
         )
 

@@ -8,6 +8,7 @@ from math import inf
 from typing import Protocol
 
 from cdn.edge.application import Application
+from cdn.edge.h2_service import H2Service
 from cdn.edge.head_memo import HeadMemo
 from cdn.edge.head_parser import HeadParser
 from cdn.edge.limits import HttpLimits
@@ -38,13 +39,20 @@ class Connection(Protocol):
 
 @dataclass(slots=True)
 class ListenerCounters:
-    """Plain integers, raised in place. `refused` counts by the refusal's detail."""
+    """Plain integers, raised in place. `refused` counts by the refusal's detail, and connections of HTTP/2 that ended
+    for their client's fault by `h2-` and its name (RFC 9113 section 7).
+
+    Of HTTP/2: its connections, the requests on them, and those of them that ended without their whole answer.
+    """
 
     connections: int = 0
     memo_hits: int = 0
     recalled: int = 0
     answered: int = 0
     timed_out: int = 0
+    h2_connections: int = 0
+    h2_streams: int = 0
+    h2_resets: int = 0
     refused: dict[str, int] = field(default_factory=dict)
 
 
@@ -77,3 +85,6 @@ class Service:
     """What is counted and kept of every answer; one for the whole process."""
     tls: TlsContexts | None = None
     """With it, connections begin with a handshake."""
+    http2: H2Service | None = None
+    """With it, HTTP/2 is spoken: where the handshake chose it, or the client begins with its preface on a plain
+    connection."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
+from cdn.edge.h2_limits import H2Limits
 from cdn.edge.limits import HttpLimits
 from cdn.edge.shield_settings import PeerSettings, ShieldSettings
 from cdn.edge.tls_limits import TlsLimits
@@ -97,6 +98,7 @@ class EdgeSettings:
     drain_timeout_s: float = 10.0
     """How long requests under way may take when the node is stopped."""
     limits: HttpLimits = field(default_factory=HttpLimits)
+    http2: H2Limits = field(default_factory=H2Limits)
     tls: TlsLimits = field(default_factory=TlsLimits)
     shield: ShieldSettings = field(default_factory=ShieldSettings)
     """Whom the node asks before it asks an upstream or the store."""

@@ -129,6 +129,7 @@ class Worker:
             trusted_proxies=TrustedProxies(tuple(ip_network(each) for each in settings.trusted_proxies)),
             proxy_protocol=settings.proxy_protocol,
             tls=tls,
+            http2=settings.http2,
             monotonic=self._clocks.monotonic,
             wall=self._clocks.wall,
         )
@@ -160,6 +161,9 @@ class Worker:
             "recalled": counters.recalled,
             "answered": counters.answered,
             "timed_out": counters.timed_out,
+            "h2_connections": counters.h2_connections,
+            "h2_streams": counters.h2_streams,
+            "h2_resets": counters.h2_resets,
             "open_connections": sum(each.open_connections for each in self._listeners),
             "memory_bytes": self._prepared.cost_bytes,
             "load_hundredths": round(100 * self._load.share(time.thread_time(), self._clocks.monotonic())),

@@ -182,6 +182,9 @@ class WorkerPool:
             recalled=total["recalled"],
             answered=total["answered"],
             timed_out=total["timed_out"],
+            h2_connections=total["h2_connections"],
+            h2_streams=total["h2_streams"],
+            h2_resets=total["h2_resets"],
             refused=dict(refused),
         )
 

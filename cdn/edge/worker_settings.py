@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from cdn.edge.h2_limits import H2Limits
 from cdn.edge.limits import HttpLimits
 from cdn.edge.tls_limits import TlsLimits
 
@@ -18,6 +19,7 @@ class WorkerSettings:
     exchange_path: str
     memory_bytes: int
     limits: HttpLimits
+    http2: H2Limits = field(default_factory=H2Limits)
     trusted_proxies: tuple[str, ...] = ()
     proxy_protocol: bool = False
     https_port: int | None = None

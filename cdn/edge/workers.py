@@ -149,6 +149,7 @@ def worker_settings(settings: EdgeSettings, exchange_path: Path, https_port: int
         exchange_path=str(exchange_path),
         memory_bytes=memory_share(settings),
         limits=settings.limits,
+        http2=settings.http2,
         trusted_proxies=tuple(str(network) for network in settings.trusted_proxies),
         proxy_protocol=settings.proxy_protocol,
         https_port=https_port,
