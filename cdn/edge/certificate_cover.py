@@ -7,6 +7,7 @@ certificate (RFC 9113 section 9.1.1), whatever name the handshake was made for.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from cryptography import x509
@@ -18,6 +19,19 @@ from proxies that are trusted, which have judged the request's host themselves (
 MAX_HOSTS = 1024
 """Hosts of a wildcard's certificate that are remembered, some 150 octets each; beyond it all are forgotten, and looking
 one up again costs 2 us."""
+
+
+NO_LINE = b"\0"
+"""Stands in no head."""
+
+_HOST_LINE = re.compile(rb"\r\nhost:[^\r\n]*\r\n", re.IGNORECASE)
+
+
+def host_line(head: bytes) -> bytes:
+    """The Host line of an HTTP/1.1 head that was judged, and so has one at the most, with the line ends around it; a
+    later head that holds it asks for the same host (0.1 us). NO_LINE where there is none."""
+    found = _HOST_LINE.search(head)
+    return NO_LINE if found is None else found[0]
 
 
 class CertificateCover:

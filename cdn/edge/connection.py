@@ -15,6 +15,7 @@ import struct
 from enum import Enum, auto
 from typing import assert_never, cast
 
+from cdn.edge.certificate_cover import COVER, NO_LINE, CertificateCover, host_line
 from cdn.edge.exchange import Exchange
 from cdn.edge.h1 import H1Engine
 from cdn.edge.head_parser import MessageHead
@@ -51,12 +52,14 @@ class H1Connection(asyncio.Protocol):
         "_batch",
         "_client_address",
         "_connected_at",
+        "_cover",
         "_drained",
         "_engine",
         "_exchange",
         "_has_eof",
         "_head_since",
         "_held",
+        "_host_line",
         "_is_advancing",
         "_is_draining",
         "_is_write_paused",
@@ -89,6 +92,8 @@ class H1Connection(asyncio.Protocol):
         self._write_deadline = math.inf
         self._reading_paused_at: float | None = None
         self._drained: asyncio.Future[None] | None = None
+        self._cover: CertificateCover | None = None
+        self._host_line = b""  # of heads that may be answered without a look at their host: all without TLS
 
     # -- what the transport calls ----------------------------------------------------------------------------------
 
@@ -97,6 +102,9 @@ class H1Connection(asyncio.Protocol):
         service = self._service
         self._transport = cast("asyncio.Transport", transport)
         self._batch = PreparedBatch(self._transport, service.limits.max_pipelined)
+        self._cover = transport.get_extra_info(COVER)
+        if self._cover is not None:
+            self._host_line = NO_LINE
         self._active_at = self._connected_at = service.monotonic()
         service.counters.connections += 1
         is_full = len(service.connections) >= service.limits.max_connections
@@ -109,7 +117,7 @@ class H1Connection(asyncio.Protocol):
         if self._phase is Phase.READY and not self._held and not self._is_write_paused:
             service = self._service
             prepared = service.memo.get(data)
-            if prepared is not None:
+            if prepared is not None and self._host_line in data:
                 self._active_at = now = service.monotonic()
                 if prepared.is_usable(now) and now < service.serves_until and not self._says_close:
                     service.counters.memo_hits += 1
@@ -366,7 +374,7 @@ class H1Connection(asyncio.Protocol):
         """Answer the request of a whole head, or start its exchange."""
         memo = self._service.memo
         prepared = memo.get(head)
-        if prepared is not None:
+        if prepared is not None and self._host_line in head:
             if prepared.is_usable(now) and now < self._service.serves_until and not self._says_close:
                 self._service.counters.memo_hits += 1
                 self._batch.add(prepared, head[0] == _H, now)
@@ -378,6 +386,12 @@ class H1Connection(asyncio.Protocol):
             self._batch.flush()
             self.refuse(message, is_head=self._engine.has_refused_head)
             return
+        if self._cover is not None:
+            if not self._cover.has(message.request.host):
+                self._batch.flush()
+                self.refuse(Refused(Refusal.MISDIRECTED), is_head=message.request.method == "HEAD")
+                return
+            self._host_line = host_line(head)
         prepared = self._recall(message, now) if message.is_plain else None
         if prepared is None:
             self._batch.flush()

@@ -34,7 +34,7 @@ _CONTEXT_AT = object.__basicsize__  # PySSLContext: SSL_CTX *ctx
 _SSL_AT = object.__basicsize__ + _POINTER_BYTES  # PySSLSocket: PyObject *Socket, SSL *ssl, PySSLContext *ctx
 _OWNER_AT = _SSL_AT + _POINTER_BYTES
 
-_CHECK_FLAGS = 0x4 | 0x20  # X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT (RFC 9525)
+_CHECK_FLAGS = 0x2 | 0x20  # X509_CHECK_FLAG_NO_WILDCARDS, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT (RFC 9525)
 
 _PEM = re.compile(rb"-----BEGIN ([A-Z ]+)-----(.+?)-----END \1-----", re.DOTALL)
 
@@ -157,8 +157,10 @@ class Openssl:
     def is_named(self, certificate: ReadyCertificate, host: str) -> bool:
         """Whether it is valid for `host`: a name without a final dot, or an address (IPv6 in brackets)."""
         leaf, name = certificate.leaf.address, host.encode("ascii", "replace")
-        if self._check_host(leaf, name, len(name), _CHECK_FLAGS, None) == 1:
-            return True
+        # A wildcard is asked for by its own name: OpenSSL by itself takes none right below a top-level domain.
+        for each in (name, b"*." + name.partition(b".")[2]):
+            if self._check_host(leaf, each, len(each), _CHECK_FLAGS, None) == 1:
+                return True
         is_address = self._check_address(leaf, name.strip(b"[]"), 0) == 1
         self._clear_errors()  # of what is no address
         return is_address

@@ -19,7 +19,7 @@ from cdn.edge.trusted_proxies import TrustedProxies
 from cdn.http.request import Request
 from tests.edge.engine_application import EchoApplication, Stream
 from tests.edge.tls_material import SignedSource, certificate_for, digest, write_root
-from tests.edge.tls_stage import GET, LAST_GET, NAME, TlsStage, client_context, keys, serve
+from tests.edge.tls_stage import GET, LAST_GET, NAME, TlsStage, client_context, get_of, keys, serve
 
 V12, V13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 VERSIONS = pytest.mark.parametrize("version", [V12, V13])
@@ -31,8 +31,8 @@ def test_a_client_is_served_by_name(version: ssl.TLSVersion) -> None:
         for name in (NAME, "b.example", "x.wild.example", "B.EXAMPLE"):
             client = await stage.connect(name, client_context("http/1.1", version=version))
             assert client.socket.selected_alpn_protocol() == "http/1.1"
-            assert (await client.ask(GET, b"hello")).startswith(b"HTTP/1.1 200 ")
-            assert (await client.ask_last(LAST_GET)).endswith(b"hello")
+            assert (await client.ask(get_of(name), b"hello")).startswith(b"HTTP/1.1 200 ")
+            assert (await client.ask_last(get_of(name, "Connection: close"))).endswith(b"hello")
         assert stage.tls.counters.handshakes == 4
         assert stage.tls.counters.certificates_read == 3
 
@@ -158,7 +158,7 @@ async def visit(
 ) -> tuple[bool, ssl.SSLSession]:
     """Whether the session resumed, and the one to resume next."""
     client = await stage.connect(name, context, session)
-    await client.ask(GET, b"hello")
+    await client.ask(get_of(name), b"hello")
     reused, following = bool(client.socket.session_reused), client.socket.session
     client.close()
     assert following is not None
@@ -447,7 +447,7 @@ def test_certificates_that_are_asked_for_seldom_make_room() -> None:
     async def scene(stage: TlsStage) -> None:
         for name in (NAME, "b.example", NAME, "b.example", NAME):
             client = await stage.connect(name)
-            await client.ask_last(LAST_GET)
+            assert (await client.ask_last(get_of(name, "Connection: close"))).endswith(b"hello")
         assert stage.tls.counters.certificates_read == 5
 
     serve(scene, limits=TlsLimits(max_certificates=1), source=SignedSource(NAME, "b.example"))

@@ -23,6 +23,11 @@ GET = b"GET /a HTTP/1.1\r\nHost: a.example\r\n\r\n"
 LAST_GET = b"GET /a HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n"
 
 
+def get_of(host: str, *lines: str, method: str = "GET") -> bytes:
+    """The head of a request of `/a` for `host`."""
+    return "\r\n".join((f"{method} /a HTTP/1.1", f"Host: {host}", *lines, "", "")).encode()
+
+
 class TlsStage:
     """A listener, the application and the source behind it."""
 
