@@ -28,6 +28,9 @@ END_HEADERS: Final = 0x4
 PADDED: Final = 0x8
 PRIORITY: Final = 0x20
 
+PRIORITY_BYTES: Final = 5
+"""What HEADERS say of the priority of RFC 7540, when they do."""
+
 
 class FrameType(IntEnum):
     """RFC 9113 section 6; the last is of RFC 9218 section 7.1."""
