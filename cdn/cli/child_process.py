@@ -19,7 +19,7 @@ def run_child(supervisor: int, called: str, serve: Callable[[], Coroutine[Any, A
     """Serve until the supervisor, a process by this number, says otherwise or is gone. The exit status; `called` is
     what the process is in a message about why it ended."""
     die_with(supervisor)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # they reach the whole group: the supervisor ends its processes
     log_to_stderr(is_verbose=False)
     gc.set_threshold(*USUAL_GARBAGE_THRESHOLDS)

@@ -60,6 +60,8 @@ class EmbeddedSettings:
     limits_file: Path | None = None
     allows_private_upstreams: bool = False
     workers: int = 1
+    access_log: Path | None = None
+    """Where a line for each answer is appended; None: nowhere."""
     dns: Address | None = None
     """Where questions about the zone are answered; None: nowhere."""
     https: Address | None = None
@@ -163,6 +165,15 @@ class Embedded:
             has_sites = bool(control.plane.services.catalog.sites())
             kept_open = stack.pop_all()
             return cls(settings, control.url, edge, saved_in=saved_in, has_sites=has_sites, stack=kept_open, dns=dns)
+
+    @property
+    def may_reopen(self) -> bool:
+        """Whether there is an access log in a file."""
+        return self.edge.keeps_log
+
+    def reopen(self) -> None:
+        """Go on in a new file."""
+        self.edge.reopen_log()
 
     async def withdraw(self) -> None:
         """Nobody chooses between this machine and another: it stops at once."""
@@ -314,6 +325,7 @@ def edge_settings(
         limits=limits.applied("edge.http", edge.limits),
         http2=limits.applied("edge.http2", edge.http2),
         tls=limits.applied("edge.tls", edge.tls),
+        access_log=replace(edge.access_log, file=settings.access_log),
     )
 
 

@@ -17,6 +17,7 @@ from cdn.cli.store_role import StoreRole
 from cdn.control.acme_settings import OF_ALL_REPLICAS, AcmeSettings, IssuingSettings
 from cdn.control.dns_asker import LookupSettings
 from cdn.control.settings import ControlSettings
+from cdn.edge.access_log_settings import AccessLogSettings
 from cdn.edge.h2_limits import H2Limits
 from cdn.edge.limits import HttpLimits
 from cdn.edge.settings import EdgeSettings
@@ -107,12 +108,13 @@ EDGE_FILE: Mapping[str, Section] = {
         EdgeProcess,
         without=frozenset(
             {"host", "port", "https_host", "https_port", "token", "s3_endpoint", "own_bucket"}
-            | {"limits", "http2", "tls", "shield", "peers", "control_tls"}
+            | {"limits", "http2", "tls", "access_log", "shield", "peers", "control_tls"}
         ),
     ),
     "edge.http": LIMITS["edge.http"],
     "edge.http2": LIMITS["edge.http2"],
     "edge.tls": LIMITS["edge.tls"],
+    "access_log": section_of(AccessLogSettings),
     "shield": section_of(ShieldSettings),
     "peers": section_of(PeersProcess, PeerSettings, without=frozenset({"host", "port"})),
     "control_tls": section_of(ClientTls),
@@ -187,6 +189,7 @@ def read_edge_role(path: Path, environ: Mapping[str, str]) -> EdgeRole:
         limits=limits,
         http2=file.applied("edge.http2", H2Limits()),
         tls=file.applied("edge.tls", TlsLimits()),
+        access_log=file.made("access_log", AccessLogSettings),
         shield=file.made("shield", ShieldSettings),
         peers=_peers(file),
         control_tls=file.made("control_tls", ClientTls),

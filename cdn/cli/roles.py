@@ -211,6 +211,15 @@ class RunningEdge:
         scheme = "http" if settings.tls is None else "https"
         return f"{scheme}://{reachable(Address(settings.host, port))}"
 
+    @property
+    def may_reopen(self) -> bool:
+        """Whether there is an access log in a file."""
+        return self.edge.keeps_log
+
+    def reopen(self) -> None:
+        """Go on in a new file."""
+        self.edge.reopen_log()
+
     async def withdraw(self) -> None:
         """Fail readiness, and say with every answer that its connection closes."""
         self._is_withdrawn = True

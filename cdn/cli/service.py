@@ -60,6 +60,20 @@ class Ending(Protocol):
         ...
 
 
+@runtime_checkable
+class Reopening(Protocol):
+    """What may write a log whose file is moved away while it runs."""
+
+    @property
+    def may_reopen(self) -> bool:
+        """Whether it does."""
+        ...
+
+    def reopen(self) -> None:
+        """Open a new file under the same name."""
+        ...
+
+
 R = TypeVar("R", bound=Running)
 S = TypeVar("S")
 
@@ -118,6 +132,9 @@ async def _serve(
         running = await start(manager.sockets)
         gc.freeze()  # what the start made stays: the collector need not walk all of it again and again
         try:
+            reopen = _reopening(running)
+            if reopen is not None:  # otherwise the signal ends the process, as it does when a terminal is closed
+                loop.add_signal_handler(signal.SIGHUP, reopen)
             announce(running)
             if running.sockets:
                 manager.keep(KEPT_SOCKETS, running.sockets)
@@ -129,6 +146,11 @@ async def _serve(
             await running.aclose()
     if ended is not None:
         raise ended
+
+
+def _reopening(running: Running) -> Callable[[], None] | None:
+    """What is to be done when a log was moved away; None where there is none."""
+    return running.reopen if isinstance(running, Reopening) and running.may_reopen else None
 
 
 async def _until(stopping: asyncio.Event, running: Running) -> CdnError | None:

@@ -169,6 +169,12 @@ def up(  # noqa: PLR0917 - options
     workers: Annotated[
         int, typer.Option("--workers", min=1, max=128, metavar="N", help="Processes that answer visitors.")
     ] = 1,
+    access_log: Annotated[
+        str | None,
+        typer.Option(
+            "--access-log", metavar="FILE", help="Append a line of JSON for each answer; -: on stdout. [default: none]"
+        ),
+    ] = None,
     allows_private_upstreams: Annotated[
         bool,
         typer.Option(
@@ -188,6 +194,7 @@ def up(  # noqa: PLR0917 - options
     from cdn.cli.embedded import Embedded, EmbeddedSettings, print_ready
     from cdn.cli.service import log_to_stderr, serve
     from cdn.control.acme_settings import AcmeSettings
+    from cdn.edge.access_log_settings import STDOUT
 
     log_to_stderr(is_verbose=is_verbose)
     settings = EmbeddedSettings(
@@ -200,6 +207,7 @@ def up(  # noqa: PLR0917 - options
         memory_bytes=memory,
         disk_bytes=disk,
         workers=workers,
+        access_log=None if access_log is None else STDOUT if access_log == "-" else Path(access_log).absolute(),
         https=None if https == OFF else https,  # type: ignore[comparison-overlap]  # what the parser may give
         acme=AcmeSettings(
             directories=() if acme == OFF else (acme,),

@@ -20,6 +20,7 @@ from cdn.edge.proxied_connection import ProxiedConnection
 from cdn.edge.service import ListenerCounters, Service
 from cdn.edge.tls_contexts import TlsContexts
 from cdn.edge.tls_handshake import TlsHandshake
+from cdn.edge.traffic import Traffic
 from cdn.edge.trusted_proxies import TrustedProxies
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class Listener:
         proxy_protocol: bool = False,
         tls: TlsContexts | None = None,
         http2: H2Limits | None = None,
+        traffic: Traffic | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> Listener:
@@ -64,7 +66,8 @@ class Listener:
         `cache_name` stands in the Cache-Status of answers that the engine makes by itself. `trusted_proxies` say for
         whom they ask in X-Forwarded-For; with `proxy_protocol` at the start of their connections, and only there. With
         `tls` every connection begins with a handshake (behind the header of a proxy), and the scheme is https.
-        `http2` are the limits of HTTP/2; None: the defaults. Above TLS it is spoken where `tls` offers it.
+        `http2` are the limits of HTTP/2; None: the defaults. Above TLS it is spoken where `tls` offers it. `traffic`
+        counts answers and keeps the access log.
         """
         service, connection = _service(
             application,
@@ -75,6 +78,7 @@ class Listener:
             proxy_protocol=proxy_protocol,
             tls=tls,
             http2=http2,
+            traffic=traffic,
             monotonic=monotonic,
             wall=wall,
         )
@@ -94,6 +98,7 @@ class Listener:
         proxy_protocol: bool = False,
         tls: TlsContexts | None = None,
         http2: H2Limits | None = None,
+        traffic: Traffic | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> Listener:
@@ -110,6 +115,7 @@ class Listener:
             proxy_protocol=proxy_protocol,
             tls=tls,
             http2=http2,
+            traffic=traffic,
             monotonic=monotonic,
             wall=wall,
         )
@@ -209,6 +215,7 @@ def _service(
     proxy_protocol: bool,
     tls: TlsContexts | None,
     http2: H2Limits | None,
+    traffic: Traffic | None,
     monotonic: Callable[[], float],
     wall: Callable[[], float],
 ) -> tuple[Service, Callable[[], asyncio.Protocol]]:

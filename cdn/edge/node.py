@@ -7,12 +7,14 @@ import contextlib
 import logging
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from typing import Any
 
 from cdn import __version__
+from cdn.edge.access_log import AccessLog
 from cdn.edge.clocks import machine_clocks
 from cdn.edge.coded_files import CodedFiles
 from cdn.edge.counters import NodeCounters
@@ -45,6 +47,7 @@ from cdn.edge.storeroom import Storeroom
 from cdn.edge.swept_floors import SweptFloors
 from cdn.edge.takedown_eraser import TakedownEraser
 from cdn.edge.tls_contexts import TlsContexts
+from cdn.edge.traffic import Traffic
 from cdn.edge.trusted_proxies import TrustedProxies
 from cdn.edge.variants_cache import VariantsCache
 from cdn.edge.worker_relay import WorkerRelay
@@ -88,6 +91,7 @@ class EdgeNode:
         self.counters = NodeCounters()
         self.view = SiteView(CatalogFold(settings.zone), Floors())
         self.takedowns = TakedownFold()
+        self._traffic = Traffic()
         self.certificates = NodeCertificates(settings, self.view, clocks)
         self.manifests = ManifestCache(store, settings.manifests_dir)
         self.variants = VariantsCache(store, settings.variants_dir, clocks.monotonic)
@@ -260,6 +264,10 @@ class EdgeNode:
         await self._replica.aclose()
 
     async def _begin(self, sockets: Sequence[socket.socket] | None, worker_command: Sequence[str]) -> None:
+        log = AccessLog.open(self.settings.access_log, wall=self._clocks.wall, site_of=self.view.site_name)
+        if log is not None:  # with workers too: a file that cannot be written is said at once
+            self._traffic.access_log = log
+            self._spawn(log.run(), "access log")
         await self.certificates.open(self._store)
         folds = (self.view.catalog_fold, self.certificates.fold, self.view.floors, self.takedowns)
         position = await self._replica.load(folds)
@@ -372,6 +380,7 @@ class EdgeNode:
             proxy_protocol=settings.proxy_protocol,
             tls=tls,
             http2=settings.http2,
+            traffic=self._traffic,
             monotonic=self._clocks.monotonic,
         )
 
@@ -482,6 +491,23 @@ class EdgeNode:
             **({} if self._front is None else self._front.counted()),
         }
 
+    def traffic(self) -> Mapping[str, int]:
+        """What every process of the node counted of its answers, see `Traffic.counted`."""
+        own = self._traffic.counted()
+        return dict(Counter(own) + Counter(self._front.traffic())) if isinstance(self._front, Workers) else own
+
+    @property
+    def keeps_log(self) -> bool:
+        """Whether there is an access log."""
+        return self._traffic.access_log is not None
+
+    def reopen_log(self) -> None:
+        """The file of the access log was moved away: go on in a new one, in every process."""
+        if self._traffic.access_log is not None:
+            self._traffic.access_log.reopen()
+        if isinstance(self._front, Workers):
+            self._front.reopen_log()
+
     def _spawn(self, work: Any, name: str) -> None:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
@@ -492,6 +518,8 @@ class EdgeNode:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._traffic.access_log is not None:
+            await self._traffic.access_log.aclose()
         await self.certificates.aclose()
         await self.shielding.aclose()
         await self.pull.aclose()

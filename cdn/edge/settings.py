@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
+from cdn.edge.access_log_settings import AccessLogSettings
 from cdn.edge.h2_limits import H2Limits
 from cdn.edge.limits import HttpLimits
 from cdn.edge.shield_settings import PeerSettings, ShieldSettings
@@ -100,6 +101,7 @@ class EdgeSettings:
     limits: HttpLimits = field(default_factory=HttpLimits)
     http2: H2Limits = field(default_factory=H2Limits)
     tls: TlsLimits = field(default_factory=TlsLimits)
+    access_log: AccessLogSettings = field(default_factory=AccessLogSettings)
     shield: ShieldSettings = field(default_factory=ShieldSettings)
     """Whom the node asks before it asks an upstream or the store."""
     peers: PeerSettings = field(default_factory=PeerSettings)

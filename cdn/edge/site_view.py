@@ -116,6 +116,12 @@ class SiteView:
             self._advanced = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._advanced)
 
+    def site_name(self, host: str) -> str:
+        """The name of the site that answers for `host`; empty: none does."""
+        binding = self.catalog.bind(host)
+        site = None if binding is None else self.catalog.site(binding.site_id)
+        return "" if site is None else site.name
+
     def listen(self, listener: Callable[[News], None]) -> None:
         """Name the one who acts on records. Called synchronously, so it only notes work to do."""
         self._listener = listener

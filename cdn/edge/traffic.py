@@ -22,6 +22,10 @@ PROTOCOLS = (HTTP_1_0, HTTP_1_1, HTTP_2)
 """What `protocol` may be, below."""
 
 
+TRAFFIC = "traffic "
+"""Begins the name of what a worker counted here among everything else that it counts."""
+
+
 class Tally:
     """Plain integers, raised in place: answers of one protocol, class of status and outcome."""
 

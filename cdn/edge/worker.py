@@ -12,6 +12,7 @@ from ipaddress import ip_network
 from math import inf
 from pathlib import Path
 
+from cdn.edge.access_log import AccessLog
 from cdn.edge.certificate_arrivals import ArrivingCertificates
 from cdn.edge.clocks import machine_clocks
 from cdn.edge.https_rules import HttpsRules
@@ -23,6 +24,7 @@ from cdn.edge.prepared import Prepared
 from cdn.edge.process_tls import ProcessTls
 from cdn.edge.site_view import News, SiteGone, SiteView
 from cdn.edge.tls_contexts import TlsContexts
+from cdn.edge.traffic import TRAFFIC, Traffic
 from cdn.edge.trusted_proxies import TrustedProxies
 from cdn.edge.worker_application import WorkerApplication
 from cdn.edge.worker_link import WorkerLink
@@ -48,6 +50,10 @@ class Worker:
         # Floors are the node's: here a generation that rose is enough, what it forbids is asked for again.
         self._view = SiteView(CatalogFold(settings.zone), Floors())
         self._view.listen(self._act_on)
+        self._access_log = AccessLog.open(settings.access_log, wall=clocks.wall, site_of=self._view.site_name)
+        if self._access_log is not None:
+            link.on_reopen_log = self._access_log.reopen
+        self._traffic = Traffic(self._access_log)
         self._certificates = ArrivingCertificates(self._view.catalog)
         self._tls = self._opened_tls()
         if self._tls is not None:
@@ -92,6 +98,9 @@ class Worker:
     async def _serve(self, listening: socket.socket, secure: socket.socket | None) -> None:
         following = asyncio.create_task(self._link.run(self._view, self), name="relay")
         opening = asyncio.create_task(self._open(listening, secure), name="listen")
+        handing_over = (
+            None if self._access_log is None else asyncio.create_task(self._access_log.run(), name="access log")
+        )
         drain_s = 0.0
         try:
             await asyncio.wait((following, opening), return_when=asyncio.FIRST_EXCEPTION)
@@ -106,6 +115,9 @@ class Worker:
             await asyncio.gather(following, opening, return_exceptions=True)
             await asyncio.gather(*(each.drain(drain_s) for each in self._listeners))
             await self.application.aclose()
+            if self._access_log is not None and handing_over is not None:
+                handing_over.cancel()
+                await self._access_log.aclose()
             if self._tls is not None:
                 self._tls.close()
             self._link.close()
@@ -130,6 +142,7 @@ class Worker:
             proxy_protocol=settings.proxy_protocol,
             tls=tls,
             http2=settings.http2,
+            traffic=self._traffic,
             monotonic=self._clocks.monotonic,
             wall=self._clocks.wall,
         )
@@ -168,6 +181,7 @@ class Worker:
             "memory_bytes": self._prepared.cost_bytes,
             "load_hundredths": round(100 * self._load.share(time.thread_time(), self._clocks.monotonic())),
             **({} if self._tls is None else self._tls.counted()),
+            **{f"{TRAFFIC}{name}": value for name, value in self._traffic.counted().items()},
         }
         return numbers, counters.refused
 

@@ -24,6 +24,7 @@ from cdn.edge.worker_messages import (
     Reached,
     RecordsApplied,
     Renew,
+    ReopenLog,
     Setup,
     Shelved,
     State,
@@ -82,6 +83,8 @@ class WorkerLink:
         """What is kept beside the view, where https is answered."""
         self.on_ticket_keys: Callable[[TicketKeys], None] = lambda keys: None
         """Told the keys of session tickets from now on."""
+        self.on_reopen_log: Callable[[], None] = lambda: None
+        """Told that the file of the access log has been moved away."""
 
     async def setup(self) -> WorkerSettings:
         """The first message. Raises FrameFault, and asyncio.IncompleteReadError when the node is gone."""
@@ -106,6 +109,8 @@ class WorkerLink:
                         return timeout_s
                     case Withdraw():
                         served.withdraw()
+                    case ReopenLog():
+                        self.on_reopen_log()
                     case BeatAnswered(beat):
                         sent_at = self._unanswered.pop(beat, None)
                         if sent_at is not None:

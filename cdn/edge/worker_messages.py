@@ -81,6 +81,10 @@ class Withdraw(_Message, frozen=True, tag="withdraw"):
     """Say with every answer that its connection closes."""
 
 
+class ReopenLog(_Message, frozen=True, tag="reopen-log"):
+    """The access log has been moved away: open its file anew."""
+
+
 class Drain(_Message, frozen=True, tag="drain"):
     """Accept nothing more, finish what is under way within `timeout_s`, and exit."""
 
@@ -117,7 +121,9 @@ class Missing(_Message, frozen=True, tag="missing"):
     certificate_id: str
 
 
-FromNode = Setup | State | RecordsApplied | Renew | Forget | Shelved | Tickets | BeatAnswered | Withdraw | Drain
+FromNode = (
+    Setup | State | RecordsApplied | Renew | Forget | Shelved | Tickets | BeatAnswered | Withdraw | ReopenLog | Drain
+)
 FromWorker = Beat | Reached | Listening | Used | Missing
 
 encode = msgspec.msgpack.Encoder().encode

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 
 from cdn.edge.service import ListenerCounters
+from cdn.edge.traffic import TRAFFIC
 from cdn.edge.worker_line import WorkerLine
-from cdn.edge.worker_messages import Drain, Withdraw
+from cdn.edge.worker_messages import Drain, ReopenLog, Withdraw
 from cdn.edge.worker_relay import WorkerRelay
 from cdn.edge.worker_settings import HANG_S, START_S, WorkerSettings
 from cdn.errors import Unavailable
@@ -207,6 +208,16 @@ class WorkerPool:
                 (line.counted.get("load_hundredths", 0) for line in self._lines()), default=0
             ),
         }
+
+    def traffic(self) -> Mapping[str, int]:
+        """What all workers counted of their answers, see `Traffic.counted`."""
+        total = self._past + self._now()
+        return {name.removeprefix(TRAFFIC): value for name, value in total.items() if name.startswith(TRAFFIC)}
+
+    def reopen_log(self) -> None:
+        """Have every worker open the file of the access log anew."""
+        for line in self._lines():
+            line.send(ReopenLog())
 
     def withdraw(self) -> None:
         """Go on serving, and say with every answer that its connection closes."""

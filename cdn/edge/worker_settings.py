@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from cdn.edge.access_log_settings import AccessLogSettings
 from cdn.edge.h2_limits import H2Limits
 from cdn.edge.limits import HttpLimits
 from cdn.edge.tls_limits import TlsLimits
@@ -20,6 +21,8 @@ class WorkerSettings:
     memory_bytes: int
     limits: HttpLimits
     http2: H2Limits = field(default_factory=H2Limits)
+    access_log: AccessLogSettings = field(default_factory=AccessLogSettings)
+    """Every worker appends to the same file."""
     trusted_proxies: tuple[str, ...] = ()
     proxy_protocol: bool = False
     https_port: int | None = None

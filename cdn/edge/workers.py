@@ -107,6 +107,14 @@ class Workers:
         """What there is to count beside the connections, by name."""
         return self.pool.counted()
 
+    def traffic(self) -> Mapping[str, int]:
+        """What the workers counted of their answers, see `Traffic.counted`."""
+        return self.pool.traffic()
+
+    def reopen_log(self) -> None:
+        """The access log goes on in a new file, in every worker."""
+        self.pool.reopen_log()
+
     def withdraw(self) -> None:
         """Go on serving, and say with every answer that its connection closes."""
         self.pool.withdraw()
@@ -150,6 +158,7 @@ def worker_settings(settings: EdgeSettings, exchange_path: Path, https_port: int
         memory_bytes=memory_share(settings),
         limits=settings.limits,
         http2=settings.http2,
+        access_log=settings.access_log,
         trusted_proxies=tuple(str(network) for network in settings.trusted_proxies),
         proxy_protocol=settings.proxy_protocol,
         https_port=https_port,

@@ -29,6 +29,7 @@ from cdn.cli.store_role import StoreRole
 from cdn.control.acme_settings import AcmeSettings, IssuingSettings
 from cdn.control.dns_asker import LookupSettings
 from cdn.control.settings import ControlSettings
+from cdn.edge.access_log_settings import AccessLogSettings
 from cdn.edge.settings import EdgeSettings
 from cdn.edge.shield_settings import PeerSettings, ShieldSettings
 from cdn.errors import InvalidInput
@@ -99,6 +100,7 @@ def test_the_example_and_the_limits_name_every_setting_once_with_its_default(
         "journal": (JournalRole,),
         "acme": (AcmeSettings, IssuingSettings),
         "lookups": (LookupSettings,),
+        "access_log": (AccessLogSettings,),
         "shield": (ShieldSettings,),
         "peers": (PeersProcess, PeerSettings),
         "control_tls": (ClientTls,),
