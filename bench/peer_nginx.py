@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from bench.listening import free_port, wait_for_port
 
 CONFIG = """\
 worker_processes 1;
@@ -56,7 +57,7 @@ class RunningNginx:
 def running_nginx(folder: Path, content: Path, *, core: int) -> Iterator[RunningNginx]:
     """nginx in front of `content`, pinned to `core`."""
     cache = Path("/dev/shm") / f"cdn-bench-nginx-{time.time_ns()}"
-    origin_port = _free_port()
+    origin_port = free_port()
     config = CONFIG.replace("{port}", "{{port}}").format(
         folder=folder, cache=cache, content=content, origin_port=origin_port
     )
@@ -71,32 +72,15 @@ def running_nginx(folder: Path, content: Path, *, core: int) -> Iterator[Running
 def running_nginx_of(folder: Path, config: str, *, core: int) -> Iterator[tuple[int, int]]:
     """nginx by `config`, pinned to `core`; gives the master's number, and the port that stands for `{port}` in it."""
     folder.mkdir(parents=True, exist_ok=True)
-    port = _free_port()
+    port = free_port()
     path = folder / "nginx.conf"
     path.write_text(config.replace("{port}", str(port)))
     process = subprocess.Popen(
         ["taskset", "-c", str(core), "/usr/sbin/nginx", "-c", str(path), "-g", "user root;"], cwd=folder
     )
     try:
-        _wait_for(port, process)
+        wait_for_port(port, process, "nginx")
         yield process.pid, port
     finally:
         process.terminate()
         process.wait(10)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise RuntimeError(f"nginx ended with status {process.returncode}")
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        time.sleep(0.02)
-    raise RuntimeError("nginx did not answer within 10 s")

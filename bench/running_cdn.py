@@ -23,6 +23,12 @@ class RunningCdn:
     control_url: str
     http_url: str
     environ: dict[str, str]
+    https_url: str | None = None
+
+    @property
+    def https_port(self) -> int:
+        """0 when it does not speak https."""
+        return 0 if self.https_url is None else int(self.https_url.rsplit(":", 1)[1].strip("/"))
 
     @property
     def http_port(self) -> int:
@@ -75,7 +81,7 @@ def running_cdn(
     try:
         assert process.stdout is not None
         ready = json.loads(process.stdout.readline())
-        yield RunningCdn(process.pid, ready["control_url"], ready["http_url"], environment)
+        yield RunningCdn(process.pid, ready["control_url"], ready["http_url"], environment, ready.get("https_url"))
     finally:
         process.send_signal(signal.SIGTERM)
         try:

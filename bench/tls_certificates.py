@@ -25,9 +25,13 @@ def domain_of(number: int) -> str:
 
 def zipf(domains: int, count: int, seed: int) -> Iterator[str]:
     """`count` visits: the n-th most visited domain gets a share of 1/n."""
-    weights = list(accumulate(1 / (rank + 1) for rank in range(domains)))
-    for number in random.Random(seed).choices(range(domains), cum_weights=weights, k=count):
-        yield domain_of(number)
+    yield from map(domain_of, zipf_ranks(domains, count, seed))
+
+
+def zipf_ranks(kinds: int, count: int, seed: int) -> list[int]:
+    """`count` choices among `kinds`, the n-th (from 0) with a share of 1/(n + 1)."""
+    weights = list(accumulate(1 / (rank + 1) for rank in range(kinds)))
+    return random.Random(seed).choices(range(kinds), cum_weights=weights, k=count)
 
 
 class Authority:
