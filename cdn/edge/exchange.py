@@ -17,6 +17,7 @@ from cdn.edge.refusal import Refusal, Refused
 from cdn.edge.response import ContentStream, Response, Unsent
 from cdn.edge.response_head import WITHOUT_CONTENT, encode_head
 from cdn.edge.service import Service
+from cdn.edge.traffic import HTTP_1_0, HTTP_1_1, Answered
 from cdn.edge.visitor import Visitor
 from cdn.errors import CdnError, TooLarge, Unavailable
 from cdn.http.date import format_date
@@ -57,6 +58,10 @@ class Owner(Protocol):
         """Who asks, given the X-Forwarded-For of the request."""
         ...
 
+    def visitor_part(self, forwarded_for: str | None) -> bytes:
+        """What the access log says of who asks, given the X-Forwarded-For of the request."""
+        ...
+
     def refuse(self, refused: Refused, *, is_head: bool = False) -> None:
         """Answer with a refusal, and end."""
         ...
@@ -90,16 +95,22 @@ class Exchange:
     """Runs `answer` in a task, feeds it the content, sends what it returns, then tells its owner how to go on."""
 
     __slots__ = (
+        "_began_at",
+        "_cache_status",
         "_closes",
+        "_content_bytes",
         "_engine",
+        "_first_byte_at",
         "_has_head_sent",
         "_is_discarding",
         "_is_over",
+        "_is_told",
         "_message",
         "_must_continue",
         "_owner",
         "_receiving_since",
         "_service",
+        "_status",
         "_task",
         "_transport",
         "content",
@@ -118,7 +129,12 @@ class Exchange:
         self._message = message
         self._closes = not message.is_persistent
         self._must_continue = message.expects_continue
-        self._receiving_since = service.monotonic()
+        self._receiving_since = self._began_at = service.monotonic()
+        self._status = 0
+        self._cache_status: str | None = None
+        self._content_bytes = 0
+        self._first_byte_at: float | None = None
+        self._is_told = False
         self._is_discarding = False
         self._has_head_sent = False
         self._is_over = False
@@ -163,6 +179,7 @@ class Exchange:
             self._is_over = True
             if self._task is not None:
                 self._task.cancel()
+            self._is_told = True
             self._owner.refuse(refused, is_head=self._message.request.method == "HEAD")
 
     def end_of_input(self) -> None:
@@ -177,6 +194,7 @@ class Exchange:
         self._is_over = True
         if not self.content.is_whole:
             self.content.interrupt("The client closed the connection before the content was whole.")
+        self._tell(is_complete=False)
         if self._task is not None:
             self._task.cancel()
 
@@ -235,8 +253,10 @@ class Exchange:
             return
         self._is_over = True
         if self._has_head_sent:
+            self._tell(is_complete=False)
             self._owner.abort()  # only a reset tells the client that the content is not whole
         else:
+            self._is_told = True
             self._owner.refuse(refused, is_head=is_head)
 
     async def _send(self, response: Response, *, is_head: bool) -> None:
@@ -272,8 +292,12 @@ class Exchange:
             async for part in stream:
                 if self._is_gone:
                     return
-                self._transport.write(part)
+                self._write(part)
                 await self._owner.wait_writable()
+
+    def _write(self, part: bytes | memoryview) -> None:
+        self._content_bytes += len(part)
+        self._transport.write(part)
 
     def _send_head(
         self, response: Response, size_bytes: int | None, *, framing: bytes = b"", content: bytes = b""
@@ -286,6 +310,10 @@ class Exchange:
             head += b"date: %s\r\n" % format_date(self._service.wall()).encode("ascii")
         head += b"%s%s\r\n" % (framing, b"connection: close\r\n" if self._closes else b"")
         self._has_head_sent = True
+        self._status = response.status
+        self._cache_status = next((value for name, value in response.fields if name == "cache-status"), None)
+        self._first_byte_at = self._service.monotonic()
+        self._content_bytes += len(content)
         if len(content) <= JOINED_BYTES:
             self._transport.write(head + content)
         else:
@@ -299,7 +327,7 @@ class Exchange:
             left_bytes -= len(part)
             if left_bytes < 0:
                 break
-            self._transport.write(part)
+            self._write(part)
             await self._owner.wait_writable()
         if left_bytes:
             raise ContentSizeMismatch(
@@ -312,11 +340,32 @@ class Exchange:
             if self._is_gone:
                 return
             if len(part):
+                self._content_bytes += len(part)
                 self._transport.writelines(encode_chunk(part))
                 await self._owner.wait_writable()
         if not self._is_gone:
             wants_trailers = accepts_trailers(self._message.request.fields)
             self._transport.write(encode_last_chunk(stream.trailers if wants_trailers else ()))
+
+    def _tell(self, *, is_complete: bool) -> None:
+        """Count what came of it, and keep it in the access log: once."""
+        if self._is_told:
+            return
+        self._is_told = True
+        request = self._message.request
+        service = self._service
+        answered = Answered(
+            request,
+            self._status,
+            self._content_bytes,
+            HTTP_1_1 if self._message.minor else HTTP_1_0,
+            self._cache_status,
+            self._began_at,
+            self._first_byte_at,
+            is_complete,
+        )
+        visitor_part = self._owner.visitor_part(request.fields.get("x-forwarded-for"))
+        service.traffic.answered(service.monotonic(), visitor_part, answered)
 
     @property
     def _is_gone(self) -> bool:
@@ -337,6 +386,7 @@ class Exchange:
         """The response is written: go on with the next message once this one is whole, or close."""
         if self._is_over:
             return
+        self._tell(is_complete=True)
         content = self.content
         if self._closes:
             self._is_over = True
