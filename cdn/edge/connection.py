@@ -24,6 +24,7 @@ from cdn.edge.prepared import Prepared
 from cdn.edge.prepared_batch import PreparedBatch
 from cdn.edge.refusal import Refusal, Refused, encode_refusal
 from cdn.edge.service import Service
+from cdn.edge.traffic import HTTP_1_1
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class H1Connection(asyncio.Protocol):
         "_says_close",
         "_service",
         "_transport",
+        "_visitor",
         "_was_unannounced",
         "_write_deadline",
     )
@@ -92,6 +94,7 @@ class H1Connection(asyncio.Protocol):
         self._write_deadline = math.inf
         self._reading_paused_at: float | None = None
         self._drained: asyncio.Future[None] | None = None
+        self._visitor = b""
         self._cover: CertificateCover | None = None
         self._host_line = b""  # of heads that may be answered without a look at their host: all without TLS
 
@@ -245,6 +248,18 @@ class H1Connection(asyncio.Protocol):
         forwarders = self._service.forwarders
         return forwarders.client_of(self._client_address, forwarded_for) if forwarders else self._client_address
 
+    def visitor_part(self, forwarded_for: str | None) -> bytes:
+        """What the access log says of who asks, given the X-Forwarded-For of the request."""
+        if self._visitor and (forwarded_for is None or not self._service.forwarders):
+            return self._visitor
+        service = self._service
+        secured = self._transport.get_extra_info("ssl_object")
+        tls_version = "" if secured is None else secured.version() or ""
+        part = service.traffic.visitor_part(self.client_address(forwarded_for), service.scheme, tls_version)
+        if forwarded_for is None or not service.forwarders:
+            self._visitor = part
+        return part
+
     def go_on(self) -> None:
         """An exchange is over: on to the next message."""
         self._was_unannounced = self._says_close
@@ -258,6 +273,7 @@ class H1Connection(asyncio.Protocol):
         service = self._service
         detail = refused.refusal.detail
         service.counters.refused[detail] = service.counters.refused.get(detail, 0) + 1
+        service.traffic.refused(service.monotonic(), self.visitor_part(None), refused, HTTP_1_1)
         if self._transport.is_closing():  # the client was faster
             self._phase = Phase.CLOSED
             return
