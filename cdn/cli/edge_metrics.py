@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from cdn.cli.metrics import Family, Kind, counter, gauge, labelled
+from cdn.cli.traffic_metrics import traffic_metrics
 from cdn.edge.node import EdgeNode
 
 HELP: Mapping[str, str] = {
@@ -97,6 +98,7 @@ def edge_metrics(node: EdgeNode, *, has_caught_up: bool) -> Sequence[Family]:
         gauge("cdn_edge_stopped", "1 when it met a record it does not understand.", node.follower.stopped is not None),
         gauge("cdn_edge_applied_sequence", "Where it stands.", 0 if position is None else position.sequence),
         *_listener(node),
+        *traffic_metrics(node.traffic()),
         *_counted(node.counted()),
     )
 

@@ -68,6 +68,20 @@ def encode_said(said: Said) -> bytes:
     return raw[1:] + b"\n"
 
 
+def encode_words(name: str, value: str) -> bytes:
+    """What `encode_said` writes of one more member whose value a client sent: to be put before the brace that ends a
+    line. Nothing for an empty value."""
+    if not value:
+        return b""
+    raw = b',"%b":%b' % (name.encode("ascii"), _encode(text_of(value)))
+    return raw if raw.isascii() and b"\x7f" not in raw else _escaped(raw)
+
+
+def with_words(line: bytes, words: bytes) -> bytes | None:
+    """The third part with more members, from `encode_words`; None where that is too long."""
+    return line[:-2] + words + b"}\n" if len(line) + len(words) <= _MAX_TAIL_BYTES else None
+
+
 def target_of(request: Request, *, with_query: bool) -> str:
     """Path and query in their one normal form."""
     target = request.target

@@ -109,9 +109,9 @@ class AccessLog:
             self.hand_over()
             await asyncio.to_thread(self._file.close, CLOSE_TIMEOUT_S)
 
-    def counted(self) -> dict[str, int]:
+    def numbers(self) -> dict[str, int]:
         """Lines by what became of them, and faults."""
-        return self._file.counted()
+        return self._file.numbers()
 
     # Lines
 

@@ -84,7 +84,7 @@ class AccessLogFile:
         if self._thread.is_alive():
             _log.warning("%s took too long: the last lines of the access log are lost", self._path)
 
-    def counted(self) -> dict[str, int]:
+    def numbers(self) -> dict[str, int]:
         """Lines that were written, bytes of them, lines dropped because the disk was too slow, lines lost to faults."""
         return {
             "written": self._written_lines,

@@ -492,8 +492,8 @@ class EdgeNode:
         }
 
     def traffic(self) -> Mapping[str, int]:
-        """What every process of the node counted of its answers, see `Traffic.counted`."""
-        own = self._traffic.counted()
+        """What every process of the node counted of its answers, see `Traffic.numbers`."""
+        own = self._traffic.numbers()
         return dict(Counter(own) + Counter(self._front.traffic())) if isinstance(self._front, Workers) else own
 
     @property

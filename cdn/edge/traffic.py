@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cdn.edge.access_line import Said, text_of
+from cdn.edge.access_line import Said, text_of, with_words
 from cdn.edge.access_log import BUFFER_BYTES, AccessLog
 from cdn.edge.latency import Latency
 from cdn.edge.outcome import Outcome, outcome_of
@@ -50,6 +50,13 @@ class Told:
         self.tally = tally
         self.size_bytes = size_bytes
         self.forwarded_for = forwarded_for
+
+    def with_words(self, words: bytes) -> Told | None:
+        """The same with more that the visitor said, from `encode_words`; None where the line would be too long."""
+        if not self.line or not words:
+            return self
+        line = with_words(self.line, words)
+        return None if line is None else Told(line, self.tally, self.size_bytes, self.forwarded_for)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +185,7 @@ class Traffic:
             said = Said("", "", "", protocol, refusal.status, 0, 0, outcome, reason=refusal.detail)
             log.append(now, visitor_part, log.encode(said))
 
-    def counted(self) -> dict[str, int]:
+    def numbers(self) -> dict[str, int]:
         """Everything that was counted so far, as `TrafficNumbers` reads it: sums of several processes are sums."""
         counted: dict[str, int] = {}
         requests = 0
@@ -194,7 +201,7 @@ class Traffic:
                     counted[f"{name} {bucket}"] = count + (from_memory if bucket == 0 else 0)
             counted[f"{name}_us"] = round(latency.sum_s * 1_000_000)
         if self.access_log is not None:
-            counted.update((f"log {name}", value) for name, value in self.access_log.counted().items())
+            counted.update((f"log {name}", value) for name, value in self.access_log.numbers().items())
         return counted
 
     def _tally(self, protocol: str, status: int, outcome: Outcome) -> Tally:

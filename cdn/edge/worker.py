@@ -93,6 +93,7 @@ class Worker:
             settings.tls,
             self._clocks,
             self._link.missing,
+            speaks_h2=settings.http2.enabled,
         )
 
     async def _serve(self, listening: socket.socket, secure: socket.socket | None) -> None:
@@ -181,7 +182,7 @@ class Worker:
             "memory_bytes": self._prepared.cost_bytes,
             "load_hundredths": round(100 * self._load.share(time.thread_time(), self._clocks.monotonic())),
             **({} if self._tls is None else self._tls.counted()),
-            **{f"{TRAFFIC}{name}": value for name, value in self._traffic.counted().items()},
+            **{f"{TRAFFIC}{name}": value for name, value in self._traffic.numbers().items()},
         }
         return numbers, counters.refused
 

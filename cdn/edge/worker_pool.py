@@ -210,7 +210,7 @@ class WorkerPool:
         }
 
     def traffic(self) -> Mapping[str, int]:
-        """What all workers counted of their answers, see `Traffic.counted`."""
+        """What all workers counted of their answers, see `Traffic.numbers`."""
         total = self._past + self._now()
         return {name.removeprefix(TRAFFIC): value for name, value in total.items() if name.startswith(TRAFFIC)}
 

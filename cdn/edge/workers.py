@@ -108,7 +108,7 @@ class Workers:
         return self.pool.counted()
 
     def traffic(self) -> Mapping[str, int]:
-        """What the workers counted of their answers, see `Traffic.counted`."""
+        """What the workers counted of their answers, see `Traffic.numbers`."""
         return self.pool.traffic()
 
     def reopen_log(self) -> None:

@@ -14,14 +14,16 @@ from cdn.cli import dns_metrics as of_dns
 from cdn.cli import edge_metrics as of_edge
 from cdn.cli.control_metrics import control_metrics
 from cdn.cli.edge_metrics import edge_metrics
-from cdn.cli.metrics import Family, Kind, gauge, labelled, metrics_text
+from cdn.cli.metrics import Family, Kind, gauge, histogram, labelled, metrics_text
 from cdn.cli.process_metrics import process_metrics
 from cdn.control.domain_parts import COUNTERS
 from tests.cli.prometheus_text import Metric, NotPrometheus, read
 from tests.e2e.fleet import Fleet
 
 ROOT = Path(__file__).resolve().parents[2]
-ROW = re.compile(r"\| `(?P<name>\w+)` \| (?P<kind>counter|gauge) \| (?P<labels>[^|]*) \| (?P<meaning>[^|]+) \|")
+ROW = re.compile(
+    r"\| `(?P<name>\w+)` \| (?P<kind>counter|gauge|histogram) \| (?P<labels>[^|]*) \| (?P<meaning>[^|]+) \|"
+)
 
 
 def documented() -> dict[str, tuple[str, frozenset[str], str]]:
@@ -139,6 +141,12 @@ async def test_a_large_fleet_has_no_line_for_every_node(fleet: Fleet, monkeypatc
 GOOD = "# HELP a_b_total What it counts, in words.\n# TYPE a_b_total counter\na_b_total 1\n"
 
 
+BUCKETS = (
+    "# HELP a_s What it counts, in words.\n# TYPE a_s histogram\n"
+    'a_s_bucket{le="1"} 2\na_s_bucket{le="2"} 3\na_s_bucket{le="+Inf"} 4\na_s_sum 5.5\na_s_count 4\n'
+).replace("a_s", "a_seconds")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -150,7 +158,14 @@ GOOD = "# HELP a_b_total What it counts, in words.\n# TYPE a_b_total counter\na_
         (GOOD.replace("_total", ""), "end in _total"),
         (GOOD.replace("a_b", "a_ms"), "units are seconds and bytes"),
         (GOOD.replace("a_b", "bytes_b"), "the unit comes last"),
-        (GOOD.replace("counter", "histogram"), "no kind that is used here"),
+        (GOOD.replace("counter", "summary"), "no kind that is used here"),
+        (BUCKETS.replace('le="1"', 'le="3"'), "in the order of their bounds"),
+        (BUCKETS.replace('le="2"} 3', 'le="2"} 1'), "summed up"),
+        (BUCKETS.replace("count 4", "count 3"), "that of the last bucket"),
+        (BUCKETS.replace("+Inf", "7"), "without a bound"),
+        (BUCKETS.replace("a_seconds_count 4\n", ""), "without its sum or count"),
+        (BUCKETS.replace("a_seconds_sum 5.5\n", ""), "one sum, then one count"),
+        (BUCKETS.replace("a_seconds_sum", "a_seconds_total"), "among those of a_seconds"),
         (GOOD.replace(" 1\n", " one\n"), "no number"),
         (GOOD.replace(" 1\n", " NaN\n"), "no number"),
         (GOOD.replace(" 1\n", " -1\n"), "below 0"),
@@ -178,9 +193,12 @@ def test_what_is_written_is_read_back() -> None:
         labelled("cdn_x", Kind.COUNTER, "Things, by a \\ and \n name.", "name", {odd: 3.5, "": 1e9}),
         gauge("cdn_y_seconds", "Another one of them.", -0.25),
         gauge("cdn_z", "Without any bound.", float("inf")),
+        histogram("cdn_w_seconds", "Things that take time.", (0.5, 2.0), (1, 2, 4), 12.5),
     ]
     found = read(metrics_text(made))
     escaped = odd.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     assert found["cdn_x_total"].samples == {(("name", escaped),): 3.5, (("name", ""),): 1e9}
     assert found["cdn_y_seconds"].samples == {(): -0.25}
     assert isinstance(found["cdn_z"], Metric)
+    buckets = {labels[0][1]: value for labels, value in found["cdn_w_seconds"].samples.items()}
+    assert buckets == {"0.5": 1, "2": 3, "+Inf": 7}
