@@ -107,7 +107,7 @@ class H2Connection(asyncio.Protocol):
         self._write_deadline = math.inf
         self._unfinished_since: float | None = None
         self._unread: dict[int, Unread] = {}
-        self._visitor: bytes | None = None
+        self._visitor = b""
         self._withdrawn_at = 0.0
 
     # -- what the transport calls ----------------------------------------------------------------------------------
@@ -404,15 +404,15 @@ class H2Connection(asyncio.Protocol):
 
     def _visitor_part(self, forwarded_for: str | None) -> bytes:
         """What the access log says of who asks."""
-        if self._visitor is None or (forwarded_for is not None and self._service.forwarders):
-            service = self._service
-            secured = self._transport.get_extra_info("ssl_object")
-            version = "" if secured is None else secured.version() or ""
-            part = service.traffic.visitor_part(self.client_address(forwarded_for), service.scheme, version)
-            if self._service.forwarders:
-                return part
+        service = self._service
+        if self._visitor and (forwarded_for is None or not service.forwarders):
+            return self._visitor
+        secured = self._transport.get_extra_info("ssl_object")
+        version = "" if secured is None else secured.version() or ""
+        part = service.traffic.visitor_part(self.client_address(forwarded_for), service.scheme, version)
+        if forwarded_for is None or not service.forwarders:
             self._visitor = part
-        return self._visitor
+        return part
 
     # -- timeouts --------------------------------------------------------------------------------------------------
 

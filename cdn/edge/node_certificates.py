@@ -55,6 +55,7 @@ class NodeCertificates:
             settings.tls,
             self._clocks,
             self.keeper.want,
+            speaks_h2=settings.http2.enabled,
         )
         self.tls.set_ticket_keys(self.ticket_keys())
 

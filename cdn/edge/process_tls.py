@@ -10,7 +10,7 @@ from cdn.edge.certificate_shelf import ShelfReader
 from cdn.edge.certificate_source import CertificateSource
 from cdn.edge.clocks import Clocks
 from cdn.edge.ticket_keys import TicketKeys
-from cdn.edge.tls_contexts import TlsContexts
+from cdn.edge.tls_contexts import HTTP_1_1, HTTP_2, TlsContexts
 from cdn.edge.tls_limits import TlsLimits
 from cdn.edge.tls_source import CertificateMaterial
 from cdn.tls.alpn_certificate import alpn_certificate
@@ -33,13 +33,20 @@ class ProcessTls:
         limits: TlsLimits,
         clocks: Clocks,
         on_missing: Callable[[str], None],
+        *,
+        speaks_h2: bool,
     ) -> None:
         def challenge_certificate(domain: str, digest: bytes) -> CertificateMaterial:
             return CertificateMaterial(*alpn_certificate(domain, digest, clocks.wall()))
 
         self._shelf = ShelfReader(shelf_path)
         self._source = CertificateSource(certificates, self._shelf, KeyRing.read(key_file), groups, clocks, on_missing)
-        self.contexts = TlsContexts(self._source, limits, challenge_certificate=challenge_certificate)
+        self.contexts = TlsContexts(
+            self._source,
+            limits,
+            protocols=(HTTP_2, HTTP_1_1) if speaks_h2 else (HTTP_1_1,),
+            challenge_certificate=challenge_certificate,
+        )
 
     def set_ticket_keys(self, keys: TicketKeys) -> None:
         """See TlsContexts."""

@@ -26,6 +26,10 @@ from cdn.edge.tls_counters import TlsCounters, TlsRefusal
 from cdn.edge.tls_limits import TlsLimits
 from cdn.edge.tls_source import CertificateMaterial, TlsSource
 
+HTTP_1_1 = "http/1.1"
+
+HTTP_2 = "h2"
+
 ACME_PROTOCOL = "acme-tls/1"
 """What an authority offers, and nothing else, to see a tls-alpn-01 challenge answered (RFC 8737 section 4)."""
 
@@ -81,7 +85,7 @@ class TlsContexts:
         limits: TlsLimits | None = None,
         *,
         ticket_keys: TicketKeys | None = None,
-        protocols: tuple[str, ...] = ("http/1.1",),
+        protocols: tuple[str, ...] = (HTTP_1_1,),
         challenge_certificate: ChallengeCertificate | None = None,
     ) -> None:
         self.limits = limits or TlsLimits()

@@ -10,19 +10,19 @@ from typing import assert_never, cast
 from cdn.edge.certificate_cover import CertificateCover
 from cdn.edge.client_hello import ClientHello, ClientHelloReader, HelloFault
 from cdn.edge.connection import H1Connection
+from cdn.edge.h2_connection import H2Connection
 from cdn.edge.peer_address import peer_address
 from cdn.edge.service import Service
-from cdn.edge.tls_contexts import TlsContexts
+from cdn.edge.tls_contexts import HTTP_1_1, HTTP_2, TlsContexts
 from cdn.edge.tls_counters import TlsRefusal
 from cdn.edge.tls_transport import TlsTransport
 
 ProtocolFactory = Callable[[Service, str | None], asyncio.Protocol]
 """Makes what speaks an application protocol, given the client's address where a proxy said it."""
 
-HTTP_1_1 = "http/1.1"
-
-PROTOCOLS: Mapping[str, ProtocolFactory] = {HTTP_1_1: H1Connection}
-"""What is spoken above TLS, by the name that ALPN has for it (RFC 7301). A client that names none speaks HTTP/1.1."""
+PROTOCOLS: Mapping[str, ProtocolFactory] = {HTTP_2: H2Connection, HTTP_1_1: H1Connection}
+"""What is spoken above TLS, by the name that ALPN has for it (RFC 7301). A client that names none speaks
+HTTP/1.1. Only what `TlsContexts` offers is ever chosen."""
 
 
 def _fatal_alert(description: int) -> bytes:
