@@ -18,6 +18,8 @@ from typing import assert_never, cast
 from cdn.edge.certificate_cover import COVER, NO_LINE, CertificateCover, host_line
 from cdn.edge.exchange import Exchange
 from cdn.edge.h1 import H1Engine
+from cdn.edge.h2_connection import H2Connection
+from cdn.edge.h2_frames import PREFACE
 from cdn.edge.head_parser import MessageHead
 from cdn.edge.peer_address import peer_address
 from cdn.edge.prepared import Prepared
@@ -29,6 +31,7 @@ from cdn.edge.traffic import HTTP_1_1
 log = logging.getLogger(__name__)
 
 _CR = 0x0D
+_PREFACE_LINE = PREFACE[:16]  # what no request of HTTP/1.1 begins with; up to there nothing of it is judged
 _RESETS = struct.pack("ii", 1, 0)  # SO_LINGER for no time: closing sends a reset
 _H = 0x48  # of the two methods whose responses are remembered, HEAD starts with it
 
@@ -65,6 +68,7 @@ class H1Connection(asyncio.Protocol):
         "_is_draining",
         "_is_write_paused",
         "_lingering_since",
+        "_may_become_h2",
         "_phase",
         "_reading_paused_at",
         "_says_close",
@@ -89,6 +93,7 @@ class H1Connection(asyncio.Protocol):
         self._is_draining = service.is_draining
         self._says_close = service.is_withdrawn or service.is_draining
         self._was_unannounced = False
+        self._may_become_h2 = service.http2 is not None and service.tls is None
         self._is_advancing = False
         self._is_write_paused = False
         self._write_deadline = math.inf
@@ -341,6 +346,8 @@ class H1Connection(asyncio.Protocol):
     def _receive(self, data: bytes) -> None:
         match self._phase:
             case Phase.READY:
+                if self._may_become_h2 and self._becomes_h2(data):
+                    return
                 is_one_head = data.find(b"\r\n\r\n") == len(data) - 4 >= 0 and data[0] != _CR
                 if is_one_head and not self._held and not self._is_write_paused:
                     self._active_at = now = self._service.monotonic()
@@ -358,6 +365,18 @@ class H1Connection(asyncio.Protocol):
                 pass
             case _:
                 assert_never(self._phase)
+
+    def _becomes_h2(self, data: bytes) -> bool:
+        """Whether the client knew before that HTTP/2 is spoken here (RFC 9113 section 3.3): its first octets say so."""
+        begun = self._held[:16] + data[:16]
+        is_answered = self._active_at != self._connected_at and not self._held
+        if is_answered or not begun.startswith(_PREFACE_LINE):
+            self._may_become_h2 = not is_answered and _PREFACE_LINE.startswith(begun)
+            return False
+        self._service.connections.discard(self)
+        self._phase = Phase.CLOSED
+        H2Connection(self._service, self._client_address).take_over(self._transport, bytes(self._held) + data)
+        return True
 
     def _advance(self) -> None:
         """Answer the requests that are here, until one needs the application's time or the client's."""
