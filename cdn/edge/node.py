@@ -112,6 +112,7 @@ class EdgeNode:
             residence=residence,
             is_attached=self._is_attached,
             lease_left_s=self._lease_left_s,
+            swept_through=self.swept.through,
         )
         self.storeroom = Storeroom(
             store=store,

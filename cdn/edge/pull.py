@@ -45,7 +45,9 @@ class Pull:
         residence: ResidenceClock,
         is_attached: Callable[[], bool],
         lease_left_s: Callable[[], float] = lambda: inf,
+        swept_through: Callable[[str], int] = lambda site_id: 0,
     ) -> None:
+        """`swept_through`: see `SweptFloors.through`."""
         rule = OutboundRule(settings.allows_private_upstreams, settings.allowed_upstream_networks)
         self.upstreams = Upstreams(
             rule,
@@ -85,6 +87,8 @@ class Pull:
             clocks=clocks,
             residence=residence,
             max_stored_bytes=settings.max_stored_bytes,
+            is_attached=is_attached,
+            swept_through=swept_through,
         )
         self._coder = PullCoder(disk, self.shelf)
         responder = PullResponder(

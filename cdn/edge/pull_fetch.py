@@ -150,7 +150,12 @@ class PullFetcher:
         clocks: Clocks,
         residence: ResidenceClock,
         max_stored_bytes: int,
+        is_attached: Callable[[], bool],
+        swept_through: Callable[[str], int],
     ) -> None:
+        """`swept_through`: see `SweptFloors.through`."""
+        self._is_attached = is_attached
+        self._swept_through = swept_through
         self.shielding: Shielding | None = None
         self._upstreams = upstreams
         self._disk = disk
@@ -179,7 +184,7 @@ class PullFetcher:
         visit = asking.visit
         flight = Flight(visit, self._view.position, self._flights.next_number())
         flight.begun_at = self._clocks.monotonic()
-        if self.shielding is not None and asking.content is None:
+        if self.shielding is not None and asking.content is None and self._knows_what_to_require(visit):
             flight.is_shielded = self.shielding.asks_another(visit)
             flight.passed_by = None if flight.is_shielded else self.shielding.why_passed(visit)
         self._flights.enter(flight, is_joinable=asking.is_joinable)
@@ -195,6 +200,11 @@ class PullFetcher:
         if not asking.is_joinable:
             flight.on_unwanted = give_up
         return flight
+
+    def _knows_what_to_require(self, visit: PullVisit) -> bool:
+        """Whether a shield can be told what it must have applied (DESIGN I1). A node that is cut off does not know:
+        where it validates for that, a shield that is behind as well would confirm what was purged."""
+        return self._is_attached() or not visit.site.settings.validates_on_detach
 
     async def aclose(self) -> None:
         """End what is under way."""
@@ -212,6 +222,8 @@ class PullFetcher:
                 return False
             if self._view.catalog.site(site_id) is None or self._marks.covers_flight(site_id, tags, flight.number):
                 return False
+            if admitted.sequence < self._swept_through(site_id):
+                return False  # the floors that would tell are gone: a sweep looks at what is stored, not at flights
             return admitted.sequence >= self._view.floors.of(site_id).required((name,), tags).hard
 
         return may

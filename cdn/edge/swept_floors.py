@@ -3,7 +3,7 @@
 A sweep judges what is stored by the names and tags that it was stored with. A rule of a deploy may give a response
 other ones: the address that a rewrite leads from, a tag. Floors of those are let go of by a sweep that could not see
 whom they forbid; so what is answered under a name or tag that it was not stored with has to be admitted after that
-sweep (DESIGN I1).
+sweep (DESIGN I1). A fetch that is under way is not stored either: after a sweep nobody joins one that began before.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ class SweptFloors:
 
     def __init__(self, floors: Floors) -> None:
         self._floors = floors
+        self._epoch: str | None = None
         self._before = 0
         self._through: dict[str, int] = {}
 
@@ -32,10 +33,16 @@ class SweptFloors:
 
     def began_at(self, position: Position) -> None:
         """The node began with what it knew at `position`: sweeps before that are not remembered."""
-        self._before = position.sequence
+        self._epoch, self._before = position.epoch, position.sequence
 
     def through(self, site_id: str) -> int:
-        """The sequence that whatever is answered under a name or tag it was not stored with must be admitted at."""
+        """The sequence that whatever is answered under a name or tag it was not stored with must be admitted at; so
+        must a fetch that is joined."""
+        epoch = self._floors.epoch
+        if epoch is not None and epoch != self._epoch:
+            # Sequences of another epoch say nothing here, and nothing that was admitted in it may be used.
+            self._epoch, self._before = epoch, 0
+            self._through.clear()
         return self._through.get(site_id, self._before)
 
     def drop_site(self, site_id: str) -> None:

@@ -37,6 +37,11 @@ class Floors:
         self._narrow_count = 0
 
     @property
+    def epoch(self) -> str | None:
+        """The epoch of what was applied last; None: nothing was."""
+        return self._epoch
+
+    @property
     def horizon(self) -> int:
         """What every site demands at least: part of every `Required.hard`."""
         return self._horizon

@@ -24,6 +24,7 @@ from cdn.edge.response import Response, Unsent
 from cdn.edge.settings import EdgeSettings
 from cdn.edge.site_view import SiteView
 from cdn.edge.stored import ResidenceClock, StoredResponse, StoreOutcome
+from cdn.edge.swept_floors import SweptFloors
 from cdn.edge.visitor import Visitor
 from cdn.fleet.position import Position
 from cdn.http.date import format_date
@@ -130,6 +131,8 @@ class Stage:
         self.now = 1000.0
         clocks = Clocks(lambda: self.now, lambda: STARTED_AT + self.now)
         self.view = SiteView(CatalogFold("cdn.localhost"), Floors())
+        self.swept = SweptFloors(self.view.floors)
+        self.is_attached = True
         self.counters = NodeCounters()
         self.tier: MemoryTier[Prepared] = MemoryTier(settings.memory_bytes)
         self.pull = Pull(
@@ -140,7 +143,8 @@ class Stage:
             counters=self.counters,
             clocks=clocks,
             residence=ResidenceClock(STARTED_AT + self.now, self.now),
-            is_attached=lambda: True,
+            is_attached=lambda: self.is_attached,
+            swept_through=self.swept.through,
         )
         self.upstream = ScriptedUpstream()
         self.pull.fetcher._upstreams = self.upstream

@@ -9,10 +9,14 @@ from typing import Any
 import pytest
 
 from cdn.edge.pull_fetch import CONDITIONS
+from cdn.edge.pull_visit import PullVisit
 from cdn.edge.stored import StoreOutcome
 from cdn.edge.visitor import Visitor
+from cdn.fleet.position import Position
 from cdn.http.fields import Fields
 from cdn.http.response_head import ResponseHead
+from cdn.journal.record import SiteChanged
+from cdn.origin.upstream import Upstream
 from cdn.sites.manifest import CHUNK_BYTES
 from tests.edge.conftest import MakeStage
 from tests.edge.pull_stage import FRESH, NOT_STORED, NoContent, SentContent, Stage, hold_enter, soon, until
@@ -218,3 +222,35 @@ async def test_a_stored_answer_is_dated_by_when_it_was_asked_and_came(stage: Sta
     await stage.idle()
     answer = await stage.get()
     assert answer.fields.get("age") == "7", "a response may have been made when it was asked for (RFC 9111 4.2.3)"
+
+
+class EveryShield:
+    """Asked for everything."""
+
+    def asks_another(self, visit: PullVisit) -> bool:
+        return True
+
+    def why_passed(self, visit: PullVisit) -> str | None:
+        return None
+
+    def before(self, direct: Upstream, visit: PullVisit, required: Position, on_bypass: Any, *, is_alone: bool) -> Any:
+        return direct
+
+
+@pytest.mark.parametrize(
+    ("on_detach", "is_attached", "is_shielded"),
+    [("serve", True, True), ("serve", False, True), ("validate", True, True), ("validate", False, False)],
+)
+async def test_who_validates_because_it_is_cut_off_asks_no_shield(
+    stage: Stage, on_detach: str, is_attached: bool, is_shielded: bool
+) -> None:
+    """It does not know what to require of one, which may not have heard of a purge either."""
+    stage.apply(SiteChanged("s1", {"origin": "https://up.example", "on_detach": on_detach}))
+    stage.fetcher.shielding = EveryShield()
+    stage.is_attached = is_attached
+    client = stage.begin()
+    exchange = await stage.upstream.next()
+    (flight,) = stage.flights.of(stage.key())
+    assert flight.is_shielded == is_shielded
+    exchange.answer(200, FRESH, content=b"x")
+    await soon(client)

@@ -158,6 +158,28 @@ async def test_what_was_asked_for_before_reaches_nobody_who_asks_after(
     await stage.assert_clean()
 
 
+@pytest.mark.parametrize("point", ["sent", "head", "middle", "last"])
+async def test_nobody_joins_a_fetch_after_the_sweep_behind_a_purge(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    """The sweep lets the floor go, and the fetch may take longer than both."""
+    fetch = Fetch(stage, monkeypatch)
+    first = await fetch.to(point)
+    stage.purge()
+    through = stage.view.position
+    await soon(asyncio.ensure_future(stage.disk.sweep("s1", through, lambda stored: True)))
+    stage.swept.swept("s1", through)
+    second = stage.begin()
+    exchange = await answer_next(stage)
+    await fetch.end()
+    assert (await soon(first)).content == OLD
+    assert (await soon(second)).content == NEW
+    assert "if-none-match" not in exchange.fields
+    await stage.idle()
+    assert (await stage.get()).content == NEW
+    await stage.assert_clean()
+
+
 @pytest.mark.parametrize("point", POINTS)
 async def test_a_site_that_is_removed_stores_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch, point: str) -> None:
     fetch = Fetch(stage, monkeypatch)

@@ -60,6 +60,7 @@ class PullCache:
         self._life = life
         self._shelf = life.node.shelf
         self._behind: set[tuple[str, str]] = set()
+        self._horizons: dict[str, int] = {}
 
     async def answer(self, site: Site, path: str, request: Request) -> Answer:
         """Raises Unavailable."""
@@ -102,8 +103,9 @@ class PullCache:
                 return await self._fetch(site, path, request, kept, is_direct=True)
 
     def reclaim(self, site_id: str) -> None:
-        """Remove what floors forbid."""
+        """Remove what floors forbid; what was asked for before that is not kept any more."""
         view = self._life.view
+        self._horizons[site_id] = view.position.sequence
         for key, kept in list(self._shelf.items()):
             if key[0] == site_id and (
                 kept.admitted.epoch != view.position.epoch
@@ -131,14 +133,17 @@ class PullCache:
         life = self._life
         asked_from, asked_at = life.view.position, life.clocks.monotonic()
         etag = None if kept is None else kept.version
-        if is_direct or life.shielding is None:
+        # Who is cut off, and validates for that, does not know what a shield would have to have applied.
+        is_blind = site.settings.validates_on_detach and not life.has_lease()
+        if is_direct or is_blind or life.shielding is None:
             said = await life.node.upstream.ask(life.node.node_id, site.name, path, life.node.rng, etag=etag)
         else:
             said = await life.shielding.ask(site, path, request, etag, asked_from)
         assert said.version is not None or kept is not None, "304 to a request without conditions"
         version = kept.version if said.version is None and kept is not None else said.version or 0
         asked_at -= said.age_s
-        if not self._is_below_hard(site, path, asked_from) and life.view.catalog.site(site.id) is not None:
+        is_kept = asked_from.sequence >= self._horizons.get(site.id, 0) and life.view.catalog.site(site.id) is not None
+        if is_kept and not self._is_below_hard(site, path, asked_from):
             self._shelf[site.id, path] = Kept(version, asked_from, life.residence.wall(asked_at))
             life.memory.forget(pull_key(site, request))
         return Held(version, life.clocks.monotonic() - asked_at)

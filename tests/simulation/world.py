@@ -346,6 +346,7 @@ class World:
             self.loop.run_until(self.loop.now + 2.5)
             if control.is_up and self.checker.promised == before:
                 self.faults.append(f"nothing can be written at {control.name} after healing")
+        self._heal()  # who was away late returns steadily, which takes its time
         self.faults += [f"{fault} after healing" for fault in self._unwell()]
         if not self.story.is_rude:
             self.faults += [
