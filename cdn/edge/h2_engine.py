@@ -127,12 +127,6 @@ class H2Engine(H2Receiver):
         elif self._farewell is Farewell.ANNOUNCED:
             self._go_finally()
 
-    def go_away(self, code: ErrorCode, reason: str) -> None:
-        """End the connection: GOAWAY is the last frame of `output`; `ConnectionOver` comes."""
-        if not self._is_over:
-            self._say_goodbye(code, reason)
-            self._finish(code, reason)
-
     @property
     def has_begun(self) -> bool:
         """Whether the client's preface is whole: its SETTINGS were read."""

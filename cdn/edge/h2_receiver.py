@@ -37,6 +37,8 @@ MAX_SKIPPED: Final = 32
 
 _FIELD_NAME: Final = re.compile(r"[a-z0-9!#$%&'*+\-.^_`|~]+")
 
+_BLAMES_CLIENT: Final = (ErrorCode.PROTOCOL_ERROR, ErrorCode.ENHANCE_YOUR_CALM, ErrorCode.REFUSED_STREAM)
+
 
 class H2Receiver(H2Sender):
     """Takes the frames of streams, each of them whole. Its `_take` methods raise ConnectionFault when the connection is
@@ -54,6 +56,7 @@ class H2Receiver(H2Sender):
         self._returned_bytes = 0
         self._resets: OrderedDict[int, None] = OrderedDict()
         self._skipped: deque[range] = deque(maxlen=MAX_SKIPPED)
+        self._skipped_streams = 0
         self._foretold: dict[int, Priority] = {}  # of streams that are not open yet
         self._final_id = MAX_STREAM_ID  # streams beyond came after we had gone
 
@@ -74,6 +77,20 @@ class H2Receiver(H2Sender):
                 self._append(encode_window_update(stream_id, stream.returned_bytes))
                 stream.receivable_bytes += stream.returned_bytes
                 stream.returned_bytes = 0
+
+    def reset(self, stream_id: int, code: ErrorCode) -> None:
+        """End a stream (RST_STREAM): what is queued of it is dropped. No `StreamOver` follows.
+
+        With a code that blames the client it counts as a fault of the client.
+        """
+        if stream_id not in self._asked and stream_id not in self._streams:
+            return
+        super().reset(stream_id, code)
+        if code in _BLAMES_CLIENT:
+            try:
+                self._count_reset()
+            except ConnectionFault as fault:
+                self.go_away(fault.code, fault.reason)
 
     # -- HEADERS and CONTINUATION --------------------------------------------------------------------------------------
 
@@ -123,7 +140,7 @@ class H2Receiver(H2Sender):
 
     def _open(self, stream_id: int, fields: HeaderList, *, is_end: bool) -> None:
         if stream_id > self._last_id + 2:
-            self._skipped.append(range(self._last_id + 2 if self._last_id else 1, stream_id, 2))
+            self._pass_over(range(self._last_id + 2, stream_id, 2))
         self._last_id = stream_id
         if self.open_streams >= self._limits.max_concurrent_streams:
             if not is_end:
@@ -139,6 +156,12 @@ class H2Receiver(H2Sender):
             stream.given_priority = priority
             self._streams[stream_id] = stream
         self._events.append(RequestHead(stream_id, fields, is_end, self._decoder.is_list_too_large))
+
+    def _pass_over(self, stream_ids: range) -> None:
+        self._skipped.append(stream_ids)
+        self._skipped_streams += len(stream_ids)
+        for stream_id in [foretold for foretold in self._foretold if foretold in stream_ids]:
+            del self._foretold[stream_id]
 
     def _take_trailers(self, stream_id: int, fields: HeaderList, *, is_end: bool) -> None:
         if not is_end or any(_FIELD_NAME.fullmatch(name) is None for name, _ in fields):
@@ -200,7 +223,7 @@ class H2Receiver(H2Sender):
         is_taken = self._verdict(stream_id, FrameType.RST_STREAM) is Verdict.TAKE
         if is_taken and self._state_of(stream_id) is not StreamState.HALF_CLOSED_LOCAL:
             self._over_for(stream_id, read_error_code(content), Step.RECEIVED_RESET)
-            self._budget.count_reset(self._now, self._sent_bytes, self._last_id >> 1)
+            self._count_reset()
         else:
             self._over_for(stream_id, read_error_code(content), Step.RECEIVED_RESET)
             self._count_control()
@@ -275,7 +298,10 @@ class H2Receiver(H2Sender):
     # -- states and faults ---------------------------------------------------------------------------------------------
 
     def _count_control(self) -> None:
-        self._budget.count_control_frame(self._now, self._sent_bytes, self._last_id >> 1)
+        self._budget.count_control_frame(self._now, self._sent_bytes, (self._last_id >> 1) - self._skipped_streams)
+
+    def _count_reset(self) -> None:
+        self._budget.count_reset(self._now, self._sent_bytes, (self._last_id >> 1) - self._skipped_streams)
 
     def _answer(self, frame: bytes) -> None:
         """Send what the protocol asks for. Raises ConnectionFault when the client has not read many of them."""
@@ -310,7 +336,7 @@ class H2Receiver(H2Sender):
         """An error of the stream (section 5.4.2)."""
         self._answer(encode_reset(stream_id, code))
         self._over_for(stream_id, code, Step.SENT_RESET)
-        self._budget.count_reset(self._now, self._sent_bytes, self._last_id >> 1)
+        self._count_reset()
 
     def _remember_reset(self, stream_id: int) -> None:
         self._resets[stream_id] = None

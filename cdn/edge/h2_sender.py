@@ -63,7 +63,7 @@ class H2Sender:
         self._fed_bytes = 0
         self._wanting: dict[int, None] = {}  # streams that wait for `Writable`
         self._block_prefix = b""
-        self._last_id = 0
+        self._last_id = -1  # of the streams that the client has opened: these are odd
         self._ends_when_idle = False
         self._has_said_goodbye = False
         self._is_over = False
@@ -369,6 +369,12 @@ class H2Sender:
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
+    def go_away(self, code: ErrorCode, reason: str) -> None:
+        """End the connection: GOAWAY is the last frame of `output`; `ConnectionOver` comes."""
+        if not self._is_over:
+            self._say_goodbye(code, reason)
+            self._finish(code, reason)
+
     def _end_when_idle(self) -> None:
         if not self._asked and not self._streams and not self._is_over:
             self._say_goodbye(ErrorCode.NO_ERROR, "")
@@ -377,7 +383,7 @@ class H2Sender:
     def _say_goodbye(self, code: ErrorCode, reason: str) -> None:
         if not self._has_said_goodbye or code is not ErrorCode.NO_ERROR:
             self._has_said_goodbye = True
-            self._append(encode_goaway(self._last_id, code, reason))
+            self._append(encode_goaway(max(self._last_id, 0), code, reason))
 
     def _finish(self, code: ErrorCode, reason: str) -> None:
         self._is_over = True
