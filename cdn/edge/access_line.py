@@ -68,6 +68,30 @@ def encode_said(said: Said) -> bytes:
     return raw[1:] + b"\n"
 
 
+def encode_hit(  # noqa: PLR0917 - what a line holds
+    host: str,
+    method: str,
+    target: str,
+    protocol: str,
+    status: int,
+    size_bytes: int,
+    outcome: str,
+    site: str,
+    words: str,
+) -> bytes | None:
+    """What `encode_said` says of a hit, in a third of its time (0.3 us); None where it is too long.
+
+    `words` are what `encode_words` makes of the fields that are kept. Host, method, target and site hold nothing that
+    JSON escapes: labels of a name, a token (RFC 9110 section 5.6.2), a target in its normal form, a site's name.
+    """
+    said_site = f',"site":"{site}"' if site else ""
+    line = (
+        f'"host":"{host}","method":"{method}","target":"{target}","protocol":"{protocol}","status":{status},'
+        f'"bytes":{size_bytes},"duration_ms":0,"outcome":"{outcome}"{said_site}{words}}}\n'
+    ).encode("ascii")
+    return line if len(line) <= _MAX_TAIL_BYTES else None
+
+
 def encode_words(name: str, value: str) -> bytes:
     """What `encode_said` writes of one more member whose value a client sent: to be put before the brace that ends a
     line. Nothing for an empty value."""

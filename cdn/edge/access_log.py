@@ -10,9 +10,20 @@ import time
 from collections.abc import Callable
 from math import inf
 
-from cdn.edge.access_line import Said, encode_said, encode_time, encode_visitor, shown_address, target_of
+from cdn.edge.access_line import (
+    Said,
+    encode_hit,
+    encode_said,
+    encode_time,
+    encode_visitor,
+    encode_words,
+    shown_address,
+    target_of,
+    text_of,
+)
 from cdn.edge.access_log_file import AccessLogFile
 from cdn.edge.access_log_settings import AccessLogSettings
+from cdn.edge.outcome import Outcome
 from cdn.http.request import Request
 
 BUFFER_BYTES = 256 * 1024
@@ -25,8 +36,15 @@ HAND_OVER_EVERY_S = 0.5
 CLOSE_TIMEOUT_S = 2.0
 """What a process that ends gives a slow disk for its last lines."""
 
-MAX_NAMES = 4096
-"""Hosts whose site is remembered, 200 bytes each. Beyond it all are forgotten: finding one again takes 1 us."""
+MAX_WORDS = 4096
+"""Pairs of Referer and User-Agent whose encoding is remembered, below 1.5 KiB each. Beyond it all are forgotten: making
+one again takes 1 us."""
+
+MAX_REMEMBERED_CHARS = 512
+"""Of such a pair; a longer one hardly comes again."""
+
+
+_TEXTS = {outcome: outcome.value for outcome in Outcome}
 
 
 def no_site(host: str) -> str:
@@ -45,6 +63,7 @@ class AccessLog:
         "_settings",
         "_site_of",
         "_wall",
+        "_words",
         "buffer",
         "time_part",
         "time_until",
@@ -63,6 +82,7 @@ class AccessLog:
         self._file = file
         self._wall = wall
         self._site_of = site_of
+        self._words: dict[tuple[str | None, str | None], str] = {}
         self._second = -1
         self._second_text = ""
         self._is_closed = False
@@ -122,6 +142,32 @@ class AccessLog:
     def target_of(self, request: Request) -> str:
         """As much of it as is kept."""
         return target_of(request, with_query=self._settings.queries)
+
+    def encode_hit(self, request: Request, status: int, size_bytes: int, protocol: str, outcome: Outcome) -> bytes:
+        """The same as `encode` of a hit."""
+        fields = request.fields
+        referer, user_agent = fields.get("referer"), fields.get("user-agent")
+        words = self._words.get((referer, user_agent))
+        if words is None:
+            words = self._encode_words(referer, user_agent)
+        host = request.host
+        target = request.target
+        text = target.path if target.query is None or not self._settings.queries else f"{target.path}?{target.query}"
+        site = self._site_of(host)
+        line = encode_hit(host, request.method, text, protocol, status, size_bytes, _TEXTS[outcome], site, words)
+        if line is not None:
+            return line
+        said = Said(host, request.method, text, protocol, status, size_bytes, 0, outcome, site)
+        said.referer, said.user_agent = text_of(referer), text_of(user_agent)
+        return encode_said(said)
+
+    def _encode_words(self, referer: str | None, user_agent: str | None) -> str:
+        words = (encode_words("referer", referer or "") + encode_words("user_agent", user_agent or "")).decode("ascii")
+        if len(words) <= MAX_REMEMBERED_CHARS:
+            if len(self._words) >= MAX_WORDS:
+                self._words.clear()
+            self._words[referer, user_agent] = words
+        return words
 
     def encode(self, said: Said) -> bytes:
         """The part of a line that says what came of a request, the name of its site put in."""

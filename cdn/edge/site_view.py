@@ -58,6 +58,9 @@ from cdn.sites.representation import tags_of
 BEFORE_EVERYTHING = Position("", 0)
 """Where a node stands that has never heard of a journal."""
 
+MAX_NAMES = 4096
+"""Hosts whose site's name is remembered, some 200 bytes each. Beyond it all are forgotten: finding one takes 1 us."""
+
 NO_GENERATION = -1
 """Of a removed site: nothing was prepared at it."""
 
@@ -102,6 +105,8 @@ class SiteView:
         self.floors = floors
         self.position = BEFORE_EVERYTHING
         self._runtimes: dict[str, SiteRuntime] = {}
+        self._names: dict[str, str] = {}
+        self._names_of = self.position
         self._listener: Callable[[News], None] | None = None
         self._advanced: asyncio.Future[None] | None = None
 
@@ -118,9 +123,15 @@ class SiteView:
 
     def site_name(self, host: str) -> str:
         """The name of the site that answers for `host`; empty: none does."""
-        binding = self.catalog.bind(host)
-        site = None if binding is None else self.catalog.site(binding.site_id)
-        return "" if site is None else site.name
+        if self.position is not self._names_of or len(self._names) >= MAX_NAMES:
+            self._names.clear()
+            self._names_of = self.position
+        name = self._names.get(host)
+        if name is None:
+            binding = self.catalog.bind(host)
+            site = None if binding is None else self.catalog.site(binding.site_id)
+            name = self._names[host] = "" if site is None else site.name
+        return name
 
     def listen(self, listener: Callable[[News], None]) -> None:
         """Name the one who acts on records. Called synchronously, so it only notes work to do."""

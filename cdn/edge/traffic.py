@@ -101,27 +101,13 @@ class Traffic:
     def told(
         self, request: Request, status: int, size_bytes: int, protocol: str, outcome: Outcome = Outcome.HIT
     ) -> Told:
-        """To be given to `hit` for as long as the answer is the same. Costs about 1.5 us with a log."""
+        """To be given to `hit` for as long as the answer is the same. Costs about 1 us with a log."""
         tally = self._tally(protocol, status, outcome)
-        fields = request.fields
         log = self.access_log
         if log is None:
             return Told(b"", tally, size_bytes, None)
-        line = log.encode(
-            Said(
-                request.host,
-                request.method,
-                log.target_of(request),
-                protocol,
-                status,
-                size_bytes,
-                0,
-                outcome,
-                referer=text_of(fields.get("referer")),
-                user_agent=text_of(fields.get("user-agent")),
-            )
-        )
-        return Told(line, tally, size_bytes, fields.get("x-forwarded-for"))
+        line = log.encode_hit(request, status, size_bytes, protocol, outcome)
+        return Told(line, tally, size_bytes, request.fields.get("x-forwarded-for"))
 
     def hit(self, now: float, visitor_part: bytes, told: Told) -> None:
         """An answer from memory was sent, whole and in no time: counted in the lowest bucket of latency."""
