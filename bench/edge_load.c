@@ -32,7 +32,7 @@ enum { HEAD_MAX = 16384, OUT_MAX = 262144, READ_MAX = 262144, BATCH = 256 };
 struct request { const unsigned char *bytes; uint32_t size, counter; };
 struct script { int first, count; };
 struct connection {
-  int fd, script, sent, done, is_open, wants_write, is_connecting;
+  int fd, script, sent, done, is_open, wants_write, is_connecting, owes_ack;
   SSL *ssl;
   unsigned char head[HEAD_MAX];
   uint32_t head_size;
@@ -115,7 +115,7 @@ static void begin(struct connection *c) {
   c->sent = c->done = 0;
   c->head_size = c->out_size = c->out_sent = 0;
   c->left = c->unacknowledged = 0;
-  c->wants_write = 0;
+  c->wants_write = c->owes_ack = 0;
   c->is_open = !is_tls;
   c->is_connecting = is_tls;
   if (is_tls) {
@@ -176,6 +176,12 @@ static void add_out(struct connection *c, const void *bytes, uint32_t size) {
   c->out_size += size;
 }
 
+/* Settings may come before our preface has gone. */
+static void acknowledge(struct connection *c) {
+  c->owes_ack = 0;
+  add_out(c, "\0\0\0\4\1\0\0\0\0", 9);
+}
+
 static void add_request(struct connection *c, const struct request *r) {
   uint32_t at = c->out_size;
   add_out(c, r->bytes, r->size);
@@ -195,6 +201,7 @@ static int play(struct connection *c) {
       add_request(c, &requests[s->first + c->sent]);
   } else
     while (c->sent - c->done < window) add_request(c, &requests[cursor++ % request_count]);
+  if (c->owes_ack && c->sent) acknowledge(c);
   if (c->out_size) flush_out(c);
   return 1;
 }
@@ -266,7 +273,8 @@ static int frame_begun(struct connection *c) {
   }
   if (type == 3) { bad(c, "RST_STREAM"); return 0; }
   if (type == 7) { bad(c, "GOAWAY"); return 0; }
-  if (type == 4 && !(flags & 1)) add_out(c, "\0\0\0\4\1\0\0\0\0", 9);
+  if (type == 4 && !(flags & 1)) c->owes_ack = 1;
+  if (c->owes_ack && c->sent) acknowledge(c);
   return 1;
 }
 
