@@ -20,13 +20,17 @@ from cdn.edge.exchange import Exchange
 from cdn.edge.h1 import H1Engine
 from cdn.edge.h2_connection import H2Connection
 from cdn.edge.h2_frames import PREFACE
+from cdn.edge.head_gist import UNTELLING, Gist, may_stand_for
+from cdn.edge.head_memo import Remembered
 from cdn.edge.head_parser import MessageHead
 from cdn.edge.peer_address import peer_address
 from cdn.edge.prepared import Prepared
 from cdn.edge.prepared_batch import PreparedBatch
 from cdn.edge.refusal import Refusal, Refused, encode_refusal
 from cdn.edge.service import Service
-from cdn.edge.traffic import HTTP_1_1
+from cdn.edge.traffic import HTTP_1_0, HTTP_1_1, Told
+from cdn.http.fields import Fields
+from cdn.http.request import Request
 
 log = logging.getLogger(__name__)
 
@@ -124,8 +128,9 @@ class H1Connection(asyncio.Protocol):
         """Bytes came: a known head is answered here, everything else by `_receive`."""
         if self._phase is Phase.READY and not self._held and not self._is_write_paused:
             service = self._service
-            prepared = service.memo.get(data)
-            if prepared is not None and self._host_line in data:
+            known = service.memo.get(data)
+            if known is not None and self._host_line in data:
+                prepared, told = known
                 self._active_at = now = service.monotonic()
                 if prepared.is_usable(now) and now < service.serves_until and not self._says_close:
                     service.counters.memo_hits += 1
@@ -135,6 +140,9 @@ class H1Connection(asyncio.Protocol):
                         self._transport.write(prepared.wire(now))
                     else:
                         self._transport.writelines(prepared.pieces(now))
+                    is_same = self._visitor and told.forwarded_for is None
+                    visitor = self._visitor if is_same else self.visitor_part(told.forwarded_for)
+                    service.traffic.hit(now, visitor, told)
                     return
         self._receive(data)
 
@@ -407,15 +415,34 @@ class H1Connection(asyncio.Protocol):
 
     def _answer_head(self, head: bytes, now: float) -> None:
         """Answer the request of a whole head, or start its exchange."""
-        memo = self._service.memo
-        prepared = memo.get(head)
-        if prepared is not None and self._host_line in head:
-            if prepared.is_usable(now) and now < self._service.serves_until and not self._says_close:
-                self._service.counters.memo_hits += 1
-                self._batch.add(prepared, head[0] == _H, now)
-                return
-            memo.forget(head)
-            memo.note(head)
+        service = self._service
+        known = service.memo.get(head)
+        if known is not None and self._host_line in head and self._is_current(head, known.prepared, now):
+            service.counters.memo_hits += 1
+            self._send(known, head, now)
+            return
+        gist = service.gists.read(head)
+        if gist is None or not self._answer_alike(head, gist, now):
+            self._judge(head, gist, now)
+
+    def _answer_alike(self, head: bytes, gist: Gist, now: float) -> bool:
+        """Answer as heads of the same gist were answered; False when none is remembered, or not this well."""
+        service = self._service
+        alike = service.memo.get(gist.lines)
+        if alike is None or self._host_line not in head or not self._is_current(gist.lines, alike.prepared, now):
+            return False
+        told = alike.told.with_words(gist.words)
+        if told is None:
+            return False
+        known = Remembered(alike.prepared, told)
+        service.memo.offer(head, known)
+        service.counters.memo_hits += 1
+        self._send(known, head, now)
+        return True
+
+    def _judge(self, head: bytes, gist: Gist | None, now: float) -> None:
+        """Answer the request of a head of which nothing is known."""
+        service = self._service
         message = self._engine.open(head)
         if isinstance(message, Refused):
             self._batch.flush()
@@ -434,16 +461,47 @@ class H1Connection(asyncio.Protocol):
             self._exchange = Exchange(self, self._service, self._engine, self._transport, message)
             self._exchange.start()
             return
-        self._service.counters.recalled += 1
+        service.counters.recalled += 1
         self._engine.start_next()
         if message.is_persistent and not self._says_close:
-            memo.offer(head, prepared)
-            self._batch.add(prepared, head[0] == _H, now)
+            known = Remembered(prepared, self._told(message, prepared))
+            if prepared.may_come_again:
+                service.memo.offer(head, known)
+                if gist is not None and may_stand_for(prepared) and service.memo.has_come(gist.lines):
+                    service.memo.put(gist.lines, Remembered(prepared, self._told(message, prepared, has_words=False)))
+            self._send(known, head, now)
             return
         self._batch.flush()
         is_head = message.request.method == "HEAD"
+        told = self._told(message, prepared)
+        service.traffic.hit(now, self.visitor_part(told.forwarded_for), told)
         self._transport.writelines((prepared.closing_head(now),) if is_head else prepared.closing_pieces(now))
         self.close()
+
+    def _is_current(self, key: bytes, prepared: Prepared, now: float) -> bool:
+        """Whether what the memo has under `key` may be sent; if not, the memo has it no more."""
+        if prepared.is_usable(now) and now < self._service.serves_until and not self._says_close:
+            return True
+        self._service.memo.forget(key)
+        self._service.memo.note(key)
+        return False
+
+    def _send(self, known: Remembered, head: bytes, now: float) -> None:
+        prepared, told = known
+        self._batch.add(prepared, head[0] == _H, now)
+        is_same = self._visitor and told.forwarded_for is None
+        visitor = self._visitor if is_same else self.visitor_part(told.forwarded_for)
+        self._service.traffic.hit(now, visitor, told)
+
+    def _told(self, message: MessageHead, prepared: Prepared, *, has_words: bool = True) -> Told:
+        """What is said of this hit; without `has_words` nothing of what a gist leaves out."""
+        request = message.request
+        if not has_words:
+            kept = tuple(line for line in request.fields if line[0] not in UNTELLING)
+            request = Request(request.method, request.target, request.host, request.port, Fields(kept), request.scheme)
+        size_bytes = 0 if request.method == "HEAD" else prepared.size_bytes
+        protocol = HTTP_1_1 if message.minor == 1 else HTTP_1_0
+        return self._service.traffic.told(request, prepared.status, size_bytes, protocol)
 
     def _recall(self, message: MessageHead, now: float) -> Prepared | None:
         if now >= self._service.serves_until:

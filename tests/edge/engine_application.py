@@ -7,7 +7,7 @@ import math
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from cdn.edge.prepared import Prepared, SiteRuntime
+from cdn.edge.prepared import Prepared, SiteRuntime, Validators
 from cdn.edge.prepared_forms import form_for
 from cdn.edge.request_content import RequestContent
 from cdn.edge.response import Response
@@ -48,7 +48,13 @@ class Stream:
 
 
 def prepared_of(
-    content: bytes, *, site: SiteRuntime, fresh_until: float = math.inf, base_age_at: float = 0.0, status: int = 200
+    content: bytes,
+    *,
+    site: SiteRuntime,
+    fresh_until: float = math.inf,
+    base_age_at: float = 0.0,
+    status: int = 200,
+    validators: Validators = Validators.NONE,
 ) -> Prepared:
     return Prepared(
         status=status,
@@ -59,6 +65,7 @@ def prepared_of(
         generation=site.generation,
         fresh_until=fresh_until,
         wall_clock=lambda: 1_700_000_000.0,
+        validators=validators,
     )
 
 

@@ -6,15 +6,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdn.edge.head_memo import ENTRY_OVERHEAD_BYTES, HeadMemo
-from cdn.edge.prepared import Prepared, SiteRuntime
+from cdn.edge.head_memo import ENTRY_OVERHEAD_BYTES, TOLD_OVERHEAD_BYTES, HeadMemo, Remembered
+from cdn.edge.prepared import SiteRuntime, Validators
+from cdn.edge.prepared_forms import form_for
+from cdn.edge.traffic import Tally, Told
+from cdn.http.fields import Fields
+from cdn.http.request import Request
+from cdn.http.target import Target
 from tests.edge.engine_application import prepared_of
 
 SITE = SiteRuntime("s", 1)
 
 
-def prepared() -> Prepared:
-    return prepared_of(b"x", site=SITE)
+OVERHEAD_BYTES = ENTRY_OVERHEAD_BYTES + TOLD_OVERHEAD_BYTES
+
+
+def prepared(line: bytes = b"") -> Remembered:
+    return Remembered(prepared_of(b"x", site=SITE), Told(line, Tally(), 1, None))
 
 
 def test_it_finds_what_was_put() -> None:
@@ -72,9 +80,9 @@ def test_forgetting_reaches_the_old_generation() -> None:
 def test_it_never_holds_more_than_its_bounds_and_never_another_s_response(
     steps: list[tuple[str, bytes]], max_entries: int, max_cost: int
 ) -> None:
-    max_bytes = 2 * max_cost * (ENTRY_OVERHEAD_BYTES + 2)
+    max_bytes = 2 * max_cost * (OVERHEAD_BYTES + 2)
     memo = HeadMemo(max_entries, max_bytes, 100)
-    model: dict[bytes, Prepared] = {}
+    model: dict[bytes, Remembered] = {}
     for step, head in steps:
         match step:
             case "p":
@@ -86,7 +94,7 @@ def test_it_never_holds_more_than_its_bounds_and_never_another_s_response(
             case _:
                 assert memo.get(head) in (None, model.get(head))
         assert len(memo) <= max_entries
-        assert len(memo) * (ENTRY_OVERHEAD_BYTES + 1) <= max_bytes
+        assert len(memo) * (OVERHEAD_BYTES + 1) <= max_bytes
 
 
 def test_a_head_is_remembered_when_it_comes_again() -> None:
@@ -108,3 +116,25 @@ def test_what_came_once_is_noted_within_a_bound(monkeypatch: pytest.MonkeyPatch)
     assert memo.get(b"0") is None, "it was forgotten that it came"
     memo.offer(b"0", kept)
     assert memo.get(b"0") is kept
+
+
+def test_what_is_said_of_an_answer_counts() -> None:
+    memo = HeadMemo(100, 2 * (OVERHEAD_BYTES + 100), 1_000)
+    memo.put(b"a", prepared(b"x" * 50))
+    memo.put(b"b", prepared(b"x" * 50))
+    memo.put(b"c", prepared(b"x" * 50))
+    assert memo.get(b"a") is None
+
+
+def test_a_form_of_a_response_counts_as_nobody_else_counts_it() -> None:
+    whole = prepared_of(b"x", site=SITE, validators=Validators.ENTITY_TAG)
+    fields = Fields((("if-none-match", "*"),))
+    form = form_for(whole, Request("GET", Target("/", None, "/"), "a.example", None, fields, "http"))
+    assert form is not None
+    assert form.status == 304
+    memo = HeadMemo(100, 2 * (OVERHEAD_BYTES + form.memo_bytes), 1_000)
+    memo.put(b"a", Remembered(form, Told(b"", Tally(), 0, None)))
+    assert len(memo) == 1
+    memo.put(b"b", Remembered(form, Told(b"", Tally(), 0, None)))
+    memo.put(b"c", Remembered(form, Told(b"", Tally(), 0, None)))
+    assert memo.get(b"a") is None
