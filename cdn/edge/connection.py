@@ -20,7 +20,7 @@ from cdn.edge.exchange import Exchange
 from cdn.edge.h1 import H1Engine
 from cdn.edge.h2_connection import H2Connection
 from cdn.edge.h2_frames import PREFACE
-from cdn.edge.head_gist import UNTELLING, Gist, may_stand_for
+from cdn.edge.head_gist import UNTELLING, may_stand_for
 from cdn.edge.head_memo import Remembered
 from cdn.edge.head_parser import MessageHead
 from cdn.edge.peer_address import peer_address
@@ -128,7 +128,7 @@ class H1Connection(asyncio.Protocol):
         """Bytes came: a known head is answered here, everything else by `_receive`."""
         if self._phase is Phase.READY and not self._held and not self._is_write_paused:
             service = self._service
-            known = service.memo.get(data)
+            known = service.memo.get(data) or self._alike(data)
             if known is not None and self._host_line in data:
                 prepared, told = known
                 self._active_at = now = service.monotonic()
@@ -413,34 +413,40 @@ class H1Connection(asyncio.Protocol):
         self._settle()
         self.regulate_reading()
 
+    def _alike(self, head: bytes) -> Remembered | None:
+        """What heads with the same gist led to; None unless this is one whole head (4 us instead of 13)."""
+        if head.find(b"\r\n\r\n") != len(head) - 4 or self._host_line not in head:
+            return None
+        service = self._service
+        memo = service.memo
+        gist = service.gists.read(head)
+        alike = None if gist is None else memo.get(gist[0])
+        if alike is None or gist is None:
+            return None
+        prepared, told = alike
+        if gist[1] and told.line:
+            dressed = told.with_words(gist[1])
+            if dressed is None:
+                return None
+            told = dressed
+        known = (prepared, told)
+        memo.offer(head, known)
+        return known
+
     def _answer_head(self, head: bytes, now: float) -> None:
         """Answer the request of a whole head, or start its exchange."""
         service = self._service
-        known = service.memo.get(head)
-        if known is not None and self._host_line in head and self._is_current(head, known.prepared, now):
-            service.counters.memo_hits += 1
-            self._send(known, head, now)
-            return
-        gist = service.gists.read(head)
-        if gist is None or not self._answer_alike(head, gist, now):
-            self._judge(head, gist, now)
+        known = service.memo.get(head) or self._alike(head)
+        if known is not None and self._host_line in head:
+            if known[0].is_usable(now) and now < service.serves_until and not self._says_close:
+                service.counters.memo_hits += 1
+                self._send(known, head, now)
+                return
+            service.memo.forget(head)
+            service.memo.note(head)
+        self._judge(head, now)
 
-    def _answer_alike(self, head: bytes, gist: Gist, now: float) -> bool:
-        """Answer as heads of the same gist were answered; False when none is remembered, or not this well."""
-        service = self._service
-        alike = service.memo.get(gist.lines)
-        if alike is None or self._host_line not in head or not self._is_current(gist.lines, alike.prepared, now):
-            return False
-        told = alike.told.with_words(gist.words)
-        if told is None:
-            return False
-        known = Remembered(alike.prepared, told)
-        service.memo.offer(head, known)
-        service.counters.memo_hits += 1
-        self._send(known, head, now)
-        return True
-
-    def _judge(self, head: bytes, gist: Gist | None, now: float) -> None:
+    def _judge(self, head: bytes, now: float) -> None:
         """Answer the request of a head of which nothing is known."""
         service = self._service
         message = self._engine.open(head)
@@ -464,11 +470,9 @@ class H1Connection(asyncio.Protocol):
         service.counters.recalled += 1
         self._engine.start_next()
         if message.is_persistent and not self._says_close:
-            known = Remembered(prepared, self._told(message, prepared))
+            known = (prepared, self._told(message, prepared))
             if prepared.may_come_again:
-                service.memo.offer(head, known)
-                if gist is not None and may_stand_for(prepared) and service.memo.has_come(gist.lines):
-                    service.memo.put(gist.lines, Remembered(prepared, self._told(message, prepared, has_words=False)))
+                self._remember(head, message, known)
             self._send(known, head, now)
             return
         self._batch.flush()
@@ -478,13 +482,15 @@ class H1Connection(asyncio.Protocol):
         self._transport.writelines((prepared.closing_head(now),) if is_head else prepared.closing_pieces(now))
         self.close()
 
-    def _is_current(self, key: bytes, prepared: Prepared, now: float) -> bool:
-        """Whether what the memo has under `key` may be sent; if not, the memo has it no more."""
-        if prepared.is_usable(now) and now < self._service.serves_until and not self._says_close:
-            return True
-        self._service.memo.forget(key)
-        self._service.memo.note(key)
-        return False
+    def _remember(self, head: bytes, message: MessageHead, known: Remembered) -> None:
+        memo = self._service.memo
+        memo.offer(head, known)
+        gist = self._service.gists.read(head)
+        if gist is None or not may_stand_for(known[0]):
+            return
+        alike = memo.get(gist[0])
+        if memo.has_come(gist[0]) if alike is None else alike[0] is not known[0]:
+            memo.put(gist[0], (known[0], self._told(message, known[0], has_words=False)))
 
     def _send(self, known: Remembered, head: bytes, now: float) -> None:
         prepared, told = known

@@ -8,7 +8,7 @@ without the lines that no hit depends on comes again with every visitor. So it i
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from typing import Final
 
 from cdn.edge.access_line import encode_words
 from cdn.edge.limits import HttpLimits
@@ -67,7 +67,18 @@ UNTELLING: Final = frozenset(
 then it says so in `Prepared.selecting`, and heads that lead to it are not remembered by their gist."""
 
 _LOGGED: Final = {"referer": "referer", "user-agent": "user_agent"}
-_NEVER_THE_SAME: Final = frozenset(("cookie", "referer", "traceparent", "x-request-id"))
+_UNTOLD: Final = {
+    spelt.encode("ascii"): _LOGGED.get(name, "") for name in sorted(UNTELLING) for spelt in (name, name.title())
+}
+"""Names of untelling lines as they are mostly spelt, and their members in the access log; "": none."""
+
+_SELDOM_AGAIN: Final = frozenset(
+    spelt.encode("ascii")
+    for name in ("cookie", "referer", "traceparent", "x-request-id")
+    for spelt in (name, name.title())
+)
+_COME_AGAIN: Final = frozenset((b"host", b"accept-encoding", b"connection", b"cache-control", b"pragma", b"te"))
+"""Names of telling lines that are remembered; of all others nobody knows whether they come again."""
 
 # As for any field line (RFC 9110 section 5.5): neither CR, LF nor NUL, nor other control characters but the tab.
 _VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*+")
@@ -76,11 +87,10 @@ _TELLS: Final = b"tells"
 """Stands for a line that is part of the gist; compared by identity."""
 
 
-class Gist(NamedTuple):
-    """`lines`: the request line and the field lines that tell. `words`: what the access log says of the others."""
+Gist = tuple[bytes, bytes]
+"""The request line and the field lines that tell; what the access log says of the others (`encode_words`)."""
 
-    lines: bytes
-    words: bytes
+_NO_HEAD: Final = b"\0"
 
 
 class GistReader:
@@ -90,15 +100,26 @@ class GistReader:
     judged whole, and a head that differs from such a one only in well-formed lines that tell nothing is as good.
     """
 
-    __slots__ = ("_known", "_max_bytes", "_max_lines")
+    __slots__ = ("_gist", "_known", "_last", "_max_bytes", "_max_lines")
 
     def __init__(self, limits: HttpLimits) -> None:
         self._max_bytes = min(limits.max_request_line_bytes, limits.max_fields_bytes)
         self._max_lines = limits.max_fields + 3  # the request line, and the two ends of the empty line
         self._known: dict[bytes, bytes] = {b"": b""}
+        self._last = _NO_HEAD
+        self._gist: Gist | None = None
 
     def read(self, head: bytes) -> Gist | None:
-        """The gist of a whole head, from its request line to its empty line; None when only the whole of it will do."""
+        """The gist of a whole head, from its request line to its empty line; None when only the whole of it will do.
+
+        The last one is kept: who found nothing under it asks again on the way to judging all of the head.
+        """
+        if head is not self._last:
+            self._gist = self._read(head)
+            self._last = head
+        return self._gist
+
+    def _read(self, head: bytes) -> Gist | None:
         lines = head.split(b"\r\n")
         if len(lines) > self._max_lines or len(head) > self._max_bytes:
             return None
@@ -116,17 +137,23 @@ class GistReader:
                 if words and part[:9] in words:  # a repeated field, whose values the log joins; `,"refere`
                     return None
                 words += part
-        return Gist(b"\r\n".join(telling), words)
+        return b"\r\n".join(telling), words
 
     def _read_line(self, line: bytes) -> bytes:
         """_TELLS, or what the access log has of a line that does not."""
         colon = line.find(b":")
-        name = line[:colon].decode("latin-1").lower() if colon > 0 else ""
-        part = _TELLS
-        if name in UNTELLING and _VALUE.fullmatch(line, colon + 1) is not None:
-            logged = _LOGGED.get(name)
-            part = b"" if logged is None else encode_words(logged, line[colon + 1 :].strip(b" \t").decode("latin-1"))
-        if len(line) <= MAX_KNOWN_LINE_BYTES and name not in _NEVER_THE_SAME:
+        name = line[:colon] if colon > 0 else b""
+        member = _UNTOLD.get(name)
+        if member is None:
+            name = name.lower()
+            member = _UNTOLD.get(name)
+        if member is None or _VALUE.fullmatch(line, colon + 1) is None:
+            part = _TELLS
+        elif member:
+            part = encode_words(member, line[colon + 1 :].strip(b" \t").decode("latin-1"))
+        else:
+            part = b""
+        if len(line) <= MAX_KNOWN_LINE_BYTES and (name in _COME_AGAIN if part is _TELLS else name not in _SELDOM_AGAIN):
             if len(self._known) >= MAX_KNOWN_LINES:
                 self._known.clear()
                 self._known[b""] = b""

@@ -22,7 +22,7 @@ OVERHEAD_BYTES = ENTRY_OVERHEAD_BYTES + TOLD_OVERHEAD_BYTES
 
 
 def prepared(line: bytes = b"") -> Remembered:
-    return Remembered(prepared_of(b"x", site=SITE), Told(line, Tally(), 1, None))
+    return prepared_of(b"x", site=SITE), Told(line, Tally(), 1, None)
 
 
 def test_it_finds_what_was_put() -> None:
@@ -133,8 +133,8 @@ def test_a_form_of_a_response_counts_as_nobody_else_counts_it() -> None:
     assert form is not None
     assert form.status == 304
     memo = HeadMemo(100, 2 * (OVERHEAD_BYTES + form.memo_bytes), 1_000)
-    memo.put(b"a", Remembered(form, Told(b"", Tally(), 0, None)))
+    memo.put(b"a", (form, Told(b"", Tally(), 0, None)))
     assert len(memo) == 1
-    memo.put(b"b", Remembered(form, Told(b"", Tally(), 0, None)))
-    memo.put(b"c", Remembered(form, Told(b"", Tally(), 0, None)))
+    memo.put(b"b", (form, Told(b"", Tally(), 0, None)))
+    memo.put(b"c", (form, Told(b"", Tally(), 0, None)))
     assert memo.get(b"a") is None
