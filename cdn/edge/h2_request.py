@@ -173,13 +173,14 @@ class RequestReader:
         if authority is not None:
             lines.insert(0, ("host", authority))
         method = pseudo[":method"]
-        size_bytes = sum(len(name) + len(value) + _LINE_BYTES for name, value in lines)
+        more = [("host", host) for host in hosts[1:]]
+        size_bytes = sum(len(name) + len(value) + _LINE_BYTES for name, value in (*lines, *more))
         refusal = _REFUSED_METHODS.get(method)
         if refusal is None and pseudo[":scheme"].lower() not in _SCHEMES:
             refusal = Refusal.MALFORMED_TARGET
         if refusal is None and size_bytes > self._limits.max_fields_bytes:
             refusal = Refusal.FIELDS_TOO_LARGE
-        if refusal is None and len(lines) > self._limits.max_fields:
+        if refusal is None and len(lines) + len(more) > self._limits.max_fields:
             refusal = Refusal.TOO_MANY_FIELDS
         section = _Section(
             method,
