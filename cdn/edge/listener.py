@@ -233,6 +233,7 @@ def _service(
         forwarders=TrustedProxies() if proxy_protocol else trusted_proxies,
         tls=tls,
         http2=H2Service.of(limits, http2) if http2 is None or http2.enabled else None,
+        traffic=traffic or Traffic(),
     )
     if proxy_protocol:
         return service, partial(ProxiedConnection, service, trusted_proxies)
