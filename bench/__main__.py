@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import certificates, coded, deploy, dns, domain_add, fleet, hits, new_edge, purge, rules, steering, tls
-from bench.table import Fact, Row, as_table, save_json
+from bench import certificates, coded, deploy, dns, domain_add, edge, fleet, hits, new_edge, purge, rules, steering, tls
+from bench.table import Outcome, as_table, as_wide_table, save_json
 
-BENCHES: dict[str, Callable[[Path], list[Row | Fact]]] = {
+BENCHES: dict[str, Callable[[Path], Sequence[Outcome]]] = {
+    "edge": edge.run,
     "hits": hits.run,
     "purge": purge.run,
     "deploy": deploy.run,
@@ -29,11 +30,12 @@ BENCHES: dict[str, Callable[[Path], list[Row | Fact]]] = {
 def main() -> int:
     """0 when every promise was met."""
     names = sys.argv[1:] or list(BENCHES)
-    results: list[Row | Fact] = []
+    results: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="cdn-bench-") as folder:
         for name in names:
             results += BENCHES[name](Path(folder) / name)
     print(as_table(results))
+    print(as_wide_table(results))
     save_json(results, Path("bench-results.json"))
     return 0 if all(result.is_met for result in results) else 1
 

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from bench.browsers import BROWSERS, Kind, fields_of
 from bench.edge_content import EdgeContent
-from bench.edge_hits import Measured, Plan, Result, medians, read_once, timed
+from bench.edge_hits import Plan, medians, read_once, timed
 from bench.edge_peers import LOAD_CORE, Peers, Server
 from bench.edge_programs import Load, LoadFailed, LoadProgram
 from bench.edge_requests import VISIT_REQUESTS, h2_visits, write_scripts
+from bench.table import Comparison, Measured
 
 CONNECTIONS = 10
 """So many that handshakes, which are under way at the start of each round, weigh little."""
@@ -50,7 +51,7 @@ IDENTICAL = (
 VISITS = "HTTP/2 over TLS, as browsers use it"
 
 
-def measure_identical(peers: Peers, plan: Plan) -> Iterator[Result]:
+def measure_identical(peers: Peers, plan: Plan) -> Iterator[Comparison]:
     """By h2load. Raises LoadFailed."""
     servers = (peers.cdn, peers.nginx)
     for workload in IDENTICAL:
@@ -61,7 +62,7 @@ def measure_identical(peers: Peers, plan: Plan) -> Iterator[Result]:
         for _ in range(plan.rounds):
             for server in servers:
                 samples[server.name].append(timed(server, partial(_h2load, server, workload, plan.round_s)))
-        yield Result(workload.name, workload.at_most, medians(workload.name, samples))
+        yield Comparison(workload.name, workload.at_most, medians(workload.name, samples))
 
 
 def _h2load(server: Server, workload: H2Workload, duration_s: float) -> Load:
@@ -77,7 +78,9 @@ def _h2load(server: Server, workload: H2Workload, duration_s: float) -> Load:
     return Load(int(counts[1]), duration_s)
 
 
-def measure_visits(peers: Peers, load: LoadProgram, content: EdgeContent, folder: Path, plan: Plan) -> Iterator[Result]:
+def measure_visits(
+    peers: Peers, load: LoadProgram, content: EdgeContent, folder: Path, plan: Plan
+) -> Iterator[Comparison]:
     """Three results: without the handshakes, with them, and the handshakes alone. Raises LoadFailed."""
     servers = (peers.cdn, peers.nginx)
     samples: dict[str, dict[str, list[Measured]]] = {
@@ -101,7 +104,7 @@ def measure_visits(peers: Peers, load: LoadProgram, content: EdgeContent, folder
         ("with", f"{VISITS}, with the handshakes", 1.1),
         ("handshake", "full TLS 1.3 handshake of such a connection", None),
     ):
-        yield Result(named, at_most, medians(named, samples[what]))
+        yield Comparison(named, at_most, medians(named, samples[what]))
 
 
 def _visited(server: Server, load: LoadProgram, requests: Path) -> tuple[Measured, Measured, Measured]:

@@ -17,6 +17,7 @@ from bench.edge_content import EdgeContent
 from bench.edge_peers import LOAD_CORE, Peers, Server
 from bench.edge_programs import Load, LoadProgram
 from bench.edge_requests import browser_like, by_zipf, identical, never_repeating, write_scripts
+from bench.table import Comparison, Measured
 
 CONNECTIONS = 64
 ZIPF_REQUESTS = 60_000
@@ -24,24 +25,6 @@ WARM_S = 0.5
 SETTLE_S = 120.0
 IDLE_SHARE = 0.04
 """Seconds of CPU in a second that heartbeats and the like may take."""
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """Medians of one server. `busy` is the share of a core it used: near 1 the load was no bottleneck."""
-
-    cpu_us: float
-    requests_per_s: float
-    busy: float
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """One workload. `at_most` is what was promised for the ratio to nginx; None where nothing was."""
-
-    name: str
-    at_most: float | None
-    measured: dict[str, Measured]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +109,7 @@ def workloads(content: EdgeContent) -> tuple[Workload, ...]:
 
 def measure_hits(
     peers: Peers, load: LoadProgram, chosen: Sequence[Workload], folder: Path, plan: Plan
-) -> Iterator[Result]:
+) -> Iterator[Comparison]:
     """Each workload's result as soon as it is there. Raises LoadFailed."""
     for workload in chosen:
         servers = [getattr(peers, name) for name in workload.servers]
@@ -139,7 +122,7 @@ def measure_hits(
             for _ in range(plan.rounds):
                 for server in servers:
                     samples[server.name].append(timed(server, partial(runs[server.name], plan.round_s)))
-        yield Result(workload.name, workload.at_most, medians(workload.name, samples))
+        yield Comparison(workload.name, workload.at_most, medians(workload.name, samples))
 
 
 def settle(server: Server) -> None:

@@ -1,7 +1,7 @@
 /* The load of `python -m bench.edge`: replays requests that were encoded beforehand, so that it is never what is measured.
 
    edge_load MODE [NAME VALUE]...
-     closed   `connections` keep one request each under way for `duration` seconds
+     closed   `connections` keep one request each under way for `duration` seconds, or until `ends-after` were answered
      open     requests come at `rate` a second at random times, whatever the server does; latency counts from when a
               request should have been sent (no coordinated omission)
      visits   connections that play one script each: first all handshakes, then all requests, then all ends; between them it
@@ -47,7 +47,7 @@ struct connection {
 static struct request *requests;
 static struct script *scripts;
 static int request_count, script_count, window = 1, status_wanted = 200, first_alone, content_wanted = -1;
-static long long done_total, bad_total, bytes_total, cursor, counter = 1;
+static long long done_total, bad_total, bytes_total, cursor, counter = 1, ends_after;
 static int connections_wanted = 64, handshakes_at_once = 16, active_at_once = 64, port_number, epoll_fd, is_tls, is_h2;
 static const char *server_name, *ciphers = "TLS_AES_128_GCM_SHA256", *bad_reason = "";
 static SSL_CTX *ssl_context;
@@ -200,7 +200,7 @@ static int play(struct connection *c) {
     while (c->sent < s->count && c->sent - c->done < window && !(first_alone && c->sent && !c->done))
       add_request(c, &requests[s->first + c->sent]);
   } else
-    while (c->sent - c->done < window) add_request(c, &requests[cursor++ % request_count]);
+    while (c->sent - c->done < window && (!ends_after || cursor < ends_after)) add_request(c, &requests[cursor++ % request_count]);
   if (c->owes_ack && c->sent) acknowledge(c);
   if (c->out_size) flush_out(c);
   return 1;
@@ -377,7 +377,7 @@ static void closed_or_open(double duration, double rate, unsigned seed) {
   } else
     for (int i = 0; i < connections_wanted; i++) play(&all[i]);
   double now = start;
-  while (is_open_mode ? done_total < due_total && now < until + 5 && !bad_total : now < until) {
+  while (is_open_mode ? done_total < due_total && now < until + 5 && !bad_total : now < until && !(ends_after && done_total >= ends_after)) {
     if (is_open_mode)
       while (sent_total < due_total && idle_count && due[sent_total] <= now) {
         struct connection *c = idle[--idle_count];
@@ -490,6 +490,7 @@ int main(int argc, char **argv) {
     else if (!strcmp(name, "status")) status_wanted = atoi(value);
     else if (!strcmp(name, "content")) content_wanted = atoi(value);
     else if (!strcmp(name, "first-alone")) first_alone = atoi(value);
+    else if (!strcmp(name, "ends-after")) ends_after = atoll(value);
     else if (!strcmp(name, "counter")) counter = atoll(value);
     else if (!strcmp(name, "tls")) { is_tls = 1; server_name = value; }
     else if (!strcmp(name, "h2")) is_h2 = atoi(value);

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,28 +91,23 @@ class Peers:
 
 
 @contextlib.contextmanager
-def running_peers(content: EdgeContent) -> Iterator[Peers]:
-    """All of them, over files in memory: no disk is measured."""
-    memory = Path("/dev/shm")
-    folder = Path(tempfile.mkdtemp(prefix="cdn-bench-edge-", dir=memory if memory.is_dir() else None))
-    try:
-        with contextlib.ExitStack() as stack:
-            nginx, origin_port = stack.enter_context(_nginx(folder / "nginx", content.folder))
-            varnish = stack.enter_context(running_varnish(folder / "varnish", origin_port, core=SERVER_CORE))
-            settings = {"content": str(content.folder), "log": str(folder / "aiohttp.log")}
-            aiohttp = stack.enter_context(running("bench.peer_aiohttp", settings, core=SERVER_CORE))
-            floor = stack.enter_context(_floor(folder, content))
-            cdn, pull = stack.enter_context(_cdn(folder / "cdn", content, origin_port))
-            yield Peers(
-                cdn,
-                pull,
-                nginx,
-                Server("varnish", varnish.pids, varnish.port),
-                Server("aiohttp", (aiohttp.pid,), aiohttp.first["port"]),
-                floor,
-            )
-    finally:
-        shutil.rmtree(folder)
+def running_peers(content: EdgeContent, folder: Path) -> Iterator[Peers]:
+    """All of them, with what they keep below `folder`."""
+    with contextlib.ExitStack() as stack:
+        nginx, origin_port = stack.enter_context(_nginx(folder / "nginx", content.folder))
+        varnish = stack.enter_context(running_varnish(folder / "varnish", origin_port, core=SERVER_CORE))
+        settings = {"content": str(content.folder), "log": str(folder / "aiohttp.log")}
+        aiohttp = stack.enter_context(running("bench.peer_aiohttp", settings, core=SERVER_CORE))
+        floor = stack.enter_context(_floor(folder, content))
+        cdn, pull = stack.enter_context(_cdn(folder / "cdn", content, origin_port))
+        yield Peers(
+            cdn,
+            pull,
+            nginx,
+            Server("varnish", varnish.pids, varnish.port),
+            Server("aiohttp", (aiohttp.pid,), aiohttp.first["port"]),
+            floor,
+        )
 
 
 @contextlib.contextmanager
@@ -132,7 +124,7 @@ def _nginx(folder: Path, content: Path) -> Iterator[tuple[Server, int]]:
 
 @contextlib.contextmanager
 def _cdn(folder: Path, content: EdgeContent, origin_port: int) -> Iterator[tuple[Server, Server]]:
-    options = ("--https", "127.0.0.1:0", "--allow-private-upstreams", *_access_log(folder / "access.log"))
+    options = ("--https", "127.0.0.1:0", "--allow-private-upstreams", "--access-log", str(folder / "access.log"))
     folder.mkdir(parents=True)
     with running_cdn(folder, options=options, core=SERVER_CORE) as cdn:
         cdn.run("site", "create", HOST.partition(".")[0])
@@ -142,11 +134,6 @@ def _cdn(folder: Path, content: EdgeContent, origin_port: int) -> Iterator[tuple
         cdn.run("deploy", str(content.folder), "--site", HOST.partition(".")[0])
         ours = Server("cdn", (cdn.pid,), cdn.http_port, cdn.https_port)
         yield ours, Server("pull", (cdn.pid,), cdn.http_port, cdn.https_port, PULL_HOST)
-
-
-def _access_log(file: Path) -> tuple[str, ...]:
-    helped = subprocess.run([sys.executable, "-m", "cdn", "up", "--help"], capture_output=True, text=True, check=True)
-    return ("--access-log", str(file)) if "--access-log" in helped.stdout else ()
 
 
 @contextlib.contextmanager

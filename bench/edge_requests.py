@@ -101,6 +101,12 @@ def h2_visits(pages: Sequence[Visit], host: str, *, connections: int, seed: int)
     ]
 
 
+def h2_start(path: str, host: str) -> bytes:
+    """What one connection says that asks one thing."""
+    ((first, *_),) = h2_visits([Visit((path,))], host, connections=1, seed=1)
+    return first
+
+
 def _h2_script(visit: Visit, host: str, number: int, cookies: list[str]) -> list[bytes]:
     browser = BROWSERS[number % len(BROWSERS)]
     encoder, requests = Encoder(), []
