@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import ssl
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -20,7 +19,7 @@ from cachetools import LRUCache
 from cdn.edge.certificate_cover import CertificateCover, is_named_in, names_of
 from cdn.edge.client_hello import ClientHello
 from cdn.edge.fault_log import FaultLog
-from cdn.edge.openssl import ReadyCertificate, openssl
+from cdn.edge.openssl import ReadyCertificate, Secured, Step, openssl, secured
 from cdn.edge.ticket_keys import TICKET_KEY_NAME_BYTES, TicketKeys
 from cdn.edge.tls_counters import TlsCounters, TlsRefusal
 from cdn.edge.tls_limits import TlsLimits
@@ -132,30 +131,41 @@ class TlsContexts:
         chosen = self._ready.get(certificate_id)
         return chosen if chosen is not None else self._open(certificate_id)
 
-    def connection(self, chosen: Chosen) -> ssl.SSLObject:
+    def connection(self, chosen: Chosen) -> Secured:
         """OpenSSL's side of a handshake. Raises ssl.SSLError when the certificate cannot be used after all."""
-        connection = chosen.context.wrap_bio(self.incoming, self.outgoing, server_side=True)
+        connection = secured(chosen.context, self.incoming, self.outgoing)
         if chosen.certificate is not None and self._openssl is not None:
             self._openssl.use(connection, chosen.certificate)
         return connection
 
-    @contextmanager
-    def tickets_of(self, hello: ClientHello) -> Iterator[None]:
-        """While OpenSSL reads `hello`: the tickets in it are read by the key that they name."""
+    def begin(self, connection: Secured, hello: ClientHello) -> Step:
+        """Let OpenSSL read `hello`, which is in `incoming`: tickets in it are read by the key that they name."""
         keys, way = self._ticket_keys, self._openssl
         if (
-            way is None
+            not hello.ticket_key_names
+            or way is None
             or keys is None
             or keys.previous is None
             or keys.previous[:TICKET_KEY_NAME_BYTES] not in hello.ticket_key_names
         ):
-            yield
-            return
+            return self.shake(connection)
         way.set_ticket_keys(self._shared, keys.previous)
         try:
-            yield
+            return self.shake(connection)
         finally:
             way.set_ticket_keys(self._shared, keys.current)
+
+    def shake(self, connection: Secured) -> Step:
+        """Go on with a handshake."""
+        if self._openssl is not None:
+            return self._openssl.shake(connection)
+        try:
+            connection.do_handshake()
+        except ssl.SSLWantReadError:
+            return Step.WAITS
+        except ssl.SSLError:
+            return Step.FAILED
+        return Step.DONE
 
     def _open(self, certificate_id: str) -> Chosen | TlsRefusal:
         material = self._source.material(certificate_id)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable, Mapping
 from typing import assert_never, cast
 
 from cdn.edge.certificate_cover import CertificateCover
-from cdn.edge.client_hello import ClientHello, ClientHelloReader, HelloFault
+from cdn.edge.client_hello import ClientHello, ClientHelloReader, HelloFault, read_at_once
 from cdn.edge.connection import H1Connection
 from cdn.edge.h2_connection import H2Connection
+from cdn.edge.openssl import Secured, Step
 from cdn.edge.peer_address import peer_address
 from cdn.edge.service import Service
 from cdn.edge.tls_contexts import HTTP_1_1, HTTP_2, TlsContexts
@@ -49,9 +49,9 @@ class TlsHandshake(asyncio.Protocol):
         "_is_challenge",
         "_protocols",
         "_reader",
+        "_secured",
         "_service",
         "_since",
-        "_ssl",
         "_tls",
         "_transport",
     )
@@ -67,8 +67,8 @@ class TlsHandshake(asyncio.Protocol):
         self._tls = tls
         self._client_address = client_address
         self._protocols = protocols
-        self._reader = ClientHelloReader(tls.limits.max_client_hello_bytes)
-        self._ssl: ssl.SSLObject | None = None
+        self._reader: ClientHelloReader | None = None
+        self._secured: Secured | None = None
         self._cover: CertificateCover | None = None
         self._is_challenge = False
         self._since = 0.0
@@ -93,16 +93,24 @@ class TlsHandshake(asyncio.Protocol):
         """Bytes came: of the ClientHello, or of what OpenSSL waits for."""
         if self._transport.is_closing():
             return
-        if self._ssl is not None:
-            self._tls.incoming.write(data)
-            self._proceed(self._ssl)
+        tls = self._tls
+        if self._secured is not None:
+            tls.incoming.write(data)
+            self._proceed(self._secured, tls.shake(self._secured))
             return
+        hello: ClientHello | HelloFault | None
+        if self._reader is None:
+            hello = read_at_once(data, tls.limits.max_client_hello_bytes)
+            if hello is not None:
+                self._answer(hello, data)
+                return
+            self._reader = ClientHelloReader(tls.limits.max_client_hello_bytes)
         hello = self._reader.receive(data)
         match hello:
             case None:
                 return
             case ClientHello():
-                self._answer(hello)
+                self._answer(hello, self._reader.received)
             case HelloFault.NOT_TLS:
                 self._refuse(TlsRefusal.NOT_TLS)
             case HelloFault.MALFORMED:
@@ -148,41 +156,38 @@ class TlsHandshake(asyncio.Protocol):
 
     # -- the handshake ---------------------------------------------------------------------------------------------
 
-    def _answer(self, hello: ClientHello) -> None:
+    def _answer(self, hello: ClientHello, received: bytes) -> None:
         tls = self._tls
         chosen = tls.choose(hello)
         if isinstance(chosen, TlsRefusal):
             self._refuse(chosen, _ALERTS.get(chosen, _INTERNAL_ERROR))
             return
         self._cover, self._is_challenge = chosen.cover, chosen.is_challenge
-        self._ssl = tls.connection(chosen)
-        tls.incoming.write(self._reader.received)
-        self._reader.received = b""
-        with tls.tickets_of(hello):
-            self._proceed(self._ssl)
+        self._reader = None
+        secured = self._secured = tls.connection(chosen)
+        tls.incoming.write(received)
+        self._proceed(secured, tls.begin(secured, hello))
 
-    def _proceed(self, ssl_object: ssl.SSLObject) -> None:
+    def _proceed(self, secured: Secured, step: Step) -> None:
         tls = self._tls
-        try:
-            ssl_object.do_handshake()
-        except ssl.SSLWantReadError:
-            tls.incoming.read()  # OpenSSL took all of it
-            self._transport.write(tls.outgoing.read())
-            return
-        except ssl.SSLError:
-            tls.incoming.read()
-            self._refuse(TlsRefusal.FAILED, tls.outgoing.read())
-            return
-        rest = tls.incoming.read()
-        last = tls.outgoing.read()  # its last message, tickets
-        if last:
-            self._transport.write(last)
-        self._hand_over(ssl_object, rest)
+        rest = tls.incoming.read()  # of a handshake that waits: nothing, OpenSSL took all of it
+        said = tls.outgoing.read()  # its last message, tickets
+        match step:
+            case Step.WAITS:
+                self._transport.write(said)
+            case Step.DONE:
+                if said:
+                    self._transport.write(said)
+                self._hand_over(secured, rest)
+            case Step.FAILED:
+                self._refuse(TlsRefusal.FAILED, said)
+            case _:
+                assert_never(step)
 
-    def _hand_over(self, ssl_object: ssl.SSLObject, rest: bytes) -> None:
+    def _hand_over(self, secured: Secured, rest: bytes) -> None:
         counters, forwarders = self._tls.counters, self._service.forwarders
         is_judged = bool(forwarders) and forwarders.is_trusted(peer_address(self._transport))
-        above = TlsTransport(self._transport, ssl_object, self._tls, None if is_judged else self._cover)
+        above = TlsTransport(self._transport, secured, self._tls, None if is_judged else self._cover)
         self._transport.set_protocol(above)
         self._leave(is_over=self._is_challenge)
         if self._is_challenge:
@@ -190,8 +195,8 @@ class TlsHandshake(asyncio.Protocol):
             above.close()
             return
         counters.handshakes += 1
-        counters.resumed += bool(ssl_object.session_reused)
-        factory = self._protocols[ssl_object.selected_alpn_protocol() or HTTP_1_1]
+        counters.resumed += bool(secured.session_reused)
+        factory = self._protocols[secured.selected_alpn_protocol() or HTTP_1_1]
         above.start(factory(self._service, self._client_address), rest)
 
     def _refuse(self, refusal: TlsRefusal, alert: bytes = b"") -> None:

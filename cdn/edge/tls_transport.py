@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from cdn.edge.certificate_cover import COVER, CertificateCover
+from cdn.edge.openssl import Secured
 from cdn.edge.tls_contexts import TlsContexts
 
 _log = logging.getLogger(__name__)
@@ -34,6 +35,9 @@ MAX_UNREAD_ANSWERS_BYTES = 16 * 1024
 """What OpenSSL answers by itself (updates of keys) to a client that reads nothing; beyond: reset."""
 
 Content = bytes | bytearray | memoryview
+
+_NOBODY = asyncio.Protocol()
+"""What a challenge is served by, and every connection until it begins."""
 
 
 class TlsTransport(asyncio.Transport, asyncio.Protocol):
@@ -61,7 +65,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         "_mute_bytes",
         "_outgoing",
         "_protocol",
-        "_ssl",
+        "_secured",
         "_unread_answers_bytes",
         "_waiting",
         "_waiting_bytes",
@@ -70,18 +74,18 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
     def __init__(
         self,
         below: asyncio.Transport,
-        ssl_object: ssl.SSLObject,
+        secured: Secured,
         tls: TlsContexts,
         cover: CertificateCover | None = None,
     ) -> None:
-        super().__init__()
+        # Without asyncio's own __init__, whose dictionary nothing here asks for.
         self._below = below
         self._cover = cover
-        self._ssl = ssl_object
+        self._secured = secured
         self._incoming = tls.incoming
         self._outgoing = tls.outgoing
-        self._protocol = asyncio.Protocol()
-        self._waiting: deque[memoryview] = deque()
+        self._protocol = _NOBODY
+        self._waiting: deque[memoryview] | None = None
         self._waiting_bytes = 0
         self._is_below_paused = False
         self._is_above_paused = False
@@ -104,19 +108,16 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Records came, or parts of them."""
-        if len(data) <= MAX_MUTE_BYTES:
-            self._receive(data)
+        if len(data) > MAX_MUTE_BYTES:
+            for at in range(0, len(data), MAX_MUTE_BYTES):
+                self.data_received(data[at : at + MAX_MUTE_BYTES])
             return
-        for at in range(0, len(data), MAX_MUTE_BYTES):
-            self._receive(data[at : at + MAX_MUTE_BYTES])
-
-    def _receive(self, data: bytes) -> None:
         if self._is_closing or self._is_eof_given:
             return
         incoming = self._incoming
         incoming.write(data)
         try:
-            content = self._ssl.read(RECORD_BYTES)
+            content = self._secured.read(RECORD_BYTES)
             is_end = not content
             if incoming.pending and not is_end:
                 content, is_end = self._read_on(content)
@@ -146,7 +147,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         contents = [first]
         try:
             while self._incoming.pending:
-                content = self._ssl.read(RECORD_BYTES)
+                content = self._secured.read(RECORD_BYTES)
                 if not content:
                     return b"".join(contents), True
                 contents.append(content)
@@ -177,8 +178,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         """What came is no record of this connection: OpenSSL's alert is all that is still said."""
         _log.debug("a TLS connection is closed: %s", fault)
         self._is_closing = self._is_end_said = True
-        self._waiting.clear()
-        self._waiting_bytes = 0
+        self._forget_waiting()
         self._answer_alerts()
         self._below.close()
 
@@ -198,8 +198,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._is_closing = True
-        self._waiting.clear()
-        self._waiting_bytes = 0
+        self._forget_waiting()
         self._protocol.connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -259,8 +258,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
     def abort(self) -> None:
         """End at once and without a word."""
         self._is_closing = True
-        self._waiting.clear()
-        self._waiting_bytes = 0
+        self._forget_waiting()
         self._below.abort()
 
     def is_closing(self) -> bool:
@@ -295,7 +293,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         """`ssl_object`, COVER, and everything that the transport below knows."""
         match name:
             case "ssl_object":
-                return self._ssl
+                return self._secured
             case _ if name == COVER:
                 return self._cover
             case _:
@@ -315,8 +313,15 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
 
     def _wait(self, data: Content) -> None:
         if data:
+            if self._waiting is None:
+                self._waiting = deque()
             self._waiting.append(memoryview(bytes(data) if isinstance(data, bytearray) else data).cast("B"))
             self._waiting_bytes += len(data)
+
+    def _forget_waiting(self) -> None:
+        self._waiting_bytes = 0
+        if self._waiting is not None:
+            self._waiting.clear()  # and not another one: it may be being sent
 
     def _send_waiting(self) -> None:
         """Encrypt what waits, slice after slice, as long as the client takes it."""
@@ -336,6 +341,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         if waiting or self._is_below_paused:
             self._pause_above()
             return
+        self._waiting = None
         self._end_if_sent()
         if self._is_above_paused:
             self._is_above_paused = False
@@ -347,11 +353,11 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         try:
             for piece in pieces:
                 if len(piece) <= RECORD_BYTES:
-                    self._ssl.write(piece)
+                    self._secured.write(piece)
                 else:
                     whole = memoryview(piece)
                     for at in range(0, len(whole), RECORD_BYTES):
-                        self._ssl.write(whole[at : at + RECORD_BYTES])
+                        self._secured.write(whole[at : at + RECORD_BYTES])
         except ssl.SSLError as fault:
             self._fail(fault)
             return
@@ -377,7 +383,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
 
     def _say_close_notify(self) -> None:
         try:
-            self._ssl.unwrap()
+            self._secured.shutdown()
         except ssl.SSLWantReadError:
             pass  # it is said; the client's own is not waited for
         except ssl.SSLError as fault:

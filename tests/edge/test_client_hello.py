@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdn.edge.client_hello import ClientHello, ClientHelloReader, HelloFault, read_client_hello
+from cdn.edge.client_hello import ClientHello, ClientHelloReader, HelloFault, read_at_once, read_client_hello
 from tests.edge.tls_material import root_pem
 
 MAX_BYTES = 16 * 1024
@@ -49,7 +49,11 @@ def records(handshake: bytes, fragment_bytes: int = 1 << 14) -> bytes:
 
 
 def receive(data: bytes, max_bytes: int = MAX_BYTES) -> ClientHello | HelloFault | None:
-    return ClientHelloReader(max_bytes).receive(data)
+    read = ClientHelloReader(max_bytes).receive(data)
+    at_once = read_at_once(data, max_bytes)
+    is_one_record = len(data) > 5 and len(data) == 5 + int.from_bytes(data[3:5], "big") and data[5:6] == b"\x01"
+    assert at_once == (read if is_one_record and isinstance(read, ClientHello) else None)
+    return read
 
 
 def test_what_openssl_says_is_read() -> None:

@@ -18,7 +18,7 @@ from cdn.edge import openssl as openssl_module
 from cdn.edge.head_memo import HeadMemo
 from cdn.edge.head_parser import HeadParser
 from cdn.edge.limits import HttpLimits
-from cdn.edge.openssl import Openssl, openssl
+from cdn.edge.openssl import Openssl, Secured, openssl, secured
 from cdn.edge.service import ListenerCounters, Service
 from cdn.edge.tls_contexts import TlsContexts
 from cdn.edge.tls_counters import TlsRefusal
@@ -285,7 +285,7 @@ def updates_of_keys(wire: Wire, count: int) -> bytes:
     """Records that each want the server to replace its keys and say so (RFC 8446 section 4.6.3)."""
     update = ctypes.CDLL(_ssl.__file__).SSL_key_update
     update.argtypes = (ctypes.c_void_p, ctypes.c_int)
-    address = openssl_module._ssl_address(wire.client)
+    address = openssl_module._ssl_address(wire.client._sslobj)  # type: ignore[attr-defined]
     for _ in range(count):
         assert update(address, 1) == 1
         wire.client.do_handshake()
@@ -431,9 +431,8 @@ def test_a_certificate_of_any_kind_is_read_and_one_that_does_not_fit_is_refused(
             way.read(CertificateMaterial(chain, key), b"name")
 
 
-def _connection(tls: TlsContexts) -> ssl.SSLObject:
-    context = cdn.edge.tls_contexts._empty_context(("http/1.1",))
-    return context.wrap_bio(tls.incoming, tls.outgoing, server_side=True)
+def _connection(tls: TlsContexts) -> Secured:
+    return secured(cdn.edge.tls_contexts._empty_context(("http/1.1",)), tls.incoming, tls.outgoing)
 
 
 def test_a_key_that_does_not_fit_closes_its_name_alone(caplog: pytest.LogCaptureFixture) -> None:
