@@ -5,7 +5,6 @@ Windows of both sides are counted here too: how far a client may send, and how f
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict, deque
 from typing import Final
 
@@ -28,6 +27,7 @@ from cdn.edge.h2_frames import (
 )
 from cdn.edge.h2_limits import H2Limits
 from cdn.edge.h2_priorities import Priority, read_priority
+from cdn.edge.h2_request import may_stand_in_trailers
 from cdn.edge.h2_sender import H2Sender
 from cdn.edge.h2_streams import CODES, VERDICTS, Step, Stream, StreamState, Verdict
 from cdn.edge.hpack_decoder import HpackDecoder, HpackFault
@@ -35,7 +35,6 @@ from cdn.edge.hpack_decoder import HpackDecoder, HpackFault
 MAX_SKIPPED: Final = 32
 """Ranges of stream identifiers that a client passed over, remembered to name its fault right. Few clients do."""
 
-_FIELD_NAME: Final = re.compile(r"[a-z0-9!#$%&'*+\-.^_`|~]+")
 
 _BLAMES_CLIENT: Final = (ErrorCode.PROTOCOL_ERROR, ErrorCode.ENHANCE_YOUR_CALM, ErrorCode.REFUSED_STREAM)
 
@@ -164,7 +163,7 @@ class H2Receiver(H2Sender):
             del self._foretold[stream_id]
 
     def _take_trailers(self, stream_id: int, fields: HeaderList, *, is_end: bool) -> None:
-        if not is_end or any(_FIELD_NAME.fullmatch(name) is None for name, _ in fields):
+        if not is_end or not all(may_stand_in_trailers(name, value) for name, value in fields):
             self._fail(stream_id, ErrorCode.PROTOCOL_ERROR)  # malformed (section 8.1)
             return
         self._end_request(stream_id)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
+from cdn.edge.access_line import encode_words
 from cdn.edge.content_framing import Chunked, FixedLength
 from cdn.edge.h2_events import HeaderList
+from cdn.edge.head_gist import LOGGED, UNTELLING
 from cdn.edge.head_parser import MessageHead
 from cdn.edge.limits import HttpLimits
 from cdn.edge.refusal import Refusal, Refused
@@ -54,10 +56,23 @@ class MalformedRequest:
     reason: str
 
 
+class RequestGist(NamedTuple):
+    """What of a request can make a difference to a hit (head_gist.py has the reasons): equal `key`s mean the same.
+
+    `words` is what the access log says of the rest.
+    """
+
+    key: bytes
+    words: bytes
+    host: str
+    is_head: bool
+
+
 @dataclass(slots=True)
 class _Section:
     """All fields but `:path`, judged; nothing changes it. `refusal` comes before what the target is refused for, a
-    refused `host` behind it. `pseudo_fields` is how many stood before the others."""
+    refused `host` behind it. `pseudo_fields` is how many stood before the others. `gist` is None where requests have
+    none."""
 
     method: str
     fields: Fields
@@ -67,6 +82,12 @@ class _Section:
     has_framing: bool
     line_bytes: int
     pseudo_fields: int
+    gist: tuple[bytes, bytes, str, bool] | None
+
+
+def may_stand_in_trailers(name: str, value: str) -> bool:
+    """Whether a trailer section with this field is well-formed (RFC 9113 sections 8.1, 8.2.1 and 8.2.2)."""
+    return _NAME.fullmatch(name) is not None and _VALUE.fullmatch(value) is not None and name not in _OF_CONNECTION
 
 
 class RequestReader:
@@ -82,6 +103,25 @@ class RequestReader:
         self._lines: dict[tuple[str, str], int] = {}
         self._targets: dict[str, Target] = {}
         self._hosts: dict[str, HostName] = {}
+
+    def gist(self, fields: HeaderList) -> RequestGist | None:
+        """The gist of a GET or HEAD without content that `read` would find nothing against but its target; 1 us.
+
+        None for all others, and when these fields are not remembered.
+        """
+        path_at = 0
+        for name, _ in fields:
+            if name == ":path":
+                break
+            path_at += 1
+        else:
+            return None
+        section = self._sections.get((*fields[:path_at], *fields[path_at + 1 :]))
+        if section is None or section.gist is None or path_at > section.pseudo_fields:
+            return None
+        key, words, host, is_head = section.gist
+        # The target first: it was not judged, but NUL is not in the rest.
+        return RequestGist(fields[path_at][1].encode("latin-1") + key, words, host, is_head)
 
     def read(self, fields: HeaderList, is_end: bool, scheme: str) -> MessageHead | Refused | MalformedRequest:
         """Judge `fields`; `scheme` is the connection's ("http" or "https").
@@ -191,7 +231,10 @@ class RequestReader:
             has_framing,
             len(method) + _VERSION_BYTES,
             len(pseudo),
+            None,
         )
+        if method in _PLAIN_METHODS and refusal is None and not has_framing and isinstance(host, HostName):
+            section.gist = _gist_of(method, host, section.fields)
         if size_bytes <= MAX_SECTION_BYTES and has_path:
             if len(self._sections) >= MAX_SECTIONS:
                 self._sections.clear()
@@ -312,6 +355,20 @@ class ArrivingContent:
 
 _KINDS: Final = {"host": _HOST, "cookie": _COOKIE, "content-length": _FRAMING, "expect": _FRAMING}
 _REFUSED_METHODS: Final = {"CONNECT": Refusal.UNKNOWN_METHOD, "TRACE": Refusal.METHOD_NOT_ALLOWED}
+
+
+def _gist_of(method: str, host: HostName, fields: Fields) -> tuple[bytes, bytes, str, bool] | None:
+    """What gists of requests with these fields end with; their words, host, and whether they are of HEAD."""
+    telling = [method, host.name, str(host.port)]
+    words = b""
+    for name, value in fields:
+        if name not in UNTELLING:
+            telling.append(f"{name}:{value}")
+        elif name in LOGGED:
+            if len(fields.get_all(name)) > 1:  # whose values the log joins
+                return None
+            words += encode_words(LOGGED[name], value)
+    return b"\0" + "\n".join(telling).encode("latin-1"), words, host.name, method == "HEAD"
 
 
 def _read_pseudo(others: tuple[tuple[str, str], ...]) -> dict[str, str] | MalformedRequest:
