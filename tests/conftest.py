@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import boto3
 import pytest
 from botocore.config import Config
+from hypothesis import HealthCheck, settings
 
 from tests.second_run import watch_run
 from tests.servers.seaweed import S3Address, S3Server, ServerMissing, start_seaweed, stop_seaweed
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tests of real processes that fail on a busy machine have a second run."""
+    """Tests of real processes that fail on a busy machine have a second run; no example is measured by time."""
     watch_run(config)
+    settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
