@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
+import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 import hpack
 
@@ -53,6 +56,10 @@ class FrameClient:
         self.decoder = hpack.Decoder()
         self.server_settings: dict[int, int] = {}
         self.responses: dict[int, Response] = {}
+        self.goaways: list[Frame] = []
+        self.window = frames.INITIAL_WINDOW
+        """What the server takes of content, of all streams; and what it has added for single ones."""
+        self.added: dict[int, int] = {}
         self.gives_windows = True
         """Whether what comes is given back to the windows at once."""
         self._waiting = b""
@@ -78,6 +85,11 @@ class FrameClient:
     def close(self) -> None:
         self.socket.close()
 
+    def abort(self) -> None:
+        """Go away without a word: the connection is reset."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+
     # -- sending ---------------------------------------------------------------------------------------------------
 
     def send(self, *parts: bytes) -> None:
@@ -86,6 +98,11 @@ class FrameClient:
             self.socket.sendall(b"".join(parts))
         except (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
             return
+
+    def end_sending(self) -> None:
+        """Nothing more comes from here; the server's words still do."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
 
     def start(self, values: frames.Settings = ()) -> FrameClient:
         """Both prefaces, acknowledged on both sides."""
@@ -177,11 +194,25 @@ class FrameClient:
         raise AssertionError(f"{MAX_FRAMES} frames came, and no end; the last: {came[-1]}")
 
     def barrier(self) -> list[Frame]:
-        """What the server said up to now: it answers a PING behind everything that was sent before. Raises Ended."""
-        self._pings += 1
-        opaque = self._pings.to_bytes(8, "big")
-        self.send(frames.ping(opaque))
-        return self.read_until(lambda came: came.is_of(Kind.PING) and came.has(ACK) and came.payload == opaque)
+        """What the server says by itself of everything that was sent: it answers a PING behind it. Raises Ended.
+
+        Twice, because the first answer may stand before what was said at the same moment (section 6.7).
+        """
+        came: list[Frame] = []
+        for _ in range(2):
+            self._pings += 1
+            opaque = self._pings.to_bytes(8, "big")
+            self.send(frames.ping(opaque))
+            came += self.read_until(partial(_is_pong, opaque))
+        return came
+
+    def content_of(self, stream_id: int, size: int) -> int:
+        """Wait until as much has come, and for what comes behind it. Returns how much it is."""
+        known = self.responses.setdefault(stream_id, Response())
+        if len(known.content) < size:
+            self.read_until(lambda _: len(known.content) >= size)
+        self.barrier()
+        return len(known.content)
 
     def frames_until_whole(self, stream_id: int) -> list[Frame]:
         """What comes until the stream is answered or reset, of all streams."""
@@ -260,6 +291,19 @@ class FrameClient:
             if self.gives_windows and read.payload:
                 size = len(read.payload)
                 self.send(frames.window_update(0, size), frames.window_update(read.stream_id, size))
+        elif read.kind == Kind.WINDOW_UPDATE:
+            increment = int.from_bytes(read.payload, "big")
+            assert 0 < increment <= frames.MAX_WINDOW, "an increment (section 6.9)"
+            if read.stream_id == 0:
+                self.window += increment
+                assert self.window <= frames.MAX_WINDOW, "no window exceeds that (section 6.9.1)"
+            else:
+                self.added[read.stream_id] = self.added.get(read.stream_id, 0) + increment
+        elif read.kind == Kind.GOAWAY:
+            assert read.word == 0, "GOAWAY is of the connection (section 6.8)"
+            if self.goaways:
+                assert read.last_stream_id <= self.goaways[-1].last_stream_id, "it never grows (section 6.8)"
+            self.goaways.append(read)
         elif read.kind == Kind.RST_STREAM:
             known = self.responses.setdefault(read.stream_id, Response())
             assert known.reset is None, "one RST_STREAM a stream (section 5.4.2)"
@@ -283,6 +327,10 @@ class FrameClient:
         else:
             known.fields = decoded
         known.is_whole = read.has(END_STREAM)
+
+
+def _is_pong(opaque: bytes, read: Frame) -> bool:
+    return read.is_of(Kind.PING) and read.has(ACK) and read.payload == opaque
 
 
 def _name(code: int) -> str:

@@ -177,6 +177,11 @@ def plain_block(fields: Iterable[tuple[str | bytes, str | bytes]]) -> bytes:
     return b"".join(parts)
 
 
+def entry(name: str, value: str) -> bytes:
+    """A literal that enters the dynamic table (RFC 7541 section 6.2.1)."""
+    return b"\x40" + plain_block([(name, value)])[1:]
+
+
 def _length(size: int) -> bytes:
     """RFC 7541 section 5.1 with a prefix of seven bits, no Huffman."""
     if size < 127:

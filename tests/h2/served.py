@@ -35,16 +35,22 @@ def pattern(size: int) -> bytes:
     return b"".join(b"%07d\n" % at for at in range(0, size, 8))[:size]
 
 
+BIG = pattern(BIG_BYTES)
+PARTS = tuple(BIG[at : at + 16_384] for at in range(0, BIG_BYTES, 16_384))
+"""Shared by all answers: what a test sees in memory is what the listener keeps."""
+
+
 @dataclass
 class SceneApplication(EchoApplication):
     """What tests ask for by path; the rest is EchoApplication's."""
 
     held: dict[str, asyncio.Event] = field(default_factory=dict)
     listeners: list[Listener] = field(default_factory=list)
+    draining: list[asyncio.Task[None]] = field(default_factory=list)
     read_bytes: Counter[str] = field(default_factory=Counter)
 
     async def answer(self, request: Request, content: RequestContent, visitor: Visitor) -> Response:
-        _, kind, *rest = request.target.path.split("/")
+        kind, *rest = request.target.path.removeprefix("/").split("/")
         name = "/".join(rest)
         match kind:
             case "state":
@@ -52,18 +58,17 @@ class SceneApplication(EchoApplication):
             case "release":
                 self.held.setdefault(name, asyncio.Event()).set()
                 return Response(200, TEXT, b"released")
+            case "drain":
+                self.draining = [asyncio.create_task(listener.drain(20)) for listener in self.listeners]
+                return Response(200, TEXT, b"draining")
             case "head":
                 lines = [[name, value] for name, value in request.fields.lines]
                 about = {"method": request.method, "host": request.host, "scheme": request.scheme, "fields": lines}
                 return Response(200, TEXT, json.dumps(about).encode())
             case "stream":
-                return Response(
-                    200,
-                    TEXT,
-                    Stream(tuple(pattern(BIG_BYTES)[at : at + 16_384] for at in range(0, BIG_BYTES, 16_384)), None),
-                )
+                return Response(200, TEXT, Stream(PARTS, None))
             case "sized":
-                return Response(200, TEXT, Stream((pattern(BIG_BYTES),), BIG_BYTES))
+                return Response(200, TEXT, Stream((BIG,), BIG_BYTES))
             case "trailers":
                 return Response(200, TEXT, Stream((b"a", b"b"), None, trailers=(("x-sum", "ab"),)))
             case "breaks":
@@ -118,7 +123,7 @@ async def serve(folder: Path) -> None:
     application = SceneApplication()
     application.remember("/a", b"hello")
     application.remember("/16k", pattern(16_384))
-    application.remember("/big", pattern(BIG_BYTES))
+    application.remember("/big", BIG)
     application.remember("/empty", b"")
     tls = TlsContexts(SignedSource("a.example", default="a.example"), protocols=("h2", "http/1.1"), ticket_keys=keys(1))
     limits = HttpLimits()

@@ -7,11 +7,15 @@ import os
 import ssl
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.h2.frame_client import FrameClient
+
+LOOKS = 5000
+"""How often the state is looked at before a test gives up: some seconds."""
 
 
 @dataclass(slots=True)
@@ -68,6 +72,13 @@ class Serving:
         said: dict[str, Any] = json.loads(client.ask("/state").content)
         client.close()
         return said
+
+    def wait_until(self, is_so: Callable[[dict[str, Any]], bool]) -> None:
+        """Look at the state until it is so."""
+        for _ in range(LOOKS):
+            if is_so(state := self.state()):
+                return
+        raise AssertionError(f"it never came to be: {state}")
 
     def memory_bytes(self) -> int:
         """What the process holds in memory of its own."""
