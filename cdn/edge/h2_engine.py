@@ -34,6 +34,20 @@ from cdn.edge.h2_limits import H2Limits
 from cdn.edge.h2_receiver import H2Receiver
 from cdn.edge.hpack_decoder import DEFAULT_TABLE_BYTES
 
+SETTINGS_PER_FRAME: Final = 32
+"""More of them in one frame count as more frames: clients send six, and a frame has room for 2730."""
+
+_HEEDED: Final = frozenset(
+    (
+        Setting.HEADER_TABLE_SIZE,
+        Setting.ENABLE_PUSH,
+        Setting.INITIAL_WINDOW_SIZE,
+        Setting.MAX_FRAME_SIZE,
+        Setting.NO_RFC7540_PRIORITIES,
+    )
+)
+"""Others are unknown or of no meaning to a server (section 6.5.2)."""
+
 _HEADERS: Final = FrameType.HEADERS.value
 _WHOLE: Final = END_STREAM | END_HEADERS
 _WHOLE_WITH_PRIORITY: Final = _WHOLE | PRIORITY
@@ -217,10 +231,14 @@ class H2Engine(H2Receiver):
             self._count_control()
             self._take_acknowledgement()
             return
+        values = read_settings(content)
         if self._has_begun:
             self._count_control()
-        for setting, value in read_settings(content):
-            self._take_setting(setting, value)
+        for _ in range(len(values) // SETTINGS_PER_FRAME):
+            self._count_control()
+        for setting, value in values:
+            if setting in _HEEDED:
+                self._take_setting(setting, value)
         self._has_begun = True
         self._answer(SETTINGS_ACK)
 
@@ -251,7 +269,7 @@ class H2Engine(H2Receiver):
                 if value > 1:
                     raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"{Setting(setting).name} that is neither 0 nor 1")
             case _:
-                pass  # of no meaning to us, or unknown (section 6.5.2)
+                raise AssertionError(f"setting {setting} is not heeded")
 
     def _take_push_promise(self, _flags: int, _stream_id: int, _content: bytes) -> None:
         raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a client that pushes")

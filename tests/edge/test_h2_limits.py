@@ -326,3 +326,10 @@ def test_heads_are_bounded_by_streams_not_by_bytes() -> None:
         stage.engine.respond(stream_id, OK, b"")
     frames = [frame for frame in stage.frames() if isinstance(frame, HeadersFrame | WindowUpdateFrame)]
     assert len(frames) == 5
+
+
+def test_many_settings_in_one_frame_count_as_many_frames() -> None:
+    stage = Stage(H2Limits(max_control_frames=100))
+    values = client.raw(0x4, 0, 0, b"\xf0\x00\x00\x00\x00\x01" * 2000)
+    assert stage.send(values) == []
+    assert stage.error(values) is CALM
