@@ -30,14 +30,12 @@ from cdn.edge.h2_exchange import StreamExchange, Unread
 from cdn.edge.h2_request import MalformedRequest, RequestGist
 from cdn.edge.h2_response import refusal_response
 from cdn.edge.h2_service import H2Service
-from cdn.edge.head_gist import UNTELLING, may_stand_for
 from cdn.edge.head_parser import MessageHead
 from cdn.edge.peer_address import peer_address
 from cdn.edge.prepared import Prepared
 from cdn.edge.refusal import Refusal, Refused
 from cdn.edge.service import Service
 from cdn.edge.traffic import HTTP_2, Answered
-from cdn.http.fields import Fields
 from cdn.http.request import Request
 
 log = logging.getLogger(__name__)
@@ -313,9 +311,6 @@ class H2Connection(asyncio.Protocol):
             self._engine.respond(stream_id, prepared.h2_block(now), content)
             told = service.traffic.told(request, prepared.status, len(content), HTTP_2)
             service.traffic.hit(now, self._visitor_part(told.forwarded_for), told)
-            gist = gist or self._shared.requests.gist(event.fields)
-            if gist is not None:
-                self._shared.remember(gist, request, prepared, service.traffic)
             return
         exchange = StreamExchange(self, service, self._engine, stream_id, message, event.is_end)
         self._exchanges[stream_id] = exchange
@@ -324,13 +319,14 @@ class H2Connection(asyncio.Protocol):
     def _answer_alike(self, stream_id: int, gist: RequestGist, now: float) -> bool:
         """Answer with what requests of the same gist led to, where that is known and may be sent."""
         service = self._service
-        known = service.memo.get(gist.key)
+        memo = self._shared.memo
+        known = memo.get(gist.key)
         if known is None:
             return False
         prepared, told = known
         if not prepared.is_usable(now):
-            service.memo.forget(gist.key)
-            service.memo.note(gist.key)
+            memo.forget(gist.key)
+            memo.note(gist.key)
             return False
         dressed = told.with_words(gist.words)
         cover = self._cover
@@ -345,37 +341,9 @@ class H2Connection(asyncio.Protocol):
 
     def _remember(self, event: RequestHead, request: Request, prepared: Prepared) -> None:
         """Keep what the request led to, when one of its gist came before."""
-        service = self._service
-        gist = self._shared.requests.gist(event.fields)
-        if gist is None or not may_stand_for(prepared) or not service.memo.has_come(gist.key):
-            return
-        telling = Fields(tuple(line for line in request.fields if line[0] not in UNTELLING))
-        asked = Request(request.method, request.target, request.host, request.port, telling, request.scheme)
-        size_bytes = 0 if gist.is_head else prepared.size_bytes
-        service.memo.put(gist.key, (prepared, service.traffic.told(asked, prepared.status, size_bytes, HTTP_2)))
-
-    def _answer_alike(self, stream_id: int, gist: RequestGist, now: float) -> bool:
-        """Answer as a request with the same gist was answered, if one was: 5 us less than by `read` and `recall`."""
-        service = self._service
-        cover = self._cover
-        known = self._shared.memo.get(gist.key)
-        if known is None or (cover is not None and gist.host not in cover.hosts):
-            return False
-        prepared, told = known
-        if now >= service.serves_until or not prepared.is_usable(now):
-            self._shared.memo.forget(gist.key)
-            self._shared.memo.note(gist.key)
-            return False
-        if gist.words and told.line:
-            dressed = told.with_words(gist.words)
-            if dressed is None:
-                return False
-            told = dressed
-        service.counters.memo_hits += 1
-        self._engine.respond(stream_id, prepared.h2_block(now), b"" if gist.is_head else prepared.content)
-        is_same = self._visitor and told.forwarded_for is None
-        service.traffic.hit(now, self._visitor if is_same else self._visitor_part(told.forwarded_for), told)
-        return True
+        gist = self._shared.requests.gist(event.fields) if event.is_end else None
+        if gist is not None:
+            self._shared.remember(gist, request, prepared, self._service.traffic)
 
     def _turn_away(self, event: RequestHead, judged: MessageHead | Refused | MalformedRequest) -> None:
         if isinstance(judged, MalformedRequest):

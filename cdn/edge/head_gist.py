@@ -66,9 +66,11 @@ UNTELLING: Final = frozenset(
 """Names of fields that neither framing, nor routing, nor `Recall` looks at. A hit may still be chosen by one of them:
 then it says so in `Prepared.selecting`, and heads that lead to it are not remembered by their gist."""
 
-_LOGGED: Final = {"referer": "referer", "user-agent": "user_agent"}
+LOGGED: Final = {"referer": "referer", "user-agent": "user_agent"}
+"""Those of them that the access log has, and the members that they are there."""
+
 _UNTOLD: Final = {
-    spelt.encode("ascii"): _LOGGED.get(name, "") for name in sorted(UNTELLING) for spelt in (name, name.title())
+    spelt.encode("ascii"): LOGGED.get(name, "") for name in sorted(UNTELLING) for spelt in (name, name.title())
 }
 """Names of untelling lines as they are mostly spelt, and their members in the access log; "": none."""
 
