@@ -45,7 +45,35 @@ async def test_all_that_one_read_brings_is_answered_in_one_write(client: H2Clien
     assert [client.streams[each].content for each in ids] == [b"hello"] * 10
     assert all(client.streams[each].is_whole for each in ids)
     counters = client.service.counters
-    assert counters.recalled + counters.memo_hits == counters.h2_streams == 10
+    assert (counters.recalled, counters.memo_hits, counters.h2_streams) == (2, 8, 10)
+
+
+async def test_who_differs_only_in_what_tells_nothing_is_answered_alike(
+    application: EchoApplication, client: H2Client
+) -> None:
+    def of(number: int) -> list[tuple[str, str]]:
+        return [("cookie", f"visit={number}"), ("user-agent", f"browser {number}"), ("referer", f"https://{number}/")]
+
+    for number in range(5):
+        assert client.get(fields=of(number)).content == b"hello"
+    assert len(application.recalled) == 5, "each of these sections is new: it has to be judged"
+    for number in range(5):
+        assert client.get(fields=of(number)).content == b"hello"
+    assert len(application.recalled) == 5
+    assert client.get(method="HEAD").content == b""
+    assert client.get(fields=[("x-tells", "something")]).content == b"hello"
+    assert len(application.recalled) == 7
+
+
+async def test_what_is_remembered_is_not_sent_when_it_may_not_be(
+    application: EchoApplication, client: H2Client
+) -> None:
+    for _ in range(3):
+        client.get()
+    assert client.service.counters.memo_hits == 1
+    application.site.generation += 1
+    assert (await client.exchange()).content.startswith(b"GET a.example /a")
+    assert client.service.counters.memo_hits == 1
 
 
 @pytest.mark.parametrize("path", ["/a", "/large"])
