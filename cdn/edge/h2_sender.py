@@ -192,8 +192,8 @@ class H2Sender:
     def output(self, max_bytes: int) -> list[bytes | memoryview]:
         """Frames that may leave now, in order; all but content whatever `max_bytes` is.
 
-        Content leaves by urgency and fairly among equals (RFC 9218 section 10), within the windows, and about
-        `max_bytes` of it: ask again when the transport has taken these. Empty when there is nothing to send.
+        Content leaves by urgency and fairly among equals (RFC 9218 section 10), within the windows, and at most a frame
+        more of it than `max_bytes`: ask again when the transport has taken these. Empty when there is nothing to send.
         """
         if self._turns:
             self._take_turns(max_bytes - self._ready_bytes)
@@ -267,18 +267,17 @@ class H2Sender:
             stream = turns.take()
             if stream is None:
                 break
-            sent_bytes = self._send_part(stream, min(budget_bytes, self._window_bytes, stream.window_bytes))
-            budget_bytes -= sent_bytes
+            budget_bytes -= self._send_part(stream)
             if not stream.queue:
                 if stream.is_ending:
                     self._close(stream.id, Step.SENT_END)
             elif stream.window_bytes > 0:
                 turns.add(stream)
 
-    def _send_part(self, stream: Stream, most_bytes: int) -> int:
+    def _send_part(self, stream: Stream) -> int:
         """One DATA frame, and what ends the stream when it is the last."""
         part = stream.queue[0]
-        size = min(len(part), most_bytes, MAX_FRAME_BYTES)
+        size = min(len(part), self._window_bytes, stream.window_bytes, MAX_FRAME_BYTES)
         if size == len(part):
             stream.queue.popleft()
             piece = part
