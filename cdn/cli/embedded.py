@@ -28,7 +28,8 @@ from cdn.control.acme_settings import AcmeSettings
 from cdn.control.dns_asker import LookupSettings
 from cdn.control.settings import ControlSettings
 from cdn.dns.node import DnsNode
-from cdn.dns.settings import CheckSettings, DnsSettings
+from cdn.dns.settings import HTTPS_PORT, CheckSettings, DnsSettings
+from cdn.edge.h2_limits import H2Limits
 from cdn.edge.node import EdgeNode
 from cdn.edge.settings import EdgeSettings
 from cdn.errors import CdnError, Unavailable
@@ -159,7 +160,8 @@ class Embedded:
                 )
             stack.push_async_callback(edge.stop)
             await _caught_up(edge)
-            dns = None if settings.dns is None else await _start_dns(stack, settings, settings.dns, control, edge.port)
+            announced = announced_protocols(settings, limits.applied("edge.http2", H2Limits()))
+            dns = None if settings.dns is None else await _start_dns(stack, settings, control, edge, announced)
             folder.keep_control_url(control.url)
             saved_in = await asyncio.to_thread(_tell_commands, Config(control.url, admin_token))
             has_sites = bool(control.plane.services.catalog.sites())
@@ -238,7 +240,7 @@ def issuing_role(settings: EmbeddedSettings, folder: DataFolder) -> IssuingRole:
     """Key files are made when there are none. Raises InvalidInput for those that cannot be used."""
     make_key_file(folder.control_key)
     make_key_file(folder.edge_key)
-    signs_itself = settings.https is not None and (not settings.acme.directories or is_local(settings.zone))
+    signs_itself = _signs_itself(settings)
     return IssuingRole(
         KeyRing.read(folder.control_key),
         {NO_REGION: KeyRing.read(folder.edge_key)},
@@ -251,9 +253,15 @@ def issuing_role(settings: EmbeddedSettings, folder: DataFolder) -> IssuingRole:
 
 
 async def _start_dns(
-    stack: contextlib.AsyncExitStack, settings: EmbeddedSettings, listen: Address, control: ControlPart, edge_port: int
+    stack: contextlib.AsyncExitStack,
+    settings: EmbeddedSettings,
+    control: ControlPart,
+    edge: EdgeNode,
+    announced: tuple[str, ...],
 ) -> DnsNode:
-    """The zone's only name server. Raises CdnError."""
+    """The zone's only name server, which announces these protocols in HTTPS records. Raises CdnError."""
+    listen = settings.dns
+    assert listen is not None
     folder = DataFolder(settings.data_dir)
     of_dns = DnsSettings(
         dns_id=settings.node_id,
@@ -264,7 +272,8 @@ async def _start_dns(
         name_servers=(f"ns.{settings.zone} {reachable(listen).host}",),
         hostmaster=f"hostmaster@ns.{settings.zone}",
         dns_key_file=folder.dns_key,
-        checks=CheckSettings(check_port=edge_port),
+        checks=CheckSettings(check_port=edge.port),
+        https_alpn=announced,
     )
     with naming("--dns", listen):
         dns = await DnsNode.start(of_dns, [(listen.host, listen.port)])
@@ -276,6 +285,17 @@ async def _start_dns(
         fault = dns.follower.fault or dns.feed.fault
         raise Unavailable(f"the name server did not catch up within {CATCH_UP_TIMEOUT_S:g} s: {fault}") from exc
     return dns
+
+
+def announced_protocols(settings: EmbeddedSettings, http2: H2Limits) -> tuple[str, ...]:
+    """What HTTPS records say: nothing where browsers would go to another port, or find a certificate they distrust."""
+    is_there = settings.https is not None and settings.https.port == HTTPS_PORT
+    return ("h2",) if http2.enabled and is_there and not _signs_itself(settings) else ()
+
+
+def _signs_itself(settings: EmbeddedSettings) -> bool:
+    """Whether certificates are those of the development authority."""
+    return settings.https is not None and (not settings.acme.directories or is_local(settings.zone))
 
 
 async def _caught_up(edge: EdgeNode) -> None:

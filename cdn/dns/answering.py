@@ -46,7 +46,7 @@ class Answering:
         self.down: frozenset[str] = frozenset()
         self.ttls_s: Mapping[str, int] = {}
         sites = SiteNames(self.catalog_fold.catalog, settings.answer_ttl_s)
-        self.zones = ZoneBook(EdgeZone(zone, sites, settings.https_alpn), sites, self.zone_fold)
+        self.zones = ZoneBook(EdgeZone(zone, sites, settings.announced_protocols), sites, self.zone_fold)
         self.explainer = NameExplainer(self.zones, sites, self.fleet)
         self.signers = SignerBook(
             self.zone_fold,

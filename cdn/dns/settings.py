@@ -24,6 +24,9 @@ MAX_PROCESSES = 64
 MAX_NSID_BYTES = 128
 """A name, and no answer is crowded out by it."""
 
+HTTPS_PORT = 443
+"""Where browsers go that see an HTTPS record without a port (RFC 9460 section 9)."""
+
 _PATH = re.compile(r"/[!-~]{0,1023}")
 
 MAX_TTL_S = 604_800
@@ -108,8 +111,9 @@ class DnsSettings:
     without losing what it had not read; 1: the process that follows the journal answers itself."""
     full_load: float = FULL_LOAD
     """The load, as nodes report it, above which a node gets a smaller part of its visitors."""
-    https_alpn: tuple[str, ...] = ()
-    """What HTTPS records of sites announce besides HTTP/1.1, like "h2"; none: sites have no such records."""
+    https_alpn: tuple[str, ...] | None = None
+    """What HTTPS records of sites announce besides HTTP/1.1, like "h2"; none: sites have no such records. Unsaid: "h2"
+    where nodes are checked by https at port 443, to which browsers that see such a record go at once; else none."""
     dns_key_file: Path | None = None
     """The key with which control sealed the keys of signed zones: control's own `dns_key_file`. Without it zones that
     are signed are answered with SERVFAIL."""
@@ -151,6 +155,14 @@ class DnsSettings:
         for name in ("answer_ttl_s", "answer_ttl_min_s", "soa_ttl_s", "negative_ttl_s"):
             if not 1 <= getattr(self, name) <= MAX_TTL_S:
                 raise InvalidInput(f"{name} is {getattr(self, name)}, give 1 to {MAX_TTL_S}", field=name)
+
+    @property
+    def announced_protocols(self) -> tuple[str, ...]:
+        """What HTTPS records announce; none: there are no such records."""
+        if self.https_alpn is not None:
+            return self.https_alpn
+        is_there = self.checks.check_scheme is CheckScheme.HTTPS and self.checks.check_port == HTTPS_PORT
+        return ("h2",) if is_there else ()
 
     @property
     def control_urls(self) -> tuple[str, ...]:

@@ -171,3 +171,23 @@ def test_more_is_told(tmp_path: Path) -> None:
     assert told.geo.geo_files == (tmp_path / "a.mmdb", tmp_path / "b.mmdb")
     assert told.rate_limits == RateLimits(slip=0, exempt=("::1/128",))
     assert (told.dns_key_file, told.cookie_secret_file) == (tmp_path / "key", tmp_path / "cookies")
+
+
+@pytest.mark.parametrize(
+    ("lines", "announced"),
+    [
+        ("", ()),
+        ('check_scheme = "https"\ncheck_port = 443\n', ("h2",)),
+        ('check_scheme = "https"\ncheck_port = 8443\n', ()),
+        ("check_port = 443\n", ()),
+        ('check_scheme = "https"\ncheck_port = 443\nhttps_alpn = []\n', ()),
+        ('https_alpn = ["h3", "h2"]\n', ("h3", "h2")),
+    ],
+)
+def test_what_https_records_announce_where_nothing_is_said(
+    tmp_path: Path, lines: str, announced: tuple[str, ...]
+) -> None:
+    (tmp_path / "token").write_text(f"{SECRET}\n")
+    file = tmp_path / "dns.toml"
+    file.write_text(LEAST + lines)
+    assert read_dns_role(file, {}).dns.announced_protocols == announced

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,10 @@ from typer.testing import CliRunner
 
 from cdn.cli.address import Address
 from cdn.cli.data_folder import DataFolder
-from cdn.cli.embedded import EmbeddedSettings, is_local, issuing_role
+from cdn.cli.embedded import EmbeddedSettings, announced_protocols, is_local, issuing_role
 from cdn.cli.main import app
 from cdn.control.acme_settings import AcmeSettings
+from cdn.edge.h2_limits import H2Limits
 
 DIRECTORY = "https://acme.example/directory"
 
@@ -81,3 +83,22 @@ def test_what_cannot_be_is_refused_before_anything_starts(words: tuple[str, ...]
     assert done.exit_code == 2, done.output
     assert said in done.output
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("zone", "acme", "port", "http2", "announced"),
+    [
+        ("cdn.example.net", True, 443, True, ("h2",)),
+        ("cdn.example.net", True, 443, False, ()),
+        ("cdn.example.net", True, 8443, True, ()),  # browsers would go to 443
+        ("cdn.example.net", False, 443, True, ()),  # and would distrust the certificate
+        ("cdn.localhost", True, 443, True, ()),
+        ("cdn.example.net", True, None, True, ()),
+    ],
+)
+def test_https_records_lead_nobody_astray(
+    tmp_path: Path, zone: str, acme: bool, port: int | None, http2: bool, announced: tuple[str, ...]
+) -> None:
+    https = None if port is None else Address("192.0.2.1", port)
+    told = replace(settings(tmp_path, zone=zone, acme=acme), https=https)
+    assert announced_protocols(told, H2Limits(enabled=http2)) == announced
