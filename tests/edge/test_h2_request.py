@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from h2.exceptions import ProtocolError
 from h2.utilities import HeaderValidationFlags, validate_headers
@@ -13,9 +15,12 @@ from cdn.edge.content_framing import Chunked, FixedLength
 from cdn.edge.h1 import H1Engine
 from cdn.edge.h2_events import HeaderList
 from cdn.edge.h2_request import ArrivingContent, MalformedRequest, RequestReader
+from cdn.edge.head_gist import UNTELLING
 from cdn.edge.head_parser import HeadParser, MessageHead
 from cdn.edge.limits import HttpLimits
 from cdn.edge.refusal import Refusal, Refused
+from cdn.http.fields import Fields
+from cdn.http.request import Request
 
 LIMITS = HttpLimits(max_fields=8, max_request_line_bytes=200, max_fields_bytes=600, max_content_bytes=1000)
 
@@ -283,7 +288,7 @@ FIELDS = st.lists(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(METHODS, PATHS, HOSTS, FIELDS)
 @example("GET", "/" + "l" * 190, "a b", [("host", "a")])
 @example("TRACE", "a", "", [("x-a", "v" * 300)] * 3)
@@ -318,7 +323,7 @@ MESSY_VALUES = st.sampled_from(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(st.permutations(GET), st.lists(st.tuples(MESSY_NAMES, MESSY_VALUES), max_size=4), st.integers(0, 4), st.data())
 def test_what_another_forbids_is_never_taken(
     pseudo: HeaderList, more: HeaderList, dropped: int, data: st.DataObject
@@ -376,3 +381,95 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not any(("x-a", long) in section for section in reader._sections)
     assert ("x-a", long) not in reader._lines
     assert "/" + long not in reader._targets
+
+
+PARTS = st.sampled_from(
+    ["/", "/a", "/a?b", "GET", "HEAD", "\0", "\n", "a.example", "None", "x:y", "host:a.example", ":"]
+)
+SOME_FIELDS = st.lists(
+    st.sampled_from(
+        [
+            ("x", "y"),
+            ("range", "bytes=0-1"),
+            ("accept", "*/*"),
+            ("cookie", "a=b"),
+            ("cookie", "c=d"),
+            ("user-agent", "A"),
+            ("user-agent", "B"),
+            ("referer", "https://a.example/"),
+            ("content-length", "0"),
+            ("expect", "100-continue"),
+            ("accept-encoding", "gzip"),
+        ]
+    ),
+    max_size=4,
+    unique=True,
+)
+ASKED = st.builds(
+    lambda method, host, path, fields: [
+        (":method", method),
+        (":scheme", "https"),
+        (":path", path),
+        (":authority", host),
+        *fields,
+    ],
+    st.sampled_from(["GET", "HEAD", "POST", "TRACE"]),
+    st.sampled_from(["a.example", "A.example", "a.example:443", "b.example", "a b"]),
+    st.one_of(st.sampled_from(["/", "/a", "/a?b"]), st.lists(PARTS, max_size=8).map("".join)),
+    SOME_FIELDS,
+)
+
+
+@settings(max_examples=200)
+@given(st.lists(ASKED, min_size=2, max_size=6))
+@example(
+    [
+        [*GET[:3], (":path", "/"), ("x", "y")],
+        [*GET[:3], (":path", "/\0GET\na.example\nNone\nhost:a.example\nx:y")],
+        [*GET[:3], (":path", "/\0GET\na.example\nNone\nhost:a.example")],
+        [*GET[:3], (":path", "/")],
+    ]
+)
+@example([[*GET, ("user-agent", "A"), ("accept", "a")], [*GET, ("user-agent", "B")]])
+def test_requests_of_one_gist_differ_in_nothing_that_tells(lists: list[HeaderList]) -> None:
+    reader = RequestReader(LIMITS)
+    told: dict[bytes, tuple[MessageHead, bytes]] = {}
+    for fields in lists:
+        message = reader.read(fields, True, "https")
+        gist = reader.gist(fields)
+        if gist is None:
+            continue
+        known = told.get(gist.key)
+        if known is None:
+            if isinstance(message, MessageHead):
+                told[gist.key] = message, gist.words
+            continue
+        assert isinstance(message, MessageHead)
+        assert telling(message) == telling(known[0])
+        assert (gist.host, gist.is_head) == (message.request.host, message.request.method == "HEAD")
+        said = [message.request.fields.get(name) or "" for name in ("referer", "user-agent")]
+        assert all(word.encode() in gist.words for word in said)
+
+
+def telling(message: MessageHead) -> Request:
+    """The request without the fields that no hit depends on."""
+    kept = tuple(line for line in message.request.fields if line[0] not in UNTELLING)
+    return replace(message.request, fields=Fields(kept))
+
+
+def test_only_what_may_be_a_hit_has_a_gist() -> None:
+    reader = RequestReader(LIMITS)
+    post = [(":method", "POST"), *GET[1:]]
+    two_agents = [("user-agent", "A"), ("user-agent", "B")]
+    for fields in (post, [*GET, ("content-length", "0")], with_field(":authority", "a b"), [*GET, *two_agents]):
+        reader.read(fields, True, "https")
+        assert reader.gist(fields) is None
+    assert reader.gist(GET) is None  # not read yet
+    reader.read(GET, True, "https")
+    gist = reader.gist(GET)
+    assert gist is not None
+    assert (gist.host, gist.is_head) == ("a.example", False)
+    assert reader.gist([*GET[:3], ("a", "b"), GET[3]]) is None
+    reader.read([*GET, ("a", "b")], True, "https")
+    assert reader.gist([*GET[:3], ("a", "b"), GET[3]]) is None  # the path stands behind the fields
+    assert reader.gist([]) is None
