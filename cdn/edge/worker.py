@@ -7,6 +7,7 @@ import logging
 import socket
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import reduce
 from ipaddress import ip_network
 from math import inf
@@ -50,7 +51,9 @@ class Worker:
         # Floors are the node's: here a generation that rose is enough, what it forbids is asked for again.
         self._view = SiteView(CatalogFold(settings.zone), Floors())
         self._view.listen(self._act_on)
-        self._access_log = AccessLog.open(settings.access_log, wall=clocks.wall, site_of=self._view.site_name)
+        file = Path(settings.access_log_file) if settings.access_log_file else None
+        access_log = replace(settings.access_log, file=file)
+        self._access_log = AccessLog.open(access_log, wall=clocks.wall, site_of=self._view.site_name)
         if self._access_log is not None:
             link.on_reopen_log = self._access_log.reopen
         self._traffic = Traffic(self._access_log)

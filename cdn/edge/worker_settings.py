@@ -22,7 +22,8 @@ class WorkerSettings:
     limits: HttpLimits
     http2: H2Limits = field(default_factory=H2Limits)
     access_log: AccessLogSettings = field(default_factory=AccessLogSettings)
-    """Every worker appends to the same file."""
+    """Every worker appends to the same file: `access_log_file`, as what is told is plain."""
+    access_log_file: str = ""
     trusted_proxies: tuple[str, ...] = ()
     proxy_protocol: bool = False
     https_port: int | None = None

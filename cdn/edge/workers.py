@@ -9,6 +9,7 @@ import socket
 import stat
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from cdn.edge.pipeline import Pipeline
@@ -158,7 +159,8 @@ def worker_settings(settings: EdgeSettings, exchange_path: Path, https_port: int
         memory_bytes=memory_share(settings),
         limits=settings.limits,
         http2=settings.http2,
-        access_log=settings.access_log,
+        access_log=replace(settings.access_log, file=None),
+        access_log_file="" if settings.access_log.file is None else str(settings.access_log.file.absolute()),
         trusted_proxies=tuple(str(network) for network in settings.trusted_proxies),
         proxy_protocol=settings.proxy_protocol,
         https_port=https_port,
