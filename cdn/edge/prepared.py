@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import NamedTuple
 
-from cdn.edge.hpack_encoding import encode_lines, encode_response_head
+from cdn.edge.hpack_encoding import encode_field, encode_lines, encode_response_head
 from cdn.edge.response_head import encode_head
 from cdn.http.date import format_date
 from cdn.http.fields import FieldLines
@@ -22,6 +23,8 @@ OVERHEAD_BYTES = 900
 
 TELL_EVERY_S = 60.0
 """How often one that is being sent says so: often enough for the order of eviction on disk."""
+
+_HIT_VALUE_AT = len("cache-status: ")
 
 
 @dataclass(slots=True, eq=False)
@@ -243,6 +246,7 @@ class Prepared:
         self._wire = b""
         self._renew_at = math.inf
         self._h2_start, self._h2_block = b"", b""
+        self._h2_renew_at = math.inf
 
     def wire(self, now: float) -> bytes:
         """The whole response to GET. Ask `is_usable` first."""
@@ -265,11 +269,7 @@ class Prepared:
     def h2_block(self, now: float) -> bytes:
         """The header block of HTTP/2 that says what `wire_head` says. Made when it is first asked for."""
         if now >= self._h2_renew_at:
-            head = self.wire_head(now)
-            if self._h2_start is None:
-                self._h2_start = encode_response_head(self._start)
-            self._h2_block = self._h2_start + encode_lines(head[len(self._start) : -2])
-            self._h2_renew_at = self._renew_at
+            self._renew_h2(now)
         return self._h2_block
 
     def closing_pieces(self, now: float) -> tuple[bytes, bytes]:
@@ -282,13 +282,32 @@ class Prepared:
         """Like `wire_head` with `Connection: close`."""
         return self.wire_head(now)[:-2] + b"connection: close\r\n\r\n"
 
-    def _renew(self, now: float) -> None:
+    def _tell_use(self, now: float) -> None:
         if self._on_use is not None and now >= self._told_at + TELL_EVERY_S:
             self._told_at = now
             self._on_use()
+
+    def _renew_h2(self, now: float) -> None:
+        """Apart from `_renew`, which copies the content: 2 us instead of 6, for each response that is asked for once a
+        second or less."""
+        self._tell_use(now)
+        if self._h2_start is None:
+            self._h2_start = encode_response_head(self._start)
         wall = self._wall_clock()
         age = max(0, int(now - self._base_age_at))
-        date = b"" if self._has_date else b"date: %s\r\n" % format_date(wall).encode("ascii")
+        control = b"" if self._max_age_split is None else encode_lines(self._cache_control(age))
+        hit = b""
+        if self._hit is not None:
+            hit = encode_field(b"cache-status", b"%s%d" % (self._hit[_HIT_VALUE_AT:], int(self.fresh_until - now)))
+        date = b"" if self._has_date else encode_field(b"date", _date_of(wall // 1))
+        self._h2_block = b"".join((self._h2_start, control, hit, encode_field(b"age", b"%d" % age), date))
+        self._h2_renew_at = now + 1.0 - wall % 1.0
+
+    def _renew(self, now: float) -> None:
+        self._tell_use(now)
+        wall = self._wall_clock()
+        age = max(0, int(now - self._base_age_at))
+        date = b"" if self._has_date else b"date: %s\r\n" % _date_of(wall // 1)
         hit = b"" if self._hit is None else b"%s%d\r\n" % (self._hit, int(self.fresh_until - now))
         head = b"%s%s%sage: %d\r\n%s\r\n" % (self._start, self._cache_control(age), hit, age, date)
         if self.is_joined:
@@ -305,6 +324,12 @@ class Prepared:
             return b""
         before, lifetime_s, after = self._max_age_split
         return b"%s%d%s" % (before, lifetime_s + age, after)
+
+
+@lru_cache(maxsize=4)
+def _date_of(second: float) -> bytes:
+    """Every response has the same date: making it anew for each takes 2 us."""
+    return format_date(second).encode("ascii")
 
 
 def _encode(

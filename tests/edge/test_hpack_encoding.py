@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hpack
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cdn.edge.hpack_encoding import encode_field, encode_response_head, encode_status
 from cdn.edge.prepared import Prepared, SiteRuntime
 from cdn.edge.response_head import encode_head
+from cdn.http.fields import FieldLines
 
 NAMES = st.sampled_from(["age", "etag", "vary", "x-a", "content-type", "set-cookie", "accept-charset", "x" * 300])
 VALUES = st.text(st.characters(min_codepoint=0x21, max_codepoint=0xFF), max_size=300)
@@ -34,20 +36,25 @@ def test_fields_of_http_1_1_are_left_out() -> None:
     assert encode_response_head(head) == encode_status(200) + encode_field(b"etag", b'"a"')
 
 
-def test_a_prepared_response_says_the_same_in_both() -> None:
+@pytest.mark.parametrize("hit", ["cdn; hit", None])
+@pytest.mark.parametrize("extends_max_age", [60, None])
+@pytest.mark.parametrize("date", [(), (("date", "Tue, 14 Nov 2023 22:13:20 GMT"),)])
+def test_a_prepared_response_says_the_same_in_both(
+    hit: str | None, extends_max_age: int | None, date: FieldLines
+) -> None:
     prepared = Prepared(
         status=200,
-        fields=(("content-type", "text/css"), ("cache-control", "public, max-age=60"), ("etag", '"a"')),
+        fields=(("content-type", "text/css"), ("cache-control", "public, max-age=60"), ("etag", '"a"'), *date),
         content=b"x" * 10,
         base_age_at=0.0,
         site=SiteRuntime("a"),
         generation=0,
         fresh_until=1e9,
-        extends_max_age=60,
-        hit="cdn; hit",
+        extends_max_age=extends_max_age,
+        hit=hit,
         wall_clock=lambda: 1_700_000_000.0,
     )
-    for now in (5.0, 7.5):
+    for now in (5.0, 5.1, 7.5):
         lines = prepared.wire_head(now).decode("latin-1").split("\r\n")[1:-2]
         read = hpack.Decoder().decode(prepared.h2_block(now))
         assert [f"{name!s}: {value!s}" for name, value in read] == [":status: 200", *lines]
