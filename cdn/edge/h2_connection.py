@@ -148,7 +148,7 @@ class H2Connection(asyncio.Protocol):
         self._has_eof = True
         if self._phase is Phase.CLOSED:
             return self._transport.can_write_eof()
-        if self._phase is Phase.OPEN and not self._engine.is_idle and self._transport.can_write_eof():
+        if self._phase is Phase.OPEN and self._engine.open_streams and self._transport.can_write_eof():
             for exchange in tuple(self._exchanges.values()):
                 if not exchange.is_received:
                     exchange.fail_content(Refused(Refusal.INCOMPLETE))
@@ -424,7 +424,7 @@ class H2Connection(asyncio.Protocol):
         elif not engine.has_output:
             if engine.is_over:
                 self._linger()
-            elif self._has_eof and engine.is_idle:
+            elif self._has_eof and not engine.open_streams:  # what has come of a frame never gets its rest
                 self._close()
 
     def _stop_unread(self) -> None:
