@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+from collections.abc import Callable
 
 import pytest
 
@@ -69,6 +70,22 @@ def test_the_client_closes(serving: Serving, transport: str) -> None:
         client.send(frames.goaway())
         client.close()
     serving.wait_until(lambda state: state["tasks"] <= before)
+
+
+BEGUN: dict[str, Callable[[FrameClient], bytes]] = {
+    "frame": lambda client: frames.frame(Kind.HEADERS, 5, 1, b"", length=100),
+    "frame-head": lambda client: b"\0\0",
+    "block": lambda client: frames.headers(1, client.block(client.fields()), 0),
+}
+
+
+@rule("9.1", "a connection that ends within a frame or a block is closed: the rest never comes")
+@pytest.mark.parametrize("begun", BEGUN)
+def test_the_client_ends_within_a_frame(serving: Serving, begun: str) -> None:
+    client = serving.connect().start()
+    client.send(BEGUN[begun](client))
+    client.end_sending()
+    client.read_to_end()
 
 
 @rule("9.1.1", "a host that the connection's certificate covers is answered")
