@@ -53,6 +53,8 @@ class Said(msgspec.Struct, omit_defaults=True):
     cut: bool = False
 
 
+_MILLISECONDS = tuple(b'%03dZ",' % millisecond for millisecond in range(1000))
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -137,7 +139,7 @@ def shown_address(address: str, kept: Addresses) -> str:
 
 def encode_time(second: str, millisecond: int) -> bytes:
     """The first part: `second` like 2026-11-23T08:01:48 (UTC)."""
-    return b'{"time":"%b.%03dZ",' % (second.encode("ascii"), millisecond)
+    return b'{"time":"%b.%b' % (second.encode("ascii"), _MILLISECONDS[millisecond])
 
 
 def _cut(said: Said) -> Said:

@@ -65,6 +65,7 @@ class AccessLog:
         "_wall",
         "_words",
         "buffer",
+        "line_count",
         "time_part",
         "time_until",
     )
@@ -87,6 +88,7 @@ class AccessLog:
         self._second_text = ""
         self._is_closed = False
         self.buffer = bytearray()
+        self.line_count = 0
         self.time_part = b""
         self.time_until = -inf
         """Until when (monotonic) `time_part` is true to the millisecond."""
@@ -115,7 +117,8 @@ class AccessLog:
         """Give what is in the buffer to the thread; what it has no room for is dropped, and counted there."""
         if self.buffer:
             taken, self.buffer = self.buffer, bytearray()
-            self._file.offer(taken)
+            count, self.line_count = self.line_count, 0
+            self._file.offer(taken, count)
 
     def reopen(self) -> None:
         """Go on in a new file of the same name: everything said until now is in the old one."""
@@ -128,6 +131,11 @@ class AccessLog:
             self._is_closed = True
             self.hand_over()
             await asyncio.to_thread(self._file.close, CLOSE_TIMEOUT_S)
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether lines that were handed over are not written yet."""
+        return self._file.is_writing
 
     def numbers(self) -> dict[str, int]:
         """Lines by what became of them, and faults."""
@@ -182,6 +190,7 @@ class AccessLog:
         buffer += self.time_part
         buffer += visitor_part
         buffer += said_part
+        self.line_count += 1
         if len(buffer) >= BUFFER_BYTES:
             self.hand_over()
 

@@ -122,6 +122,7 @@ class Traffic:
             buffer += log.time_part
             buffer += visitor_part
             buffer += told.line
+            log.line_count += 1
             if len(buffer) >= BUFFER_BYTES:
                 log.hand_over()
 

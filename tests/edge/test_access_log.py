@@ -33,6 +33,10 @@ def line(number: int, size_bytes: int = 60) -> bytes:
     return head + b"x" * (size_bytes - len(head) - 3) + b'"}\n'
 
 
+def offer(file: AccessLogFile, lines: bytes) -> None:
+    file.offer(bytearray(lines), lines.count(b"\n"))
+
+
 def numbers(*paths: Path) -> list[int]:
     """Of the lines in these files. Fails when one is not whole."""
     found: list[int] = []
@@ -62,7 +66,7 @@ def test_lines_are_appended_in_their_order(tmp_path: Path, opened: Callable[...,
     path.write_bytes(line(0))
     file = opened(path)
     for number in range(1, 100):
-        file.offer(bytearray(line(2 * number - 1) + line(2 * number)))
+        offer(file, line(2 * number - 1) + line(2 * number))
     file.close(10)
     assert numbers(path) == list(range(199))
     assert file.numbers() == {
@@ -94,7 +98,7 @@ def test_rotation_loses_no_line_and_doubles_none(tmp_path: Path, opened: Callabl
     for turn in range(20):
         for place, file in enumerate(files):
             for number in range(20):
-                file.offer(bytearray(line(turn * 40 + number * 2 + place)))
+                offer(file, line(turn * 40 + number * 2 + place))
         wait_until(path.exists)
         moved.append(tmp_path / f"access.log.{turn}")
         path.rename(moved[-1])
@@ -115,11 +119,11 @@ def test_where_a_new_file_cannot_be_opened_the_old_one_goes_on(
     file = opened(path)
     folder.rename(elsewhere)
     file.reopen()
-    file.offer(bytearray(line(1)))
+    offer(file, line(1))
     wait_until(lambda: file.numbers()["written"] == 1)
     assert numbers(elsewhere / "access.log") == [1]
     elsewhere.rename(folder)
-    file.offer(bytearray(line(2)))
+    offer(file, line(2))
     wait_until(lambda: file.numbers()["written"] == 2)
     assert file.numbers()["reopened"] == 1, "it is tried again with the next lines"
     assert file.numbers()["faults"] == 2
@@ -133,10 +137,10 @@ def test_many_writers_of_one_file_keep_their_lines_whole(tmp_path: Path) -> None
         import sys
         from pathlib import Path
         from cdn.edge.access_log_file import AccessLogFile
-        from tests.edge.test_access_log import line
+        from tests.edge.test_access_log import line, offer
         file = AccessLogFile.open(Path(sys.argv[1]), 1 << 26)
         for turn in range(100):
-            file.offer(bytearray(b"".join(line(int(sys.argv[2]) * 10000 + turn * 20 + n, 300 + n) for n in range(20))))
+            offer(file, b"".join(line(int(sys.argv[2]) * 10000 + turn * 20 + n, 300 + n) for n in range(20)))
         file.close(30)
         """
     )
@@ -156,7 +160,7 @@ def test_a_slow_disk_holds_nobody_up_and_what_is_dropped_is_counted(
     os.mkfifo(path)
     file = opened(path, max_waiting_bytes=20_000)
     for number in range(5000):
-        file.offer(bytearray(line(number, 100)))
+        offer(file, line(number, 100))
     dropped = file.numbers()["dropped_slow"]
     assert dropped > 4000
     reader = os.open(path, os.O_RDONLY)
@@ -174,7 +178,7 @@ def test_a_slow_disk_holds_nobody_up_and_what_is_dropped_is_counted(
     kept = [int(json.loads(each)["time"]) for each in got.splitlines()]
     assert kept == sorted(set(kept)), "what was kept is whole, once, and in its order"
     wait_until(lambda: file.numbers()["written"] == 5000 - dropped)
-    file.offer(bytearray(line(7)))
+    offer(file, line(7))
     assert file.numbers()["dropped_slow"] == dropped, "there is room again"
 
 
@@ -185,7 +189,7 @@ def test_a_disk_that_holds_the_last_lines_up_does_not_hold_the_end_up(
     file = opened(path)
     with path.open("rb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        file.offer(bytearray(line(1)))
+        offer(file, line(1))
         file.close(0.01)
     assert "the last lines of the access log are lost" in caplog.text
 
@@ -194,16 +198,16 @@ FULL = """
 import resource, signal, sys
 from pathlib import Path
 from cdn.edge.access_log_file import AccessLogFile
-from tests.edge.test_access_log import line
+from tests.edge.test_access_log import line, offer
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
 file = AccessLogFile.open(Path(sys.argv[1]), 1 << 20)
 for number in range(4):
-    file.offer(bytearray(b"".join(line(number * 10 + n, 90) for n in range(6))))
+    offer(file, b"".join(line(number * 10 + n, 90) for n in range(6)))
 file.close(10)
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 again = AccessLogFile.open(Path(sys.argv[1]), 1 << 20)
-again.offer(bytearray(line(99, 90)))
+offer(again, line(99, 90))
 again.close(10)
 found = file.numbers()
 print(found["written"], found["dropped_fault"], found["faults"], again.numbers()["written"])
@@ -240,7 +244,7 @@ def test_what_a_death_left_of_a_line_is_taken_away_and_nothing_else_is(
     path = tmp_path / "access.log"
     path.write_bytes(left)
     file = opened(path)
-    file.offer(bytearray(line(3)))
+    offer(file, line(3))
     file.close(10)
     assert path.read_bytes() == then + line(3)
 
@@ -249,12 +253,12 @@ DYING = """
 import os, sys
 from pathlib import Path
 from cdn.edge.access_log_file import AccessLogFile
-from tests.edge.test_access_log import line
+from tests.edge.test_access_log import line, offer
 file = AccessLogFile.open(Path(sys.argv[1]), 1 << 30)
 number = 0
 print("begins", flush=True)
 while True:
-    file.offer(bytearray(b"".join(line(number + n, 400) for n in range(500))))
+    offer(file, b"".join(line(number + n, 400) for n in range(500)))
     number += 500
     while file._offered_bytes - file._taken_bytes > 1 << 22:
         pass
@@ -273,7 +277,7 @@ def test_kill_9_leaves_whole_lines_for_the_next_process(tmp_path: Path, opened: 
         process.wait(10)
         process.stdout.close()
     file = opened(path)
-    file.offer(bytearray(line(0)))
+    offer(file, line(0))
     file.close(10)
     found = numbers(path)
     assert found[-1] == 0
@@ -289,10 +293,10 @@ def test_a_pipe_gets_lines_undivided(tmp_path: Path) -> None:
         import sys
         from cdn.edge.access_log_file import AccessLogFile
         from cdn.edge.access_log_settings import STDOUT
-        from tests.edge.test_access_log import line
+        from tests.edge.test_access_log import line, offer
         file = AccessLogFile.open(STDOUT, 1 << 26)
         for turn in range(20):
-            file.offer(bytearray(b"".join(line(int(sys.argv[1]) * 1000 + turn * 10 + n, 900) for n in range(10))))
+            offer(file, b"".join(line(int(sys.argv[1]) * 1000 + turn * 10 + n, 900) for n in range(10)))
             file.reopen()
         file.close(30)
         """
