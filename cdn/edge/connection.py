@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import os
 import socket
 import struct
 from enum import Enum, auto
@@ -17,12 +18,14 @@ from typing import assert_never, cast
 
 from cdn.edge.certificate_cover import COVER, NO_LINE, CertificateCover, host_line
 from cdn.edge.exchange import Exchange
+from cdn.edge.file_sending import WORTH_BYTES, FileSending
 from cdn.edge.h1 import H1Engine
 from cdn.edge.h2_connection import H2Connection
 from cdn.edge.h2_frames import PREFACE
 from cdn.edge.head_gist import UNTELLING, may_stand_for
 from cdn.edge.head_memo import Remembered
 from cdn.edge.head_parser import MessageHead
+from cdn.edge.mapped_file import opened_again
 from cdn.edge.peer_address import peer_address
 from cdn.edge.prepared import Prepared
 from cdn.edge.prepared_batch import PreparedBatch
@@ -348,6 +351,38 @@ class H1Connection(asyncio.Protocol):
         if self._is_write_paused:
             self._drained = asyncio.get_running_loop().create_future()
             await self._drained
+
+    async def send_file(self, content: bytes | memoryview) -> bool:
+        """Send all of a mapped file without copying it; False where `content` has to be written."""
+        transport, limits = self._transport, self._service.limits
+        if len(content) < WORTH_BYTES or transport.get_extra_info("ssl_object") is not None:
+            return False
+        connected = transport.get_extra_info("socket")
+        file = None if connected is None else opened_again(content)
+        if file is None:
+            return False
+        rate = limits.min_transfer_rate_bytes_per_s
+        ends_at = self._service.monotonic() + limits.write_timeout_s + len(content) / rate
+
+        def bound(left_bytes: int) -> None:
+            self._write_deadline = min(ends_at, self._service.monotonic() + limits.write_timeout_s + left_bytes / rate)
+
+        try:
+            transport.set_write_buffer_limits(high=0)
+            await self.wait_writable()  # what was written leaves first
+            if transport.is_closing() or transport.get_write_buffer_size():
+                return False
+            await FileSending(connected, file, len(content), bound).run()
+        except OSError:
+            self.abort()
+            await asyncio.get_running_loop().create_future()  # whoever waits here is cancelled with the connection
+        finally:
+            os.close(file)
+            self._write_deadline = math.inf
+            if not transport.is_closing():
+                transport.set_write_buffer_limits()
+        self._active_at = self._service.monotonic()
+        return True
 
     # -- requests --------------------------------------------------------------------------------------------------
 

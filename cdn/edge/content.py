@@ -16,6 +16,9 @@ READ_AHEAD = 2
 ChunkSource = Callable[[int], Awaitable[bytes | memoryview]]
 """Gives chunk n of a representation, verified."""
 
+AtHand = Callable[[int], bytes | memoryview | None]
+"""Gives chunk n where that takes no waiting."""
+
 Slice = tuple[bytes | memoryview, int, int]
 """Content, and what is meant of it: from where to where."""
 
@@ -33,15 +36,23 @@ class ChunkStream:
     """The bytes [start, stop) of a representation as slices of its chunks; a ContentStream.
 
     The first chunk is handed in: it was there before the response began, so a store that is down becomes a status and
-    not a broken transfer.
+    not a broken transfer. What is `at_hand` costs no task: 20 us of a chunk's 300.
     """
 
-    def __init__(self, source: ChunkSource, start: int, stop: int, first: bytes | memoryview) -> None:
+    def __init__(
+        self,
+        source: ChunkSource,
+        start: int,
+        stop: int,
+        first: bytes | memoryview,
+        at_hand: AtHand = lambda number: None,
+    ) -> None:
         self._source = source
+        self._at_hand = at_hand
         self._start = start
         self._stop = stop
         self._first: bytes | memoryview | None = first
-        self._ahead: deque[asyncio.Future[bytes | memoryview]] = deque()
+        self._ahead: deque[asyncio.Future[bytes | memoryview] | bytes | memoryview] = deque()
 
     @property
     def size_bytes(self) -> int:
@@ -62,12 +73,14 @@ class ChunkStream:
         wanted = first_number + 1
         for number in range(first_number, last_number + 1):
             while wanted <= min(number + READ_AHEAD, last_number):
-                self._ahead.append(asyncio.ensure_future(self._source(wanted)))
+                at_hand = self._at_hand(wanted)
+                self._ahead.append(asyncio.ensure_future(self._source(wanted)) if at_hand is None else at_hand)
                 wanted += 1
             if self._first is not None:
                 chunk, self._first = self._first, None
             else:
-                chunk = await self._ahead.popleft()
+                ahead = self._ahead.popleft()
+                chunk = await ahead if isinstance(ahead, asyncio.Future) else ahead
             offset = number * CHUNK_BYTES
             yield chunk, max(0, self._start - offset), min(self._stop - offset, len(chunk))
 
@@ -75,6 +88,7 @@ class ChunkStream:
         """Give up what was asked for ahead; a fetch that others share goes on without this stream."""
         while self._ahead:
             asking = self._ahead.popleft()
-            asking.cancel()
-            await asyncio.gather(asking, return_exceptions=True)
+            if isinstance(asking, asyncio.Future):
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)
         self._first = None

@@ -264,6 +264,14 @@ class DiskTier:
             name, stop - start, digest, lambda fault: self._note_fault(fault, stored, number)
         )
 
+    def mapped_chunk(self, stored: StoredResponse, number: int) -> memoryview | None:
+        """What `read_chunk` would give without waiting, of a large representation."""
+        chunk = (stored.incarnation, number)
+        mapped = self._reader.maps.get(chunk)
+        if mapped is not None:
+            self._use.touch_chunk(chunk if stored.pulled is None else (stored.incarnation, 0))
+        return mapped
+
     def is_at_hand(self, stored: StoredResponse, number: int) -> bool:
         """Whether a chunk was stored or checked a short while ago, so that `read_chunk` will most probably give it."""
         return (stored.incarnation, number) in self._reader.verified or stored.file_count == 0

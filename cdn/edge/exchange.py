@@ -86,6 +86,10 @@ class Owner(Protocol):
         """The room for content has changed."""
         ...
 
+    async def send_file(self, content: bytes | memoryview) -> bool:
+        """Send all of a mapped file without copying it; False where `content` has to be written."""
+        ...
+
     async def wait_writable(self) -> None:
         """Return when the client has taken enough of what was written."""
         ...
@@ -327,8 +331,11 @@ class Exchange:
             left_bytes -= len(part)
             if left_bytes < 0:
                 break
-            self._write(part)
-            await self._owner.wait_writable()
+            if await self._owner.send_file(part):
+                self._content_bytes += len(part)
+            else:
+                self._write(part)
+                await self._owner.wait_writable()
         if left_bytes:
             raise ContentSizeMismatch(
                 f"A response stream announced {size_bytes} bytes and gave "

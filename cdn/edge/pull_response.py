@@ -193,7 +193,7 @@ class PullResponder:
         source = partial(self._chunk, stored)
         if selected.layout is not None:
             return HeldStream(PartStream(source, selected.layout, first), hold)
-        return HeldStream(ChunkStream(source, start, stop, first), hold)
+        return HeldStream(ChunkStream(source, start, stop, first, partial(self._disk.mapped_chunk, stored)), hold)
 
     async def _first_chunk(self, stored: StoredResponse, number: int, hold: Hold | None) -> Content | None:
         """The first chunk that is sent; when there is none, nobody comes to close the hold."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import assert_never
 
 from cdn.edge.content import ChunkStream
@@ -143,7 +144,8 @@ class Storeroom:
         What was found is a hit only when the first of these bytes were here.
         """
         found, first = await self._first(found, start)
-        return found, ChunkStream(lambda number: self._chunk(found, number), start, stop, first)
+        at_hand = partial(self._disk.mapped_chunk, found.stored)
+        return found, ChunkStream(lambda number: self._chunk(found, number), start, stop, first, at_hand)
 
     async def open_parts(self, found: Found, layout: ByteRangesLayout) -> tuple[Found, PartStream]:
         """Like `open`, for several ranges."""

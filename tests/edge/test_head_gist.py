@@ -20,6 +20,7 @@ from cdn.edge.recall import DEBUG_FIELD
 from cdn.edge.traffic import Traffic
 from cdn.http.request import Request
 from tests.edge.engine_application import EchoApplication, prepared_of
+from tests.edge.engine_responses import read_responses
 from tests.edge.engine_transport import Client
 
 LIMITS = HttpLimits(max_fields=9)
@@ -169,13 +170,19 @@ def test_conditions_are_told_by_their_gist() -> None:
     assert client.service.counters.memo_hits == 8
 
 
-def test_a_range_is_answered_from_memory_and_not_remembered() -> None:
-    client = Client(choosy())
-    for _ in range(4):
-        client.send(head_of("GET /a HTTP/1.1", ["Host: a.example", "Range: bytes=1-2"]))
-    assert client.transport.sent.count(b"content-range: bytes 1-2/6\r\n") == 4
-    assert client.service.counters.recalled == 4
-    assert len(client.service.memo) == 0
+def test_ranges_are_answered_from_memory_and_large_ones_are_not_remembered() -> None:
+    application = choosy()
+    application.memory["/a"] = prepared_of(b"abcdef" * 10_000, site=application.site, validators=Validators.ALL)
+    client = Client(application)
+    for last, recalled in ((2, 2), (20_000, 6)):
+        head = head_of("GET /a HTTP/1.1", ["Host: a.example", f"Range: bytes=1-{last}"])
+        before = len(client.transport.sent)
+        for _ in range(4):
+            client.send(head)
+        responses = read_responses(client.transport.sent[before:])
+        assert [response.fields["content-range"] for response in responses] == [f"bytes 1-{last}/60000"] * 4
+        assert {response.content for response in responses} == {(b"abcdef" * 10_000)[1 : last + 1]}
+        assert client.service.counters.recalled == recalled
 
 
 def test_a_gist_ends_with_the_generation() -> None:
