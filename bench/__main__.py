@@ -7,12 +7,28 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import certificates, coded, deploy, dns, domain_add, edge, fleet, hits, new_edge, purge, rules, steering, tls
+from bench import (
+    access_log,
+    certificates,
+    coded,
+    deploy,
+    dns,
+    domain_add,
+    edge,
+    fleet,
+    hits,
+    new_edge,
+    purge,
+    rules,
+    steering,
+    tls,
+)
 from bench.table import Outcome, as_table, as_wide_table, save_json
 
 BENCHES: dict[str, Callable[[Path], Sequence[Outcome]]] = {
     "edge": edge.run,
     "hits": hits.run,
+    "access_log": access_log.run,
     "purge": purge.run,
     "deploy": deploy.run,
     "new_edge": new_edge.run,
