@@ -28,12 +28,9 @@ MAX_DIRECT_BYTES: Final = 256 * 1024
 """The same while all of it has the same priority and is not incremental, where the order of requests is the right one.
 Beyond, answers wait in their streams."""
 
-_SMALL_BYTES: Final = 2048
-"""Content up to this size is joined with its frames at once: copying it costs less than a piece more."""
-
 _HEADERS: Final = FrameType.HEADERS.value
 _DATA: Final = FrameType.DATA.value
-_HEAD_FLAGS: Final = END_HEADERS
+_HEADERS_OF_FRAMES_BYTES: Final = 18
 _ONLY_HEAD_FLAGS: Final = END_HEADERS | END_STREAM
 _ENDED: Final = (StreamState.CLOSED, StreamState.RESET)
 _pack = frame_header.pack
@@ -80,54 +77,37 @@ class H2Sender:
             stream_id in self._asked
             and size <= self._window_bytes
             and size <= self._stream_window_bytes
-            and self._ready_bytes <= DIRECT_BYTES
             and size <= MAX_FRAME_BYTES
             and len(block) <= MAX_FRAME_BYTES
             and not self._turns
             and not self._block_prefix
+            and (self._ready_bytes <= DIRECT_BYTES or self._may_go_direct(stream_id))
         ):
             del self._asked[stream_id]
-            self._answer_at_once(stream_id, block, content, size)
+            block_bytes = len(block)
+            if size:  # pieces: joining them here costs half as much again as one join of all that leaves
+                head = _pack(block_bytes << 8 | _HEADERS, END_HEADERS, stream_id)
+                self._ready += (head, block, _pack(size << 8 | _DATA, END_STREAM, stream_id), content)
+                self._window_bytes -= size
+            else:
+                self._ready += (_pack(block_bytes << 8 | _HEADERS, _ONLY_HEAD_FLAGS, stream_id), block)
+            self._ready_bytes += size + block_bytes + _HEADERS_OF_FRAMES_BYTES
         else:
             self._respond(stream_id, block, content)
 
-    def _answer_at_once(self, stream_id: int, block: bytes, content: bytes | memoryview, size: int) -> None:
-        if not size:
-            self._ready.append(_pack(len(block) << 8 | _HEADERS, _ONLY_HEAD_FLAGS, stream_id) + block)
-        else:
-            head = _pack(len(block) << 8 | _HEADERS, _HEAD_FLAGS, stream_id)
-            data = _pack(size << 8 | _DATA, END_STREAM, stream_id)
-            if size <= _SMALL_BYTES:
-                self._ready.append(b"".join((head, block, data, content)))
-            else:
-                self._ready += (head, block, data, content)
-            self._window_bytes -= size
-        self._ready_bytes += size + len(block) + 18
-
     def _respond(self, stream_id: int, block: bytes, content: bytes | memoryview) -> None:
-        fields = self._asked.get(stream_id)
         size = len(content)
-        if fields is not None and self._may_go_direct(size, len(block), fields):
-            del self._asked[stream_id]
-            self._answer_at_once(stream_id, block, content, size)
-            return
         self.send_head(stream_id, block, is_end=not size)
         stream = self._streams.get(stream_id)
         if size and stream is not None and not stream.is_ending:
             stream.is_whole = stream.is_ending = True
             self._queue(stream, content)
 
-    def _may_go_direct(self, size: int, block_bytes: int, fields: HeaderList) -> bool:
+    def _may_go_direct(self, stream_id: int) -> bool:
         """Whether a response may be sent in the order of requests though much is ready before it."""
-        if (
-            not DIRECT_BYTES < self._ready_bytes <= MAX_DIRECT_BYTES
-            or size > min(self._window_bytes, self._stream_window_bytes, MAX_FRAME_BYTES)
-            or block_bytes > MAX_FRAME_BYTES
-            or self._turns
-            or self._block_prefix
-        ):
+        if self._ready_bytes > MAX_DIRECT_BYTES:
             return False
-        priority = priority_of(fields)
+        priority = priority_of(self._asked[stream_id])
         if self._direct_priority is None:
             self._direct_priority = priority
         return priority == self._direct_priority and not priority.is_incremental
