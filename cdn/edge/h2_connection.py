@@ -27,8 +27,9 @@ from cdn.edge.h2_events import (
     Writable,
 )
 from cdn.edge.h2_exchange import StreamExchange, Unread
-from cdn.edge.h2_request import MalformedRequest, RequestGist
+from cdn.edge.h2_request import RequestGist
 from cdn.edge.h2_response import refusal_response
+from cdn.edge.h2_section import MalformedRequest
 from cdn.edge.h2_service import H2Service
 from cdn.edge.head_parser import MessageHead
 from cdn.edge.peer_address import peer_address

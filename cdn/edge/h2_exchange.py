@@ -12,8 +12,9 @@ from cdn.edge.content_framing import FixedLength
 from cdn.edge.exchange import ContentMissing, ContentSizeMismatch
 from cdn.edge.h2_engine import H2Engine
 from cdn.edge.h2_events import ErrorCode
-from cdn.edge.h2_request import ArrivingContent, MalformedRequest
+from cdn.edge.h2_request import ArrivingContent
 from cdn.edge.h2_response import interim_block, response_block, trailers_block
+from cdn.edge.h2_section import MalformedRequest
 from cdn.edge.head_parser import MessageHead
 from cdn.edge.incoming_content import IncomingContent
 from cdn.edge.refusal import Refusal, Refused

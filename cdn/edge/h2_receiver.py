@@ -27,7 +27,7 @@ from cdn.edge.h2_frames import (
 )
 from cdn.edge.h2_limits import H2Limits
 from cdn.edge.h2_priorities import Priority, read_priority
-from cdn.edge.h2_request import may_stand_in_trailers
+from cdn.edge.h2_section import may_stand_in_trailers
 from cdn.edge.h2_sender import H2Sender
 from cdn.edge.h2_streams import CODES, VERDICTS, Step, Stream, StreamState, Verdict
 from cdn.edge.hpack_decoder import HpackDecoder, HpackFault
