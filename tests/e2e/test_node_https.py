@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
 import ssl
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +20,7 @@ from cdn.cli.worker_process import worker_command
 from cdn.edge.certificate_shelf import ShelfReader
 from cdn.edge.node import EdgeNode
 from cdn.edge.settings import EdgeSettings
+from cdn.edge.workers import Workers
 from cdn.errors import InvalidInput
 from cdn.journal.record import AnswerSet, Change, DomainVerified
 from cdn.origin.directory import DirectoryStore
@@ -203,12 +207,14 @@ async def test_a_key_file_is_needed_and_named(tmp_path: Path) -> None:
     assert caught.value.field == "edge_key_file"
 
 
-def resumed(port: int, count: int) -> list[bool]:
-    """Whether each of `count` connections resumed the session of one before them."""
+def resumed(port: int, count: int, between: Callable[[], None] = lambda: None) -> list[bool]:
+    """Whether each of `count` connections resumed the session of one before them; `between` happens before each."""
     context = ssl.create_default_context(cadata=root_pem().decode())
     session: ssl.SSLSession | None = None
     found = []
-    for _ in range(count + 1):
+    for number in range(count + 1):
+        if number:
+            between()
         with (
             socket.create_connection(("127.0.0.1", port), 20) as raw,
             context.wrap_socket(raw, server_hostname=HOST, session=session) as secret,
@@ -230,6 +236,29 @@ async def test_a_session_resumes_whichever_worker_it_comes_to(tmp_path: Path) ->
         async with asyncio.timeout(20):
             while stage.edge.counted().get("tls_resumed", 0) < 12:
                 await asyncio.sleep(0.05)
+
+
+async def test_a_session_resumes_in_workers_that_were_started_anew(tmp_path: Path) -> None:
+    async with stage_at(tmp_path, 2) as stage:
+        await stage.certify()
+        port = stage.edge.https_port
+        assert port is not None
+
+        front = stage.edge._front
+        assert isinstance(front, Workers)
+        pool = front.pool
+
+        def end_workers() -> None:
+            ended = pool.process_ids
+            for process_id in ended:
+                os.kill(process_id, signal.SIGKILL)
+            while set(ended) & set(pool.process_ids):
+                time.sleep(0.005)
+
+        first = pool.process_ids
+        async with asyncio.timeout(60):
+            assert all(await asyncio.to_thread(resumed, port, 2, end_workers))
+        assert not set(first) & set(pool.process_ids)
 
 
 async def test_sockets_that_a_manager_kept_go_to_where_they_listen(tmp_path: Path) -> None:
