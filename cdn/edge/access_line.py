@@ -19,7 +19,13 @@ MAX_LINE_BYTES = 4096
 MAX_HEAD_BYTES = 256
 """Of these, for when and who."""
 
-_MAX_TAIL_BYTES = MAX_LINE_BYTES - MAX_HEAD_BYTES
+MAX_TAIL_BYTES = MAX_LINE_BYTES - MAX_HEAD_BYTES
+"""And for what came of it."""
+
+LINE_END = b"}\n"
+"""The end of the third part."""
+
+_CUT = b',"cut":true'
 
 _CUT_TARGET = 1024
 _CUT_VALUE = 200
@@ -61,11 +67,11 @@ _encode = msgspec.json.Encoder().encode
 def encode_said(said: Said) -> bytes:
     """The third part, with the line's end. Changes `said` where it is too long."""
     raw = _encode(said)
-    if len(raw) > _MAX_TAIL_BYTES:
+    if len(raw) > MAX_TAIL_BYTES:
         raw = _encode(_cut(said))
     if not raw.isascii() or b"\x7f" in raw:
         raw = _escaped(raw)
-        if len(raw) > _MAX_TAIL_BYTES:
+        if len(raw) > MAX_TAIL_BYTES:
             raw = _escaped(_encode(_cut(said)))
     return raw[1:] + b"\n"
 
@@ -91,7 +97,7 @@ def encode_hit(  # noqa: PLR0917 - what a line holds
         f'"host":"{host}","method":"{method}","target":"{target}","protocol":"{protocol}","status":{status},'
         f'"bytes":{size_bytes},"duration_ms":0,"outcome":"{outcome}"{said_site}{words}}}\n'
     ).encode("ascii")
-    return line if len(line) <= _MAX_TAIL_BYTES else None
+    return line if len(line) <= MAX_TAIL_BYTES else None
 
 
 def encode_words(name: str, value: str) -> bytes:
@@ -105,7 +111,12 @@ def encode_words(name: str, value: str) -> bytes:
 
 def with_words(line: bytes, words: bytes) -> bytes | None:
     """The third part with more members, from `encode_words`; None where that is too long."""
-    return line[:-2] + words + b"}\n" if len(line) + len(words) <= _MAX_TAIL_BYTES else None
+    return line[:-2] + words + b"}\n" if len(line) + len(words) <= MAX_TAIL_BYTES else None
+
+
+def cut_mark(line: bytes) -> bytes:
+    """What is to be added to a third part that does not say everything, if it does not say so already."""
+    return b"" if line.endswith(_CUT + LINE_END) else _CUT
 
 
 def target_of(request: Request, *, with_query: bool) -> str:

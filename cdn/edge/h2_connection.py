@@ -329,15 +329,15 @@ class H2Connection(asyncio.Protocol):
             memo.forget(gist.key)
             memo.note(gist.key)
             return False
-        dressed = told.with_words(gist.words)
         cover = self._cover
         is_covered = cover is None or gist.host in cover.hosts or cover.has(gist.host)
-        if now >= service.serves_until or dressed is None or not is_covered:
+        if now >= service.serves_until or not is_covered:
             return False
         service.counters.memo_hits += 1
         self._engine.respond(stream_id, prepared.h2_block(now), b"" if gist.is_head else prepared.content)
         is_same = self._visitor and told.forwarded_for is None
-        service.traffic.hit(now, self._visitor if is_same else self._visitor_part(told.forwarded_for), dressed)
+        visitor = self._visitor if is_same else self._visitor_part(told.forwarded_for)
+        service.traffic.hit_in_words(now, visitor, told, gist.words)
         return True
 
     def _remember(self, event: RequestHead, request: Request, prepared: Prepared) -> None:

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cdn.edge.access_line import MAX_LINE_BYTES, encode_words
+from cdn.edge.access_log import AccessLog
+from cdn.edge.access_log_settings import AccessLogSettings
 from cdn.edge.latency import BOUNDS_S, Latency
 from cdn.edge.outcome import Outcome
 from cdn.edge.refusal import Refusal, Refused
@@ -61,6 +70,42 @@ def test_hits_are_in_the_lowest_bucket_and_what_broke_off_is_in_none() -> None:
         "whole 5": 1,
         "whole_us": 30_000,
     }
+
+
+@pytest.mark.parametrize("size_bytes", [0, 1, 100, 3000, 5000])
+async def test_words_that_are_added_to_one_line_say_what_told_with_them_says(tmp_path: Path, size_bytes: int) -> None:
+    words = encode_words("user_agent", "u" * size_bytes)
+    path = tmp_path / "access.log"
+    log = AccessLog.open(AccessLogSettings(path))
+    assert log is not None
+    traffic = Traffic(log)
+    part = traffic.visitor_part("192.0.2.1", "http")
+    plain = traffic.told(REQUEST, 200, 100, HTTP_1_1)
+    long = Request("GET", Target("/" + "x" * 5000, None, ""), "a.example", None, Fields(()), "http")
+    for told in (plain, traffic.told(long, 200, 100, HTTP_1_1)):
+        dressed = told.with_words(words)
+        traffic.hit_in_words(1.0, part, told, words)
+        if dressed is not None:
+            traffic.hit(1.0, part, dressed)
+    await log.aclose()
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert max(map(len, lines)) <= MAX_LINE_BYTES
+    shown = [json.loads(each, object_pairs_hook=pairs) for each in lines]
+    if size_bytes < 5000:
+        assert shown[0] == shown[1]
+        assert shown[0].get("user_agent", "") == "u" * size_bytes
+    else:
+        assert shown[0]["cut"] is True
+        assert shown[1]["cut"] is True
+    counted = traffic.numbers()
+    assert counted[f"requests {HTTP_1_1} 2 hit"] == counted["log written"] == len(lines)
+    assert counted[f"content_bytes {HTTP_1_1}"] == 100 * len(lines)
+
+
+def pairs(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object without its time, whose members have names of their own."""
+    assert len(dict(members)) == len(members)
+    return {name: value for name, value in members if name != "time"}
 
 
 def test_a_bucket_holds_what_is_on_its_bound() -> None:
