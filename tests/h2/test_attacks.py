@@ -311,6 +311,20 @@ def test_a_client_that_does_not_read_costs_little(serving: Serving, path: str) -
     play(serving, attack)
 
 
+@pytest.mark.parametrize("path", ["/a", "/16k", "/bytes/20000"])
+def test_answers_that_nobody_reads_stop(serving: Serving, path: str) -> None:
+    """Requests without end, small answers, and nothing is taken from the socket: sooner or later streams are refused,
+    or nothing more is read."""
+    attack = Attack(
+        lambda c, n: (frames.window_update(0, 2**30) if n == 0 else b"") + requests(c, 1000, path),
+        codes=(),
+        each_bytes=4 * MIB,
+        settings=((Setting.INITIAL_WINDOW_SIZE, 2**30),),
+        reads=False,
+    )
+    play(serving, attack)
+
+
 def test_uploads_that_nobody_reads_cost_what_the_windows_say(serving: Serving) -> None:
     def burst(client: FrameClient, number: int) -> bytes:
         stream_id, head = client.head("/read-held/flood", "POST", is_end=False)

@@ -237,6 +237,20 @@ def test_uploads(connect: Connect, padding: int) -> None:
         assert client.response(stream_id).content.endswith(content)
 
 
+@rule("6.1", "DATA of padding alone counts, and is given back")
+def test_padding_alone_is_given_back(client: FrameClient) -> None:
+    stream_id, head = client.head("/counted/padding-alone", "POST", is_end=False)
+    client.send(head)
+    room = client.server_settings.get(Setting.INITIAL_WINDOW_SIZE, INITIAL_WINDOW)
+    frame = frames.data(stream_id, frames.padded(b"", 255), PADDED)
+    for sent in range(0, room + 5 * 256, 256):
+        while room + client.added.get(stream_id, 0) - sent < 256:
+            client.read_until(lambda read: read.is_of(Kind.WINDOW_UPDATE, stream_id))
+        client.send(frame)
+    client.send(frames.data(stream_id, b"end"))
+    assert client.response(stream_id).content.isdigit()
+
+
 @rule("6.9.1", "content beyond a stream's window is an error of type FLOW_CONTROL_ERROR")
 def test_content_beyond_the_window(client: FrameClient, transport: str) -> None:
     window = client.server_settings.get(Setting.INITIAL_WINDOW_SIZE, INITIAL_WINDOW)
