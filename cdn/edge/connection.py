@@ -22,18 +22,16 @@ from cdn.edge.file_sending import WORTH_BYTES, FileSending
 from cdn.edge.h1 import H1Engine
 from cdn.edge.h2_connection import H2Connection
 from cdn.edge.h2_frames import PREFACE
-from cdn.edge.head_gist import UNTELLING, may_stand_for
 from cdn.edge.head_memo import Remembered
 from cdn.edge.head_parser import MessageHead
+from cdn.edge.known_heads import told_of
 from cdn.edge.mapped_file import opened_again
 from cdn.edge.peer_address import peer_address
 from cdn.edge.prepared import Prepared
 from cdn.edge.prepared_batch import PreparedBatch
 from cdn.edge.refusal import Refusal, Refused, encode_refusal
 from cdn.edge.service import Service
-from cdn.edge.traffic import HTTP_1_0, HTTP_1_1, Told
-from cdn.http.fields import Fields
-from cdn.http.request import Request
+from cdn.edge.traffic import HTTP_1_1
 
 log = logging.getLogger(__name__)
 
@@ -131,8 +129,9 @@ class H1Connection(asyncio.Protocol):
         """Bytes came: a known head is answered here, everything else by `_receive`."""
         if self._phase is Phase.READY and not self._held and not self._is_write_paused:
             service = self._service
-            known = service.memo.get(data) or self._alike(data)
-            if known is not None and self._host_line in data:
+            known = service.memo.get(data) or service.known_heads.alike(data, service.monotonic())
+            # `find`, not `in`, which makes an exception first that nobody sees (0.4 us)
+            if known is not None and (not self._host_line or data.find(self._host_line) >= 0):
                 prepared, told = known
                 self._active_at = now = service.monotonic()
                 if prepared.is_usable(now) and now < service.serves_until and not self._says_close:
@@ -448,31 +447,11 @@ class H1Connection(asyncio.Protocol):
         self._settle()
         self.regulate_reading()
 
-    def _alike(self, head: bytes) -> Remembered | None:
-        """What heads with the same gist led to; None unless this is one whole head (4 us instead of 13)."""
-        if head.find(b"\r\n\r\n") != len(head) - 4 or self._host_line not in head:
-            return None
-        service = self._service
-        memo = service.memo
-        gist = service.gists.read(head)
-        alike = None if gist is None else memo.get(gist[0])
-        if alike is None or gist is None:
-            return None
-        prepared, told = alike
-        if gist[1] and told.line:
-            dressed = told.with_words(gist[1])
-            if dressed is None:
-                return None
-            told = dressed
-        known = (prepared, told)
-        memo.offer(head, known)
-        return known
-
     def _answer_head(self, head: bytes, now: float) -> None:
         """Answer the request of a whole head, or start its exchange."""
         service = self._service
-        known = service.memo.get(head) or self._alike(head)
-        if known is not None and self._host_line in head:
+        known = service.memo.get(head) or service.known_heads.alike(head, now)
+        if known is not None and (not self._host_line or head.find(self._host_line) >= 0):
             if known[0].is_usable(now) and now < service.serves_until and not self._says_close:
                 service.counters.memo_hits += 1
                 self._send(known, head, now)
@@ -505,27 +484,14 @@ class H1Connection(asyncio.Protocol):
         service.counters.recalled += 1
         self._engine.start_next()
         if message.is_persistent and not self._says_close:
-            known = (prepared, self._told(message, prepared))
-            if prepared.may_come_again:
-                self._remember(head, message, known)
-            self._send(known, head, now)
+            self._send(service.known_heads.learn(head, message, prepared, service.traffic), head, now)
             return
         self._batch.flush()
         is_head = message.request.method == "HEAD"
-        told = self._told(message, prepared)
+        told = told_of(message, prepared, service.traffic)
         service.traffic.hit(now, self.visitor_part(told.forwarded_for), told)
         self._transport.writelines((prepared.closing_head(now),) if is_head else prepared.closing_pieces(now))
         self.close()
-
-    def _remember(self, head: bytes, message: MessageHead, known: Remembered) -> None:
-        memo = self._service.memo
-        memo.offer(head, known)
-        gist = self._service.gists.read(head)
-        if gist is None or not may_stand_for(known[0]):
-            return
-        alike = memo.get(gist[0])
-        if memo.has_come(gist[0]) if alike is None else alike[0] is not known[0]:
-            memo.put(gist[0], (known[0], self._told(message, known[0], has_words=False)))
 
     def _send(self, known: Remembered, head: bytes, now: float) -> None:
         prepared, told = known
@@ -533,16 +499,6 @@ class H1Connection(asyncio.Protocol):
         is_same = self._visitor and told.forwarded_for is None
         visitor = self._visitor if is_same else self.visitor_part(told.forwarded_for)
         self._service.traffic.hit(now, visitor, told)
-
-    def _told(self, message: MessageHead, prepared: Prepared, *, has_words: bool = True) -> Told:
-        """What is said of this hit; without `has_words` nothing of what a gist leaves out."""
-        request = message.request
-        if not has_words:
-            kept = tuple(line for line in request.fields if line[0] not in UNTELLING)
-            request = Request(request.method, request.target, request.host, request.port, Fields(kept), request.scheme)
-        size_bytes = 0 if request.method == "HEAD" else prepared.size_bytes
-        protocol = HTTP_1_1 if message.minor == 1 else HTTP_1_0
-        return self._service.traffic.told(request, prepared.status, size_bytes, protocol)
 
     def _recall(self, message: MessageHead, now: float) -> Prepared | None:
         if now >= self._service.serves_until:

@@ -75,9 +75,7 @@ _UNTOLD: Final = {
 """Names of untelling lines as they are mostly spelt, and their members in the access log; "": none."""
 
 _SELDOM_AGAIN: Final = frozenset(
-    spelt.encode("ascii")
-    for name in ("cookie", "referer", "traceparent", "x-request-id")
-    for spelt in (name, name.title())
+    spelt.encode("ascii") for name in ("cookie", "traceparent", "x-request-id") for spelt in (name, name.title())
 )
 _COME_AGAIN: Final = frozenset((b"host", b"accept-encoding", b"connection", b"cache-control", b"pragma", b"te"))
 """Names of telling lines that are remembered; of all others nobody knows whether they come again."""
@@ -91,6 +89,9 @@ _TELLS: Final = b"tells"
 
 Gist = tuple[bytes, bytes]
 """The request line and the field lines that tell; what the access log says of the others (`encode_words`)."""
+
+_R: Final = 0x72
+"""The third octet of `,"referer":`, but not of `,"user_agent":`."""
 
 _NO_HEAD: Final = b"\0"
 
@@ -128,7 +129,7 @@ class GistReader:
         known = self._known
         each = iter(lines)
         telling = [next(each)]
-        words = b""
+        agent = referer = b""
         for line in each:
             part = known.get(line)
             if part is None:
@@ -136,10 +137,15 @@ class GistReader:
             if part is _TELLS:
                 telling.append(line)
             elif part:
-                if words and part[:9] in words:  # a repeated field, whose values the log joins; `,"refere`
+                if part[2] == _R:
+                    if referer:  # repeated: the log joins their values
+                        return None
+                    referer = part
+                elif agent:
                     return None
-                words += part
-        return b"\r\n".join(telling), words
+                else:
+                    agent = part
+        return b"\r\n".join(telling), referer + agent
 
     def _read_line(self, line: bytes) -> bytes:
         """_TELLS, or what the access log has of a line that does not."""

@@ -9,9 +9,9 @@ from typing import Protocol
 
 from cdn.edge.application import Application
 from cdn.edge.h2_service import H2Service
-from cdn.edge.head_gist import GistReader
 from cdn.edge.head_memo import HeadMemo
 from cdn.edge.head_parser import HeadParser
+from cdn.edge.known_heads import KnownHeads
 from cdn.edge.limits import HttpLimits
 from cdn.edge.tls_contexts import TlsContexts
 from cdn.edge.traffic import Traffic
@@ -89,7 +89,7 @@ class Service:
     http2: H2Service | None = None
     """With it, HTTP/2 is spoken: where the handshake chose it, or the client begins with its preface on a plain
     connection."""
-    gists: GistReader = field(init=False)
+    known_heads: KnownHeads = field(init=False)
 
     def __post_init__(self) -> None:
-        self.gists = GistReader(self.limits)
+        self.known_heads = KnownHeads(self.memo, self.limits)

@@ -37,15 +37,19 @@ class Choosy(EchoApplication):
             return self.memory["/gzip"]
         if request.target.path == "/spoken":
             return self.memory["/de" if fields.get("accept-language") == "de" else "/en"]
+        if request.target.path == "/baked":
+            return self.memory["/ann" if fields.get("cookie") == "ann" else "/anybody"]
         return super().recall(request, now)
 
 
 def choosy() -> Choosy:
     application = Choosy()
-    for path in ("/a", "/coded", "/gzip", "/de", "/en"):
+    for path in ("/a", "/coded", "/gzip", "/de", "/en", "/ann", "/anybody"):
         application.memory[path] = prepared_of(path.encode() * 3, site=application.site, validators=Validators.ALL)
     for path in ("/de", "/en"):
         application.memory[path].selecting = ("accept-language",)
+    for path in ("/ann", "/anybody"):
+        application.memory[path].selecting = ("cookie",)
     return application
 
 
@@ -118,7 +122,7 @@ UNTOLD = st.builds(
 HEADS = st.builds(
     head_of,
     st.sampled_from(
-        [f"{method} HTTP/1.1" for method in ("GET /a", "HEAD /a", "GET /coded", "GET /spoken", "POST /a", "GET  /a")]
+        [f"{method} HTTP/1.1" for method in ("GET /a", "HEAD /a", "GET /coded", "GET /spoken", "GET /baked", "POST /a")]
     ),
     st.builds(
         lambda host, lines: lines if host is None else [host, *lines],
@@ -126,6 +130,9 @@ HEADS = st.builds(
         st.lists(UNTOLD | UNTOLD | st.sampled_from(TELLING), max_size=6),
     ),
 )
+
+
+COOKIES: tuple[tuple[str, ...], ...] = ((), ("ann",), ("bob",), ("",), ("ann", "bob"), ("a\x00b",), ("a\rb",))
 
 
 @settings(max_examples=150, deadline=None)
@@ -138,10 +145,33 @@ HEADS = st.builds(
 @example(
     [
         head_of("GET /a HTTP/1.1", ["Host: a.example", *lines])
-        for lines in ([], ["Cookie: 1"], ["Cookie: 2"], ["User-Agent: a"], ["User-Agent: a", "User-Agent: b"])
+        for lines in (
+            [],
+            ["Cookie: 1"],
+            ["Cookie: 2"],
+            ["User-Agent: a"],
+            ["User-Agent: a", "User-Agent: b"],
+            ["Referer: a", "Referer: b"],
+        )
     ]
 )
 @example([head_of("GET /spoken HTTP/1.1", ["Host: a.example", f"Accept-Language: {said}"]) for said in "eefg"])
+@example(
+    [head_of("GET /baked HTTP/1.1", ["Host: a.example", *[f"Cookie: {who}" for who in whose]]) for whose in COOKIES]
+)
+@example(
+    [
+        head_of("GET /a HTTP/1.1", ["Host: a.example", *["Accept: a"] * count, *[f"Cookie: {who}" for who in whose]])
+        for count in (7, 8)
+        for whose in COOKIES
+    ]
+)
+@example(
+    [
+        head_of("GET /a HTTP/1.1", ["Host: a.example", f"Cookie: {who}", f"User-Agent: {who}", "Referer: r"])
+        for who in ("a", "b", "a", "b")
+    ]
+)
 @example(
     [head_of("GET /a HTTP/1.1", ["Host: a.example", "Referer: r", "User-Agent: a", f"Cookie: {n}"]) for n in range(4)]
 )
