@@ -269,7 +269,7 @@ class EdgeNode:
         if log is not None:  # with workers too: a file that cannot be written is said at once
             self._traffic.access_log = log
             self._spawn(log.run(), "access log")
-        await self.certificates.open(self._store)
+        await self.certificates.open(self._store, sockets)
         folds = (self.view.catalog_fold, self.certificates.fold, self.view.floors, self.takedowns)
         position = await self._replica.load(folds)
         if position is not None:
@@ -321,7 +321,7 @@ class EdgeNode:
         """One listener here, or several workers."""
         settings, keeper = self.settings, self.certificates.keeper
         plain, secure = self._opened_sockets(kept)
-        self._sockets = (*plain, *secure)
+        self._sockets = (*plain, *secure, *self.certificates.sockets) if plain else ()
         if keeper is not None:
             self._relay.tell_tickets(self.certificates.ticket_keys())
         if secure:

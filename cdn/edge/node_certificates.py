@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+import socket
+from collections.abc import Mapping, Sequence
 
 from cdn.edge.certificate_arrivals import ArrivingCertificates
 from cdn.edge.certificate_keeper import CertificateKeeper
 from cdn.edge.certificate_shelf import CertificateShelf
 from cdn.edge.clocks import Clocks
 from cdn.edge.https_rules import HttpsRules
+from cdn.edge.kept_tickets import KeptTickets, found_in
 from cdn.edge.process_tls import ProcessTls
 from cdn.edge.settings import EdgeSettings
 from cdn.edge.site_view import SiteView
@@ -38,11 +40,20 @@ class NodeCertificates:
         self._clocks = clocks
         self._shelf: CertificateShelf | None = None
         self._rota = TicketKeyRota(clocks.monotonic(), os.urandom)
+        self._kept: KeptTickets | None = None
 
-    async def open(self, store: ObjectStore) -> None:
-        """Before the fold is loaded. Raises Unavailable, InvalidInput for a key file that cannot be used."""
+    @property
+    def sockets(self) -> Sequence[socket.socket]:
+        """What is to be kept for the next process, if anybody keeps anything, so that sessions resume there."""
+        return () if self._kept is None else (self._kept.socket,)
+
+    async def open(self, store: ObjectStore, kept: Sequence[socket.socket] | None = None) -> None:
+        """Before the fold is loaded. `kept` are the sockets of the process before; None: nobody keeps any. Raises
+        Unavailable, InvalidInput for a key file that cannot be used."""
         if self.arriving is None:
             return
+        if kept is not None:
+            self._keep_tickets(kept)
         settings = self._settings
         assert settings.edge_key_file is not None, "EdgeSettings has seen to it"
         self._shelf = await CertificateShelf.open(settings.certificates_path)
@@ -58,6 +69,15 @@ class NodeCertificates:
             speaks_h2=settings.http2.enabled,
         )
         self.tls.set_ticket_keys(self.ticket_keys())
+
+    def _keep_tickets(self, kept: Sequence[socket.socket]) -> None:
+        """Go on with the keys of the process before, and leave them to the next."""
+        found = found_in(kept)
+        if found is not None:
+            self._rota.resume(found, self._clocks.monotonic())
+        self._kept = KeptTickets()
+        self.ticket_keys()
+        self._kept.put(self._rota.kept())
 
     async def loaded(self) -> None:
         """The fold stands at the node's own copy: what came with its last records goes to the disk now, the rest is
@@ -82,6 +102,8 @@ class NodeCertificates:
             await asyncio.sleep(TICKETS_LOOK_S)
             keys = self.ticket_keys()
             if keys is not relay.ticket_keys:
+                if self._kept is not None:
+                    self._kept.put(self._rota.kept())
                 relay.tell_tickets(keys)
                 if self.tls is not None:
                     self.tls.set_ticket_keys(keys)
@@ -99,6 +121,8 @@ class NodeCertificates:
 
     async def aclose(self) -> None:
         """Close the disk. May be called twice."""
+        if self._kept is not None:
+            self._kept.close()
         if self.keeper is not None:
             await self.keeper.aclose()
         if self.tls is not None:

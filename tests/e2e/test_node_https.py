@@ -277,10 +277,15 @@ async def test_sockets_that_a_manager_kept_go_to_where_they_listen(tmp_path: Pat
         edge_key_file=ring_file,
     )
     node = await EdgeNode.start(settings, store, sockets=())
-    kept = [each.dup() for each in node.sockets]
+    kept, tickets = [each.dup() for each in node.sockets], node.certificates.ticket_keys()
     await node.stop()
+    listening = {each.fileno() for each in kept if each.family == socket.AF_INET}
     node = await EdgeNode.start(settings, store, sockets=kept[::-1])
     assert (node.port, node.https_port) == (by_http, by_https)
-    assert {each.fileno() for each in node.sockets} == {each.fileno() for each in kept}
+    assert {each.fileno() for each in node.sockets if each.family == socket.AF_INET} == listening
+    assert node.certificates.ticket_keys() == tickets, "sessions resume after a restart"
+    await node.stop()
+    node = await EdgeNode.start(settings, store)
+    assert node.certificates.ticket_keys() != tickets, "nobody kept them"
     await node.stop()
     await store.aclose()
