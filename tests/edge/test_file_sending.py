@@ -6,11 +6,13 @@ import asyncio
 import math
 import os
 import random
+import socket
 from pathlib import Path
 
 import pytest
 
 from cdn.edge.connection import H1Connection
+from cdn.edge.file_sending import FileSending
 from cdn.edge.limits import HttpLimits
 from cdn.edge.listener import Listener
 from cdn.edge.mapped_file import map_file
@@ -120,3 +122,33 @@ async def test_who_takes_nothing_is_reset_in_time(parts: list[memoryview], sent_
     writer.close()
     await listener.aclose()
     assert application.streams["/file"].closed == 1
+
+
+async def test_what_is_left_goes_to_nobody_else(tmp_path: Path) -> None:
+    """A transport that is lost closes its socket, whose number the next client gets, before who sends hears of it."""
+    content = mapped(tmp_path / "file", 1)
+    served, client = socket.socketpair()
+    served.setblocking(False)
+    stuck = asyncio.Event()
+    with (tmp_path / "file").open("rb") as file:
+        sending = asyncio.create_task(
+            FileSending(served, file.fileno(), SIZE_BYTES, lambda left_bytes: stuck.set()).run()
+        )
+        await stuck.wait()
+        number = served.fileno()
+        served.close()
+        others = socket.socketpair()
+        assert number in {other.fileno() for other in others}
+        loop = asyncio.get_running_loop()
+        client.setblocking(False)
+        got = bytearray()
+        while len(got) < SIZE_BYTES:
+            got += await loop.sock_recv(client, SIZE_BYTES)
+        await sending
+    assert got == content
+    for other in others:
+        other.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            other.recv(1)
+        other.close()
+    client.close()
