@@ -37,15 +37,17 @@ def host_line(head: bytes) -> bytes:
 class CertificateCover:
     """One per certificate that is ready for handshakes, shared by its connections.
 
-    `hosts` are those that were found to be covered: who looks there first spends no call.
+    `hosts` are those that were found to be covered: who looks there first spends no call. `line` is the Host line of the
+    last HTTP/1.1 head that was: with it the first head of a new connection is answered like the next.
     """
 
-    __slots__ = ("_is_named", "hosts")
+    __slots__ = ("_is_named", "hosts", "line")
 
     def __init__(self, is_named: Callable[[str], bool]) -> None:
         """`is_named(host)`: whether the certificate is valid for it (RFC 9525 section 6)."""
         self._is_named = is_named
         self.hosts: set[str] = set()
+        self.line = NO_LINE
 
     def has(self, host: str) -> bool:
         """Whether `host` may be asked for, as `Request.host` has it."""

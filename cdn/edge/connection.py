@@ -16,7 +16,7 @@ import struct
 from enum import Enum, auto
 from typing import assert_never, cast
 
-from cdn.edge.certificate_cover import COVER, NO_LINE, CertificateCover, host_line
+from cdn.edge.certificate_cover import COVER, CertificateCover, host_line
 from cdn.edge.exchange import Exchange
 from cdn.edge.file_sending import WORTH_BYTES, FileSending
 from cdn.edge.h1 import H1Engine
@@ -117,7 +117,7 @@ class H1Connection(asyncio.Protocol):
         self._batch = PreparedBatch(self._transport, service.limits.max_pipelined)
         self._cover = transport.get_extra_info(COVER)
         if self._cover is not None:
-            self._host_line = NO_LINE
+            self._host_line = self._cover.line
         self._active_at = self._connected_at = service.monotonic()
         service.counters.connections += 1
         is_full = len(service.connections) >= service.limits.max_connections
@@ -473,7 +473,7 @@ class H1Connection(asyncio.Protocol):
                 self._batch.flush()
                 self.refuse(Refused(Refusal.MISDIRECTED), is_head=message.request.method == "HEAD")
                 return
-            self._host_line = host_line(head)
+            self._host_line = self._cover.line = host_line(head)
         prepared = self._recall(message, now) if message.is_plain else None
         if prepared is None:
             self._batch.flush()
