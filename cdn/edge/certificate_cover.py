@@ -37,8 +37,8 @@ def host_line(head: bytes) -> bytes:
 class CertificateCover:
     """One per certificate that is ready for handshakes, shared by its connections.
 
-    `hosts` are those that were found to be covered: who looks there first spends no call. `line` is the Host line of the
-    last HTTP/1.1 head that was: with it the first head of a new connection is answered like the next.
+    `hosts` are those that were found to be covered: who looks there first spends no call. `line` is the Host line of
+    the last HTTP/1.1 head that was: with it the first head of a new connection is answered like the next.
     """
 
     __slots__ = ("_is_named", "hosts", "line")
