@@ -51,7 +51,7 @@ check: $(VENV)/dev
 	$(BIN)/mypy
 
 test: $(VENV)/dev $(VENV)/aws-cli/installed $(VENV)/clients/installed $(VENV)/bundler/installed
-	sh scripts/need.sh chromium strace systemd-analyze openssl gcc dig kdig delv unbound dnsviz pebble testssl
+	sh scripts/need.sh chromium strace systemd-analyze openssl gcc dig kdig delv unbound dnsviz pebble testssl openssl/ssl.h h2load curl
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not soak" -q
 	$(BIN)/python -m pytest tests/http tests/sites tests/fleet -m "not soak" -q --cov=cdn/http --cov=cdn/sites --cov=cdn/fleet --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 	$(BIN)/python -m pytest $(ANSWER_TESTS) -m "not soak" -q --cov=cdn/dns --cov-branch --cov-report=
@@ -82,7 +82,7 @@ soak: $(VENV)/dev
 	$(BIN)/python -m pytest -m soak -q
 
 bench: $(VENV)/dev $(VENV)/aws-cli/installed $(VENV)/caddy/installed
-	sh scripts/need.sh nginx wrk dnsperf gdnsd pdns_server pebble
+	sh scripts/need.sh nginx wrk dnsperf gdnsd pdns_server pebble varnishd h2load gcc openssl/ssl.h
 	$(BIN)/python -m bench
 
 format: $(VENV)/dev

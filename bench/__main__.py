@@ -16,7 +16,7 @@ from bench import (
     domain_add,
     edge,
     fleet,
-    hits,
+    hpack,
     new_edge,
     purge,
     rules,
@@ -27,8 +27,8 @@ from bench.table import Outcome, as_table, as_wide_table, save_json
 
 BENCHES: dict[str, Callable[[Path], Sequence[Outcome]]] = {
     "edge": edge.run,
-    "hits": hits.run,
     "access_log": access_log.run,
+    "hpack": hpack.run,
     "purge": purge.run,
     "deploy": deploy.run,
     "new_edge": new_edge.run,

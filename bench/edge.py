@@ -42,7 +42,7 @@ def run(
     home = Path(tempfile.mkdtemp(prefix="cdn-bench-edge-", dir=memory if memory.is_dir() else folder.parent))
     try:
         load = load_program(home)
-        if set(parts) - {"stored"}:
+        if set(parts) - {"idle", "stored"}:
             content = write_content(home / "content", many=many if "h1" in parts else 1)
             with running_peers(content, home) as peers:
                 settle(peers.cdn)
@@ -54,8 +54,8 @@ def run(
                     results += measure_visits(peers, load, content, home, plan)
                 if "latency" in parts:
                     results += measure_latency(peers, load, home, plan)
-                if "idle" in parts:
-                    results += measure_idle(peers, load, home, idle=idle)
+        if "idle" in parts:
+            results += measure_idle(load, home, idle=idle)
         if "stored" in parts:
             results += measure_stored(load, home, stored=stored)
     finally:

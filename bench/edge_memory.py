@@ -7,8 +7,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.edge_content import KIB, PULL_HOST
-from bench.edge_peers import LOAD_CORE, SERVER_CORE, Peers, Server
+from bench.edge_content import KIB, PULL_HOST, write_content
+from bench.edge_hits import read_once, settle
+from bench.edge_peers import LOAD_CORE, SERVER_CORE, Server, running_pair
 from bench.edge_programs import LoadFailed, LoadProgram
 from bench.edge_requests import h1_request, h2_start, write_scripts
 from bench.peer_nginx import running_nginx_of
@@ -22,6 +23,7 @@ STORED_KIB = 2.0
 
 IDLE = 10_000
 IDLE_KIB = 40.0
+PATH = "/1k.css"
 STORE_AT_ONCE = 32
 PATIENCE_S = 600
 REST_S = 3.0
@@ -101,13 +103,19 @@ def _pulling(folder: Path) -> Iterator[tuple[int, int]]:
         yield cdn.pid, cdn.http_port
 
 
-def measure_idle(peers: Peers, load: LoadProgram, folder: Path, *, idle: int = IDLE) -> list[Row]:
+def measure_idle(load: LoadProgram, folder: Path, *, idle: int = IDLE) -> list[Row]:
     """Connections that have asked one thing and stay open, over HTTP/1.1 and over HTTP/2."""
     rows = []
+    content = write_content(folder / "idle-content", many=1)
     for name, is_h2 in (("HTTP/1.1", 0), ("HTTP/2", 1)):
+        home = folder / f"idle-{is_h2}"
+        home.mkdir()
         each = {}
-        for server in (peers.cdn, peers.nginx):
-            each[server.name] = _idle_kib(server, load, folder, idle, is_h2)
+        with running_pair(content, home) as servers:
+            for server in servers:
+                read_once(server, (PATH,))
+                settle(server)
+                each[server.name] = _idle_kib(server, load, folder, idle, is_h2)
         what = f"memory of each of {idle:,} idle TLS connections, {name}"
         rows.append(Row(what, "KiB", each["cdn"], IDLE_KIB, "promise", 1))
         rows.append(Row(what, "KiB", each["cdn"], each["nginx"], "nginx", 4))
@@ -116,20 +124,16 @@ def measure_idle(peers: Peers, load: LoadProgram, folder: Path, *, idle: int = I
 
 def _idle_kib(server: Server, load: LoadProgram, folder: Path, idle: int, is_h2: int) -> float:
     requests = folder / "idle.requests"
-    one = h2_start("/1k.css", server.host) if is_h2 else h1_request("/1k.css", server.host, [])
+    one = h2_start(PATH, server.host) if is_h2 else h1_request(PATH, server.host, [])
     write_scripts(requests, [[one]])
     settings: dict[str, str | int] = {"port": server.https_port, "tls": server.host, "h2": is_h2}
     settings |= {"requests": str(requests), "connections": idle}
-    with load.in_steps("visits", **settings) as steps:
+    with load.in_steps("hold", **settings) as steps:
         steps.reach("ready")
         before = memory_kib(server.pids)
         steps.go_on()
         steps.reach("open")
-        steps.go_on()
-        steps.reach("played")
         after = memory_kib(server.pids)
-        steps.go_on()
-        steps.reach("closed")
         steps.go_on()
         if steps.result().requests != idle:
             raise LoadFailed(f"{server.name} answered less than {idle} connections")

@@ -111,6 +111,15 @@ def running_peers(content: EdgeContent, folder: Path) -> Iterator[Peers]:
 
 
 @contextlib.contextmanager
+def running_pair(content: EdgeContent, folder: Path) -> Iterator[tuple[Server, Server]]:
+    """Ours and nginx alone, both new: nothing that was freed before is used again."""
+    with contextlib.ExitStack() as stack:
+        nginx, origin_port = stack.enter_context(_nginx(folder / "nginx", content.folder))
+        ours, _ = stack.enter_context(_cdn(folder / "cdn", content, origin_port))
+        yield ours, nginx
+
+
+@contextlib.contextmanager
 def _nginx(folder: Path, content: Path) -> Iterator[tuple[Server, int]]:
     folder.mkdir(parents=True)
     origin_port, https_port = free_port(), free_port()

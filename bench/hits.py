@@ -1,8 +1,10 @@
-"""CPU per hit over HTTP/1.1, against nginx `proxy_cache`: interleaved rounds on one core, the load on the other."""
+"""CPU per hit over HTTP/1.1 of servers that take turns, by wrk: the server on one core, the load on the other.
+
+For benches that set the edge beside itself; beside its peers it stands in `bench.edge`.
+"""
 
 from __future__ import annotations
 
-import random
 import re
 import statistics
 import subprocess
@@ -10,17 +12,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.peer_nginx import running_nginx
 from bench.process_cpu import cpu_s
-from bench.running_cdn import running_cdn
-from bench.table import Fact, Row
 
 SERVER_CORE, LOAD_CORE = 0, 1
 CONNECTIONS = 64
 HOST = "hits.cdn.localhost"
-PULL_HOST = "pull.cdn.localhost"
-"""A site in front of the same upstream as nginx."""
-
 BROWSER_FIELDS = (
     "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36",
     "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
@@ -31,16 +27,6 @@ BROWSER_FIELDS = (
     "Sec-Fetch-Site: none",
 )
 """What a browser sends with a page."""
-
-NEVER_REPEATING = """
-local count = 0
-request = function()
-  count = count + 1
-  wrk.headers["Cookie"] = "visit=" .. count
-  return wrk.format("GET", wrk.path)
-end
-"""
-"""A wrk script: no two heads are the same, so nothing that remembers heads helps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +39,6 @@ class Workload:
 
 
 HITS = Workload("HTTP/1.1 hit, 1 KiB, browser-like heads", "/1k.css", 1.0)
-WORKLOADS = (
-    HITS,
-    Workload("HTTP/1.1 hit, 1 KiB, heads that never repeat", "/1k.css", 1.0, NEVER_REPEATING),
-    Workload("HTTP/1.1 hit, 16 KiB, browser-like heads", "/16k.css", 1.0),
-    Workload("the same of a pull site, 1 KiB, browser-like heads", "/1k.css", 1.0, host=PULL_HOST),
-    Workload("the same of a pull site, 1 KiB, heads that never repeat", "/1k.css", 1.0, NEVER_REPEATING, PULL_HOST),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,30 +46,6 @@ class Server:
     name: str
     pid: int
     port: int
-
-
-def run(folder: Path, *, rounds: int = 5, duration_s: int = 3) -> list[Row | Fact]:
-    """The rows of the table. Only the first workload has a promise for now; the others are shown beside it."""
-    content = folder / "content"
-    content.mkdir(parents=True)
-    source = random.Random(1)  # nginx does not compress here: random content has no smaller form
-    (content / "1k.css").write_bytes(source.randbytes(1024))
-    (content / "16k.css").write_bytes(source.randbytes(16 * 1024))
-    results: list[Row | Fact] = []
-    with (
-        running_cdn(folder / "cdn", options=("--allow-private-upstreams",), core=SERVER_CORE) as cdn,
-        running_nginx(folder / "nginx", content, core=SERVER_CORE) as nginx,
-    ):
-        cdn.run("site", "create", "hits")
-        cdn.run("deploy", str(content), "--site", "hits")
-        # nginx does not compress here, so neither does the site.
-        upstream = f"http://127.0.0.1:{nginx.origin_port}"
-        cdn.run("site", "create", "pull", "--origin", upstream, "--no-compresses")
-        servers = (Server("cdn", cdn.pid, cdn.http_port), Server("nginx", nginx.pid, nginx.port))
-        for workload in WORKLOADS:
-            medians = measure(servers, workload, folder, rounds, duration_s)
-            results.append(Row(workload.name, "us CPU", medians["cdn"], medians["nginx"], "nginx", workload.at_most))
-    return results
 
 
 def measure(
@@ -115,7 +70,7 @@ def _load(server: Server, workload: Workload, folder: Path, duration_s: int) -> 
     for line in (f"Host: {workload.host}", *BROWSER_FIELDS):
         words += ["-H", line]
     if workload.script is not None:
-        script = folder / "never.lua"
+        script = folder / "script.lua"
         script.write_text(workload.script)
         words += ["-s", str(script)]
     done = subprocess.run(

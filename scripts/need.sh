@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes sure that the named programs exist: installs their Debian packages when root, else says what to install.
+# Makes sure that the named programs and headers exist: installs their Debian packages when root, else says what to install.
 set -eu
 missing=""
 for name in "$@"; do
@@ -10,10 +10,16 @@ for name in "$@"; do
     dig | delv) package=bind9-dnsutils ;;
     kdig) package=knot-dnsutils ;;
     testssl) package="testssl.sh" ;;
+    h2load) package=nghttp2-client ;;
+    varnishd) package=varnish ;;
+    openssl/ssl.h) package=libssl-dev ;;
     pdns_server) package="pdns-server pdns-backend-geoip" ;;
     *) package=$name ;;
   esac
-  PATH="$PATH:/usr/sbin" command -v "$name" >/dev/null 2>&1 || missing="$missing $package"
+  case "$name" in
+    *.h) [ -e "/usr/include/$name" ] || missing="$missing $package" ;;
+    *) PATH="$PATH:/usr/sbin" command -v "$name" >/dev/null 2>&1 || missing="$missing $package" ;;
+  esac
 done
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
