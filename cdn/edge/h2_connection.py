@@ -408,13 +408,15 @@ class H2Connection(asyncio.Protocol):
         self._is_busy = True
         engine = self._engine
         turn_bytes = TURN_BYTES
-        while engine.has_output and not self._is_write_paused and turn_bytes > 0:
+        while not self._is_write_paused:
             pieces = engine.output(WRITE_BYTES)
             if not pieces or self._transport.is_closing():
                 break
             data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             turn_bytes -= len(data)
             self._transport.write(data)
+            if turn_bytes <= 0 or not engine.has_output:
+                break
         for event in engine.take_events():
             self._note(event)
         self._is_busy = False
@@ -422,10 +424,10 @@ class H2Connection(asyncio.Protocol):
             self._stop_unread()
         if turn_bytes <= 0:
             self.send_soon()
-        elif not engine.has_output:
+        elif (self._has_eof or engine.is_over) and not engine.has_output:
             if engine.is_over:
                 self._linger()
-            elif self._has_eof and not engine.open_streams:  # what has come of a frame never gets its rest
+            elif not engine.open_streams:  # what has come of a frame never gets its rest
                 self._close()
 
     def _stop_unread(self) -> None:
