@@ -115,8 +115,6 @@ class H2Engine(H2Receiver):
                 self._held += memoryview(data)[at:]
         except ConnectionFault as fault:
             self.go_away(fault.code, fault.reason)
-        if self._ends_when_idle:
-            self._end_when_idle()
         return self.take_events()
 
     def take_events(self) -> list[Event]:
@@ -198,6 +196,10 @@ class H2Engine(H2Receiver):
                 self._events.append(RequestHead(stream_id, fields, True, self._decoder.is_list_too_large))
             else:
                 self._take_frame(word & 0xFF, flags, stream_id & MAX_STREAM_ID, data[start:at])
+                if self._ends_when_idle:
+                    self._end_when_idle()
+                    if self._is_over:
+                        return size
                 room = self._room()
         self._needed_bytes = HEADER_BYTES
         return at

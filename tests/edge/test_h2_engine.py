@@ -390,3 +390,19 @@ def test_half_a_request_is_not_idle(begun: bytes) -> None:
     engine.receive(begun, NOW)
     assert [*states, engine.is_idle] == [True, False]
     assert engine.open_streams == 0
+
+
+@pytest.mark.parametrize("behind", [client.headers(3), client.raw(0x0, 0, 0), b"\xff" * 9])
+def test_nothing_is_read_behind_the_end(behind: bytes) -> None:
+    """Whether it comes in the same read or not."""
+    stage = Stage()
+    assert stage.send(client.goaway() + behind) == [ConnectionOver(ErrorCode.NO_ERROR, "")]
+    stage = Stage()
+    stage.engine.drain()
+    question = stage.frames()[1]
+    assert isinstance(question, PingFrame)
+    answer = client.ping(bytes(question.opaque_data), is_ack=True)
+    assert stage.send(answer + behind) == [ConnectionOver(ErrorCode.NO_ERROR, "")]
+    stage = Stage()
+    stage.send(client.headers(1), client.goaway())
+    assert stage.send(client.reset(1) + behind)[1:] == [ConnectionOver(ErrorCode.NO_ERROR, "")]

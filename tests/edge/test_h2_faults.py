@@ -73,6 +73,7 @@ CONNECTION_FAULTS: dict[str, tuple[bytes, ErrorCode]] = {
     "6.10 another frame within a block": (client.raw(0x1, 0x1, 1, client.block()) + client.ping(), P),
     "6.10 an unknown frame within a block": (client.raw(0x1, 0x1, 1, client.block()) + client.raw(0x77, 0, 1), P),
     "6.10 HEADERS within a block": (client.raw(0x1, 0x1, 1) + client.headers(3), P),
+    "6.10 whole HEADERS within a block": (HALF + client.raw(0x1, 0x1, 3) + client.headers(3), P),
     "9218 7.1 PRIORITY_UPDATE with a stream": (client.raw(0x10, 0, 1, b"\x00\x00\x00\x01u=1"), P),
     "9218 7.1 PRIORITY_UPDATE of a wrong size": (client.raw(0x10, 0, 0, b"\x00\x00\x01"), S),
     "9218 7.1 PRIORITY_UPDATE of no stream": (client.priority_update(0, b"u=1"), P),
