@@ -150,5 +150,5 @@ async def test_what_is_left_goes_to_nobody_else(tmp_path: Path) -> None:
         other.setblocking(False)
         with pytest.raises(BlockingIOError):
             other.recv(1)
-        other.close()
-    client.close()
+    for each in (*others, client):
+        each.close()
