@@ -218,7 +218,7 @@ def trusted(root_file: Path, protocol: str) -> ssl.SSLContext:
 
 
 def memory_bytes(cdn: RunningCdn) -> int:
-    """What the node and its workers hold of their own."""
+    """What the node and its workers hold, without files that they have mapped."""
     assert cdn.process is not None
     pids = [cdn.process.pid]
     children = Path(f"/proc/{pids[0]}/task/{pids[0]}/children").read_text().split()
@@ -230,7 +230,7 @@ def memory_bytes(cdn: RunningCdn) -> int:
     for pid in pids:
         with suppress(FileNotFoundError, ProcessLookupError):
             lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-            total += KIB * sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
+            total += KIB * sum(int(line.split()[1]) for line in lines if line.startswith("Anonymous:"))
     return total
 
 

@@ -10,6 +10,7 @@ import gc
 import json
 import sys
 from collections import Counter
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,8 +37,14 @@ def pattern(size: int) -> bytes:
 
 
 BIG = pattern(BIG_BYTES)
-PARTS = tuple(BIG[at : at + 16_384] for at in range(0, BIG_BYTES, 16_384))
-"""Shared by all answers: what a test sees in memory is what the listener keeps."""
+
+
+class MadeWhileSent(Stream):
+    """Each part is made when it is asked for: what a test sees in memory is what the listener keeps of it."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for at in range(0, BIG_BYTES, 16_384):
+            yield BIG[at : at + 16_384]
 
 
 @dataclass
@@ -66,7 +73,7 @@ class SceneApplication(EchoApplication):
                 about = {"method": request.method, "host": request.host, "scheme": request.scheme, "fields": lines}
                 return Response(200, TEXT, json.dumps(about).encode())
             case "stream":
-                return Response(200, TEXT, Stream(PARTS, None))
+                return Response(200, TEXT, MadeWhileSent((), None))
             case "sized":
                 return Response(200, TEXT, Stream((BIG,), BIG_BYTES))
             case "trailers":

@@ -81,10 +81,10 @@ class Serving:
         raise AssertionError(f"it never came to be: {state}")
 
     def memory_bytes(self) -> int:
-        """What the process holds in memory of its own."""
+        """What the process holds in memory, without files that it has mapped."""
         assert self.process is not None
         rollup = Path(f"/proc/{self.process.pid}/smaps_rollup").read_text()
-        return 1024 * sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Private_"))
+        return 1024 * sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Anonymous:"))
 
     def words(self) -> str:
         """What it logged."""
