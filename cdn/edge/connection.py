@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 _CR = 0x0D
 _PREFACE_LINE = PREFACE[:16]  # what no request of HTTP/1.1 begins with; up to there nothing of it is judged
 _RESETS = struct.pack("ii", 1, 0)  # SO_LINGER for no time: closing sends a reset
+MAX_FILES_AT_ONCE = 3
+"""Files, of 1 MiB mostly, that one client may take before others have their turn: about a millisecond."""
+
 _H = 0x48  # of the two methods whose responses are remembered, HEAD starts with it
 
 
@@ -65,6 +68,7 @@ class H1Connection(asyncio.Protocol):
         "_drained",
         "_engine",
         "_exchange",
+        "_files_at_once",
         "_has_eof",
         "_head_since",
         "_held",
@@ -91,6 +95,7 @@ class H1Connection(asyncio.Protocol):
         self._held = self._engine.buffer
         self._phase = Phase.READY
         self._exchange: Exchange | None = None
+        self._files_at_once = 0
         self._active_at = self._connected_at = 0.0
         self._head_since: float | None = None
         self._lingering_since = 0.0
@@ -367,21 +372,35 @@ class H1Connection(asyncio.Protocol):
             self._write_deadline = min(ends_at, self._service.monotonic() + limits.write_timeout_s + left_bytes / rate)
 
         try:
-            transport.set_write_buffer_limits(high=0)
-            await self.wait_writable()  # what was written leaves first
-            if transport.is_closing() or transport.get_write_buffer_size():
+            if transport.get_write_buffer_size() and not await self._has_written_all():
                 return False
-            await FileSending(connected, file, len(content), bound).run()
+            sending = FileSending(connected, file, len(content), bound)
+            if not sending.has_sent():
+                self._files_at_once = 0
+                await sending.send_rest()
+            elif self._files_at_once == MAX_FILES_AT_ONCE:
+                self._files_at_once = 0
+                await asyncio.sleep(0)  # one who takes as fast as we send must not keep the loop for himself
+            else:
+                self._files_at_once += 1
         except OSError:
             self.abort()
             await asyncio.get_running_loop().create_future()  # whoever waits here is cancelled with the connection
         finally:
             os.close(file)
             self._write_deadline = math.inf
-            if not transport.is_closing():
-                transport.set_write_buffer_limits()
         self._active_at = self._service.monotonic()
         return True
+
+    async def _has_written_all(self) -> bool:
+        """Whether all that was written has left; waits for it."""
+        self._transport.set_write_buffer_limits(high=0)
+        try:
+            await self.wait_writable()
+        finally:
+            if not self._transport.is_closing():
+                self._transport.set_write_buffer_limits()
+        return not self._transport.is_closing() and self._transport.get_write_buffer_size() == 0
 
     # -- requests --------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ WORTH_BYTES: Final = 128 * 1024
 
 
 class FileSending:
-    """One file for one socket, whose transport writes nothing meanwhile. `run` sends it.
+    """One file for one socket, whose transport writes nothing meanwhile.
 
     `on_progress(left_bytes)` is called whenever the client has to take something before there is room for more.
     """
@@ -32,23 +32,8 @@ class FileSending:
         self._loop = asyncio.get_running_loop()
         self._waiting = -1
 
-    async def run(self) -> None:
-        """Return when all of it is in the socket. Raises OSError when the client is gone or the file is cut off."""
-        if self._has_sent():
-            await asyncio.sleep(0)  # one who takes as fast as we send must not keep the loop for himself
-            return
-        # The loop lets nobody wait for the descriptor that a transport has; and a transport that is lost closes it,
-        # whereupon its number may be another client's. This is another one of the same socket, and ours.
-        self._waiting = self._socket = os.dup(self._socket)
-        try:
-            done: asyncio.Future[None] = self._loop.create_future()
-            self._loop.add_writer(self._waiting, self._go_on, done)
-            await done
-        finally:
-            self._stop_waiting()
-
-    def _has_sent(self) -> bool:
-        """Send what there is room for; whether that was all."""
+    def has_sent(self) -> bool:
+        """Send what there is room for; whether that was all. Raises OSError like `send_rest`."""
         try:
             while self._sent_bytes < self._size_bytes:
                 left_bytes = self._size_bytes - self._sent_bytes
@@ -61,9 +46,24 @@ class FileSending:
             return False
         return True
 
+    async def send_rest(self) -> None:
+        """At once behind a `has_sent` that was false: return when all of it is in the socket.
+
+        Raises OSError when the client is gone or the file is cut off.
+        """
+        # The loop lets nobody wait for the descriptor that a transport has; and a transport that is lost closes it,
+        # whereupon its number may be another client's. This is another one of the same socket, and ours.
+        self._waiting = self._socket = os.dup(self._socket)
+        try:
+            done: asyncio.Future[None] = self._loop.create_future()
+            self._loop.add_writer(self._waiting, self._go_on, done)
+            await done
+        finally:
+            self._stop_waiting()
+
     def _go_on(self, done: asyncio.Future[None]) -> None:
         try:
-            if not self._has_sent():
+            if not self.has_sent():
                 return
         except OSError as fault:
             self._stop_waiting()
