@@ -52,7 +52,7 @@ def labelled(name: str, kind: Kind, help_: str, label: str, values: Mapping[str,
 
 def histogram(name: str, help_: str, bounds: Sequence[float], counts: Sequence[int], sum_: float) -> Family:
     """A histogram without other labels. `counts` are of each bucket alone, one more than there are bounds."""
-    samples = {
+    samples: dict[tuple[tuple[str, str], ...], float] = {
         (("le", _number(bound)),): float(count)
         for bound, count in zip((*bounds, math.inf), accumulate(counts), strict=True)
     }

@@ -8,11 +8,11 @@ from cdn.cli.metrics import Family, Kind, counter, histogram, labelled
 from cdn.edge.latency import BOUNDS_S
 from cdn.edge.traffic import PROTOCOLS
 
-LOG_HELP: Mapping[str, str] = {
-    "log written": "cdn_edge_access_log_lines|Lines that were written to the access log.",
-    "log written_bytes": "cdn_edge_access_log_bytes|What was written to the access log.",
-    "log reopened": "cdn_edge_access_log_reopened|Times that the file of the access log was opened anew.",
-    "log faults": "cdn_edge_access_log_faults|Times that the access log could not be written or opened.",
+LOG_HELP: Mapping[str, tuple[str, str]] = {
+    "log written": ("cdn_edge_access_log_lines", "Lines that were written to the access log."),
+    "log written_bytes": ("cdn_edge_access_log_bytes", "What was written to the access log."),
+    "log reopened": ("cdn_edge_access_log_reopened", "Times that the file of the access log was opened anew."),
+    "log faults": ("cdn_edge_access_log_faults", "Times that the access log could not be written or opened."),
 }
 """Name and meaning of what is counted of the log itself."""
 
@@ -34,7 +34,7 @@ def traffic_metrics(numbers: Mapping[str, int]) -> Sequence[Family]:
         labelled("cdn_edge_sent_bytes", Kind.COUNTER, "Content that was sent.", "protocol", sent),
         _latency(numbers, "first_byte", "cdn_edge_head_seconds", "From a request's head to that of its answer."),
         _latency(numbers, "whole", "cdn_edge_answer_seconds", "From a request's head to the end of its answer."),
-        *(counter(*text.split("|"), numbers.get(name, 0)) for name, text in LOG_HELP.items()),
+        *(counter(shown, help_, numbers.get(name, 0)) for name, (shown, help_) in LOG_HELP.items()),
         labelled(
             "cdn_edge_access_log_dropped",
             Kind.COUNTER,

@@ -130,8 +130,8 @@ def _take_of_histogram(metric: Metric, suffix: str, labels: tuple[tuple[str, str
             metric.samples[labels] = value
         case "_sum" | "_count":
             _require(not labels and bool(metric.samples), "sum and count have no labels, and follow the buckets")
-            bound, count = list(metric.samples.items())[-1]
-            _require(bound == (("le", "+Inf"),), "the last bucket is that without a bound")
+            last, count = list(metric.samples.items())[-1]
+            _require(last == (("le", "+Inf"),), "the last bucket is that without a bound")
             _require(suffix == "_sum" or value == count, "the count is that of the last bucket")
             metric.ends.append(suffix)
             _require(metric.ends == ["_sum", "_count"][: len(metric.ends)], "one sum, then one count")
