@@ -66,9 +66,8 @@ class Attacker:
                 self.came.append(read)
 
     def read_to_end(self) -> None:
-        """The server has to end the connection."""
-        if not self.has_ended:
-            self.came += self.client.read_to_end()
+        """The server has to end the connection. What it said is here even if it went long ago."""
+        self.came += self.client.read_to_end()
 
     @property
     def reason(self) -> int | None:
