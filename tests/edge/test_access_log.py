@@ -205,6 +205,7 @@ file = AccessLogFile.open(Path(sys.argv[1]), 1 << 20)
 for number in range(4):
     offer(file, b"".join(line(number * 10 + n, 90) for n in range(6)))
 file.close(10)
+print(Path(sys.argv[1]).read_bytes().endswith(b"\\n"))
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 again = AccessLogFile.open(Path(sys.argv[1]), 1 << 20)
 offer(again, line(99, 90))
@@ -219,7 +220,7 @@ def test_a_full_disk_costs_lines_and_cuts_none(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", FULL, str(path)], capture_output=True, text=True, timeout=60, check=True
     )
-    assert [int(word) for word in done.stdout.split()] == [11, 13, 3, 1]
+    assert done.stdout.split() == ["True", "11", "13", "3", "1"], "whole lines, also while nobody has written again"
     assert numbers(path) == [0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 99]
     assert "cannot be written" in done.stderr
 
@@ -298,16 +299,21 @@ def test_a_pipe_gets_lines_undivided(tmp_path: Path) -> None:
         for turn in range(20):
             offer(file, b"".join(line(int(sys.argv[1]) * 1000 + turn * 10 + n, 900) for n in range(10)))
             file.reopen()
-        file.close(30)
+        print("offered", file=sys.stderr, flush=True)
+        file.close(60)
         """
     )
     reading, writing = os.pipe()
     processes = [
-        subprocess.Popen([sys.executable, "-c", program, str(each)], stdout=writing, cwd=Path.cwd())
+        subprocess.Popen([sys.executable, "-c", program, str(each)], stdout=writing, stderr=subprocess.PIPE)
         for each in range(3)
     ]
     os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
+    for process in processes:  # the pipe is full, and they wait for room: who then writes may be interrupted
+        assert process.stderr is not None
+        assert process.stderr.readline() == b"offered\n"
+        process.stderr.close()
+    with os.fdopen(reading, "rb", buffering=512) as pipe:
         found = Counter(int(json.loads(each)["time"]) for each in pipe)
     assert [process.wait(30) for process in processes] == [0, 0, 0]
     assert found == Counter(each * 1000 + number for each in range(3) for number in range(200))
@@ -348,6 +354,18 @@ async def test_a_buffer_is_written_when_it_is_full_and_when_it_is_old(tmp_path: 
         "outcome": "hit",
         "site": "blog",
     }
+
+
+async def test_what_was_said_before_a_file_was_moved_is_in_it(tmp_path: Path) -> None:
+    path, moved = tmp_path / "access.log", tmp_path / "access.log.1"
+    log = AccessLog.open(AccessLogSettings(path))
+    assert log is not None
+    log.append(1.0, b"", b'"number":1}\n')
+    path.rename(moved)
+    log.reopen()
+    log.append(1.0, b"", b'"number":2}\n')
+    await log.aclose()
+    assert [json.loads(each.read_text())["number"] for each in (moved, path)] == [1, 2]
 
 
 async def test_times_are_true_to_the_millisecond(tmp_path: Path) -> None:
