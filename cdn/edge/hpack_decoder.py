@@ -258,7 +258,6 @@ class HpackDecoder:
             if size_bytes > self._max_list_bytes:
                 del fields[place:]
                 self.is_list_too_large = True
-                self._block = b""
                 return
 
 

@@ -98,6 +98,16 @@ def test_crumbs_of_cookies_are_joined_where_the_first_stood() -> None:
     )
 
 
+def test_two_crumbs_are_joined() -> None:
+    assert accepted([*GET, ("cookie", "a=b"), ("cookie", "c=d")]).request.fields.get("cookie") == "a=b; c=d"
+
+
+def test_a_request_without_a_path_is_none_though_its_other_fields_are_known() -> None:
+    reader = RequestReader(LIMITS)
+    assert isinstance(reader.read(GET, True, "https"), MessageHead)
+    assert isinstance(reader.read(without(":path"), True, "https"), MalformedRequest)
+
+
 def test_crumbs_count_as_one_field() -> None:
     accepted([*GET, *((("cookie", "a=b"),) * 30)])
 
@@ -197,6 +207,8 @@ REFUSED: dict[str, tuple[HeaderList, Refusal]] = {
     "a long path": (with_field(":path", "/" + "a" * 187), Refusal.TARGET_TOO_LONG),
     "many fields": ([*GET, *((f"x-{number}", "") for number in range(8))], Refusal.TOO_MANY_FIELDS),
     "large fields": ([*GET, ("x", "a" * 580)], Refusal.FIELDS_TOO_LARGE),
+    "large fields beside a host": ([*GET, ("host", "a.example"), ("x", "a" * 581)], Refusal.FIELDS_TOO_LARGE),
+    "large cookies": ([*GET, ("cookie", "a" * 290), ("cookie", "b" * 282)], Refusal.FIELDS_TOO_LARGE),
     "TRACE": ([(":method", "TRACE"), *GET[1:]], Refusal.METHOD_NOT_ALLOWED),
     "CONNECT": ([(":method", "CONNECT"), (":authority", "a.example:443")], Refusal.UNKNOWN_METHOD),
     "another expectation": ([*GET, ("expect", "more")], Refusal.UNKNOWN_EXPECTATION),
@@ -217,6 +229,8 @@ def test_what_http_1_1_refuses_is_refused(what: str) -> None:
         with_field(":path", "/" + "a" * 186),
         [*GET, *((f"x-{number}", "") for number in range(7))],
         [*GET, ("x", "a" * (600 - len("host: a.example\r\n") - len("x: \r\n")))],
+        [*GET, ("host", "a.example"), ("x", "a" * (600 - len("host: a.example\r\n") - len("x: \r\n")))],
+        [*GET, ("cookie", "a" * 290), ("cookie", "b" * (600 - 17 - 10 - 290 - 2))],
         [*GET, ("te", "trailers")],
         [*GET, ("content-length", "0")],
         [*GET, ("a", "")],
@@ -464,7 +478,8 @@ def test_only_what_may_be_a_hit_has_a_gist() -> None:
     reader = RequestReader(LIMITS)
     post = [(":method", "POST"), *GET[1:]]
     two_agents = [("user-agent", "A"), ("user-agent", "B")]
-    for fields in (post, [*GET, ("content-length", "0")], with_field(":authority", "a b"), [*GET, *two_agents]):
+    many = [*GET, *(("accept", str(number)) for number in range(8))]
+    for fields in (post, [*GET, ("content-length", "0")], with_field(":authority", "a b"), [*GET, *two_agents], many):
         reader.read(fields, True, "https")
         assert reader.gist(fields) is None
     gist = reader.gist(GET)

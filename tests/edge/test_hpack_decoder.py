@@ -228,6 +228,14 @@ def test_blocks_that_end_as_others_did_are_read_the_same_when_the_table_has_chan
         decoder.decode(b"\x04\x02/b" + b"\xc3\xc2\xc1\xc0\xbf\xbe")
 
 
+def test_an_end_of_a_block_that_changes_the_table_changes_it_each_time_it_comes() -> None:
+    decoder = a_decoder()
+    end = b"\x82\x84\x87\x90" + b"\x40\x01y\x01z" + b"\xbe\x82\x84\x87\x90"
+    for path in (b"a", b"b", b"c"):
+        assert decoder.decode(b"\x04\x01" + path + end)[0] == (":path", path.decode())
+    assert table(decoder) == (("y", "z"),) * 3
+
+
 def test_a_block_that_changes_the_table_changes_it_each_time_it_comes() -> None:
     decoder = a_decoder()
     for count in (1, 2, 3):
@@ -248,6 +256,8 @@ def test_a_block_that_changes_the_table_changes_it_each_time_it_comes() -> None:
         (b"\x40\x05ab", "ends within"),
         (b"\x40\x01a", "ends within"),
         (b"\x40\x01a\x05b", "ends within"),
+        (b"\x40\x01a\x02b", "ends within"),
+        (b"\x82\x04\x02a", "ends within"),
         (b"\x44", "ends within"),
         (b"\x44\x7f\xff\xff\xff\x7f", "ends within"),
         (b"\x44\x7f\xff\xff\xff\xff\x00", "more than 4 octets"),
