@@ -442,8 +442,8 @@ ASKED = st.builds(
 @example(
     [
         [*GET[:3], (":path", "/"), ("x", "y")],
-        [*GET[:3], (":path", "/\0GET\na.example\nNone\nhost:a.example\nx:y")],
-        [*GET[:3], (":path", "/\0GET\na.example\nNone\nhost:a.example")],
+        [*GET[:3], (":path", "/\0GET\na.example\nx:y")],
+        [*GET[:3], (":path", "\nx:y/")],
         [*GET[:3], (":path", "/")],
     ]
 )
