@@ -142,6 +142,9 @@ class H2Connection(asyncio.Protocol):
             else:
                 self._note(event)
         self._is_busy = False
+        service = self._service
+        if (service.is_withdrawn or service.is_draining) and not self._is_withdrawn and self._has_asked:
+            self.withdraw()
         self._send()
 
     def eof_received(self) -> bool:
@@ -236,6 +239,11 @@ class H2Connection(asyncio.Protocol):
     def is_writing_paused(self) -> bool:
         """Whether more waits for the client than it takes."""
         return self._is_write_paused
+
+    @property
+    def _has_asked(self) -> bool:
+        """Whether a request has come: one that came late is told to go away with its first answer, not before."""
+        return self._active_at > self._connected_at or self._engine.open_streams > 0
 
     def client_address(self, forwarded_for: str | None) -> str:
         """Who asks, given the X-Forwarded-For of the request: a trusted proxy is believed."""
@@ -513,8 +521,9 @@ class H2Connection(asyncio.Protocol):
         service.counters.h2_connections += 1
         service.connections.add(self)
         self._engine.start()
-        if service.is_withdrawn or service.is_draining:
-            self.drain() if service.is_draining else self.withdraw()
+        if service.is_draining:  # it has `linger_s` to ask for something
+            self._is_draining = True
+            self._withdrawn_at = self._connected_at
 
     def _over(self, code: ErrorCode, reason: str) -> None:
         """The engine reads nothing more; what it still has to say leaves."""

@@ -610,7 +610,31 @@ async def test_what_was_withdrawn_before_ends_at_once(client: H2Client) -> None:
 async def test_one_that_comes_while_draining_is_served_and_ends(client: H2Client) -> None:
     client.service.is_withdrawn = client.service.is_draining = True
     client.connect()
+    assert client.goaways == [], "nothing was asked for yet"
+    client.now += 1
+    assert client.get().content == b"hello"
     assert client.transport.is_over
+
+
+async def test_one_that_comes_while_draining_and_asks_for_nothing_is_left(client: H2Client) -> None:
+    client.service.is_draining = True
+    client.connect()
+    client.is_generous = False
+    client.pass_time(client.service.limits.linger_s - 1)
+    assert client.goaways == []
+    client.pass_time(1)
+    client.pass_time(1)
+    assert client.transport.is_over
+
+
+async def test_one_that_comes_while_withdrawn_is_told_with_its_first_answer(client: H2Client) -> None:
+    client.service.is_withdrawn = True
+    client.connect()
+    client.is_generous = False
+    assert client.goaways == []
+    client.now += 1
+    assert client.get().content == b"hello"
+    assert [code for _, code, _ in client.goaways] == [ErrorCode.NO_ERROR]
 
 
 async def test_a_client_that_ends_has_what_it_asked_for(application: EchoApplication) -> None:
