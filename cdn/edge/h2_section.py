@@ -20,13 +20,15 @@ MAX_SECTIONS = 4096
 """Field sections whose reading is remembered: one of each client for each kind of thing that a page asks for."""
 
 MAX_SECTION_BYTES = 2048
-"""Longer ones are not remembered. With the bound above: 14 MiB at worst, 6 MiB with what browsers send."""
+"""Longer ones are not remembered, nor those whose gist is longer than twice that. With the bound above: 32 MiB at
+worst, 8 MiB with what browsers send."""
 
 MAX_LINES = 4096
 """Single fields whose reading is remembered, for sections that are new; pseudo-fields, too."""
 
 MAX_LINE_BYTES = 1024
-"""Longer ones are not remembered. With the bound above: 10 MiB at worst, 2 MiB with what browsers send."""
+"""Longer ones are not remembered, nor those that take more than that in a gist or in the log. With the bound above:
+10 MiB at worst, 2 MiB with what browsers send."""
 
 _PSEUDO_FIELDS: Final = frozenset((":method", ":scheme", ":authority"))
 _OF_CONNECTION: Final = frozenset(("connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade"))
@@ -204,7 +206,8 @@ class SectionReader:
         is_joined = repeated & _JOINED_IN_LOG
         if section.is_plain and refusal is None and not section.has_framing and not is_joined:
             section.gist = _gist_of(section, lines, telling, words)
-        if size_bytes <= MAX_SECTION_BYTES and has_path:
+        gist_bytes = 0 if section.gist is None else len(section.gist.key) + len(section.gist.words)
+        if max(size_bytes, gist_bytes // 2) <= MAX_SECTION_BYTES and has_path:
             if len(self.known) >= MAX_SECTIONS:
                 self.known.clear()
             self.known[others] = section
@@ -231,7 +234,7 @@ class SectionReader:
         words = encode_words(LOGGED[name], value) if name in LOGGED else b""
         size_bytes = len(name) + len(value) + _LINE_BYTES
         line = _KINDS.get(name, _PLAIN), size_bytes, part, words
-        if name not in _SELDOM_AGAIN and size_bytes <= MAX_LINE_BYTES:
+        if name not in _SELDOM_AGAIN and max(size_bytes, len(part), len(words)) <= MAX_LINE_BYTES:
             if len(self._lines) >= MAX_LINES:
                 self._lines.clear()
             self._lines[field] = line

@@ -393,6 +393,10 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     sections = reader._sections
     remembered = (sections.known, sections._lines, sections._pseudo, reader._targets)
     assert all(0 < len(memo) <= 16 for memo in remembered)
+    grows = ("referer", "\xe9" * 900)  # in the access log five times as long
+    assert isinstance(reader.read([*GET, grows], True, "https"), MessageHead)
+    assert not any(grows in section for section in sections.known)
+    assert grows not in sections._lines
     long = "l" * 3000
     assert isinstance(reader.read([*with_field(":path", "/" + long), ("x-a", long)], True, "https"), MessageHead)
     assert not any(("x-a", long) in section for section in sections.known)
