@@ -23,7 +23,8 @@ from bench import (
     steering,
     tls,
 )
-from bench.table import Outcome, as_table, as_wide_table, save_json
+from bench.edge_plot import draw_plot
+from bench.table import Outcome, as_table, as_wide_table, save_json, saved
 
 BENCHES: dict[str, Callable[[Path], Sequence[Outcome]]] = {
     "edge": edge.run,
@@ -52,7 +53,9 @@ def main() -> int:
             results += BENCHES[name](Path(folder) / name)
     print(as_table(results))
     print(as_wide_table(results))
-    save_json(results, Path("bench-results.json"))
+    save_json(results, edge.RESULTS)
+    if "edge" in names:
+        edge.PLOT.write_text(draw_plot(saved(edge.RESULTS)))
     return 0 if all(result.is_met for result in results) else 1
 
 

@@ -29,7 +29,7 @@ def draw_plot(documents: Iterable[Mapping[str, Any]]) -> str:
     legend = [
         f'<rect x="{LEFT + 130 * place}" y="10" width="12" height="12" fill="{COLOURS[name]}"/>'
         f'<text x="{LEFT + 16 + 130 * place}" y="20" font-size="13">{LABELS[name]}</text>'
-        for place, name in enumerate(("cdn", "nginx", "varnish", "aiohttp"))
+        for place, name in enumerate(("cdn", "varnish", "aiohttp"))
     ]
     begin = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif">'
     title = '<text x="12" y="20" font-size="14" font-weight="bold">CPU per request, nginx = 1; less is better</text>'
