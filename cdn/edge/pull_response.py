@@ -50,7 +50,7 @@ NEVER_PREPARED = (SET_FIELDS - {"accept-encoding"}) | {DEBUG_FIELD}
 """Selecting fields whose value is not the client's: a request does not tell it."""
 
 
-OF_CONDITIONS = NOT_IN_REFUSAL | {"etag", "last-modified", "date"}
+OF_CONDITIONS = NOT_IN_REFUSAL | {"accept-ranges", "etag", "last-modified", "date"}
 """Fields that are compared with preconditions, or that their outcomes leave out."""
 
 _IN_PARTS = frozenset((200, 206, 416))

@@ -22,10 +22,12 @@ BOUNDARY_BYTES = 16
 _OF_CONTENT = frozenset({"content-length", "content-digest", "content-md5"})
 """Of the content as a 200 would send it: wrong beside any other (RFC 9530 section 2)."""
 
-NOT_IN_304 = _OF_CONTENT | {"accept-ranges", "content-type", "content-range", "content-encoding", "content-language"}
+_OF_WHOLE = _OF_CONTENT | {"content-type", "content-range", "content-encoding", "content-language"}
+
+NOT_IN_304 = _OF_WHOLE | {"accept-ranges"}
 """Fields of the whole answer that a 304 leaves out (RFC 9110 15.4.5)."""
 
-NOT_IN_REFUSAL = NOT_IN_304 | {"cache-control", "cdn-cache-control", "surrogate-control", "expires"}
+NOT_IN_REFUSAL = _OF_WHOLE | {"cache-control", "cdn-cache-control", "surrogate-control", "expires"}
 """Fields that a 412 and a 416 leave out."""
 
 _NOT_TO_KEEP = ("cache-control", "no-store")
