@@ -170,11 +170,14 @@ class H2Sender:
     # -- frames that leave ---------------------------------------------------------------------------------------------
 
     def output(self, max_bytes: int) -> list[bytes | memoryview]:
-        """Frames that may leave now, in order; all but content whatever `max_bytes` is.
+        """Frames that may leave now, in order, in pieces; at most a frame more of them than `max_bytes`.
 
-        Content leaves by urgency and fairly among equals (RFC 9218 section 10), within the windows, and at most a frame
-        more of it than `max_bytes`: ask again when the transport has taken these. Empty when there is nothing to send.
+        Content leaves by urgency and fairly among equals (RFC 9218 section 10), within the windows. Ask again when the
+        transport has taken these, before anything else is sent: a frame may begin here and end there. Empty when there
+        is nothing to send.
         """
+        if self._ready_bytes > max_bytes + MAX_FRAME_BYTES:
+            return self._part_of_ready(max_bytes)
         if self._turns:
             self._take_turns(max_bytes - self._ready_bytes)
         frames = self._ready
@@ -191,6 +194,16 @@ class H2Sender:
             self._end_when_idle()
             frames += self._ready
             self._ready = []
+        return frames
+
+    def _part_of_ready(self, max_bytes: int) -> list[bytes | memoryview]:
+        count = size = 0
+        while not count or size < max_bytes:
+            size += len(self._ready[count])
+            count += 1
+        frames = self._ready[:count]
+        del self._ready[:count]
+        self._ready_bytes -= size
         return frames
 
     def stalled_since(self, now: float, min_rate_bytes_per_s: int) -> dict[int, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import pytest
 from hyperframe.frame import DataFrame, WindowUpdateFrame
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -108,6 +109,21 @@ def test_output_takes_about_as_much_as_asked() -> None:
         sizes.append(len(content_of(stage.frames(20_000), 1)))
     assert sum(sizes) == 100_000
     assert sizes == [32_768, 32_768, 32_768, 1696], "frames are not cut for it"
+
+
+@pytest.mark.parametrize("max_bytes", [1, 20_000, 65_536])
+def test_answers_that_leave_at_once_leave_in_parts_too(max_bytes: int) -> None:
+    whole, parts = Stage(client_settings={0x4: 2**20}), Stage(client_settings={0x4: 2**20})
+    for stage in (whole, parts):
+        stage.send(client.window_update(0, 2**20), *(client.headers(stream_id) for stream_id in range(1, 41, 2)))
+        for stream_id in range(1, 41, 2):
+            stage.engine.respond(stream_id, OK, bytes([stream_id]) * 16_000)
+    sent = []
+    while parts.engine.has_output:
+        sent.append(parts.output(max_bytes))
+    assert b"".join(sent) == whole.output()
+    assert all(0 < len(part) <= max_bytes + 16_384 + 200 for part in sent)
+    assert parts.engine.is_idle
 
 
 def test_windows_are_given_back_as_content_is_read() -> None:

@@ -187,12 +187,18 @@ def test_windows_for_what_was_sent_are_no_flood() -> None:
         stage.engine.respond(stream_id, OK, b"x" * 100)
         stage.frames()
         stage.send(client.window_update(0, 100), client.window_update(stream_id, 100))
-    stage.send(client.headers(401), client.window_update(0, 2**24), client.window_update(401, 2**24))
-    stage.engine.respond(401, OK, b"x" * 2**20)
+    assert not stage.engine.is_over
+
+
+def test_windows_for_large_content_are_no_flood() -> None:
+    stage = Stage(H2Limits(max_control_frames=10))
+    stage.send(client.headers(1), client.window_update(0, 2**24), client.window_update(1, 2**24))
+    stage.engine.respond(1, OK, b"x" * 2**20)
     parts = [frame for frame in stage.frames() if isinstance(frame, DataFrame)]
     for part in parts:
-        stage.send(client.window_update(0, part.flow_controlled_length), client.window_update(401, 1))
+        stage.send(client.window_update(0, part.flow_controlled_length), client.ping())
     assert not stage.engine.is_over
+    assert len(parts) == 64
 
 
 def test_streams_that_were_passed_over_bring_no_frames() -> None:
