@@ -41,8 +41,9 @@ from cdn.http.request import Request
 
 log = logging.getLogger(__name__)
 
-WRITE_BYTES = 128 * 1024
-"""Taken from the engine for one write: as much as is encrypted at one time."""
+WRITE_BYTES = 64 * 1024
+"""Taken from the engine for one write, with a frame more at most. From 128 KiB on every buffer on the way is new memory
+of the kernel: encrypting 16 KiB of ten answers in one write took 15 us, in two writes 7.5."""
 
 TURN_BYTES = 1024 * 1024
 """Written before other connections have their turn, though the client would take more."""
