@@ -15,6 +15,7 @@ from typing import Any
 
 from cdn import __version__
 from cdn.edge.access_log import AccessLog
+from cdn.edge.access_log_settings import STDOUT
 from cdn.edge.clocks import machine_clocks
 from cdn.edge.coded_files import CodedFiles
 from cdn.edge.counters import NodeCounters
@@ -499,8 +500,8 @@ class EdgeNode:
 
     @property
     def keeps_log(self) -> bool:
-        """Whether there is an access log."""
-        return self._traffic.access_log is not None
+        """Whether there is an access log in a file that may be moved away."""
+        return self.settings.access_log.file not in {None, STDOUT}
 
     def reopen_log(self) -> None:
         """The file of the access log was moved away: go on in a new one, in every process."""

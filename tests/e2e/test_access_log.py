@@ -143,8 +143,8 @@ def test_a_log_that_cannot_be_written_is_said_before_anything_serves(tmp_path: P
     assert "give a file in a folder that exists" in done.stderr
 
 
-def test_without_a_log_a_hang_up_ends_the_process_as_usual(start_cdn: Callable[..., RunningCdn]) -> None:
-    cdn = start_cdn()
+def test_without_a_file_a_hang_up_ends_the_process_as_usual(start_cdn: Callable[..., RunningCdn]) -> None:
+    cdn = start_cdn("--access-log", "-")
     assert cdn.process is not None
     cdn.process.send_signal(signal.SIGHUP)
     assert cdn.process.wait(30) == -signal.SIGHUP
