@@ -103,6 +103,8 @@ class SceneApplication(EchoApplication):
                     self.read_bytes[name] += len(part)
                 return Response(200, TEXT, b"%d" % self.read_bytes[name])
             case _:
+                self.visitors.clear()  # they lead to their connections
+                self.recalled.clear()
                 return await super().answer(request, content, visitor)
 
     def state(self) -> dict[str, object]:
