@@ -68,7 +68,7 @@ async def test_a_restart_drops_no_visitor_of_https(fleet: RoleFleet, tmp_path: P
     answered: list[bytes] = []
     try:
         await asyncio.to_thread(manager.start)
-        assert len(manager.kept) == 4, "one for each worker, by http and by https"
+        assert len(manager.kept) == 5, "one for each worker, by http and by https, and the keys of session tickets"
         edge.ready = manager.announced
         await edge.until_ready()
         trust = await with_certificate(fleet, tmp_path, edge)
