@@ -55,6 +55,8 @@ def order(priorities: dict[int, str], content: bytes = LARGE) -> list[int]:
         ("u=(1 2)", Priority(3, False)),
         ("U=1", Priority(3, False)),
         ("u=0" + " " * 100, Priority(0, False)),
+        ("u=0" + " " * 200, Priority(3, False)),
+        ("u=0, " + "a, " * 10_000 + "i", Priority(3, False)),
     ],
 )
 def test_what_a_priority_says(text: str, priority: Priority) -> None:
