@@ -41,7 +41,6 @@ _HEEDED: Final = frozenset(
     (
         Setting.HEADER_TABLE_SIZE,
         Setting.ENABLE_PUSH,
-        Setting.INITIAL_WINDOW_SIZE,
         Setting.MAX_FRAME_SIZE,
         Setting.NO_RFC7540_PRIORITIES,
     )
@@ -237,9 +236,16 @@ class H2Engine(H2Receiver):
             self._count_control()
         for _ in range(len(values) // SETTINGS_PER_FRAME):
             self._count_control()
+        window_bytes: int | None = None
         for setting, value in values:
-            if setting in _HEEDED:
+            if setting == Setting.INITIAL_WINDOW_SIZE:
+                if value > MAX_WINDOW_BYTES:
+                    raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "an initial window that is too large")
+                window_bytes = value
+            elif setting in _HEEDED:
                 self._take_setting(setting, value)
+        if window_bytes is not None:  # the last: each takes 70 us for all streams, and a frame has room for 2730
+            self._move_windows(window_bytes)
         self._has_begun = True
         self._answer(SETTINGS_ACK)
 
@@ -259,10 +265,6 @@ class H2Engine(H2Receiver):
             case Setting.HEADER_TABLE_SIZE:
                 if value < DEFAULT_TABLE_BYTES:
                     self._block_prefix = _NO_TABLE  # RFC 7541 section 4.2: a smaller one has to be acknowledged so
-            case Setting.INITIAL_WINDOW_SIZE:
-                if value > MAX_WINDOW_BYTES:
-                    raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "an initial window that is too large")
-                self._move_windows(value)
             case Setting.MAX_FRAME_SIZE:
                 if not MAX_FRAME_BYTES <= value < 1 << 24:
                     raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a frame size that is not allowed")

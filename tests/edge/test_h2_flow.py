@@ -10,6 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from cdn.edge.h2_engine import H2Engine
 from cdn.edge.h2_events import ContentEnd, ContentPart, ErrorCode, RequestHead, StreamOver
 from cdn.edge.h2_limits import H2Limits
 from tests.edge import h2_engine_stage as client
@@ -78,6 +79,25 @@ def test_a_new_initial_window_counts_for_open_streams() -> None:
     assert len(content_of(stage.frames(), 3)) == 40, "it had sent nothing"
     stage.send(client.settings({0x4: 1000}))
     assert ends(stage.frames()) == [1, 3]
+
+
+def test_windows_move_once_for_all_that_one_frame_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(client_settings={0x4: 0})
+    stage.send(client.headers(1))
+    stage.engine.respond(1, OK, b"0123456789")
+    stage.frames()
+    moved: list[int] = []
+    move = H2Engine._move_windows
+
+    def note(engine: H2Engine, initial_bytes: int) -> None:
+        moved.append(initial_bytes)
+        move(engine, initial_bytes)
+
+    monkeypatch.setattr(H2Engine, "_move_windows", note)
+    sizes = [10, 0] * 10 + [4]
+    stage.send(client.raw(0x4, 0, 0, b"".join(b"\0\4" + size.to_bytes(4, "big") for size in sizes)))
+    assert content_of(stage.frames(), 1) == b"0123"
+    assert moved == [4]
 
 
 def test_a_window_that_was_widened_before_the_answer() -> None:
