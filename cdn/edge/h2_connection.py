@@ -213,7 +213,9 @@ class H2Connection(asyncio.Protocol):
                 self._check_silence(now)
                 self._send()
             case Phase.LINGERING:
-                if now >= self._lingering_since + limits.linger_s:
+                if self._transport.get_write_buffer_size():
+                    self._lingering_since = now  # the answers are still leaving
+                elif now >= self._lingering_since + limits.linger_s:
                     self.abort()
             case Phase.CLOSED:
                 pass
@@ -547,6 +549,7 @@ class H2Connection(asyncio.Protocol):
             return
         self._phase = Phase.LINGERING
         self._lingering_since = self._service.monotonic()
+        self._bound_writing()
         self._transport.write_eof()
 
     def _close(self) -> None:

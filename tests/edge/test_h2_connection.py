@@ -592,6 +592,35 @@ async def test_draining_ends_once_the_client_has_read_of_it(application: EchoApp
     assert client.transport.is_over
 
 
+async def test_who_reads_slowly_has_the_last_answer_whole(client: H2Client) -> None:
+    limits = client.service.limits
+    client.transport.high_bytes = 1 << 20  # nothing has left yet, and nobody has been told to pause
+    client.is_generous = False
+    client.connection.withdraw()
+    client.get("/large")
+    client.connection.drain()
+    client.read()
+    assert client.transport.has_ended
+    client.pass_time(limits.linger_s + 1)
+    assert not client.transport.is_aborted
+    client.transport.waiting_bytes = 0
+    client.pass_time(limits.linger_s - 1)
+    assert not client.transport.is_aborted
+    client.pass_time(1.5)
+    assert client.transport.is_aborted
+
+
+async def test_who_reads_nothing_of_the_last_answer_is_left(client: H2Client) -> None:
+    client.transport.high_bytes = 1 << 20
+    client.is_generous = False
+    client.connection.withdraw()
+    client.get("/large")
+    client.connection.drain()
+    limits = client.service.limits
+    client.pass_time(limits.write_timeout_s + client.transport.waiting_bytes / limits.min_transfer_rate_bytes_per_s + 1)
+    assert client.transport.is_aborted
+
+
 async def test_draining_does_not_wait_long_for_a_silent_client(client: H2Client) -> None:
     client.is_generous = False
     client.connection.drain()
