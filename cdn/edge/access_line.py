@@ -28,9 +28,10 @@ LINE_END = b"}\n"
 _CUT = b',"cut":true'
 
 _CUT_TARGET = 1024
-_CUT_VALUE = 200
 _CUT_METHOD = 32
-"""Characters kept of what makes a line too long. Six octets each at the most, they fit."""
+_CUT_VALUES = (200, 50)
+"""Characters kept of what makes a line too long; of fields fewer where that is not enough, for one takes up to twelve
+octets: so the last always fits."""
 
 _UNSAFE = re.compile(r"[^\x20-\x7e]")
 
@@ -68,11 +69,12 @@ def encode_said(said: Said) -> bytes:
     """The third part, with the line's end. Changes `said` where it is too long."""
     raw = _encode(said)
     if len(raw) > MAX_TAIL_BYTES:
-        raw = _encode(_cut(said))
-    if not raw.isascii() or b"\x7f" in raw:
-        raw = _escaped(raw)
-        if len(raw) > MAX_TAIL_BYTES:
-            raw = _escaped(_encode(_cut(said)))
+        raw = _encode(_cut(said, _CUT_VALUES[0]))
+    raw = _in_ascii(raw)
+    for kept in _CUT_VALUES:
+        if len(raw) <= MAX_TAIL_BYTES:
+            break
+        raw = _in_ascii(_encode(_cut(said, kept)))
     return raw[1:] + b"\n"
 
 
@@ -106,7 +108,7 @@ def encode_words(name: str, value: str) -> bytes:
     if not value:
         return b""
     raw = b',"%b":%b' % (name.encode("ascii"), _encode(text_of(value)))
-    return raw if raw.isascii() and b"\x7f" not in raw else _escaped(raw)
+    return _in_ascii(raw)
 
 
 def with_words(line: bytes, words: bytes) -> bytes | None:
@@ -153,18 +155,20 @@ def encode_time(second: str, millisecond: int) -> bytes:
     return b'{"time":"%b.%b' % (second.encode("ascii"), _MILLISECONDS[millisecond])
 
 
-def _cut(said: Said) -> Said:
+def _cut(said: Said, kept: int) -> Said:
     said.method = said.method[:_CUT_METHOD]
     said.target = said.target[:_CUT_TARGET]
-    said.referer = said.referer[:_CUT_VALUE]
-    said.user_agent = said.user_agent[:_CUT_VALUE]
-    said.cache_status = said.cache_status[:_CUT_VALUE]
+    said.referer = said.referer[:kept]
+    said.user_agent = said.user_agent[:kept]
+    said.cache_status = said.cache_status[:kept]
     said.cut = True
     return said
 
 
-def _escaped(raw: bytes) -> bytes:
+def _in_ascii(raw: bytes) -> bytes:
     """JSON's own escapes for whatever is not printable ASCII."""
+    if raw.isascii() and b"\x7f" not in raw:
+        return raw
     return _UNSAFE.sub(_escape, raw.decode("utf-8")).encode("ascii")
 
 

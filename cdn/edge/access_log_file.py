@@ -170,7 +170,7 @@ class AccessLogFile:
         """To a pipe or a terminal, as many whole lines at once as a pipe takes undivided. Raises OSError."""
         begin = 0
         while begin < len(lines):
-            end = lines.rfind(b"\n", begin, begin + MAX_LINE_BYTES) + 1
+            end = (lines.rfind(b"\n", begin, begin + MAX_LINE_BYTES) + 1) or len(lines)
             while begin < end:
                 try:
                     begin += os.write(self._descriptor, memoryview(lines)[begin:end])

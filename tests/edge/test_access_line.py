@@ -59,6 +59,7 @@ def said(**more: Any) -> Said:
 @given(referer=values, user_agent=values, cache_status=values)
 @example(referer='"\\\x00\r\n\x1b[2J\x7f', user_agent="\x9b31m\xff", cache_status="\xe2\x80\xa8")
 @example(referer="\xff" * 5000, user_agent='"' * 5000, cache_status="\x01" * 5000)
+@example(referer="\xf0\x9f\x98\x80" * 900, user_agent="\xf0\x9f\x98\x80" * 900, cache_status="\xf0\x9f\x98\x80" * 900)
 def test_whatever_a_client_sends_is_one_line_of_ascii_json(referer: str, user_agent: str, cache_status: str) -> None:
     line = encode_said(
         said(referer=text_of(referer), user_agent=text_of(user_agent), cache_status=text_of(cache_status))
@@ -73,6 +74,16 @@ def test_what_is_utf_8_is_read_and_other_octets_are_named() -> None:
     assert text_of("Gr\xc3\xbc\xc3\x9fe") == "Grüße"
     assert text_of("a\xff") == "a\\xff"
     assert json.loads(b"{" + encode_said(said(referer=text_of("Gr\xc3\xbc\xf0\x9f\x8c\x8d"))))["referer"] == "Grü🌍"
+
+
+@pytest.mark.parametrize("value", ["u", '"', "\x7f", "é", "\U0001f600"])
+def test_the_longest_that_anybody_can_send_fits(value: str) -> None:
+    most = said(referer=value * 5000, user_agent=value * 5000, cache_status=value * 5000, site="s" * 63)
+    most.host, most.method, most.target = "h" * 253, "M" * 5000, "/" + "t" * 5000
+    most.bytes, most.duration_ms, most.first_byte_ms, most.complete = 10**15, 86400000.123, 86400000.123, False
+    document = read(encode_said(most))
+    assert document["cut"] is True
+    assert document["user_agent"].startswith(value * 50)
 
 
 def test_what_is_too_long_is_cut_and_says_so() -> None:

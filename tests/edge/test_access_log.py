@@ -319,6 +319,17 @@ def test_a_pipe_gets_lines_undivided(tmp_path: Path) -> None:
     assert found == Counter(each * 1000 + number for each in range(3) for number in range(200))
 
 
+def test_a_line_that_no_pipe_takes_undivided_is_written_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    file = AccessLogFile.open(path, 1 << 20)
+    lines = [line(1, 100), line(2, 6000), line(3, 100)]
+    with path.open("rb") as pipe:
+        offer(file, b"".join(lines))
+        assert [pipe.readline() for _ in lines] == lines
+        file.close(30)
+
+
 async def test_a_buffer_is_written_when_it_is_full_and_when_it_is_old(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     log = AccessLog.open(AccessLogSettings(path), wall=lambda: 1_700_000_000.25, site_of=lambda host: "blog")
