@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 from cdn.http.date import parse_date
-from cdn.http.entity_tag import ANY, EntityTag, parse_entity_tag, parse_entity_tags, strongly_equal, weakly_equal
+from cdn.http.entity_tag import EntityTag, lists, parse_entity_tag, strongly_equal
 from cdn.http.fields import Fields
 
 
@@ -32,15 +32,17 @@ def evaluate(
     cache compares If-Modified-Since with it (RFC 9111 section 4.3.2), and nothing else. If-Range is asked by
     `range_applies`, after this said PROCEED.
     """
-    if "if-match" in fields:
-        if not _matches(fields, "if-match", entity_tag, is_strong=True):
+    named = fields.get("if-match")
+    if named is not None:
+        if not lists(named, entity_tag, is_strong=True):
             return Precondition.FAILED
     elif _is_modified_since(fields, "if-unmodified-since", last_modified, now) is True:
         return Precondition.FAILED
     is_read = method in {"GET", "HEAD"}
     modified = dated if last_modified is None else last_modified
-    if "if-none-match" in fields:
-        if _matches(fields, "if-none-match", entity_tag, is_strong=False):
+    known = fields.get("if-none-match")
+    if known is not None:
+        if lists(known, entity_tag, is_strong=False):
             return Precondition.NOT_MODIFIED if is_read else Precondition.FAILED
     elif is_read and _is_modified_since(fields, "if-modified-since", modified, now) is False:
         return Precondition.NOT_MODIFIED
@@ -60,17 +62,6 @@ def range_applies(fields: Fields, entity_tag: EntityTag | None, last_modified: f
         return entity_tag is not None and strongly_equal(asked, entity_tag)
     date = parse_date(validator, now)
     return date is not None and last_modified is not None and date == last_modified // 1 and date + 1 < now
-
-
-def _matches(fields: Fields, name: str, entity_tag: EntityTag | None, *, is_strong: bool) -> bool:
-    """Whether a list names the representation. A malformed list names nothing."""
-    asked = parse_entity_tags(fields.get(name) or "")
-    if asked is ANY:
-        return True
-    if asked is None or entity_tag is None:
-        return False
-    is_equal = strongly_equal if is_strong else weakly_equal
-    return any(is_equal(one, entity_tag) for one in asked)
 
 
 def _is_modified_since(fields: Fields, name: str, last_modified: float | None, now: float) -> bool | None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import sys
+from types import FrameType
+
 import pytest
 
 from cdn.http.date import format_date
@@ -145,3 +148,23 @@ def test_a_cache_compares_with_date_when_there_is_no_last_modified(value: str, e
     assert evaluate("GET", asked, None, MODIFIED + 10, NOW, dated=MODIFIED) is PROCEED
     refused = Fields((("if-unmodified-since", BEFORE),))
     assert evaluate("GET", refused, None, None, NOW, dated=MODIFIED) is PROCEED
+
+
+@pytest.mark.parametrize("name", ["if-match", "if-none-match"])
+@pytest.mark.parametrize("last", ["", ', "a"', ', W/"a"', ", a"])
+def test_thousands_of_tags_cost_no_more_calls_than_one(name: str, last: str) -> None:
+    def calls_of(field: str) -> int:
+        calls = 0
+
+        def count(_frame: FrameType, event: str, _argument: object) -> None:
+            nonlocal calls
+            calls += event == "call"
+
+        sys.setprofile(count)
+        try:
+            outcome("GET", (name, field + last))
+        finally:
+            sys.setprofile(None)
+        return calls
+
+    assert calls_of('"b"' + ', "b"' * 6000) <= calls_of('"b"') + 5
