@@ -340,3 +340,13 @@ def test_hostile_fields_take_linear_time(unit: str) -> None:
 def test_a_targeted_field_that_is_too_long_counts_as_malformed() -> None:
     fields = Fields((("cdn-cache-control", "max-age=5, " + ", ".join(f"x{n}" for n in range(3000))),))
     assert not shared_directives(fields).is_targeted
+
+
+@pytest.mark.parametrize("name", ["cache-control", "pragma"])
+def test_what_a_request_asks_is_not_read_without_end(name: str) -> None:
+    def ask(text: str) -> RequestDirectives:
+        return request_directives(Fields(((name, text),)))
+
+    assert ask("a, " * 300 + "no-cache").no_cache
+    assert ask("no-cache, " + "a, " * 10_000).no_cache
+    assert ask("a, " * 10_000 + "no-cache") == NO_DIRECTIVES
