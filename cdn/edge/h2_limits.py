@@ -4,6 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cdn.edge.h2_frames import DEFAULT_WINDOW_BYTES, MAX_WINDOW_BYTES
+from cdn.errors import InvalidInput
+
+_MAX_VALUE = 2**32 - 1  # of a setting (section 6.5.1)
+
+_RANGES = {
+    "max_concurrent_streams": (1, _MAX_VALUE),
+    "max_header_list_bytes": (1, _MAX_VALUE),
+    "header_table_bytes": (1, _MAX_VALUE),
+    "stream_window_bytes": (1, MAX_WINDOW_BYTES),
+    "connection_window_bytes": (DEFAULT_WINDOW_BYTES, MAX_WINDOW_BYTES),
+}
+"""What the standard can say of those limits that clients are told."""
+
 
 @dataclass(frozen=True, slots=True)
 class H2Limits:
@@ -50,3 +64,10 @@ class H2Limits:
 
     max_queued_bytes: int = 256 * 1024
     """Content of answers under way that waits for windows, of streams that the application feeds; beyond, it waits."""
+
+    def __post_init__(self) -> None:
+        """Raises InvalidInput where a client cannot be told the limit: it would end every connection."""
+        for name, (least, most) in _RANGES.items():
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise InvalidInput(f"{name} is {value}, give {least} to {most}: HTTP/2 has no others", field=name)

@@ -219,6 +219,13 @@ def test_every_fault_is_named_with_its_line(tmp_path: Path) -> None:
         ("extra_ca_file = 'nowhere.pem'", "line 8: edge.extra_ca_file: The file "),
         ("region = 'Über'", "line 8: edge.region: "),
         ("node_id_ = 3", "line 8: edge.node_id_: there is no such setting; did you mean node_id?"),
+        (
+            "[edge.http2]\nheader_table_bytes = 5000000000",
+            "line 9: edge.http2.header_table_bytes: header",
+        ),
+        ("[edge.http2]\nmax_concurrent_streams = 4294967296", "edge.http2.max_concurrent_streams: max_concurrent_"),
+        ("[edge.http2]\nstream_window_bytes = 2147483648", "stream_window_bytes is 2147483648, give 1 to 2147483647"),
+        ("[edge.http2]\nconnection_window_bytes = 65534", "connection_window_bytes is 65534, give 65535 to 2147483647"),
     ],
 )
 def test_what_only_shows_in_the_whole_is_named_with_its_line_too(tmp_path: Path, more: str, expected: str) -> None:
