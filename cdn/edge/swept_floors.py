@@ -29,7 +29,9 @@ class SweptFloors:
     def swept(self, site_id: str, through: Position) -> None:
         """A complete sweep has removed what the site's hard floors up to `through` forbid."""
         self._floors.swept(site_id, through)
-        self._through[site_id] = max(through.sequence, self.through(site_id))
+        before = self.through(site_id)
+        if through.epoch == self._epoch:  # as for floors: what was swept in another one says nothing here
+            self._through[site_id] = max(through.sequence, before)
 
     def began_at(self, position: Position) -> None:
         """The node began with what it knew at `position`: sweeps before that are not remembered."""

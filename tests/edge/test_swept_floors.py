@@ -18,3 +18,14 @@ def test_what_a_sweep_let_go_is_remembered_by_site() -> None:
     swept.drop_site("s1")
     swept.drop_site("never heard of")
     assert swept.through("s1") == 7
+
+
+def test_a_sweep_that_ends_in_another_epoch_asks_nothing_of_it() -> None:
+    floors = Floors()
+    swept = SweptFloors(floors)
+    swept.began_at(Position("e1", 900))
+    floors.begin_epoch("e2", 3)
+    swept.swept("s1", Position("e1", 1000))
+    assert swept.through("s1") == 0
+    swept.swept("s1", Position("e2", 5))
+    assert swept.through("s1") == 5
