@@ -6,6 +6,7 @@ It is put together from three parts: when, who, and what came of it; the third i
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 
 import msgspec
@@ -102,6 +103,10 @@ def encode_hit(  # noqa: PLR0917 - what a line holds
     return line if len(line) <= MAX_TAIL_BYTES else None
 
 
+Words = Callable[[str, str], bytes]
+"""Makes what a line says of one more member, as `encode_words` does; may keep less of it."""
+
+
 def encode_words(name: str, value: str) -> bytes:
     """What `encode_said` writes of one more member whose value a client sent: to be put before the brace that ends a
     line. Nothing for an empty value."""
@@ -132,6 +137,11 @@ def text_of(value: str | None) -> str:
     if value is None:
         return ""
     return value if value.isascii() else value.encode("latin-1").decode("utf-8", "backslashreplace")
+
+
+def without_query(referer: str | None) -> str | None:
+    """A Referer without what stands behind the path of its URL: mostly the query of another target of the same site."""
+    return None if referer is None else referer.partition("?")[0]
 
 
 def encode_visitor(address: str, scheme: str, tls_version: str) -> bytes:

@@ -20,6 +20,7 @@ from cdn.edge.access_line import (
     shown_address,
     target_of,
     text_of,
+    without_query,
 )
 from cdn.edge.access_log_file import AccessLogFile
 from cdn.edge.access_log_settings import AccessLogSettings
@@ -151,6 +152,14 @@ class AccessLog:
         """As much of it as is kept."""
         return target_of(request, with_query=self._settings.queries)
 
+    def referer_of(self, value: str | None) -> str | None:
+        """As much as is kept of a request's Referer."""
+        return value if self._settings.queries else without_query(value)
+
+    def words(self, name: str, value: str) -> bytes:
+        """What `encode_words` makes of as much as is kept."""
+        return encode_words(name, (self.referer_of(value) or "") if name == "referer" else value)
+
     def encode_hit(self, request: Request, status: int, size_bytes: int, protocol: str, outcome: Outcome) -> bytes:
         """The same as `encode` of a hit."""
         fields = request.fields
@@ -166,11 +175,11 @@ class AccessLog:
         if line is not None:
             return line
         said = Said(host, request.method, text, protocol, status, size_bytes, 0, outcome, site)
-        said.referer, said.user_agent = text_of(referer), text_of(user_agent)
+        said.referer, said.user_agent = text_of(self.referer_of(referer)), text_of(user_agent)
         return encode_said(said)
 
     def _encode_words(self, referer: str | None, user_agent: str | None) -> str:
-        words = (encode_words("referer", referer or "") + encode_words("user_agent", user_agent or "")).decode("ascii")
+        words = (self.words("referer", referer or "") + self.words("user_agent", user_agent or "")).decode("ascii")
         if len(words) <= MAX_REMEMBERED_CHARS:
             if len(self._words) >= MAX_WORDS:
                 self._words.clear()

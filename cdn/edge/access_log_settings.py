@@ -30,7 +30,8 @@ class AccessLogSettings:
     """How much of a visitor's address is kept: `whole`, `network` (without the last octet, or the last ten of IPv6) or
     `none`."""
     queries: bool = True
-    """Whether the query of a target is kept. Some sites put into it what only the visitor should know."""
+    """Whether the query of a target, and of Referer, is kept. Some sites put into it what only the visitor should
+    know."""
     max_waiting_bytes: int = 16 * 1024 * 1024
     """Lines that wait for a slow disk, in each process: beyond it lines are dropped and counted, and nobody waits. At
     10,000 answers a second it is five seconds."""

@@ -93,7 +93,7 @@ class H2Connection(asyncio.Protocol):
 
     def __init__(self, service: Service, client_address: str | None = None) -> None:
         self._service = service
-        self._shared = service.http2 or H2Service.of(service.limits)
+        self._shared = service.http2 or H2Service.of(service.limits, words=service.traffic.words)
         self._client_address = client_address
         self._engine = H2Engine(self._shared.limits)
         self._phase = Phase.OPEN

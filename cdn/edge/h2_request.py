@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
+from cdn.edge.access_line import Words, encode_words
 from cdn.edge.content_framing import Chunked, FixedLength
 from cdn.edge.h2_events import HeaderList
 from cdn.edge.h2_section import MalformedRequest, Section, SectionReader, is_value, malformed
@@ -43,10 +44,10 @@ class RequestReader:
     What HTTP/1.1 refuses is refused here with the same words. What only HTTP/2 forbids is a MalformedRequest.
     """
 
-    def __init__(self, limits: HttpLimits) -> None:
+    def __init__(self, limits: HttpLimits, words: Words = encode_words) -> None:
         self._limits = limits
         self._max_line_bytes = limits.max_request_line_bytes
-        self._sections = SectionReader(limits)
+        self._sections = SectionReader(limits, words)
         self._targets: dict[str, Target] = {}
 
     def gist(self, fields: HeaderList) -> RequestGist | None:

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from cdn.edge.access_line import encode_words
+from cdn.edge.access_line import Words, encode_words
 from cdn.edge.head_gist import LOGGED, UNTELLING
 from cdn.edge.limits import HttpLimits
 from cdn.edge.refusal import Refusal
@@ -156,8 +156,10 @@ def malformed(name: str) -> MalformedRequest:
 class SectionReader:
     """Judges sections. `known` has those that were well-formed, to be looked up without a call."""
 
-    def __init__(self, limits: HttpLimits) -> None:
+    def __init__(self, limits: HttpLimits, words: Words = encode_words) -> None:
+        """`words` says what the access log has of a field."""
         self._limits = limits
+        self._words = words
         self._lines: dict[tuple[str, str], _Line] = {}
         self._pseudo: dict[FieldTuple, _Pseudo] = {}
         self.known: dict[FieldTuple, Section] = {}
@@ -231,7 +233,7 @@ class SectionReader:
         if name in _OF_CONNECTION or (name == "te" and value != "trailers"):
             return MalformedRequest(f"The field {name!r} is about connections of HTTP/1.1.")
         part = b"" if name in UNTELLING else f"\n{name}:{value}".encode("latin-1")
-        words = encode_words(LOGGED[name], value) if name in LOGGED else b""
+        words = self._words(LOGGED[name], value) if name in LOGGED else b""
         size_bytes = len(name) + len(value) + _LINE_BYTES
         line = _KINDS.get(name, _PLAIN), size_bytes, part, words
         if name not in _SELDOM_AGAIN and max(size_bytes, len(part), len(words)) <= MAX_LINE_BYTES:

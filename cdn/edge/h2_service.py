@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from cdn.edge.access_line import Words, encode_words
 from cdn.edge.h2_limits import H2Limits
 from cdn.edge.h2_request import RequestGist, RequestReader
 from cdn.edge.head_gist import UNTELLING, may_stand_for
@@ -25,10 +26,10 @@ class H2Service:
     memo: HeadMemo
 
     @classmethod
-    def of(cls, http: HttpLimits, limits: H2Limits | None = None) -> H2Service:
-        """With these limits; None: the defaults."""
+    def of(cls, http: HttpLimits, limits: H2Limits | None = None, words: Words = encode_words) -> H2Service:
+        """With these limits; None: the defaults. `words` says what the access log has of a request's fields."""
         memo = HeadMemo(http.max_memo_entries, http.max_memo_bytes, http.max_memo_head_bytes)
-        return cls(limits or H2Limits(), RequestReader(http), memo)
+        return cls(limits or H2Limits(), RequestReader(http, words), memo)
 
     def remember(self, gist: RequestGist, request: Request, prepared: Prepared, traffic: Traffic) -> None:
         """That a request with this gist led to this hit; when it has come for the second time."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from cdn.edge.access_line import encode_words
+from cdn.edge.access_line import Words, encode_words
 from cdn.edge.limits import HttpLimits
 from cdn.edge.prepared import Prepared
 
@@ -103,9 +103,10 @@ class GistReader:
     judged whole, and a head that differs from such a one only in well-formed lines that tell nothing is as good.
     """
 
-    __slots__ = ("_gist", "_known", "_last", "_max_bytes", "_max_lines")
+    __slots__ = ("_gist", "_known", "_last", "_max_bytes", "_max_lines", "_words")
 
-    def __init__(self, limits: HttpLimits) -> None:
+    def __init__(self, limits: HttpLimits, words: Words = encode_words) -> None:
+        self._words = words
         self._max_bytes = min(limits.max_request_line_bytes, limits.max_fields_bytes)
         self._max_lines = limits.max_fields + 3  # the request line, and the two ends of the empty line
         self._known: dict[bytes, bytes] = {b"": b""}
@@ -158,7 +159,7 @@ class GistReader:
         if member is None or _VALUE.fullmatch(line, colon + 1) is None:
             part = _TELLS
         elif member:
-            part = encode_words(member, line[colon + 1 :].strip(b" \t").decode("latin-1"))
+            part = self._words(member, line[colon + 1 :].strip(b" \t").decode("latin-1"))
         else:
             part = b""
         if len(line) <= MAX_KNOWN_LINE_BYTES and (name in _COME_AGAIN if part is _TELLS else name not in _SELDOM_AGAIN):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from cdn.edge.access_line import Words, encode_words
 from cdn.edge.head_gist import UNTELLING, GistReader, may_stand_for
 from cdn.edge.head_memo import HeadMemo, Remembered
 from cdn.edge.head_parser import MessageHead
@@ -29,9 +30,10 @@ class KnownHeads:
 
     __slots__ = ("_gists", "_max_bytes", "_memo")
 
-    def __init__(self, memo: HeadMemo, limits: HttpLimits) -> None:
+    def __init__(self, memo: HeadMemo, limits: HttpLimits, words: Words = encode_words) -> None:
+        """`words` says of a head's untelling lines what the access log has of them."""
         self._memo = memo
-        self._gists = GistReader(limits)
+        self._gists = GistReader(limits, words)
         self._max_bytes = min(limits.max_request_line_bytes, limits.max_fields_bytes)
 
     def alike(self, head: bytes, now: float) -> Remembered | None:

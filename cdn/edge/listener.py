@@ -220,6 +220,7 @@ def _service(
     wall: Callable[[], float],
 ) -> tuple[Service, Callable[[], asyncio.Protocol]]:
     """What the connections of a listener share, and how one is made."""
+    traffic = traffic or Traffic()
     service = Service(
         application=application,
         limits=limits,
@@ -232,8 +233,8 @@ def _service(
         counters=ListenerCounters(),
         forwarders=TrustedProxies() if proxy_protocol else trusted_proxies,
         tls=tls,
-        http2=H2Service.of(limits, http2) if http2 is None or http2.enabled else None,
-        traffic=traffic or Traffic(),
+        http2=H2Service.of(limits, http2, traffic.words) if http2 is None or http2.enabled else None,
+        traffic=traffic,
     )
     if proxy_protocol:
         return service, partial(ProxiedConnection, service, trusted_proxies)

@@ -92,4 +92,4 @@ class Service:
     known_heads: KnownHeads = field(init=False)
 
     def __post_init__(self) -> None:
-        self.known_heads = KnownHeads(self.memo, self.limits)
+        self.known_heads = KnownHeads(self.memo, self.limits, self.traffic.words)

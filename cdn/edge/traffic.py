@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cdn.edge.access_line import LINE_END, MAX_TAIL_BYTES, Said, cut_mark, text_of, with_words
+from cdn.edge.access_line import LINE_END, MAX_TAIL_BYTES, Said, cut_mark, encode_words, text_of, with_words
 from cdn.edge.access_log import BUFFER_BYTES, AccessLog
 from cdn.edge.latency import Latency
 from cdn.edge.outcome import Outcome, outcome_of
@@ -109,6 +109,11 @@ class Traffic:
         line = log.encode_hit(request, status, size_bytes, protocol, outcome)
         return Told(line, tally, size_bytes, request.fields.get("x-forwarded-for"))
 
+    def words(self, name: str, value: str) -> bytes:
+        """What lines say of one more member, for `hit_in_words`."""
+        log = self.access_log
+        return encode_words(name, value) if log is None else log.words(name, value)
+
     def hit(self, now: float, visitor_part: bytes, told: Told) -> None:
         """An answer from memory was sent, whole and in no time: counted in the lowest bucket of latency."""
         tally = told.tally
@@ -176,7 +181,7 @@ class Traffic:
             answered.content_bytes,
             _milliseconds(took_s),
             outcome,
-            referer=text_of(fields.get("referer")),
+            referer=text_of(log.referer_of(fields.get("referer"))),
             user_agent=text_of(fields.get("user-agent")),
             first_byte_ms=None if first_byte_s is None else _milliseconds(first_byte_s),
             cache_status=text_of(answered.cache_status),

@@ -195,6 +195,25 @@ async def test_http_2_is_told_in_the_same_words(tmp_path: Path) -> None:
     assert numbers["content_bytes HTTP/2"] == numbers["content_bytes HTTP/1.1"]
 
 
+async def test_no_query_is_kept_where_none_is_wanted_on_any_road(tmp_path: Path) -> None:
+    """A page's parts are asked for with its whole URL in their Referer."""
+    referer = "Referer: https://a.example/page?token=secret"
+
+    async def scene(listener: Listener, application: EchoApplication) -> None:
+        heads = [request("/a?secret", "GET", referer, f"Cookie: n={number // 2}") for number in range(8)]
+        await talk(listener.port, b"".join([*heads, request("/echo?secret", "POST", referer, "Content-Length: 0")]))
+        ways = ("curl", "-s", "-o", str(tmp_path / "got"), "--http2-prior-knowledge", "-H", referer)
+        for path in ("a", "a", "a", "echo"):
+            await run(*ways, "-H", "Host: a.example", f"http://127.0.0.1:{listener.port}/{path}?secret")
+
+    path = tmp_path / "access.log"
+    lines, numbers = await logged(tmp_path, scene, AccessLogSettings(path, queries=False))
+    assert (numbers["requests HTTP/1.1 2 hit"], numbers["requests HTTP/2 2 hit"]) == (8, 3)
+    assert Counter(each["target"] for each in lines) == {"/a": 11, "/echo": 2}
+    assert {each["referer"] for each in lines} == {"https://a.example/page"}
+    assert "secret" not in path.read_text()
+
+
 def test_a_connection_by_tls_says_its_version(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
 
