@@ -38,8 +38,9 @@ log = logging.getLogger(__name__)
 _CR = 0x0D
 _PREFACE_LINE = PREFACE[:16]  # what no request of HTTP/1.1 begins with; up to there nothing of it is judged
 _RESETS = struct.pack("ii", 1, 0)  # SO_LINGER for no time: closing sends a reset
-MAX_FILES_AT_ONCE = 3
-"""Files, of 1 MiB mostly, that one client may take before others have their turn: about a millisecond."""
+MAX_PARTS_AT_ONCE = 3
+"""Parts of content, of 1 MiB at the most, that one client may take before others have their turn: about a millisecond,
+over TLS three."""
 
 _H = 0x48  # of the two methods whose responses are remembered, HEAD starts with it
 
@@ -68,7 +69,6 @@ class H1Connection(asyncio.Protocol):
         "_drained",
         "_engine",
         "_exchange",
-        "_files_at_once",
         "_has_eof",
         "_head_since",
         "_held",
@@ -78,6 +78,7 @@ class H1Connection(asyncio.Protocol):
         "_is_write_paused",
         "_lingering_since",
         "_may_become_h2",
+        "_parts_at_once",
         "_phase",
         "_reading_paused_at",
         "_says_close",
@@ -95,7 +96,7 @@ class H1Connection(asyncio.Protocol):
         self._held = self._engine.buffer
         self._phase = Phase.READY
         self._exchange: Exchange | None = None
-        self._files_at_once = 0
+        self._parts_at_once = 0
         self._active_at = self._connected_at = 0.0
         self._head_since: float | None = None
         self._lingering_since = 0.0
@@ -353,8 +354,18 @@ class H1Connection(asyncio.Protocol):
     async def wait_writable(self) -> None:
         """Return when the client has taken enough of what was written."""
         if self._is_write_paused:
+            self._parts_at_once = 0
             self._drained = asyncio.get_running_loop().create_future()
             await self._drained
+        else:
+            await self._give_way()
+
+    async def _give_way(self) -> None:
+        """One who takes as fast as we send must not keep the loop for himself."""
+        self._parts_at_once += 1
+        if self._parts_at_once > MAX_PARTS_AT_ONCE:
+            self._parts_at_once = 0
+            await asyncio.sleep(0)
 
     async def send_file(self, content: bytes | memoryview) -> bool:
         """Send all of a mapped file without copying it; False where `content` has to be written."""
@@ -375,14 +386,11 @@ class H1Connection(asyncio.Protocol):
             if transport.get_write_buffer_size() and not await self._has_written_all():
                 return False
             sending = FileSending(connected, file, len(content), bound)
-            if not sending.has_sent():
-                self._files_at_once = 0
-                await sending.send_rest()
-            elif self._files_at_once == MAX_FILES_AT_ONCE:
-                self._files_at_once = 0
-                await asyncio.sleep(0)  # one who takes as fast as we send must not keep the loop for himself
+            if sending.has_sent():
+                await self._give_way()
             else:
-                self._files_at_once += 1
+                self._parts_at_once = 0
+                await sending.send_rest()
         except OSError:
             self.abort()
             await asyncio.get_running_loop().create_future()  # whoever waits here is cancelled with the connection

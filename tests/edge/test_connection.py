@@ -199,6 +199,20 @@ async def test_a_stream_is_sent_as_the_client_takes_it(application: EchoApplicat
     assert len(read_responses(client.transport.sent)) == 2
 
 
+async def test_who_takes_as_fast_as_is_sent_does_not_keep_the_loop(
+    application: EchoApplication, client: Client
+) -> None:
+    stream = application.streams["/s"] = Stream((b"x" * 600,) * 30, 18_000)
+    client.send(get("/s"))
+    for _ in range(3):
+        await asyncio.sleep(0)
+        assert stream.given < 15, "nobody else had a turn"
+    while stream.closed == 0:
+        await asyncio.sleep(0)
+    (response,) = read_responses(client.transport.sent)
+    assert len(response.content) == 18_000
+
+
 @pytest.mark.parametrize("size", [5, 2, 4])
 async def test_a_stream_of_another_size_resets(application: EchoApplication, client: Client, size: int) -> None:
     stream = application.streams["/s"] = Stream((b"ab", b"c"), size)
