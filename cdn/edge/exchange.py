@@ -12,6 +12,7 @@ from cdn.edge.content_framing import FixedLength
 from cdn.edge.h1 import EngineState, H1Engine, MessageEnd
 from cdn.edge.head_parser import MessageHead
 from cdn.edge.incoming_content import IncomingContent
+from cdn.edge.outcome import cache_status_of
 from cdn.edge.prepared import JOINED_BYTES
 from cdn.edge.refusal import Refusal, Refused
 from cdn.edge.response import ContentStream, Response, Unsent
@@ -315,7 +316,7 @@ class Exchange:
         head += b"%s%s\r\n" % (framing, b"connection: close\r\n" if self._closes else b"")
         self._has_head_sent = True
         self._status = response.status
-        self._cache_status = next((value for name, value in response.fields if name == "cache-status"), None)
+        self._cache_status = cache_status_of(response.fields)
         self._first_byte_at = self._service.monotonic()
         self._content_bytes += len(content)
         if len(content) <= JOINED_BYTES:
@@ -393,7 +394,7 @@ class Exchange:
         """The response is written: go on with the next message once this one is whole, or close."""
         if self._is_over:
             return
-        self._tell(is_complete=True)
+        self._tell(is_complete=not self._transport.is_closing())  # nobody else closes it while this is under way
         content = self.content
         if self._closes:
             self._is_over = True

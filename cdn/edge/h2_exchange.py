@@ -17,6 +17,7 @@ from cdn.edge.h2_response import interim_block, response_block, trailers_block
 from cdn.edge.h2_section import MalformedRequest
 from cdn.edge.head_parser import MessageHead
 from cdn.edge.incoming_content import IncomingContent
+from cdn.edge.outcome import cache_status_of
 from cdn.edge.refusal import Refusal, Refused
 from cdn.edge.response import ContentStream, Response, Unsent
 from cdn.edge.response_head import WITHOUT_CONTENT
@@ -368,7 +369,7 @@ class StreamExchange:
     def _note_head(self, response: Response) -> None:
         self._has_head_sent = True
         self._status = response.status
-        self._cache_status = next((value for name, value in response.fields if name == "cache-status"), None)
+        self._cache_status = cache_status_of(response.fields)
         self._first_byte_at = self._service.monotonic()
 
     async def _send_part(self, part: bytes | memoryview, *, is_end: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from enum import StrEnum
 
 
@@ -34,6 +35,12 @@ class Outcome(StrEnum):
 _MISSES = frozenset({"uri-miss", "vary-miss", "miss", "partial"})
 _MEMBER = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*")+')
 _PARAMETER = re.compile(r';\s*([a-z-]+)(?:=("(?:[^"\\]|\\.)*"|[^;\s]+))?')
+
+
+def cache_status_of(fields: Iterable[tuple[str, str]]) -> str | None:
+    """The Cache-Status of a response, all its lines: upstreams that are caches say theirs before ours."""
+    said = [value for name, value in fields if name == "cache-status"]
+    return ", ".join(said) if said else None
 
 
 def outcome_of(cache_status: str | None, status: int) -> Outcome:
