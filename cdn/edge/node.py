@@ -495,8 +495,10 @@ class EdgeNode:
 
     def traffic(self) -> Mapping[str, int]:
         """What every process of the node counted of its answers, see `Traffic.numbers`."""
-        own = self._traffic.numbers()
-        return dict(Counter(own) + Counter(self._front.traffic())) if isinstance(self._front, Workers) else own
+        total = Counter(self._traffic.numbers())
+        if isinstance(self._front, Workers):
+            total.update(self._front.traffic())  # unlike a sum of counters it keeps what is 0
+        return total
 
     @property
     def keeps_log(self) -> bool:

@@ -125,6 +125,7 @@ def test_what_workers_count_is_what_was_asked(tmp_path: Path, fleet: RoleFleet) 
     assert {name: metrics[name] for name in metrics if name.startswith("cdn_edge_requests_total")} == names
     assert metrics["cdn_edge_answer_seconds_count"] == metrics["cdn_edge_head_seconds_count"] == 80
     assert metrics['cdn_edge_sent_bytes_total{protocol="HTTP/1.1"}'] == sum(int(str(line["bytes"])) for line in lines)
+    assert metrics['cdn_edge_access_log_dropped_total{reason="slow"}'] == 0, "there before the first one"
     assert "address" not in lines[0]
     worker = workers_of(edge)[0]
     subprocess.run(["kill", "-9", str(worker)], check=True)
