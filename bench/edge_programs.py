@@ -103,5 +103,7 @@ def _judged(line: str, settings: dict[str, str | int | float]) -> Load:
     told = json.loads(line)
     if told["bad"]:
         raise LoadFailed(f"port {settings['port']}: {told['bad']} answers were wrong, first: {told['bad_reason']}")
+    if told["requests"] < told.get("due", 0):  # the latencies of those that were answered would be too good
+        raise LoadFailed(f"port {settings['port']}: {told['requests']} of {told['due']} requests were answered in time")
     names = ("requests", "elapsed_s", "p50_ms", "p99_ms")
     return Load(**{name: told[name] for name in names if name in told})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import threading
@@ -15,7 +16,7 @@ import pytest
 
 from bench.browsers import BROWSERS
 from bench.edge_plot import draw_plot
-from bench.edge_programs import LoadFailed, LoadProgram, compile_program
+from bench.edge_programs import LoadFailed, LoadProgram, _judged, compile_program
 from bench.edge_requests import (
     CLIENTS,
     COUNTER,
@@ -137,6 +138,13 @@ def test_the_open_loop_sends_at_its_rate(load: LoadProgram, floor_port: int, tmp
     done = load.run("open", **settings, duration=1, rate=500)
     assert 380 < done.requests < 620  # 500 at random times: beyond is one in ten million
     assert 0 < done.p50_ms <= done.p99_ms
+
+
+def test_latencies_of_the_open_loop_are_those_of_all_requests() -> None:
+    told = {"requests": 99, "due": 99, "bad": 0, "elapsed_s": 1.0, "p50_ms": 1.0, "p99_ms": 2.0}
+    assert _judged(json.dumps(told), {"port": 1}).p99_ms == 2.0
+    with pytest.raises(LoadFailed, match="99 of 100 requests were answered in time"):
+        _judged(json.dumps(told | {"due": 100}), {"port": 1})
 
 
 def test_comparisons_are_tables_a_document_and_a_plot(tmp_path: Path) -> None:
