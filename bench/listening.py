@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 def free_port() -> int:
@@ -18,7 +18,7 @@ def free_port() -> int:
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes], name: str) -> None:
-    """Until it accepts connections. Raises RuntimeError when `process` ends before, or after ten seconds."""
+    """Until it accepts connections. Raises RuntimeError when `process` ends before, or after a minute."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         if process.poll() is not None:

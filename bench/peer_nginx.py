@@ -25,4 +25,4 @@ def running_nginx_of(folder: Path, config: str, *, core: int) -> Iterator[tuple[
         yield process.pid, port
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)

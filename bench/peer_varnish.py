@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.listening import free_port, wait_for_port
 
-PATIENCE_S = 15.0
+PATIENCE_S = 60.0
 RULES = """\
 vcl 4.1;
 backend default {{ .host = "127.0.0.1"; .port = "{origin_port}"; }}
@@ -61,4 +61,4 @@ def _running(words: list[str], log: object) -> Iterator[subprocess.Popen[bytes]]
         yield process
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
