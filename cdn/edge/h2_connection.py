@@ -298,7 +298,9 @@ class H2Connection(asyncio.Protocol):
         stream_id = event.stream_id
         self._active_at = now
         service.counters.h2_streams += 1
-        gist = self._shared.requests.gist(event.fields) if event.is_end and not event.is_too_large else None
+        gist = None
+        if event.is_end and not event.is_too_large:
+            gist = self._shared.requests.gist(event.fields, event.shape)
         if gist is not None and self._answer_alike(stream_id, gist, now):
             return
         message = (

@@ -192,7 +192,8 @@ class H2Engine(H2Receiver):
                 self._last_id = stream_id
                 fields = self._decode(data[start if flags == _WHOLE else start + PRIORITY_BYTES : at])
                 self._asked[stream_id] = fields
-                self._events.append(RequestHead(stream_id, fields, True, self._decoder.is_list_too_large))
+                decoder = self._decoder
+                self._events.append(RequestHead(stream_id, fields, True, decoder.is_list_too_large, decoder.shape))
             else:
                 self._take_frame(word & 0xFF, flags, stream_id & MAX_STREAM_ID, data[start:at])
                 if self._ends_when_idle:

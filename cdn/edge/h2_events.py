@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 HeaderList = list[tuple[str, str]]
@@ -28,17 +28,33 @@ class ErrorCode(IntEnum):
     HTTP_1_1_REQUIRED = 0xD
 
 
+class BlockShape:
+    """The header blocks of a connection that differ in their `:path` alone, until its table changes.
+
+    `reading` is for whoever reads requests: what it found once about all of them.
+    """
+
+    __slots__ = ("after", "before", "reading")
+
+    def __init__(self, before: HeaderList, after: HeaderList) -> None:
+        self.before = before
+        self.after = after
+        self.reading: object = None
+
+
 @dataclass(slots=True)
 class RequestHead:
     """A request's fields are here. Not frozen, though nothing changes it: freezing would double the cost of making one.
 
     `is_end`: no content follows. `is_too_large`: the list exceeds `max_header_list_bytes`; `fields` holds what did not.
+    `shape`: its `fields` are those before the `:path`, it, and those behind; None when nothing is known of such blocks.
     """
 
     stream_id: int
     fields: HeaderList
     is_end: bool
     is_too_large: bool = False
+    shape: BlockShape | None = field(default=None, compare=False)
 
 
 @dataclass(slots=True)

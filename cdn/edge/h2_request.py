@@ -7,8 +7,8 @@ from typing import Final, NamedTuple
 
 from cdn.edge.access_line import Words, encode_words
 from cdn.edge.content_framing import Chunked, FixedLength
-from cdn.edge.h2_events import HeaderList
-from cdn.edge.h2_section import MalformedRequest, Section, SectionReader, is_value, malformed
+from cdn.edge.h2_events import BlockShape, HeaderList
+from cdn.edge.h2_section import MalformedRequest, Section, SectionGist, SectionReader, is_value, malformed
 from cdn.edge.head_parser import MessageHead
 from cdn.edge.limits import HttpLimits
 from cdn.edge.refusal import Refusal, Refused
@@ -50,9 +50,13 @@ class RequestReader:
         self._sections = SectionReader(limits, words)
         self._targets: dict[str, Target] = {}
 
-    def gist(self, fields: HeaderList) -> RequestGist | None:
-        """The gist of a GET or HEAD without content that `read` would find nothing against but its target; 1 us. None
-        for all others."""
+    def gist(self, fields: HeaderList, shape: BlockShape | None = None) -> RequestGist | None:
+        """The gist of a GET or HEAD without content that `read` would find nothing against but its target; 1 us, and
+        0.4 when a request of this `shape` had one. None for all others."""
+        if shape is not None and type(shape.reading) is SectionGist:
+            known = shape.reading
+            path = fields[len(shape.before)][1]
+            return RequestGist(path.encode("latin-1") + known.key, known.words, known.host, known.is_head)
         path_at = 0
         for name, _ in fields:
             if name == ":path":
@@ -65,6 +69,8 @@ class RequestReader:
         if type(section) is not Section or section.gist is None or path_at > section.pseudo_fields:
             return None
         gist = section.gist
+        if shape is not None:
+            shape.reading = gist
         # The target first: it was not judged, but NUL is not in the rest.
         return RequestGist(fields[path_at][1].encode("latin-1") + gist.key, gist.words, gist.host, gist.is_head)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cdn.edge import h2_request, h2_section
 from cdn.edge.content_framing import Chunked, FixedLength
 from cdn.edge.h1 import H1Engine
-from cdn.edge.h2_events import HeaderList
+from cdn.edge.h2_events import BlockShape, HeaderList
 from cdn.edge.h2_request import ArrivingContent, RequestReader
 from cdn.edge.h2_section import MalformedRequest
 from cdn.edge.head_gist import UNTELLING
@@ -470,6 +470,19 @@ def test_requests_of_one_gist_differ_in_nothing_that_tells(lists: list[HeaderLis
         assert (gist.host, gist.is_head) == (message.request.host, message.request.method == "HEAD")
         said = [message.request.fields.get(name) or "" for name in ("referer", "user-agent")]
         assert all(word.encode() in gist.words for word in said)
+
+
+@given(st.lists(ASKED, max_size=4), st.lists(st.sampled_from(("/", "/a", "", "a\0b")), min_size=1, max_size=3))
+def test_a_shape_changes_nothing_of_a_gist(lists: list[HeaderList], paths: list[str]) -> None:
+    reader = RequestReader(LIMITS)
+    for fields in lists:
+        place = next((at for at, (name, _) in enumerate(fields) if name == ":path"), None)
+        if place is None:
+            continue
+        shape = BlockShape(fields[:place], fields[place + 1 :])
+        for path in paths:
+            asked = [*shape.before, (":path", path), *shape.after]
+            assert reader.gist(asked, shape) == RequestReader(LIMITS).gist(asked)
 
 
 def telling(message: MessageHead) -> Request:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdn.edge import hpack_decoder
-from cdn.edge.hpack_decoder import MAX_REMEMBERED, MAX_REMEMBERED_BYTES, MAX_TAILS, HpackDecoder, HpackFault
+from cdn.edge.hpack_decoder import MAX_REMEMBERED, MAX_REMEMBERED_BYTES, MAX_SHAPES, MAX_TAILS, HpackDecoder, HpackFault
 
 Lines = list[tuple[str, str]]
 
@@ -209,6 +209,102 @@ def test_any_octets_give_what_another_reads_or_the_one_fault(blocks: list[bytes]
             break
         assert used_bytes(decoder) <= 4096
     assert found == decoded_by_another(blocks)
+
+
+STARTS = st.sampled_from(
+    (b"", b"\x82", b"\x82\x87", b"\x82\xbe\x87", b"\x82\xbf\x87", b"\x84\x82", b"\x20", b"\x40\x01y\x01z")
+)
+PATHS = st.sampled_from(
+    (
+        b"\x04\x02/a",
+        b"\x04\x03/bc",
+        b"\x04\x00",
+        b"\x04\x7f\x00" + b"l" * 127,
+        b"\x04\x84`\xd5H_",
+        b"\x04\x82``",
+        b"\x05\x01/",
+        b"",
+    )
+)
+ENDS = st.sampled_from(
+    (
+        b"",
+        b"\xbe",
+        b"\xbf\xbe",
+        b"\x82\x84\x87\x90",
+        b"\x04\x02/z\x82",
+        b"\x00\x01a\x01b\xbe",
+        b"\x40\x01x\x01y",
+        b"\x7e\x01w",
+        b"\x04",
+    )
+)
+
+
+@st.composite
+def alike(draw: st.DrawFn) -> list[bytes]:
+    """Blocks of a connection that have much in common, some of them cut."""
+    blocks = [draw(STARTS) + draw(PATHS) + draw(ENDS) for _ in range(draw(st.integers(2, 12)))]
+    blocks += [block[: draw(st.integers(0, len(block)))] for block in blocks if draw(st.integers(0, 9)) == 0]
+    return [b"\x40\x01p\x01q\x40\x01r\x01s", *draw(st.permutations(blocks))]
+
+
+@settings(max_examples=400)
+@given(alike())
+def test_blocks_that_differ_in_their_path_alone_are_what_another_reads(blocks: list[bytes]) -> None:
+    decoder = a_decoder()
+    found: list[Lines | None] = []
+    for block in blocks:
+        try:
+            fields = decoder.decode(block)
+        except HpackFault:
+            found.append(None)
+            break
+        found.append(fields)
+        shape = decoder.shape
+        if shape is not None:
+            place = len(shape.before)
+            assert fields == [*shape.before, fields[place], *shape.after]
+            assert next(at for at, (name, _) in enumerate(fields) if name == ":path") == place
+    assert found == decoded_by_another(blocks)
+
+
+def test_blocks_alike_have_one_shape_until_the_table_changes() -> None:
+    decoder = a_decoder()
+    decoder.decode(b"\x40\x01p\x01q")
+    shapes = []
+    for path in (b"\x04\x02/a", b"\x04\x02/b", b"\x04\x03/bc"):
+        assert decoder.decode(b"\x82" + path + b"\xbe")[0] == (":method", "GET")
+        shapes.append(decoder.shape)
+    assert shapes[0] is not None
+    assert shapes[0] is shapes[1] is shapes[2]
+    assert decoder.decode(b"\x82") == [(":method", "GET")]
+    assert decoder.shape is None
+    decoder.decode(b"\x40\x01r\x01s")
+    assert decoder.decode(b"\x82\x04\x02/a\xbe") == [(":method", "GET"), (":path", "/a"), ("r", "s")]
+    assert decoder.shape is not shapes[0]
+    shape = decoder.shape
+    decoder.settings_acknowledged()
+    decoder.decode(b"\x82\x04\x02/a")
+    decoder.decode(b"\x82\x04\x02/a\xbe")
+    assert decoder.shape is not shape
+
+
+def test_a_shape_does_not_outlive_a_table_that_settings_made_smaller() -> None:
+    decoder = HpackDecoder(1 << 20, table_bytes=100)
+    decoder.decode(b"\x82\x04\x02/a\x87")
+    decoder.settings_acknowledged()
+    with pytest.raises(HpackFault, match="does not begin"):
+        decoder.decode(b"\x82\x04\x02/b\x87")
+
+
+def test_shapes_are_bounded() -> None:
+    decoder = a_decoder()
+    for number in range(50):
+        decoder.decode(b"\x82\x04\x01a" + bytes((0x81 + number,)))
+        assert 0 < len(decoder._shapes) <= MAX_SHAPES
+    decoder.decode(b"\x82\x04\x01a" + b"\x82" * 300)
+    assert all(len(shape) <= hpack_decoder.MAX_SHAPE_BYTES for shape in decoder._shapes)
 
 
 def test_blocks_that_end_as_others_did_are_read_the_same_when_the_table_has_changed() -> None:
