@@ -274,7 +274,7 @@ class StreamExchange:
         else:
             if not self._is_over:
                 self._is_over = True
-                self._tell(is_complete=True)
+                self._tell(is_complete=not self._owner.is_gone)
                 self._owner.answered(self._stream_id, self.unread())
 
     def _fail(self, refused: Refused, *, is_head: bool) -> None:

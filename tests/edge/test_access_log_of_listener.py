@@ -13,6 +13,9 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
+import h2.settings
+import pytest
+
 from cdn.edge.access_log import AccessLog
 from cdn.edge.access_log_settings import AccessLogSettings, Addresses
 from cdn.edge.limits import HttpLimits
@@ -22,6 +25,8 @@ from cdn.edge.traffic import Traffic
 from cdn.edge.trusted_proxies import TrustedProxies
 from tests.edge.engine_application import TEXT, EchoApplication, Stream
 from tests.edge.engine_responses import read_responses
+from tests.edge.engine_transport import Client, RecordingTransport, settle
+from tests.edge.h2_client import H2Client
 from tests.edge.test_h2_listener import run
 from tests.edge.test_listener import talk
 from tests.edge.tls_stage import NAME, TlsStage, client_context
@@ -148,6 +153,42 @@ async def test_what_breaks_off_says_how_far_it_came(tmp_path: Path) -> None:
     lines, _ = await logged(tmp_path, scene)
     shown = [(each["target"], each["status"], each["bytes"], each["outcome"], each["complete"]) for each in lines]
     assert shown == [("/short", 200, 3, "local", False), ("/slow", 0, 0, "abandoned", False)]
+
+
+class LeavingTransport(RecordingTransport):
+    """Its client is found to be gone when it is written to for the third time."""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        super().write(data)
+        self.is_closed = len(self.writes) == 3
+
+
+@pytest.mark.parametrize("kind", [Client, H2Client])
+async def test_what_was_being_written_when_the_client_left_is_not_whole(
+    tmp_path: Path, kind: type[Client] | type[H2Client]
+) -> None:
+    application = EchoApplication()
+    application.streams["/s"] = Stream((b"x" * 200_000,) * 50, 10_000_000)
+    client = kind(application)
+    log = AccessLog.open(AccessLogSettings(tmp_path / "access.log"), site_of=lambda host: "blog")
+    assert log is not None
+    client.service.traffic.access_log = log
+    if isinstance(client, H2Client):
+        client.connect(LeavingTransport())
+        client.h2.increment_flow_control_window(1 << 24)
+        client.h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 1 << 24})
+        client.ask("/s")
+        client.flush()
+    else:
+        client.reconnect(LeavingTransport())
+        client.send(request("/s"))
+    await settle()
+    assert client.transport.is_closed
+    client.connection.connection_lost(None)
+    await settle()
+    await log.aclose()
+    (line,) = (tmp_path / "access.log").read_text().splitlines()
+    assert json.loads(line)["complete"] is False
 
 
 async def test_a_trusted_proxy_is_believed_and_nobody_else(tmp_path: Path) -> None:
