@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 from cdn.cli.child_process import run_child
 from cdn.dns.answering_child import AnsweringChild
+from cdn.interpreter import module_command
 
-COMMAND = (sys.executable, "-m", "cdn.cli.answering_process")
+COMMAND = module_command("cdn.cli.answering_process")
 """Starts one; the number of its supervisor's process and those of descriptors follow (`answering_pool.descriptors`)."""
 
 

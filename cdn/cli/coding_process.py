@@ -12,8 +12,9 @@ from typing import BinaryIO
 from cdn.cli.parent_death import die_with
 from cdn.control.coding_work import HEAD_BYTES, CodingAnswer, framed, job_of, length_of, work
 from cdn.errors import CdnError
+from cdn.interpreter import module_command
 
-COMMAND = (sys.executable, "-m", "cdn.cli.coding_process")
+COMMAND = module_command("cdn.cli.coding_process")
 """Starts one; the number of its control's process follows."""
 
 NICENESS = 19

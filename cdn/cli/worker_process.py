@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 from cdn.cli.child_process import run_child
 from cdn.edge.worker import Worker
+from cdn.interpreter import module_command
 
-COMMAND = (sys.executable, "-m", "cdn.cli.worker_process")
+COMMAND = module_command("cdn.cli.worker_process")
 """Starts a worker; the number of its node's process and of two descriptors follow: where it listens, and its relay;
 and where it listens for https, if it does."""
 

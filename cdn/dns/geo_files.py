@@ -10,15 +10,15 @@ import asyncio
 import contextlib
 import os
 import shutil
-import sys
 from collections.abc import Collection, Sequence
 from hashlib import sha256
 from pathlib import Path
 
 from cdn.dns.geo_table import MAGIC, TABLE_VERSION, GeoTable, open_table
 from cdn.errors import InvalidInput
+from cdn.interpreter import module_command
 
-COMPILE = (sys.executable, "-m", "cdn.dns.geo_compile")
+COMPILE = module_command("cdn.dns.geo_compile")
 """A process of its own with a low priority, so that a minute of work does not stand in the way of answers."""
 
 SUFFIX = ".geo"
