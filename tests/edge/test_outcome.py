@@ -12,6 +12,14 @@ def said(**what: object) -> str:
     return CacheStatus("cdn", **what).serialise()  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("begin", ["", "a; key=", "a; key=a, "])
+@pytest.mark.parametrize("part", ['\\"', '"', "\\", '"\\', ';a="', "; ", ","])
+def test_what_an_upstream_says_is_read_once(begin: str, part: str) -> None:
+    """64 KiB of it would take a minute if each string in it were looked for anew."""
+    for end in ("", '"'):
+        outcome_of(f'{begin}"{part * (65_536 // len(part))}{end}', 200)
+
+
 @pytest.mark.parametrize(
     ("status", "cache_status", "outcome"),
     [
