@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -77,6 +78,13 @@ def location(text: str) -> str:
     return text
 
 
+def log_file(path: Path) -> Path:
+    """Raises InvalidInput."""
+    if path.name == "-":
+        raise InvalidInput("this would be a file named -: the standard output is /dev/stdout")
+    return path
+
+
 CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "node_id": check_node_id,
     "dns_id": check_dns_id,
@@ -93,6 +101,7 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "location": location,
     "bias": check_bias,
     "coding_processes": processes,
+    "file": log_file,
 }
 
 MAY_BE_ZERO = frozenset(

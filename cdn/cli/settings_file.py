@@ -7,6 +7,7 @@ import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, replace
+from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -210,6 +211,8 @@ class _Reader:
             made = parse_address(msgspec.convert(value, str))
         elif Path in kinds:
             made = self._path(msgspec.convert(value, str))
+        elif isinstance(kind, type) and issubclass(kind, StrEnum):
+            made = _one_of(kind, msgspec.convert(value, str))
         else:
             made = msgspec.convert(value, kind)
         if kinds & {int, float} and key not in MAY_BE_ZERO and not 0 < made < math.inf:
@@ -231,6 +234,14 @@ class _Reader:
 
     def _note(self, place: Key, sentence: str) -> None:
         self.faults.append(_located(self.lines, place, sentence))
+
+
+def _one_of(kind: type[StrEnum], text: str) -> StrEnum:
+    """The member that is written so. Raises ValueError that names them all."""
+    for member in kind:
+        if text == member.value:
+            return member
+    raise ValueError(f"'{text}' is none of {', '.join(member.value for member in kind)}")
 
 
 def _located(lines: Mapping[Key, int], place: Key, sentence: str) -> tuple[int, str]:
