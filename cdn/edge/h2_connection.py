@@ -76,6 +76,7 @@ class H2Connection(asyncio.Protocol):
         "_has_eof",
         "_is_busy",
         "_is_draining",
+        "_is_refused",
         "_is_sending_soon",
         "_is_withdrawn",
         "_is_write_paused",
@@ -105,6 +106,7 @@ class H2Connection(asyncio.Protocol):
         self._is_withdrawn = False
         self._is_draining = False
         self._is_busy = False
+        self._is_refused = False
         self._is_sending_soon = False
         self._is_write_paused = False
         self._write_deadline = math.inf
@@ -121,8 +123,7 @@ class H2Connection(asyncio.Protocol):
         is_full = len(self._service.connections) >= self._service.limits.max_connections
         self._begin(transport)
         if is_full:
-            self._count_refusal(Refusal.TOO_MANY_CONNECTIONS)
-            self._engine.go_away(ErrorCode.ENHANCE_YOUR_CALM, Refusal.TOO_MANY_CONNECTIONS.sentence)
+            self._refuse_all(Refusal.TOO_MANY_CONNECTIONS)
         self._send()
 
     def take_over(self, transport: asyncio.Transport, data: bytes) -> None:
@@ -489,6 +490,8 @@ class H2Connection(asyncio.Protocol):
     def _check_silence(self, now: float) -> None:
         """Who says nothing, or begins something and does not end it."""
         engine, limits = self._engine, self._service.limits
+        if engine.open_streams or (self._is_write_paused and self._has_asked):
+            self._active_at = now  # an answer is still leaving
         if not engine.has_begun:
             if now >= self._connected_at + limits.head_timeout_s:
                 engine.go_away(ErrorCode.SETTINGS_TIMEOUT, "The connection's preface did not arrive in time.")
@@ -499,8 +502,7 @@ class H2Connection(asyncio.Protocol):
         elif engine.open_streams == 0:
             since = self._unfinished_since = max(self._unfinished_since or now, self._active_at)
             if now >= since + limits.head_timeout_s:
-                self._count_refusal(Refusal.HEAD_TIMEOUT)
-                engine.go_away(ErrorCode.ENHANCE_YOUR_CALM, Refusal.HEAD_TIMEOUT.sentence)
+                self._refuse_all(Refusal.HEAD_TIMEOUT)
         else:
             self._unfinished_since = None
         if self._is_draining and now >= self._withdrawn_at + limits.linger_s:
@@ -532,7 +534,7 @@ class H2Connection(asyncio.Protocol):
 
     def _over(self, code: ErrorCode, reason: str) -> None:
         """The engine reads nothing more; what it still has to say leaves."""
-        if code is not ErrorCode.NO_ERROR:
+        if code is not ErrorCode.NO_ERROR and not self._is_refused:
             log.debug("an HTTP/2 connection ends with %s: %s", code.name, reason)
             self._count(f"h2-{code.name.lower().replace('_', '-')}")
         self._abandon()
@@ -560,6 +562,12 @@ class H2Connection(asyncio.Protocol):
         self._abandon()
         self._bound_writing()
         self._transport.close()
+
+    def _refuse_all(self, refusal: Refusal) -> None:
+        """End the connection for a reason that HTTP/1.1 has, too: it is counted as there."""
+        self._is_refused = True
+        self._count_refusal(refusal)
+        self._engine.go_away(ErrorCode.ENHANCE_YOUR_CALM, refusal.sentence)
 
     def _count_refusal(self, refusal: Refusal) -> None:
         self._count(refusal.detail)
