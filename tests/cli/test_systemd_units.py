@@ -63,3 +63,9 @@ def test_systemd_is_told_and_watches(unit: Path) -> None:
     assert "WatchdogSec=30s" in lines
     role = unit.stem.removeprefix("cdn-")
     assert any(line.endswith(f"/cdn {role} --config /etc/cdn/{role}.toml") for line in lines)
+
+
+def test_an_edge_that_was_hung_up_on_is_started_again() -> None:
+    """What rotates its access log may come while it has none; systemd calls an end by SIGHUP a clean one."""
+    lines = next(unit for unit in UNITS if unit.stem == "cdn-edge").read_text().splitlines()
+    assert "RestartForceExitStatus=SIGHUP" in lines
