@@ -204,7 +204,7 @@ class StreamExchange:
         if self._is_over or self._arriving is None:
             return False
         limits = self._service.limits
-        if is_paused or self._must_continue or 2 * self._held_bytes >= limits.max_content_buffer_bytes:
+        if is_paused or self._must_continue or self._engine.is_held_up(self._stream_id):
             self._receiving_since += passed_s
         transfer_s = self.content.received_bytes / limits.min_transfer_rate_bytes_per_s
         return now >= self._receiving_since + limits.content_timeout_s + transfer_s

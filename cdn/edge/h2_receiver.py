@@ -77,6 +77,16 @@ class H2Receiver(H2Sender):
                 stream.receivable_bytes += stream.returned_bytes
                 stream.returned_bytes = 0
 
+    def is_held_up(self, stream_id: int) -> bool:
+        """Whether what nobody has read, of this request or of others, is half a window or more: then the client may
+        soon send no content of it."""
+        stream = self._streams.get(stream_id)
+        window_bytes = max(self._limits.connection_window_bytes, DEFAULT_WINDOW_BYTES)
+        unread_bytes = window_bytes - self._receivable_bytes - self._returned_bytes
+        return 2 * unread_bytes >= window_bytes or (
+            stream is not None and 2 * stream.unread_bytes >= self._limits.stream_window_bytes
+        )
+
     def reset(self, stream_id: int, code: ErrorCode) -> None:
         """End a stream (RST_STREAM): what is queued of it is dropped. No `StreamOver` follows.
 

@@ -552,6 +552,31 @@ async def test_the_time_in_which_nobody_reads_does_not_count(application: EchoAp
     assert client.streams[stream_id].status == 200
 
 
+async def test_the_time_in_which_nobody_reads_other_content_does_not_count_either(
+    application: EchoApplication,
+) -> None:
+    application.gate = asyncio.Event()
+    client = H2Client(application)
+    stream_ids = [client.ask("/echo", "POST", is_end=False) for _ in range(10)]
+    client.flush()
+    for stream_id in stream_ids:
+        left_bytes = 30_000
+        while size := min(left_bytes, 15_000, client.h2.local_flow_control_window(stream_id)):
+            client.h2.send_data(stream_id, b"x" * size)
+            left_bytes -= size
+    client.flush()
+    assert client.h2.local_flow_control_window(stream_ids[0]) == 0
+    for _ in range(100):
+        client.pass_time(1)
+    assert client.streams == {}
+    application.gate.set()
+    await client.settle()
+    for stream_id in stream_ids:
+        client.h2.end_stream(stream_id)
+    await client.settle()
+    assert [client.streams[stream_id].status for stream_id in stream_ids] == [200] * 10
+
+
 async def test_who_gives_no_window_loses_the_stream(application: EchoApplication) -> None:
     application.remember("/huge", LARGE)
     client = H2Client(application, is_generous=False)
