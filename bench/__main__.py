@@ -45,8 +45,12 @@ BENCHES: dict[str, Callable[[Path], Sequence[Outcome]]] = {
 
 
 def main() -> int:
-    """0 when every promise was met."""
+    """0 when every promise was met, 2 when there is no such bench."""
     names = sys.argv[1:] or list(BENCHES)
+    unknown = [name for name in names if name not in BENCHES]
+    if unknown:
+        print(f"there is no bench {', '.join(unknown)}; there are {', '.join(BENCHES)}", file=sys.stderr)
+        return 2
     results: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="cdn-bench-") as folder:
         for name in names:

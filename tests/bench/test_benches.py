@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from pathlib import Path
 
 import boto3
 import pytest
 from botocore.config import Config
 
+from bench import __main__ as programs
 from bench import deploy, purge
 from bench.bundle import MEAN_BYTES, MOST_BYTES, change_file, write_bundle
 from bench.table import Fact, Row, as_table, save_json
@@ -78,3 +80,14 @@ def test_results_are_a_table_and_a_document(tmp_path: Path) -> None:
     save_json(results, tmp_path / "results.json")
     row, fact = json.loads((tmp_path / "results.json").read_text())
     assert (row["ratio"], row["met"], fact["met"]) == (0.25, True, False)
+
+
+def test_the_docs_name_every_bench_and_a_wrong_name_is_told_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    docs = (Path(__file__).parents[2] / "docs" / "benchmarks.md").read_text()
+    row = next(line for line in docs.splitlines() if "`.venv/bin/python -m bench deploy`" in line)
+    assert set(re.findall(r"`(\w+)`", row)) == set(programs.BENCHES)
+    monkeypatch.setattr("sys.argv", ["bench", "deploys"])
+    assert programs.main() == 2
+    assert "there is no bench deploys; there are edge, access_log," in capsys.readouterr().err
