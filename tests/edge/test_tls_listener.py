@@ -337,7 +337,7 @@ def test_a_damaged_record_ends_its_connection_alone() -> None:
         other = await stage.connect()
         client = await stage.connect()
         plain = socket.socket(fileno=client.socket.detach())
-        plain.settimeout(10)
+        plain.settimeout(30)
         plain.sendall(b"\x17\x03\x03\x00\x20" + bytes(32))
         assert await asyncio.to_thread(plain.recv, 65536)
         while await asyncio.to_thread(plain.recv, 65536):
