@@ -115,7 +115,8 @@ class Asking:
                 self._is_answered = True
                 self._answer(message)
             case Streamed():
-                self._stream = NodeStream(self, message.size_bytes)
+                if not self._is_unwanted:
+                    self._stream = NodeStream(self, message.size_bytes)
                 self._answer(message)
             case Lent():
                 self._lent(message)
@@ -131,6 +132,8 @@ class Asking:
 
     def _lent(self, lent: Lent) -> None:
         """Take the content of a file; the node sends it when the file has gone since."""
+        if self._is_unwanted:
+            return
         if self._stream is None:
             raise FrameFault("content was lent to nobody")
         part = self._files.part(lent.path, lent.size_bytes, lent.start, lent.stop)
@@ -151,7 +154,15 @@ class Asking:
             self._uploading.cancel()
         self._on_gone(self)
 
+    @property
+    def _is_unwanted(self) -> bool:
+        """Whether the visitor has gone while the head was waited for: who asked lets go in the same turn of the loop,
+        but the answer may be faster."""
+        return self._head is not None and self._head.cancelled()
+
     def _answer(self, head: FinalHead) -> None:
+        if self._is_unwanted:
+            return
         if self._head is None or self._head.done():
             raise FrameFault("an answer came though nobody had asked")
         self._head.set_result(head)

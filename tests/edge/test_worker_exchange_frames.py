@@ -19,6 +19,7 @@ from cdn.edge.response import Response
 from cdn.edge.worker_ask import (
     Ask,
     End,
+    Lent,
     Streamed,
     Whole,
     ask_of,
@@ -126,6 +127,40 @@ async def test_an_answer_that_nobody_asked_for_ends_the_connection() -> None:
     asking.channel.connection_made(transport)
     asking.channel.data_received(encode_message_frame(encode(Whole(200, TEXT, b"", None))))
     assert transport.is_closing()
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        encode_message_frame(encode(Whole(200, TEXT, b"x", None))),
+        encode_message_frame(encode(Streamed(200, TEXT, MAX_WAITING_BYTES)))
+        + encode_frame_head(MAX_WAITING_BYTES, is_content=True)
+        + b"x" * MAX_WAITING_BYTES
+        + encode_message_frame(encode(End(()))),
+        encode_message_frame(encode(Streamed(200, TEXT, 5))) + encode_message_frame(encode(Lent("/nowhere", 5, 0, 5))),
+    ],
+    ids=["whole", "streamed", "lent"],
+)
+async def test_an_answer_to_a_visitor_who_has_just_gone_is_no_fault(
+    answer: bytes, is_whole: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Clients bring it about at will, by resets of HTTP/2."""
+    asking = Asking(lambda ended: None)
+    transport = RecordingTransport()
+    asking.channel.connection_made(transport)
+    coming = asyncio.create_task(asking.ask(ask_of(_request(), 0, "192.0.2.1"), NoContent(), _nobody()))
+    await asyncio.sleep(0)
+    coming.cancel()
+    asking.channel.data_received(answer if is_whole else answer[:-1])
+    assert not transport.is_closing()
+    with pytest.raises(asyncio.CancelledError):
+        await coming
+    is_over = is_whole and b"/nowhere" not in answer
+    assert asking.let_go() is is_over, "the next request may follow where nothing of this one can still come"
+    assert transport.is_closing() is not is_over
+    assert not transport.is_reading_paused
+    assert not caplog.records
 
 
 async def test_a_second_request_before_the_first_is_answered_ends_the_connection() -> None:
