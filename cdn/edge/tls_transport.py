@@ -37,7 +37,7 @@ MAX_UNREAD_ANSWERS_BYTES = 16 * 1024
 Content = bytes | bytearray | memoryview
 
 _NOBODY = asyncio.Protocol()
-"""What a challenge is served by, and every connection until it begins."""
+"""What a challenge is served by, and every connection until it begins and when it is gone."""
 
 
 class TlsTransport(asyncio.Transport, asyncio.Protocol):
@@ -199,7 +199,9 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         """The connection is gone."""
         self._is_closing = True
         self._forget_waiting()
-        self._protocol.connection_lost(exc)
+        # Each holds the other: what OpenSSL keeps of a connection goes now, and not when the collector comes.
+        protocol, self._protocol = self._protocol, _NOBODY
+        protocol.connection_lost(exc)
 
     def pause_writing(self) -> None:
         """More waits for the client than it takes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _ssl
 import asyncio
 import ctypes
+import gc
 import os
 import random
 import ssl
@@ -171,6 +172,26 @@ def test_what_a_slow_client_does_not_take_waits_unencrypted(stage: Stage) -> Non
     assert received == content + b"more"
     assert wire.client.read() == b""  # close_notify
     assert above.told == ["pause", "resume"]
+
+
+@pytest.mark.parametrize("protocol", ["http/1.1", "h2"])
+def test_a_connection_that_is_gone_does_not_wait_for_the_collector(protocol: str) -> None:
+    """Else thousands of them, 30 KiB of OpenSSL's each, are kept until the next collection of everything."""
+    stage = Stage(TlsContexts(SignedSource(NAME), ticket_keys=keys(1), protocols=("h2", "http/1.1")))
+    wire = Wire(context=client_context(protocol))
+    wire.protocol = TlsHandshake(stage.service, stage.tls)
+    wire.protocol.connection_made(wire)
+    while not wire.step():
+        pass
+    assert wire.client.selected_alpn_protocol() == protocol
+    gc.collect()
+    gc.disable()
+    try:
+        wire.protocol.connection_lost(None)
+        wire.protocol = None
+        assert not [found for found in gc.get_objects() if type(found) is TlsTransport]
+    finally:
+        gc.enable()
 
 
 def test_pieces_of_any_size_arrive_in_order(stage: Stage) -> None:
