@@ -58,7 +58,7 @@ def opened() -> Iterator[Callable[..., AccessLogFile]]:
 
     yield open_
     for each in made:
-        each.close(10)
+        each.close(60)
 
 
 def test_lines_are_appended_in_their_order(tmp_path: Path, opened: Callable[..., AccessLogFile]) -> None:
@@ -67,7 +67,7 @@ def test_lines_are_appended_in_their_order(tmp_path: Path, opened: Callable[...,
     file = opened(path)
     for number in range(1, 100):
         offer(file, line(2 * number - 1) + line(2 * number))
-    file.close(10)
+    file.close(60)
     assert numbers(path) == list(range(199))
     assert file.numbers() == {
         "written": 198,
@@ -80,7 +80,7 @@ def test_lines_are_appended_in_their_order(tmp_path: Path, opened: Callable[...,
 
 
 def test_a_new_file_is_not_for_everybody(tmp_path: Path, opened: Callable[..., AccessLogFile]) -> None:
-    opened(tmp_path / "access.log").close(10)
+    opened(tmp_path / "access.log").close(60)
     assert (tmp_path / "access.log").stat().st_mode & 0o7777 & ~0o640 == 0
 
 
@@ -105,7 +105,7 @@ def test_rotation_loses_no_line_and_doubles_none(tmp_path: Path, opened: Callabl
         for file in files:
             file.reopen()
     for file in files:
-        file.close(10)
+        file.close(60)
     assert sorted(numbers(path, *moved)) == list(range(800))
     assert [file.numbers()["reopened"] for file in files] == [20, 20]
 
@@ -204,12 +204,12 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
 file = AccessLogFile.open(Path(sys.argv[1]), 1 << 20)
 for number in range(4):
     offer(file, b"".join(line(number * 10 + n, 90) for n in range(6)))
-file.close(10)
+file.close(60)
 print(Path(sys.argv[1]).read_bytes().endswith(b"\\n"))
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 again = AccessLogFile.open(Path(sys.argv[1]), 1 << 20)
 offer(again, line(99, 90))
-again.close(10)
+again.close(60)
 found = file.numbers()
 print(found["written"], found["dropped_fault"], found["faults"], again.numbers()["written"])
 """
@@ -246,7 +246,7 @@ def test_what_a_death_left_of_a_line_is_taken_away_and_nothing_else_is(
     path.write_bytes(left)
     file = opened(path)
     offer(file, line(3))
-    file.close(10)
+    file.close(60)
     assert path.read_bytes() == then + line(3)
 
 
@@ -275,11 +275,11 @@ def test_kill_9_leaves_whole_lines_for_the_next_process(tmp_path: Path, opened: 
         before = path.stat().st_size
         wait_until(lambda before=before: path.stat().st_size > before + 1_000_000)  # type: ignore[misc]
         process.send_signal(signal.SIGKILL)
-        process.wait(10)
+        process.wait(60)
         process.stdout.close()
     file = opened(path)
     offer(file, line(0))
-    file.close(10)
+    file.close(60)
     found = numbers(path)
     assert found[-1] == 0
     begins = [place for place, number in enumerate(found) if number == 0]

@@ -135,7 +135,7 @@ class TlsClient:
         chosen = context or client_context()
 
         def shake() -> ssl.SSLSocket:
-            plain = socket.create_connection(("127.0.0.1", port), timeout=10)
+            plain = socket.create_connection(("127.0.0.1", port), timeout=30)
             try:
                 plain.sendall(ahead)
                 return chosen.wrap_socket(plain, server_hostname=name, session=session, suppress_ragged_eofs=False)
