@@ -86,6 +86,9 @@ _VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*+")
 _TELLS: Final = b"tells"
 """Stands for a line that is part of the gist; compared by identity."""
 
+_SAYS_NOTHING: Final = b"says nothing"
+"""Stands for a line of which the log has nothing unless it is repeated: then it joins their values. By identity."""
+
 
 Gist = tuple[bytes, bytes]
 """The request line and the field lines that tell; what the access log says of the others (`encode_words`)."""
@@ -138,6 +141,8 @@ class GistReader:
             if part is _TELLS:
                 telling.append(line)
             elif part:
+                if part is _SAYS_NOTHING:
+                    return None
                 if part[2] == _R:
                     if referer:  # repeated: the log joins their values
                         return None
@@ -159,7 +164,7 @@ class GistReader:
         if member is None or _VALUE.fullmatch(line, colon + 1) is None:
             part = _TELLS
         elif member:
-            part = self._words(member, line[colon + 1 :].strip(b" \t").decode("latin-1"))
+            part = self._words(member, line[colon + 1 :].strip(b" \t").decode("latin-1")) or _SAYS_NOTHING
         else:
             part = b""
         if len(line) <= MAX_KNOWN_LINE_BYTES and (name in _COME_AGAIN if part is _TELLS else name not in _SELDOM_AGAIN):

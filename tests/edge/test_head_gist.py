@@ -152,6 +152,8 @@ COOKIES: tuple[tuple[str, ...], ...] = ((), ("ann",), ("bob",), ("",), ("ann", "
             ["User-Agent: a"],
             ["User-Agent: a", "User-Agent: b"],
             ["Referer: a", "Referer: b"],
+            ["Referer: ", "Referer: b"],
+            ["User-Agent: \t", "User-Agent: b", "Referer: "],
         )
     ]
 )
