@@ -476,10 +476,11 @@ class EdgeNode:
         """What the node counted since it started, and what it holds."""
         facts = self.disk.facts()
         fetched = self.fetcher.counters
+        front = {} if self._front is None else self._front.counted()
         remembered = 0 if self._front is None else self._front.counters.memo_hits
         return {
             **self.counters.as_dict(),
-            "hits": self.counters.hits + remembered,
+            "hits": self.counters.hits + remembered + front.get("worker_recalled", 0),
             **{f"fetch_{field.name}": getattr(fetched, field.name) for field in fields(fetched)},
             **self.pull.counted(),
             **self.shielding.counted(),
@@ -490,7 +491,7 @@ class EdgeNode:
             "memory_bytes": self.prepared.cost_bytes,
             "load_hundredths": round(100 * self._own_load()),
             **self.certificates.counted(),
-            **({} if self._front is None else self._front.counted()),
+            **front,
         }
 
     def traffic(self) -> Mapping[str, int]:

@@ -10,6 +10,7 @@ from cdn.sites.rules.country_rule import CountryRule
 from cdn.sites.rules.guard import Guard
 from cdn.sites.rules.redirect_rule import RedirectRule
 from cdn.sites.rules.rule_set import RuleSet
+from tests.edge.pull_stage import until
 from tests.edge.rules_stage import Passports, basic, hashed, rules_stage
 
 FILES = {"/index.html": "home", "/a.html": "a", "/secret/plan.html": "plan", "/closed.html": "closed"}
@@ -47,3 +48,11 @@ async def test_workers_ask_the_node_about_whatever_depends_on_who_asks(tmp_path:
         assert {(await stage.ask("/", host="next--blog.cdn.localhost")).status for _ in range(6)} == {200}
         await stage.set_alias("next", password="pear")
         assert {(await stage.ask("/", host="next--blog.cdn.localhost")).status for _ in range(6)} == {401}
+
+
+async def test_every_hit_is_counted_whichever_process_has_it(tmp_path: Path) -> None:
+    async with rules_stage(tmp_path, Passports(), workers=2) as stage:
+        await stage.deploy(FILES)
+        for number in range(12):  # a head that never came before
+            assert (await stage.ask("/", {"user-agent": f"n{number}"})).content == b"home"
+        await until(lambda: stage.node.counted()["misses"] + stage.node.counted()["hits"] == 12)
