@@ -191,6 +191,8 @@ class AccessLogFile:
 def _open(path: Path) -> int:
     """Raises OSError. Also read from: what a dead writer left is looked at. A pipe is opened though nobody reads it."""
     if path == STDOUT:
+        if stat.S_ISREG(os.fstat(1).st_mode):  # or what this process prints itself would be written over lines
+            fcntl.fcntl(1, fcntl.F_SETFL, fcntl.fcntl(1, fcntl.F_GETFL) | os.O_APPEND)
         try:
             return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY)
         except OSError:  # a socket cannot be opened by its name

@@ -319,6 +319,25 @@ def test_a_pipe_gets_lines_undivided(tmp_path: Path) -> None:
     assert found == Counter(each * 1000 + number for each in range(3) for number in range(200))
 
 
+def test_lines_and_what_the_process_prints_itself_stand_side_by_side_in_a_file(tmp_path: Path) -> None:
+    """As in `cdn up --access-log - > FILE`, when a visitor comes before it says that it is ready."""
+    program = textwrap.dedent(
+        """
+        from cdn.edge.access_log_file import AccessLogFile
+        from cdn.edge.access_log_settings import STDOUT
+        from tests.edge.test_access_log import line, offer
+        file = AccessLogFile.open(STDOUT, 1 << 20)
+        offer(file, line(1))
+        file.close(60)
+        print("ready")
+        """
+    )
+    path = tmp_path / "out"
+    with path.open("wb") as out:
+        subprocess.run([sys.executable, "-c", program], stdout=out, check=True, timeout=60)
+    assert path.read_bytes() == line(1) + b"ready\n"
+
+
 def test_a_line_that_no_pipe_takes_undivided_is_written_all_the_same(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)
