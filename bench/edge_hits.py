@@ -15,7 +15,7 @@ from pathlib import Path
 from bench.browsers import FieldList
 from bench.edge_content import EdgeContent
 from bench.edge_peers import LOAD_CORE, Peers, Server
-from bench.edge_programs import Load, LoadProgram
+from bench.edge_programs import Load, LoadFailed, LoadProgram
 from bench.edge_requests import browser_like, by_zipf, identical, never_repeating, write_scripts
 from bench.table import Comparison, Measured
 
@@ -141,6 +141,8 @@ def timed(server: Server, run: Callable[[], Load]) -> Measured:
     before, began = server.cpu_s(), time.monotonic()
     done = run()
     used, elapsed = server.cpu_s() - before, time.monotonic() - began
+    if not done.requests:
+        raise LoadFailed(f"{server.name} has answered nothing within {elapsed:.1f} s: give longer rounds (--seconds)")
     return Measured(used / done.requests * 1e6, done.requests / done.elapsed_s, used / elapsed)
 
 

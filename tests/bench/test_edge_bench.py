@@ -15,8 +15,10 @@ import h2.events
 import pytest
 
 from bench.browsers import BROWSERS
+from bench.edge_hits import timed
+from bench.edge_peers import Server
 from bench.edge_plot import draw_plot
-from bench.edge_programs import LoadFailed, LoadProgram, _judged, compile_program
+from bench.edge_programs import Load, LoadFailed, LoadProgram, _judged, compile_program
 from bench.edge_requests import (
     CLIENTS,
     COUNTER,
@@ -145,6 +147,11 @@ def test_latencies_of_the_open_loop_are_those_of_all_requests() -> None:
     assert _judged(json.dumps(told), {"port": 1}).p99_ms == 2.0
     with pytest.raises(LoadFailed, match="99 of 100 requests were answered in time"):
         _judged(json.dumps(told | {"due": 100}), {"port": 1})
+
+
+def test_a_round_in_which_nothing_was_answered_is_said() -> None:
+    with pytest.raises(LoadFailed, match=r"ours has answered nothing within .* s: give longer rounds"):
+        timed(Server("ours", (), 0), lambda: Load(0))
 
 
 def test_comparisons_are_tables_a_document_and_a_plot(tmp_path: Path) -> None:
