@@ -113,7 +113,7 @@ def _listener(node: EdgeNode) -> Sequence[Family]:
         counter("cdn_edge_timed_out", "Connections, and streams of HTTP/2, ended by a timeout.", counters.timed_out),
         counter("cdn_edge_h2_connections", "Connections on which HTTP/2 is spoken.", counters.h2_connections),
         counter("cdn_edge_h2_streams", "Requests that came by HTTP/2.", counters.h2_streams),
-        counter("cdn_edge_h2_resets", "Those that ended without their whole answer.", counters.h2_resets),
+        counter("cdn_edge_h2_resets", "Those that were reset before their whole answer.", counters.h2_resets),
         labelled("cdn_edge_refused", Kind.COUNTER, "Refusals, by reason.", "reason", dict(counters.refused)),
     )
 

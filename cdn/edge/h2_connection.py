@@ -392,9 +392,9 @@ class H2Connection(asyncio.Protocol):
                 exchange = self._exchanges.get(stream_id)
                 if exchange is not None:
                     exchange.end_content()
-            case StreamOver(stream_id):
+            case StreamOver(stream_id, _, is_answered):
                 self._unread.pop(stream_id, None)
-                self._service.counters.h2_resets += 1
+                self._service.counters.h2_resets += not is_answered
                 exchange = self._exchanges.pop(stream_id, None)
                 if exchange is not None:
                     exchange.abandon()

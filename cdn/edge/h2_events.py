@@ -75,11 +75,12 @@ class ContentEnd:
 
 @dataclass(slots=True)
 class StreamOver:
-    """The stream is closed before its response was sent: by the client's reset, or for its fault. Whoever works for it
-    stops."""
+    """The stream is closed before all of it came and went: by the client's reset, or for its fault. Whoever works for
+    it stops. `is_answered`: only its content was still coming."""
 
     stream_id: int
     code: ErrorCode
+    is_answered: bool = False
 
 
 @dataclass(slots=True)

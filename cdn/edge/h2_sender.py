@@ -356,8 +356,9 @@ class H2Sender:
     def _over_for(self, stream_id: int, code: ErrorCode, step: Step) -> None:
         """The stream is over for a reason of the client, and whoever works for it is told."""
         if stream_id in self._asked or stream_id in self._streams:
+            is_answered = self.is_answered(stream_id)
             self._close(stream_id, step)
-            self._events.append(StreamOver(stream_id, code))
+            self._events.append(StreamOver(stream_id, code, is_answered))
 
     # -- the end -------------------------------------------------------------------------------------------------------
 

@@ -43,7 +43,7 @@ class ListenerCounters:
     """Plain integers, raised in place. `refused` counts by the refusal's detail, and connections of HTTP/2 that ended
     for their client's fault by `h2-` and its name (RFC 9113 section 7).
 
-    Of HTTP/2: its connections, the requests on them, and those of them that ended without their whole answer.
+    Of HTTP/2: its connections, the requests on them, and those of them that were reset before their whole answer.
     """
 
     connections: int = 0

@@ -228,6 +228,17 @@ async def test_who_goes_on_sending_what_nobody_reads_is_stopped(client: H2Client
     assert client.get().content == b"hello"
 
 
+async def test_who_sends_no_more_after_the_answer_resets_nothing(client: H2Client) -> None:
+    stream_id = client.ask("/unread", "POST", [("content-length", "9")], is_end=False)
+    client.flush()
+    await client.settle()
+    assert client.streams[stream_id].is_whole
+    client.h2.reset_stream(stream_id, ErrorCode.NO_ERROR)
+    client.flush()
+    assert client.connection._unread == {}
+    assert client.service.counters.h2_resets == 0
+
+
 async def test_a_failure_is_a_500_and_the_connection_goes_on(
     client: H2Client, caplog: pytest.LogCaptureFixture
 ) -> None:
