@@ -322,7 +322,7 @@ class H2Connection(asyncio.Protocol):
         if prepared is not None:
             service.counters.recalled += 1
             self._remember(event, request, prepared)
-            content = b"" if request.method == "HEAD" else prepared.content
+            content = b"" if request.method == "HEAD" else prepared.content_view
             self._engine.respond(stream_id, prepared.h2_block(now), content)
             told = service.traffic.told(request, prepared.status, len(content), HTTP_2)
             service.traffic.hit(now, self._visitor_part(told.forwarded_for), told)
@@ -348,7 +348,7 @@ class H2Connection(asyncio.Protocol):
         if now >= service.serves_until or not is_covered:
             return False
         service.counters.memo_hits += 1
-        self._engine.respond(stream_id, prepared.h2_block(now), b"" if gist.is_head else prepared.content)
+        self._engine.respond(stream_id, prepared.h2_block(now), b"" if gist.is_head else prepared.content_view)
         is_same = self._visitor and told.forwarded_for is None
         visitor = self._visitor if is_same else self._visitor_part(told.forwarded_for)
         service.traffic.hit_in_words(now, visitor, told, gist.words)

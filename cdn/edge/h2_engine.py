@@ -32,7 +32,7 @@ from cdn.edge.h2_frames import (
 )
 from cdn.edge.h2_limits import H2Limits
 from cdn.edge.h2_receiver import H2Receiver
-from cdn.edge.hpack_decoder import DEFAULT_TABLE_BYTES
+from cdn.edge.hpack_decoder import DEFAULT_TABLE_BYTES, HpackFault
 
 SETTINGS_PER_FRAME: Final = 32
 """More of them in one frame count as more frames: clients send six, and a frame has room for 2730."""
@@ -114,6 +114,8 @@ class H2Engine(H2Receiver):
                 self._held += memoryview(data)[at:]
         except ConnectionFault as fault:
             self.go_away(fault.code, fault.reason)
+        except HpackFault as fault:
+            self.go_away(ErrorCode.COMPRESSION_ERROR, str(fault))
         return self.take_events()
 
     def take_events(self) -> list[Event]:
@@ -171,6 +173,7 @@ class H2Engine(H2Receiver):
         if not self._has_preface:
             return at
         size = len(data)
+        decoder = self._decoder
         room = self._room()
         while size - at >= HEADER_BYTES:
             word, flags, stream_id = _unpack(data, at)
@@ -190,9 +193,8 @@ class H2Engine(H2Receiver):
             ):
                 room -= 1
                 self._last_id = stream_id
-                fields = self._decode(data[start if flags == _WHOLE else start + PRIORITY_BYTES : at])
+                fields = decoder.decode(data[start if flags == _WHOLE else start + PRIORITY_BYTES : at])
                 self._asked[stream_id] = fields
-                decoder = self._decoder
                 self._events.append(RequestHead(stream_id, fields, True, decoder.is_list_too_large, decoder.shape))
             else:
                 self._take_frame(word & 0xFF, flags, stream_id & MAX_STREAM_ID, data[start:at])

@@ -30,7 +30,7 @@ from cdn.edge.h2_priorities import Priority, read_priority
 from cdn.edge.h2_section import may_stand_in_trailers
 from cdn.edge.h2_sender import H2Sender
 from cdn.edge.h2_streams import CODES, VERDICTS, Step, Stream, StreamState, Verdict
-from cdn.edge.hpack_decoder import HpackDecoder, HpackFault
+from cdn.edge.hpack_decoder import HpackDecoder
 
 MAX_SKIPPED: Final = 32
 """Ranges of stream identifiers that a client passed over, remembered to name its fault right. Few clients do."""
@@ -40,8 +40,8 @@ _BLAMES_CLIENT: Final = (ErrorCode.PROTOCOL_ERROR, ErrorCode.ENHANCE_YOUR_CALM, 
 
 
 class H2Receiver(H2Sender):
-    """Takes the frames of streams, each of them whole. Its `_take` methods raise ConnectionFault when the connection is
-    over with them."""
+    """Takes the frames of streams, each of them whole. Its `_take` methods raise ConnectionFault, or HpackFault, when
+    the connection is over with them."""
 
     def __init__(self, limits: H2Limits) -> None:
         super().__init__(limits)
@@ -127,14 +127,8 @@ class H2Receiver(H2Sender):
             block, self._block = b"".join(self._block), None
             self._take_block(stream_id, block, is_end=bool(self._block_flags & END_STREAM))
 
-    def _decode(self, block: bytes) -> HeaderList:
-        try:
-            return self._decoder.decode(block)
-        except HpackFault as fault:
-            raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, str(fault)) from fault
-
     def _take_block(self, stream_id: int, block: bytes, *, is_end: bool) -> None:
-        fields = self._decode(block)  # in any case: the table has to stay in step
+        fields = self._decoder.decode(block)  # in any case: the table has to stay in step
         if not stream_id & 1:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a stream identifier that clients do not use")
         match self._verdict(stream_id, FrameType.HEADERS):

@@ -255,9 +255,10 @@ class HpackDecoder:
 
     def _insert(self, field: tuple[str, str]) -> None:
         """Add an entry to the dynamic table (section 4.4); one that is larger than the table empties it."""
-        self._block = b""
-        self._tails.clear()
-        self._shapes.clear()
+        if self._block:  # the first that this block adds
+            self._block = b""
+            self._tails.clear()
+            self._shapes.clear()
         size_bytes = len(field[0]) + len(field[1]) + ENTRY_OVERHEAD_BYTES
         self._used_bytes += size_bytes
         if self._used_bytes > self._table_bytes:
@@ -266,7 +267,8 @@ class HpackDecoder:
                 return
             self._used_bytes += size_bytes
         self._entries.insert(_FIRST_DYNAMIC, field)
-        self._largest = max(self._largest, size_bytes)
+        if size_bytes > self._largest:  # noqa: PLR1730 - a third of the call
+            self._largest = size_bytes
 
     def _evict(self, target_bytes: int, used_bytes: int) -> None:
         """Take the oldest entries away until the others, which take `used_bytes`, fit (section 4.3)."""

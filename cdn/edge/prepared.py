@@ -15,6 +15,10 @@ from cdn.edge.response_head import encode_head
 from cdn.http.date import format_date
 from cdn.http.fields import FieldLines
 
+VIEWED_BYTES = 4 * 1024
+"""Content from this size on is not copied out of one piece with its head: a view takes 0.3 us, and less of 16 KiB than
+the copy by 0.4."""
+
 JOINED_BYTES = 32 * 1024
 """Content up to this size is kept in one piece with its head: copying it costs less than a second piece to write."""
 
@@ -205,6 +209,15 @@ class Prepared:
     def content(self) -> bytes:
         """The content, empty when it was retired. Copies what is kept with its head."""
         return self._wire[self._head_length :] if self.is_joined and self._head_length else self._content
+
+    @property
+    def content_view(self) -> bytes | memoryview:
+        """The same, mostly without copying what is large."""
+        if not self.is_joined or not self._head_length:
+            return self._content
+        if self.size_bytes < VIEWED_BYTES:
+            return self._wire[self._head_length :]
+        return memoryview(self._wire)[self._head_length :]
 
     def content_between(self, start: int, stop: int) -> bytes:
         """The octets [start, stop) of the content."""

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from cdn.edge.prepared import JOINED_BYTES, Prepared, SiteRuntime
+from cdn.edge.prepared import JOINED_BYTES, VIEWED_BYTES, Prepared, SiteRuntime
 from cdn.errors import InvalidInput
 from tests.edge.engine_responses import read_responses
 
@@ -146,6 +146,19 @@ def test_it_ends_with_its_time_with_its_site_s_generation_or_when_retired() -> N
 def test_a_field_cannot_break_out(value: str) -> None:
     with pytest.raises(InvalidInput):
         make(fields=(("location", value),))
+
+
+@pytest.mark.parametrize("size", [0, 1, VIEWED_BYTES - 1, VIEWED_BYTES, JOINED_BYTES, JOINED_BYTES + 1])
+def test_content_is_seen_alike_before_and_after_it_was_joined_with_a_head(size: int) -> None:
+    content = bytes(number % 251 for number in range(size))
+    prepared = make(content)
+    assert bytes(prepared.content_view) == content
+    prepared.wire(100.0)
+    assert bytes(prepared.content_view) == content == prepared.content
+    view = prepared.content_view
+    prepared.retire()
+    assert bytes(view) == content
+    assert not prepared.content_view
 
 
 def test_a_status_without_content_has_no_length() -> None:
