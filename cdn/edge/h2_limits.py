@@ -46,7 +46,7 @@ class H2Limits:
     """Content of one request that may come before it is read."""
 
     connection_window_bytes: int = 256 * 1024
-    """The same of all requests of a connection."""
+    """The same of all requests of a connection; 65535 at the least (RFC 9113 section 6.9.2)."""
 
     max_resets: int = 200
     """Streams that the client resets before they were answered, and streams that were refused or reset for its faults,
