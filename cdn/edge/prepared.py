@@ -262,7 +262,6 @@ class Prepared:
         self._renew_at = math.inf
         self._start = self._h2_block = b""
         self._h2_renew_at = math.inf
-        self._h2_renew_at = math.inf
 
     def wire(self, now: float) -> bytes:
         """The whole response to GET. Ask `is_usable` first."""
