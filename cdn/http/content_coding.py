@@ -23,6 +23,9 @@ MIN_CODED_BYTES = 256
 MAX_CODED_BYTES = 16 * 1024 * 1024
 """Larger content is sent as it is: it would be in memory twice while it is encoded."""
 
+MAX_ACCEPT_LENGTH = 1024
+"""Characters of an Accept-Encoding that is read: 27 KiB take 8 ms, and HTTP/2 says them again in 20 octets."""
+
 _MEMBER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?:[ \t]*;[ \t]*q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?", re.I)
 _MEDIA_TYPE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)/([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*(?:;.*)?", re.DOTALL)
 
@@ -77,9 +80,10 @@ def preferred_coding(accept_encoding: str | None, available: Sequence[str]) -> s
     The highest quality wins and the order of `available` decides between equals. Identity is preferred only when it
     is named with a higher quality than every coding. Without the field nothing is coded: such clients seldom decode.
     A malformed member says nothing; of repeated ones the lowest quality counts, so nothing refused is sent. When
-    identity is refused and nothing else is acceptable the answer is still None (section 12.5.3).
+    identity is refused and nothing else is acceptable the answer is still None (section 12.5.3). A field longer than
+    MAX_ACCEPT_LENGTH counts as absent.
     """
-    if not accept_encoding:
+    if not accept_encoding or len(accept_encoding) > MAX_ACCEPT_LENGTH:
         return None
     qualities = _qualities(accept_encoding)
     others = qualities.get("*", 0.0)

@@ -257,3 +257,9 @@ def test_hostile_fields_take_little_time(field: str) -> None:
     may_be_coded(head(("content-type", f"text/html{field}"), ("cache-control", field)), 5000)
     varied_head(head(("vary", field)))
     assert time.process_time() - started < 0.5
+
+
+def test_what_a_client_accepts_is_not_read_without_end() -> None:
+    assert preferred_coding("a, " * 330 + "gzip", ("gzip",)) == "gzip"
+    assert preferred_coding("gzip, " + "a, " * 400, ("gzip",)) is None
+    assert preferred_coding("*, " + "a, " * 400 + "gzip;q=0", ("gzip",)) is None, "nothing that may be refused"
