@@ -334,7 +334,7 @@ class Exchange:
                 break
             if await self._owner.send_file(part):
                 self._content_bytes += len(part)
-            else:
+            elif not self._is_gone:  # it may have left while what was written before made room
                 self._write(part)
                 await self._owner.wait_writable()
         if left_bytes:

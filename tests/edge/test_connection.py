@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cdn.edge.connection import H1Connection
 from cdn.edge.limits import HttpLimits
 from cdn.edge.prepared import JOINED_BYTES
 from tests.edge.engine_application import EchoApplication, Stream, prepared_of
@@ -211,6 +212,22 @@ async def test_who_takes_as_fast_as_is_sent_does_not_keep_the_loop(
         await asyncio.sleep(0)
     (response,) = read_responses(client.transport.sent)
     assert len(response.content) == 18_000
+
+
+async def test_what_was_not_written_because_the_client_left_is_not_counted(
+    application: EchoApplication, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def send_file(connection: H1Connection, content: bytes | memoryview) -> bool:
+        client.transport.is_closed = True
+        return False
+
+    monkeypatch.setattr(H1Connection, "send_file", send_file)
+    application.streams["/s"] = Stream((b"x" * 600,) * 2, 1200)
+    client.send(get("/s"))
+    await settle()
+    client.connection.connection_lost(None)
+    assert client.service.traffic.numbers()["content_bytes HTTP/1.1"] == 0
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize("size", [5, 2, 4])
