@@ -188,7 +188,7 @@ class H1Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The client took enough of it."""
         self._is_write_paused = False
-        if self._phase is not Phase.CLOSED:
+        if self._phase is Phase.READY or self._phase is Phase.BUSY:
             self._write_deadline = math.inf
         self._active_at = self._service.monotonic()
         if self._drained is not None and not self._drained.done():
@@ -238,7 +238,9 @@ class H1Connection(asyncio.Protocol):
                 if self._exchange is not None and now >= self._exchange.deadline():
                     self._exchange.fail_content(Refused(Refusal.CONTENT_TIMEOUT))
             case Phase.LINGERING:
-                if now >= self._lingering_since + limits.linger_s:
+                if self._transport.get_write_buffer_size():
+                    self._lingering_since = now  # the answer is still leaving
+                elif now >= self._lingering_since + limits.linger_s:
                     self.abort()
             case Phase.CLOSED:
                 pass
@@ -311,6 +313,7 @@ class H1Connection(asyncio.Protocol):
             return
         self._phase = Phase.LINGERING
         self._lingering_since = self._service.monotonic()
+        self._bound_writing()
         self._transport.write_eof()
         self.regulate_reading()
 

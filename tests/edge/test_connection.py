@@ -615,6 +615,37 @@ async def test_the_client_s_end_inside_a_message_gets_400(client: Client, data: 
     assert client.transport.is_closed
 
 
+async def test_who_reads_slowly_has_the_last_answer_whole(client: Client) -> None:
+    limits = client.service.limits
+    client.transport.high_bytes = 10
+    client.send(post(b"", "/unread").replace(b"Content-Length: 0", b"Content-Length: %d" % 10**6))
+    await settle()
+    client.transport.waiting_bytes = 100
+    client.connection.resume_writing()
+    await settle()
+    assert client.transport.has_ended
+    client.pass_time(limits.linger_s + 1)
+    assert not client.transport.is_aborted
+    client.transport.waiting_bytes = 0
+    client.pass_time(limits.linger_s - 0.5)
+    assert not client.transport.is_aborted
+    client.pass_time(0.5)
+    assert client.transport.is_aborted
+
+
+async def test_who_reads_nothing_of_the_last_answer_is_left(client: Client) -> None:
+    limits = client.service.limits
+    client.transport.high_bytes = 10
+    client.send(post(b"", "/unread").replace(b"Content-Length: 0", b"Content-Length: %d" % 10**6))
+    await settle()
+    assert client.transport.has_ended
+    size = client.transport.waiting_bytes
+    client.transport.waiting_bytes = 5
+    client.connection.resume_writing()
+    client.pass_time(limits.write_timeout_s + size / limits.min_transfer_rate_bytes_per_s + 1)
+    assert client.transport.is_aborted
+
+
 async def test_the_client_s_end_ends_lingering(client: Client) -> None:
     client.send(b"TRACE / HTTP/1.1\r\n")
     assert client.transport.has_ended
