@@ -59,3 +59,10 @@ def test_what_came_goes_on_unchanged() -> None:
 @settings(deadline=None)
 def test_nothing_that_came_before_hides_that_it_was_here(value: str | None) -> None:
     assert _has(with_loop(value and value.strip(" \t"), CDN_ID))
+
+
+def test_a_long_value_that_names_the_network_anywhere_is_a_loop() -> None:
+    assert not has_loop(Fields((("cdn-loop", "other, " * 1000),)), "edge.example")
+    assert has_loop(Fields((("cdn-loop", "other, " * 1000 + "EDGE.example;a=1"),)), "edge.example")
+    assert not has_loop(Fields((("cdn-loop", "other, " * 200 + "not-edge.example"),)), "edge.example")
+    assert has_loop(Fields((("cdn-loop", "other, " * 1000 + "not-edge.example"),)), "edge.example")

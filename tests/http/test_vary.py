@@ -191,3 +191,9 @@ def _plain_reading(members: list[tuple[str, str]]) -> set[tuple[str, float]] | N
             return None
         pairs.add((choice.lower(), float(weight or 1)))
     return pairs if len({choice for choice, _ in pairs}) == len(pairs) else None
+
+
+@pytest.mark.parametrize("name", ["accept-language", "accept-encoding", "foo"])
+def test_long_values_stay_as_they_are(name: str) -> None:
+    assert normal_value(name, "b,a," * 2000 + "c") != "b,a," * 2000 + "c"
+    assert normal_value(name, "b,a," * 2100 + "c") == "b,a," * 2100 + "c"
