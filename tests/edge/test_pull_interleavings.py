@@ -170,8 +170,9 @@ async def test_nobody_joins_a_fetch_after_the_sweep_behind_a_purge(
     await soon(asyncio.ensure_future(stage.disk.sweep("s1", through, lambda stored: True)))
     stage.swept.swept("s1", through)
     second = stage.begin()
-    exchange = await answer_next(stage)
+    # The second asks by itself: now, or, where it waits for what is just coming in, after that.
     await fetch.end()
+    exchange = await answer_next(stage)
     assert (await soon(first)).content == OLD
     assert (await soon(second)).content == NEW
     assert "if-none-match" not in exchange.fields
