@@ -93,9 +93,18 @@ class CodingPool:
         if is_killed:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
-        end = asyncio.create_task(process.communicate(b""), name=f"end of coding process {process.pid}")
+        end = asyncio.create_task(_ended(process), name=f"end of coding process {process.pid}")
         self._ends.add(end)
         end.add_done_callback(self._ends.discard)
+
+
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    """Return when it is gone. `communicate` would write first, and a pipe that is closed already refuses that."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.close()
+    await process.stdout.read()
+    await process.wait()
 
 
 async def _exchange(process: asyncio.subprocess.Process, job: CodingJob) -> CodingAnswer:

@@ -235,9 +235,12 @@ class H2Receiver(H2Sender):
         self._count_control()
         if len(content) == PRIORITY_BYTES:  # what it says is ignored: we said so (RFC 9218 section 2.1)
             return
-        if self._state_of(stream_id) is StreamState.IDLE:  # which has no RST_STREAM
+        state = self._state_of(stream_id)
+        if state is StreamState.IDLE:  # which has no RST_STREAM
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "PRIORITY of a wrong size")
-        self._fail(stream_id, ErrorCode.FRAME_SIZE_ERROR)
+        if state is not StreamState.RESET:  # one RST_STREAM for a stream is enough (section 5.4.2)
+            self._fail(stream_id, ErrorCode.FRAME_SIZE_ERROR)
+            self._remember_reset(stream_id)
 
     def _take_priority_update(self, _flags: int, _stream_id: int, content: bytes) -> None:
         """RFC 9218 section 7.1."""
