@@ -33,7 +33,7 @@ class CodingPool:
         self._job_timeout_s = job_timeout_s
         self._turns = asyncio.Semaphore(size)
         self._idle: list[asyncio.subprocess.Process] = []
-        self._ends: set[asyncio.Task[tuple[bytes, bytes]]] = set()
+        self._ends: set[asyncio.Task[None]] = set()
         self._ending: asyncio.TimerHandle | None = None
         self.died = 0
         """Processes that ended in the middle of a job."""
