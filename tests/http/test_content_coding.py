@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from cdn.http.content_coding import (
     CODINGS,
     MAX_CODED_BYTES,
+    MAX_TAGS_LENGTH,
     MIN_CODED_BYTES,
     coded_head,
     may_be_coded,
@@ -239,6 +240,12 @@ def test_vary_says_that_codings_differ(vary: tuple[str, ...], expected: str) -> 
 )
 def test_entity_tags_that_an_upstream_knows(field: str, expected: str) -> None:
     assert uncoded_entity_tags(field) == expected
+
+
+def test_long_lists_of_entity_tags_stay_as_they_are() -> None:
+    padding = "x" * (MAX_TAGS_LENGTH - len('"-br"'))
+    assert uncoded_entity_tags(f'"{padding}-br"') == f'"{padding}-br", "{padding}"'
+    assert uncoded_entity_tags(f'"{padding}x-br"') == f'"{padding}x-br"'
 
 
 @given(st.text(alphabet='abc-W/"', max_size=12), st.sampled_from(CODINGS))

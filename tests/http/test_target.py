@@ -1,6 +1,9 @@
 from __future__ import annotations
 
-from urllib.parse import unquote
+import sys
+from collections.abc import Callable
+from types import FrameType
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 import pytest
 from hypothesis import given
@@ -135,3 +138,50 @@ def test_one_path_has_one_encoding(text: str) -> None:
     escaped_whole = "/".join("".join(f"%{octet:02x}" for octet in part.encode()) for part in path.split("/"))
     assert parse_target(escaped_whole.encode()) == parse_target(encode_path(path).encode())
     assert parse_target(encode_path(path).encode()) == Target(encode_path(path), None, path)
+
+
+@pytest.mark.parametrize("raw", [b"/%41", b"/?%41", b"/?%e2%82%ac", b"/?%20"])
+def test_escapes_are_not_read_one_by_one(raw: bytes) -> None:
+    start, escapes = raw.split(b"%", 1)
+    few, many = (_calls_made(parse_target, start + b"%" + b"%".join([escapes] * count)) for count in (10, 1200))
+    assert many == few
+
+
+@given(
+    st.lists(st.integers(0, 255).map(lambda octet: f"%{octet:02x}") | st.sampled_from(["a", "%4A", "x"]), max_size=6)
+)
+def test_escapes_mean_what_the_library_says(pieces: list[str]) -> None:
+    text = "/" + "".join(pieces)
+    match parse_target(f"{text}?{text}".encode()):
+        case Target(path, query, decoded):
+            assert decoded.encode() == unquote_to_bytes(text)
+            assert path == quote(decoded, safe="/:@!$&'()*+,;=-._~")
+            assert query is not None
+            assert unquote_to_bytes(query) == unquote_to_bytes(text)
+        case TargetFault.NOT_UTF8:
+            with pytest.raises(UnicodeDecodeError):
+                unquote_to_bytes(text).decode()
+        case fault:
+            assert fault in {
+                TargetFault.ENCODED_CONTROL,
+                TargetFault.ENCODED_SLASH,
+                TargetFault.ENCODED_DOT,
+                TargetFault.BACKSLASH,
+            }
+
+
+def _calls_made(function: Callable[[bytes], object], raw: bytes) -> int:
+    """How many functions are called, those of C too, to read `raw`."""
+    calls = 0
+
+    def note(_frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in {"call", "c_call"}
+
+    function(raw)  # what is made once is made
+    sys.setprofile(note)
+    try:
+        function(raw)
+    finally:
+        sys.setprofile(None)
+    return calls
