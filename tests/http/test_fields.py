@@ -29,6 +29,11 @@ def test_iterates_over_lines_in_wire_order() -> None:
     assert len(Fields()) == 0
 
 
+def test_names_are_given_once_each() -> None:
+    assert set(Fields((("b", "1"), ("a", "2"), ("b", "3"))).names) == {"a", "b"}
+    assert not Fields().names
+
+
 def test_is_a_value() -> None:
     assert Fields((("a", "1"),)) == Fields((("a", "1"),))
     assert Fields((("a", "1"),)) != Fields((("a", "2"),))
