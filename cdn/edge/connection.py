@@ -32,6 +32,7 @@ from cdn.edge.prepared_batch import PreparedBatch
 from cdn.edge.refusal import Refusal, Refused, encode_refusal
 from cdn.edge.service import Service
 from cdn.edge.traffic import HTTP_1_1
+from cdn.http.request import Request
 
 log = logging.getLogger(__name__)
 
@@ -291,12 +292,13 @@ class H1Connection(asyncio.Protocol):
         self._engine.start_next()
         self._advance()
 
-    def refuse(self, refused: Refused, *, is_head: bool = False) -> None:
-        """Answer with a refusal, and end."""
+    def refuse(self, refused: Refused, *, is_head: bool = False, request: Request | None = None) -> None:
+        """Answer with a refusal, and end. `request` is what was refused, where it is well-formed."""
         service = self._service
         detail = refused.refusal.detail
         service.counters.refused[detail] = service.counters.refused.get(detail, 0) + 1
-        service.traffic.refused(service.monotonic(), self.visitor_part(None), refused, HTTP_1_1)
+        visitor_part = self.visitor_part(None if request is None else request.fields.get("x-forwarded-for"))
+        service.traffic.refused(service.monotonic(), visitor_part, refused, HTTP_1_1, request)
         if self._transport.is_closing():  # the client was faster
             self._phase = Phase.CLOSED
             return
@@ -501,7 +503,8 @@ class H1Connection(asyncio.Protocol):
         if self._cover is not None:
             if not self._cover.has(message.request.host):
                 self._batch.flush()
-                self.refuse(Refused(Refusal.MISDIRECTED), is_head=message.request.method == "HEAD")
+                request = message.request
+                self.refuse(Refused(Refusal.MISDIRECTED), is_head=request.method == "HEAD", request=request)
                 return
             self._host_line = self._cover.line = host_line(head)
         prepared = self._recall(message, now) if message.is_plain else None

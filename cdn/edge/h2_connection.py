@@ -262,11 +262,20 @@ class H2Connection(asyncio.Protocol):
             self._is_sending_soon = True
             asyncio.get_running_loop().call_soon(self._send_now)
 
-    def refuse(self, stream_id: int, refused: Refused, *, is_head: bool, unread: Unread | None) -> None:
-        """Answer with a refusal, in the words of HTTP/1.1."""
+    def refuse(
+        self,
+        stream_id: int,
+        refused: Refused,
+        *,
+        is_head: bool,
+        unread: Unread | None,
+        request: Request | None = None,
+    ) -> None:
+        """Answer with a refusal, in the words of HTTP/1.1. `request` is what was refused, where it is well-formed."""
         service = self._service
         self._count_refusal(refused.refusal)
-        service.traffic.refused(service.monotonic(), self._visitor_part(None), refused, HTTP_2)
+        visitor_part = self._visitor_part(None if request is None else request.fields.get("x-forwarded-for"))
+        service.traffic.refused(service.monotonic(), visitor_part, refused, HTTP_2, request)
         block, content = refusal_response(refused, cache_name=service.cache_name, wall_now=service.wall())
         self._engine.respond(stream_id, block, b"" if is_head else content)
         self.answered(stream_id, unread)
@@ -316,7 +325,8 @@ class H2Connection(asyncio.Protocol):
         cover = self._cover
         if cover is not None and request.host not in cover.hosts and not cover.has(request.host):
             unread = None if event.is_end else Unread(0, 0.0)
-            self.refuse(stream_id, Refused(Refusal.MISDIRECTED), is_head=request.method == "HEAD", unread=unread)
+            refused = Refused(Refusal.MISDIRECTED)
+            self.refuse(stream_id, refused, is_head=request.method == "HEAD", unread=unread, request=request)
             return
         prepared = self._recall(message, now) if message.is_plain else None
         if prepared is not None:
@@ -363,6 +373,8 @@ class H2Connection(asyncio.Protocol):
     def _turn_away(self, event: RequestHead, judged: MessageHead | Refused | MalformedRequest) -> None:
         if isinstance(judged, MalformedRequest):
             log.debug("a request is reset: %s", judged.reason)
+            service = self._service
+            service.traffic.malformed(service.monotonic(), self._visitor_part(None), HTTP_2)
             self.reset(event.stream_id, ErrorCode.PROTOCOL_ERROR)
         elif isinstance(judged, Refused):
             unread = None if event.is_end else Unread(0, 0.0)

@@ -189,16 +189,39 @@ class Traffic:
         )
         log.append(now, visitor_part, log.encode(said))
 
-    def refused(self, now: float, visitor_part: bytes, refused: Refused, protocol: str) -> None:
-        """Something was refused that is no request, or not wholly."""
+    def refused(
+        self, now: float, visitor_part: bytes, refused: Refused, protocol: str, request: Request | None = None
+    ) -> None:
+        """Something was refused that is no request, or not wholly; or that is the `request`, which nobody saw."""
         refusal = refused.refusal
         outcome = Outcome.FAILED if refusal is Refusal.APPLICATION_FAILED else Outcome.REFUSED
-        self._tally(protocol, refusal.status, outcome).requests += 1
+        self._without_answer(now, visitor_part, protocol, refusal.status, outcome, refusal.detail, request)
+
+    def malformed(self, now: float, visitor_part: bytes, protocol: str) -> None:
+        """A stream of HTTP/2 was reset because what came is no request (RFC 9113 section 8.1.1): it got no status."""
+        self._without_answer(now, visitor_part, protocol, 0, Outcome.REFUSED, MALFORMED, None)
+
+    def _without_answer(  # noqa: PLR0917 - what a line says, part by part
+        self,
+        now: float,
+        visitor_part: bytes,
+        protocol: str,
+        status: int,
+        outcome: Outcome,
+        reason: str,
+        request: Request | None,
+    ) -> None:
+        self._tally(protocol, status, outcome).requests += 1
         self._timeless += 1
         log = self.access_log
-        if log is not None:
-            said = Said("", "", "", protocol, refusal.status, 0, 0, outcome, reason=refusal.detail)
-            log.append(now, visitor_part, log.encode(said))
+        if log is None:
+            return
+        said = Said("", "", "", protocol, status, 0, 0, outcome, reason=reason)
+        if request is not None:
+            said.host, said.method, said.target = request.host, request.method, log.target_of(request)
+            said.referer = text_of(log.referer_of(request.fields.get("referer")))
+            said.user_agent = text_of(request.fields.get("user-agent"))
+        log.append(now, visitor_part, log.encode(said))
 
     def numbers(self) -> dict[str, int]:
         """Everything that was counted so far, as `TrafficNumbers` reads it: sums of several processes are sums."""
@@ -226,6 +249,9 @@ class Traffic:
             tally = self._tallies[key] = Tally()
         return tally
 
+
+MALFORMED = "malformed-request"
+"""The reason in the access log of what was reset and has no answer to name one."""
 
 _NOBODY = b"-"
 """Where no log is kept nobody reads it."""

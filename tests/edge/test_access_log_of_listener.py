@@ -18,6 +18,7 @@ import pytest
 
 from cdn.edge.access_log import AccessLog
 from cdn.edge.access_log_settings import AccessLogSettings, Addresses
+from cdn.edge.certificate_cover import COVER, CertificateCover
 from cdn.edge.limits import HttpLimits
 from cdn.edge.listener import Listener
 from cdn.edge.response import Response
@@ -274,3 +275,48 @@ def test_a_connection_by_tls_says_its_version(tmp_path: Path) -> None:
     serve_tls(scene)
     (line,) = (json.loads(each) for each in path.read_text().splitlines())
     assert (line["scheme"], line["tls"], line["host"], line["outcome"]) == ("https", "TLSv1.3", NAME, "hit")
+
+
+@pytest.mark.parametrize("kind", [Client, H2Client])
+async def test_what_belongs_on_another_connection_is_told_with_what_was_asked(
+    tmp_path: Path, kind: type[Client] | type[H2Client]
+) -> None:
+    client = kind(EchoApplication(), scheme="https")
+    log = AccessLog.open(AccessLogSettings(tmp_path / "access.log"), site_of=lambda host: "blog")
+    assert log is not None
+    client.service.traffic.access_log = log
+    if isinstance(client, H2Client):
+        client.connect(CoveredTransport())
+        assert client.get("/a?q", fields=[("user-agent", "ua"), ("referer", "https://r.example/")]).status == 421
+    else:
+        client.reconnect(CoveredTransport())
+        client.send(request("/a?q", "GET", "User-Agent: ua", "Referer: https://r.example/"))
+        assert client.transport.sent.startswith(b"HTTP/1.1 421 ")
+    await log.aclose()
+    line = json.loads((tmp_path / "access.log").read_text())
+    assert (line["status"], line["outcome"], line["reason"]) == (421, "refused", "certificate")
+    assert (line["host"], line["method"], line["target"], line["site"]) == ("a.example", "GET", "/a?q", "blog")
+    assert (line["user_agent"], line["referer"]) == ("ua", "https://r.example/")
+
+
+class CoveredTransport(RecordingTransport):
+    """Of a connection whose certificate is another host's."""
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return CertificateCover(lambda host: host == "b.example") if name == COVER else default
+
+
+async def test_what_is_no_request_of_http_2_has_a_line(tmp_path: Path) -> None:
+    client = H2Client(EchoApplication())
+    log = AccessLog.open(AccessLogSettings(tmp_path / "access.log"))
+    assert log is not None
+    client.service.traffic.access_log = log
+    client.h2.config.validate_outbound_headers = False
+    client.h2.config.normalize_outbound_headers = False
+    client.ask(fields=[("connection", "close")])
+    client.flush()
+    await log.aclose()
+    line = json.loads((tmp_path / "access.log").read_text())
+    assert (line["status"], line["outcome"], line["reason"]) == (0, "refused", "malformed-request")
+    assert (line["protocol"], line["host"], line["target"], line["bytes"]) == ("HTTP/2", "", "", 0)
+    assert client.service.traffic.numbers()["requests HTTP/2 0 refused"] == 1
