@@ -17,6 +17,7 @@ from cdn.cli.store_role import StoreRole
 from cdn.control.acme_settings import OF_ALL_REPLICAS, AcmeSettings, IssuingSettings
 from cdn.control.dns_asker import LookupSettings
 from cdn.control.settings import ControlSettings
+from cdn.edge.access_log_file import AccessLogFile
 from cdn.edge.access_log_settings import AccessLogSettings
 from cdn.edge.h2_limits import H2Limits
 from cdn.edge.limits import HttpLimits
@@ -195,6 +196,11 @@ def read_edge_role(path: Path, environ: Mapping[str, str]) -> EdgeRole:
         control_tls=file.made("control_tls", ClientTls),
     )
     check_tls_files(file, {"shield": edge.shield.tls, "peers": edge.peers.tls, "control_tls": edge.control_tls})
+    if edge.access_log.file is not None:
+        try:
+            AccessLogFile.check(edge.access_log.file)
+        except InvalidInput as exc:
+            raise file.fault("access_log", "file", exc.message) from exc
     if edge.edge_key_file is not None:
         try:
             KeyRing.read(edge.edge_key_file)

@@ -7,6 +7,7 @@ in the middle of a write left of a line is taken away before the next line is wr
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -24,6 +25,13 @@ from cdn.errors import InvalidInput
 
 MODE = 0o640
 """Of a file that is made: whom visitors are is for its owner and those who read logs."""
+
+LOCK_PATIENCE_S = 1.0
+"""What a writer gives others that hold the lock: a write takes a millisecond. Who holds it for longer was stopped, or
+waits for a disk; then whole lines are appended without it, which the system does undivided as well."""
+
+LOCK_LOOK_EVERY_S = 0.01
+"""How often a writer that waits for the lock looks whether it is free."""
 
 _OURS = b'{"time":"'
 
@@ -45,6 +53,7 @@ class AccessLogFile:
         self._written_bytes = 0
         self._reopened = 0
         self._faults = 0
+        self._lock_patience_s = LOCK_PATIENCE_S
         self._must_reopen = False
         self._fault_log = FaultLog(time.monotonic)
         self._queue: SimpleQueue[tuple[bytearray, int] | None] = SimpleQueue()
@@ -57,12 +66,26 @@ class AccessLogFile:
         try:
             descriptor = _open(path)
         except OSError as exc:
-            raise InvalidInput(
-                f"the access log cannot be written to {path}: {exc.strerror}; give a file in a folder that exists and "
-                "that this process may write in",
-                field="file",
-            ) from exc
+            raise _unwritable(path, exc.strerror) from exc
         return cls(path, descriptor, max_waiting_bytes)
+
+    @staticmethod
+    def check(path: Path) -> None:
+        """Raises InvalidInput where `open` would, as far as can be told without making the file."""
+        if path == STDOUT:
+            return
+        place = path if path.exists() else path.parent
+        if not place.exists():
+            fault = errno.ENOENT
+        elif path.is_dir():
+            fault = errno.EISDIR
+        elif not path.exists() and not place.is_dir():
+            fault = errno.ENOTDIR
+        elif not os.access(place, os.R_OK | os.W_OK if path.exists() else os.W_OK | os.X_OK):
+            fault = errno.EACCES
+        else:
+            return
+        raise _unwritable(path, os.strerror(fault))
 
     def offer(self, lines: bytearray, count: int) -> None:
         """Have whole lines written, so many. Where too many wait already they are dropped, and counted.
@@ -148,7 +171,8 @@ class AccessLogFile:
 
     def _append(self, lines: bytearray) -> int:
         """To a file; how many bytes are there, whole lines. Raises OSError when nothing is."""
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        if not self._lock():
+            return self._append_unlocked(lines)
         try:
             begin = _mended(self._descriptor)
             written = 0
@@ -159,12 +183,40 @@ class AccessLogFile:
             except OSError as exc:
                 whole = lines.rfind(b"\n", 0, written) + 1
                 self._fault(f"the access log cannot be written to {self._path}: {exc.strerror}")
-                with contextlib.suppress(OSError):  # the next one to write mends it
-                    os.ftruncate(self._descriptor, begin + whole)
+                if whole < written:  # else nothing is to be taken away, and without the lock others go on behind it
+                    with contextlib.suppress(OSError):  # the next one to write mends it
+                        os.ftruncate(self._descriptor, begin + whole)
                 return whole
             return written
         finally:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def _lock(self) -> bool:
+        """False when others have held it for too long; from then on it is looked for once, until it was free again."""
+        end = time.monotonic() + self._lock_patience_s
+        while True:
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    self._lock_patience_s = 0.0
+                    return False
+                time.sleep(LOCK_LOOK_EVERY_S)
+            else:
+                self._lock_patience_s = LOCK_PATIENCE_S
+                return True
+
+    def _append_unlocked(self, lines: bytearray) -> int:
+        """The same while another holds the lock. Raises OSError.
+
+        Nothing is appended behind half a line: who holds the lock may be about to take it away, and all that is behind.
+        """
+        size = os.fstat(self._descriptor).st_size
+        if size and _may_read(self._descriptor) and os.pread(self._descriptor, 1, size - 1) != b"\n":
+            self._fault(f"another process has held {self._path} for too long in the middle of a line: lines are lost")
+            return 0
+        written = os.write(self._descriptor, lines)
+        return lines.rfind(b"\n", 0, written) + 1
 
     def _send(self, lines: bytearray) -> int:
         """To a pipe or a terminal, as many whole lines at once as a pipe takes undivided. Raises OSError."""
@@ -186,6 +238,14 @@ class AccessLogFile:
 
     def _tell(self, sentence: str) -> None:
         self._fault_log.tell(sentence, sentence)
+
+
+def _unwritable(path: Path, reason: str | None) -> InvalidInput:
+    return InvalidInput(
+        f"the access log cannot be written to {path}: {reason}; give a file in a folder that exists and that this "
+        "process may write in",
+        field="file",
+    )
 
 
 def _open(path: Path) -> int:

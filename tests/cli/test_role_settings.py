@@ -217,6 +217,7 @@ def test_every_fault_is_named_with_its_line(tmp_path: Path) -> None:
         ("proxy_protocol = true", "edge.trusted_proxies: proxy_protocol is true"),
         ("max_in_memory_bytes = 99999999", "line 8: edge.max_in_memory_bytes: "),
         ("extra_ca_file = 'nowhere.pem'", "line 8: edge.extra_ca_file: The file "),
+        ("[access_log]\nfile = 'absent/access.log'", "line 9: access_log.file: the access log cannot be written to"),
         ("region = 'Über'", "line 8: edge.region: "),
         ("node_id_ = 3", "line 8: edge.node_id_: there is no such setting; did you mean node_id?"),
         (

@@ -21,7 +21,7 @@ import pytest
 from cdn.edge.access_line import Said
 from cdn.edge.access_log import BUFFER_BYTES, AccessLog
 from cdn.edge.access_log_file import AccessLogFile
-from cdn.edge.access_log_settings import AccessLogSettings
+from cdn.edge.access_log_settings import STDOUT, AccessLogSettings
 from cdn.errors import InvalidInput
 
 WAITING_BYTES = 1 << 20
@@ -186,12 +186,36 @@ def test_a_disk_that_holds_the_last_lines_up_does_not_hold_the_end_up(
     tmp_path: Path, opened: Callable[..., AccessLogFile], caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "access.log"
+    os.mkfifo(path)
     file = opened(path)
-    with path.open("rb") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
-        offer(file, line(1))
-        file.close(0.01)
+    offer(file, line(1, 4000) * 100)  # more than a pipe holds that nobody reads
+    file.close(0.01)
     assert "the last lines of the access log are lost" in caplog.text
+    with path.open("rb") as reader:
+        wait_until(lambda: bool(reader.read1()) and not file.is_writing)
+
+
+def test_a_process_that_was_stopped_while_it_wrote_holds_nobody_up(
+    tmp_path: Path, opened: Callable[..., AccessLogFile]
+) -> None:
+    path = tmp_path / "access.log"
+    file = opened(path)
+    with path.open("rb") as stopped:
+        fcntl.flock(stopped, fcntl.LOCK_EX)
+        for number in range(1, 9):
+            offer(file, line(number))
+        wait_until(lambda: not file.is_writing)
+        assert numbers(path) == list(range(1, 9))
+        with path.open("ab") as half:
+            half.write(line(9)[:30])
+        offer(file, line(10))
+        wait_until(lambda: not file.is_writing)
+        assert file.numbers()["dropped_fault"] == 1, "who holds the lock may take away what is behind half a line"
+        assert path.read_bytes().endswith(line(9)[:30])
+    offer(file, line(11))
+    wait_until(lambda: not file.is_writing)
+    assert numbers(path) == [*range(1, 9), 11]
+    assert file.numbers()["dropped_slow"] == 0
 
 
 FULL = """
@@ -223,6 +247,32 @@ def test_a_full_disk_costs_lines_and_cuts_none(tmp_path: Path) -> None:
     assert done.stdout.split() == ["True", "11", "13", "3", "1"], "whole lines, also while nobody has written again"
     assert numbers(path) == [0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 99]
     assert "cannot be written" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        ("absent/access.log", "No such file or directory"),
+        ("folder", "Is a directory"),
+        ("file/access.log", "Not a directory"),
+        ("folder/new.log", ""),
+        ("file", ""),
+        ("stdout", ""),
+    ],
+)
+def test_whether_it_can_be_written_is_told_without_writing(tmp_path: Path, place: str, reason: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    path = STDOUT if place == "stdout" else tmp_path / place
+    if reason:
+        with pytest.raises(InvalidInput, match=reason) as told:
+            AccessLogFile.check(path)
+        with pytest.raises(InvalidInput) as opened:
+            AccessLogFile.open(path, WAITING_BYTES)
+        assert told.value.message == opened.value.message
+    else:
+        AccessLogFile.check(path)
+    assert not (tmp_path / "folder" / "new.log").exists()
 
 
 @pytest.mark.parametrize(
