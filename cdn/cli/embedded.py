@@ -29,6 +29,7 @@ from cdn.control.dns_asker import LookupSettings
 from cdn.control.settings import ControlSettings
 from cdn.dns.node import DnsNode
 from cdn.dns.settings import HTTPS_PORT, CheckSettings, DnsSettings
+from cdn.edge.access_log_settings import AccessLogSettings
 from cdn.edge.h2_limits import H2Limits
 from cdn.edge.node import EdgeNode
 from cdn.edge.settings import EdgeSettings
@@ -61,8 +62,8 @@ class EmbeddedSettings:
     limits_file: Path | None = None
     allows_private_upstreams: bool = False
     workers: int = 1
-    access_log: Path | None = None
-    """Where a line for each answer is appended; None: nowhere."""
+    access_log: AccessLogSettings = field(default_factory=AccessLogSettings)
+    """Where a line for each answer is appended, and how much of visitors it keeps."""
     dns: Address | None = None
     """Where questions about the zone are answered; None: nowhere."""
     https: Address | None = None
@@ -345,7 +346,7 @@ def edge_settings(
         limits=limits.applied("edge.http", edge.limits),
         http2=limits.applied("edge.http2", edge.http2),
         tls=limits.applied("edge.tls", edge.tls),
-        access_log=replace(edge.access_log, file=settings.access_log),
+        access_log=settings.access_log,
     )
 
 

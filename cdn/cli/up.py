@@ -13,6 +13,7 @@ import typer
 from cdn.cli.address import Address, parse_address
 from cdn.cli.setting_checks import http_url
 from cdn.cli.size import parse_size
+from cdn.edge.access_log_settings import STDOUT, AccessLogSettings, Addresses
 from cdn.errors import InvalidInput
 from cdn.sites.domain import normalise_zone
 
@@ -175,6 +176,17 @@ def up(  # noqa: PLR0917 - options
             "--access-log", metavar="FILE", help="Append a line of JSON for each answer; -: on stdout. [default: none]"
         ),
     ] = None,
+    log_addresses: Annotated[
+        Addresses,
+        typer.Option("--access-log-addresses", help="How much of visitors' addresses is kept in it."),
+    ] = Addresses.WHOLE,
+    has_log_queries: Annotated[
+        bool,
+        typer.Option(
+            "--access-log-queries/--no-access-log-queries",
+            help="Whether queries of targets and referers are kept in it.",
+        ),
+    ] = True,
     allows_private_upstreams: Annotated[
         bool,
         typer.Option(
@@ -194,7 +206,6 @@ def up(  # noqa: PLR0917 - options
     from cdn.cli.embedded import Embedded, EmbeddedSettings, print_ready
     from cdn.cli.service import log_to_stderr, serve
     from cdn.control.acme_settings import AcmeSettings
-    from cdn.edge.access_log_settings import STDOUT
 
     log_to_stderr(is_verbose=is_verbose)
     settings = EmbeddedSettings(
@@ -207,7 +218,11 @@ def up(  # noqa: PLR0917 - options
         memory_bytes=memory,
         disk_bytes=disk,
         workers=workers,
-        access_log=None if access_log is None else STDOUT if access_log == "-" else Path(access_log).absolute(),
+        access_log=AccessLogSettings(
+            None if access_log is None else STDOUT if access_log == "-" else Path(access_log).absolute(),
+            log_addresses,
+            has_log_queries,
+        ),
         https=None if https == OFF else https,  # type: ignore[comparison-overlap]  # what the parser may give
         acme=AcmeSettings(
             directories=() if acme == OFF else (acme,),

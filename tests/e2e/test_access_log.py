@@ -102,6 +102,15 @@ def test_kill_9_loses_nothing_that_is_a_moment_old_and_the_next_process_goes_on(
     assert [line["target"] for line in lines_of(path)] == [*(f"/?{number}" for number in range(100)), "/?again"]
 
 
+def test_up_is_told_how_much_of_visitors_is_kept(tmp_path: Path, start_cdn: Callable[..., RunningCdn]) -> None:
+    path = tmp_path / "access.log"
+    kept = ("--access-log-addresses", "network", "--no-access-log-queries", "--workers", "2")
+    cdn = with_site(start_cdn("--access-log", str(path), *kept), tmp_path / "bundle")
+    ask(cdn.http_url, [f"/?{number}" for number in range(20)])
+    assert cdn.stop() == 0
+    assert {(line["address"], line["target"]) for line in lines_of(path)} == {("127.0.0.0", "/")}
+
+
 def test_what_workers_count_is_what_was_asked(tmp_path: Path, fleet: RoleFleet) -> None:
     fleet.start_control()
     log = tmp_path / "logs" / "access.log"
