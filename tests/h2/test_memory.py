@@ -12,6 +12,10 @@ LEFT_BYTES = 4 * 1024
 """Of each connection at most, for what the allocator does not give back; one that is kept takes 27 KiB."""
 
 
+ARENA_BYTES = 1 << 20
+"""Python takes memory from the system so much at a time, and may have begun a piece just before."""
+
+
 def come_and_go(serving: Serving, transport: str, number: int) -> None:
     """A connection with a request of every kind, which ends in one of several ways."""
     client = serving.connect(transport).start({Setting.INITIAL_WINDOW_SIZE: 100_000})
@@ -44,4 +48,4 @@ def test_nothing_is_left_of_connections(serving: Serving, transport: str) -> Non
         come_and_go(serving, transport, number)
     serving.wait_until(lambda state: state["tasks"] <= tasks)
     grown = serving.memory_bytes() - before
-    assert grown < 300 * LEFT_BYTES, f"{grown} octets of 300 connections"
+    assert grown < 300 * LEFT_BYTES + ARENA_BYTES, f"{grown} octets of 300 connections"
