@@ -61,7 +61,7 @@ class HttpLimits:
     """After a refusal, for a client that is still sending to read the answer before the connection is reset."""
 
     max_memo_entries: int = 50_000
-    """Request heads remembered with their prepared response."""
+    """Request heads remembered with their prepared response; half of them whole, half by their gist."""
 
     max_memo_bytes: int = 32 * 1024 * 1024
     """Bytes of those heads."""

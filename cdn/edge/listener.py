@@ -13,8 +13,8 @@ from cdn.edge.application import Application
 from cdn.edge.connection import H1Connection
 from cdn.edge.h2_limits import H2Limits
 from cdn.edge.h2_service import H2Service
-from cdn.edge.head_memo import HeadMemo
 from cdn.edge.head_parser import HeadParser
+from cdn.edge.known_heads import memo_of
 from cdn.edge.limits import HttpLimits
 from cdn.edge.proxied_connection import ProxiedConnection
 from cdn.edge.service import ListenerCounters, Service
@@ -225,7 +225,7 @@ def _service(
         application=application,
         limits=limits,
         parser=HeadParser(limits),
-        memo=HeadMemo(limits.max_memo_entries, limits.max_memo_bytes, limits.max_memo_head_bytes),
+        memo=memo_of(limits),
         cache_name=cache_name,
         scheme=scheme if tls is None else "https",
         monotonic=monotonic,

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from cdn.edge.application import Application
 from cdn.edge.connection import H1Connection
-from cdn.edge.head_memo import HeadMemo
 from cdn.edge.head_parser import HeadParser
+from cdn.edge.known_heads import memo_of
 from cdn.edge.limits import HttpLimits
 from cdn.edge.service import ListenerCounters, Service
 
@@ -89,7 +89,7 @@ class Client:
             application=application,
             limits=limits,
             parser=HeadParser(limits),
-            memo=HeadMemo(limits.max_memo_entries, limits.max_memo_bytes, limits.max_memo_head_bytes),
+            memo=memo_of(limits),
             cache_name="edge",
             scheme=scheme,
             monotonic=lambda: self.now,
