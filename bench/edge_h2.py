@@ -15,7 +15,7 @@ from bench.browsers import BROWSERS, Kind, fields_of
 from bench.edge_content import EdgeContent
 from bench.edge_hits import Plan, medians, read_once, timed
 from bench.edge_peers import LOAD_CORE, Peers, Server
-from bench.edge_programs import Load, LoadFailed, LoadProgram
+from bench.edge_programs import Load, LoadFailed, LoadProgram, load_on
 from bench.edge_requests import VISIT_REQUESTS, h2_visits, write_scripts
 from bench.table import Comparison, Measured
 
@@ -110,7 +110,7 @@ def measure_visits(
 def _visited(server: Server, load: LoadProgram, requests: Path) -> tuple[Measured, Measured, Measured]:
     settings: dict[str, str | int] = {"port": server.https_port, "tls": server.host, "h2": 1, "requests": str(requests)}
     settings |= {"connections": VISITORS, "window": STREAMS, "first_alone": 1, "active": AT_ONCE}
-    with load.in_steps("visits", **settings) as steps:
+    with load_on(server.name), load.in_steps("visits", **settings) as steps:
         marks = []
         for word in ("ready", "open", "played", "closed"):
             steps.reach(word)

@@ -15,7 +15,7 @@ from pathlib import Path
 from bench.browsers import FieldList
 from bench.edge_content import EdgeContent
 from bench.edge_peers import LOAD_CORE, Peers, Server
-from bench.edge_programs import Load, LoadFailed, LoadProgram
+from bench.edge_programs import Load, LoadFailed, LoadProgram, load_on
 from bench.edge_requests import browser_like, by_zipf, identical, never_repeating, write_scripts
 from bench.table import Comparison, Measured
 
@@ -139,7 +139,8 @@ def settle(server: Server) -> None:
 def timed(server: Server, run: Callable[[], Load]) -> Measured:
     """One round."""
     before, began = server.cpu_s(), time.monotonic()
-    done = run()
+    with load_on(server.name):
+        done = run()
     used, elapsed = server.cpu_s() - before, time.monotonic() - began
     if not done.requests:
         raise LoadFailed(f"{server.name} has answered nothing within {elapsed:.1f} s: give longer rounds (--seconds)")

@@ -51,16 +51,23 @@ static long long done_total, bad_total, bytes_total, cursor, counter = 1, ends_a
 static int connections_wanted = 64, handshakes_at_once = 16, active_at_once = 64, port_number, epoll_fd, is_tls, is_h2;
 static const char *server_name, *ciphers = "TLS_AES_128_GCM_SHA256", *bad_reason = "";
 static SSL_CTX *ssl_context;
-static char bad_text[256];
+static char bad_text[512];
 static unsigned char *read_buffer;
 
 static double now_s(void) { struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t); return t.tv_sec + t.tv_nsec * 1e-9; }
 static void fail(const char *why) { fprintf(stderr, "edge_load: %s (%s)\n", why, strerror(errno)); exit(1); }
-static void bad(struct connection *c, const char *why) {
+static void bad_with(struct connection *c, const char *why, const unsigned char *what, int size) {
   bad_total++;
-  if (!*bad_reason) { snprintf(bad_text, sizeof bad_text, "%s: %.60s", why, c->head_size ? (char *)c->head : ""); bad_reason = bad_text;
-    for (char *p = bad_text; *p; p++) if (*p < 32 || *p == '"' || *p == '\\' || *p > 126) *p = ' '; }
+  if (*bad_reason) return;
+  int length = snprintf(bad_text, sizeof bad_text, "%s: %.60s", why, !is_h2 && c->head_size ? (char *)c->head : "");
+  for (char *p = bad_text; *p; p++) if (*p < 32 || *p == '"' || *p == '\\' || *p > 126) *p = ' ';
+  if (is_h2) { /* the frame's head, and what came of it */
+    for (int i = 0; i < 9 && c->head_size >= 9; i++) length += sprintf(bad_text + length, "%02x", c->head[i]);
+    for (int i = 0; i < 64 && i < size; i++) length += sprintf(bad_text + length, "%s%02x", i ? "" : " ", what[i]);
+  }
+  bad_reason = bad_text;
 }
+static void bad(struct connection *c, const char *why) { bad_with(c, why, NULL, 0); }
 
 static void load_requests(const char *path) {
   FILE *f = fopen(path, "rb");
@@ -284,7 +291,7 @@ static int take_h2(struct connection *c, const unsigned char *p, int size) {
       if (c->head[3] == 1 && c->head_size == 9) { /* the first octet of a block after size updates: `:status 200` is 0x88 */
         int place = 0;
         while (place < size && (p[place] & 0xe0) == 0x20) { int more = (p[place++] & 31) == 31; while (more && place < size) more = p[place++] & 128; }
-        if (place < size && status_wanted == 200 && p[place] != 0x88) { bad(c, "another status"); return 0; }
+        if (place < size && status_wanted == 200 && p[place] != 0x88) { bad_with(c, "another status", p, size); return 0; }
         c->head_size = 10;
       }
       int step = c->left < size ? (int)c->left : size;

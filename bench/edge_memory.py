@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.edge_content import KIB, PULL_HOST, write_content
 from bench.edge_hits import read_once, settle
 from bench.edge_peers import LOAD_CORE, SERVER_CORE, Server, running_pair
-from bench.edge_programs import LoadFailed, LoadProgram
+from bench.edge_programs import LoadFailed, LoadProgram, load_on
 from bench.edge_requests import h1_request, h2_start, write_scripts
 from bench.peer_nginx import running_nginx_of
 from bench.process_cpu import children_of
@@ -128,7 +128,7 @@ def _idle_kib(server: Server, load: LoadProgram, folder: Path, idle: int, is_h2:
     write_scripts(requests, [[one]])
     settings: dict[str, str | int] = {"port": server.https_port, "tls": server.host, "h2": is_h2}
     settings |= {"requests": str(requests), "connections": idle}
-    with load.in_steps("hold", **settings) as steps:
+    with load_on(server.name), load.in_steps("hold", **settings) as steps:
         steps.reach("ready")
         before = memory_kib(server.pids)
         steps.go_on()

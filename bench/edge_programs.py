@@ -35,6 +35,15 @@ class LoadFailed(RuntimeError):
     """A server answered otherwise than it should have, or not at all."""
 
 
+@contextmanager
+def load_on(name: str) -> Iterator[None]:
+    """What fails here is said of that server. Raises LoadFailed."""
+    try:
+        yield
+    except LoadFailed as failed:
+        raise LoadFailed(f"{name}: {failed}") from failed
+
+
 @dataclass(frozen=True, slots=True)
 class LoadProgram:
     """`edge_load`, pinned to a core."""
