@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import math
-import os
 import socket
 import struct
 from enum import Enum, auto
@@ -25,7 +24,6 @@ from cdn.edge.h2_frames import PREFACE
 from cdn.edge.head_memo import Remembered
 from cdn.edge.head_parser import MessageHead
 from cdn.edge.known_heads import told_of
-from cdn.edge.mapped_file import opened_again
 from cdn.edge.peer_address import peer_address
 from cdn.edge.prepared import Prepared
 from cdn.edge.prepared_batch import PreparedBatch
@@ -378,7 +376,7 @@ class H1Connection(asyncio.Protocol):
         if len(content) < WORTH_BYTES or transport.get_extra_info("ssl_object") is not None:
             return False
         connected = transport.get_extra_info("socket")
-        file = None if connected is None else opened_again(content)
+        file = None if connected is None else self._service.open_files.of(content)
         if file is None:
             return False
         rate = limits.min_transfer_rate_bytes_per_s
@@ -390,7 +388,7 @@ class H1Connection(asyncio.Protocol):
         try:
             if transport.get_write_buffer_size() and not await self._has_written_all():
                 return False
-            sending = FileSending(connected, file, len(content), bound)
+            sending = FileSending(connected, file.descriptor, len(content), bound)
             if sending.has_sent():
                 await self._give_way()
             else:
@@ -400,7 +398,6 @@ class H1Connection(asyncio.Protocol):
             self.abort()
             await asyncio.get_running_loop().create_future()  # whoever waits here is cancelled with the connection
         finally:
-            os.close(file)
             self._write_deadline = math.inf
         self._active_at = self._service.monotonic()
         return True

@@ -7,11 +7,25 @@ import os
 from pathlib import Path
 
 
+class OpenFile:
+    """A descriptor that is closed when nobody has it any more."""
+
+    __slots__ = ("descriptor",)
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
+
+
 class MappedFile(mmap.mmap):
     """Content of a file in memory, read-only."""
 
     path: Path
     inode: int
+    opened: OpenFile | None
+    """A descriptor of it to send from, while `OpenFiles` keeps one."""
 
 
 def map_file(descriptor: int, size_bytes: int, path: Path) -> memoryview:
@@ -19,6 +33,7 @@ def map_file(descriptor: int, size_bytes: int, path: Path) -> memoryview:
     mapped = MappedFile(descriptor, size_bytes, prot=mmap.PROT_READ)
     mapped.path = path
     mapped.inode = os.fstat(descriptor).st_ino
+    mapped.opened = None
     return memoryview(mapped)
 
 
@@ -27,22 +42,3 @@ def path_of(content: bytes | memoryview) -> Path | None:
     if isinstance(content, memoryview) and isinstance(content.obj, MappedFile):
         return content.obj.path
     return None
-
-
-def opened_again(content: bytes | memoryview) -> int | None:
-    """A descriptor of the very file that is mapped, whose whole content this is: its user closes it.
-
-    None when it is a part, no file's, or when the file lies there no more: then only the mapping has it.
-    """
-    mapped = content.obj if isinstance(content, memoryview) else None
-    if not isinstance(mapped, MappedFile) or len(content) != len(mapped):
-        return None
-    try:
-        descriptor = os.open(mapped.path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    facts = os.fstat(descriptor)
-    if facts.st_ino != mapped.inode or facts.st_size != len(mapped):
-        os.close(descriptor)
-        return None
-    return descriptor

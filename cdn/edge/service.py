@@ -13,6 +13,7 @@ from cdn.edge.head_memo import HeadMemo
 from cdn.edge.head_parser import HeadParser
 from cdn.edge.known_heads import KnownHeads
 from cdn.edge.limits import HttpLimits
+from cdn.edge.open_files import OpenFiles
 from cdn.edge.tls_contexts import TlsContexts
 from cdn.edge.traffic import Traffic
 from cdn.edge.trusted_proxies import TrustedProxies
@@ -89,6 +90,8 @@ class Service:
     http2: H2Service | None = None
     """With it, HTTP/2 is spoken: where the handshake chose it, or the client begins with its preface on a plain
     connection."""
+    open_files: OpenFiles = field(default_factory=OpenFiles)
+    """Descriptors of the files that are sent."""
     known_heads: KnownHeads = field(init=False)
 
     def __post_init__(self) -> None:
