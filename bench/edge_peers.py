@@ -33,7 +33,7 @@ http {{
   sendfile on;
   tcp_nopush on;
   keepalive_requests 1000000000;
-  open_file_cache max=20000 inactive=600s;
+  open_file_cache max=17000 inactive=600s;
   client_body_temp_path {folder}/client;
   proxy_temp_path {folder}/proxy;
   fastcgi_temp_path {folder}/fastcgi;
