@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -54,7 +55,7 @@ class Stage:
         """What is said of the domain once it is at a stage, or (None) fails."""
         deadline = time.monotonic() + PATIENCE_S
         while True:
-            seen = self.cdn.run("domain", "show", domain)
+            seen = json.loads(self.cdn.call("GET", f"/v1/sites/blog/domains/{domain}").content)
             if (seen["fault"] is not None) if stage is None else (seen["stage"] == stage):
                 return seen
             assert time.monotonic() < deadline, seen

@@ -74,8 +74,9 @@ async def test_the_archive_goes_on_when_the_replica_that_writes_it_dies(fleet: R
         purge(other)
     writer.end(signal.SIGKILL)
     await until_archived(end := purge(other))
-    status = fleet.call("GET", "/v1/status", control=other)
-    assert status["archive"]["archived"] >= end
+    async with asyncio.timeout(PATIENCE_S):  # it says so once it knows that the part is there
+        while fleet.call("GET", "/v1/status", control=other)["archive"]["archived"] < end:
+            await asyncio.sleep(0.02)
     assert archived_parts(other) > 0
     writer.start()
     await writer.until_ready()
