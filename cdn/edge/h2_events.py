@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
+
+import msgspec
 
 HeaderList = list[tuple[str, str]]
 """Field lines in order, pseudo-fields first, names as they came; Latin-1."""
@@ -42,9 +44,8 @@ class BlockShape:
         self.reading: object = None
 
 
-@dataclass(slots=True)
-class RequestHead:
-    """A request's fields are here. Not frozen, though nothing changes it: freezing would double the cost of making one.
+class RequestHead(msgspec.Struct, gc=False, eq=False):  # noqa: PLW1641 - it is no key
+    """A request's fields are here. A Struct: a dataclass takes 0.25 us more when one is made. Nothing changes it.
 
     `is_end`: no content follows. `is_too_large`: the list exceeds `max_header_list_bytes`; `fields` holds what did not.
     `shape`: its `fields` are those before the `:path`, it, and those behind; None when nothing is known of such blocks.
@@ -54,7 +55,18 @@ class RequestHead:
     fields: HeaderList
     is_end: bool
     is_too_large: bool = False
-    shape: BlockShape | None = field(default=None, compare=False)
+    shape: BlockShape | None = None
+
+    def __eq__(self, other: object) -> bool:
+        """Whatever is known of such blocks."""
+        if not isinstance(other, RequestHead):
+            return NotImplemented
+        return (self.stream_id, self.fields, self.is_end, self.is_too_large) == (
+            other.stream_id,
+            other.fields,
+            other.is_end,
+            other.is_too_large,
+        )
 
 
 @dataclass(slots=True)

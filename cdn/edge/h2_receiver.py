@@ -43,6 +43,24 @@ class H2Receiver(H2Sender):
     """Takes the frames of streams, each of them whole. Its `_take` methods raise ConnectionFault, or HpackFault, when
     the connection is over with them."""
 
+    __slots__ = (
+        "_block",
+        "_block_bytes",
+        "_block_flags",
+        "_block_stream_id",
+        "_budget",
+        "_decoder",
+        "_final_id",
+        "_foretold",
+        "_now",
+        "_own_stream_window_bytes",
+        "_receivable_bytes",
+        "_resets",
+        "_returned_bytes",
+        "_skipped",
+        "_skipped_streams",
+    )
+
     def __init__(self, limits: H2Limits) -> None:
         super().__init__(limits)
         self._decoder = HpackDecoder(limits.max_header_list_bytes, limits.header_table_bytes)

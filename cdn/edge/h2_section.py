@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, cast
 
 from cdn.edge.access_line import Words, encode_words
 from cdn.edge.head_gist import LOGGED, UNTELLING
@@ -29,6 +29,10 @@ MAX_LINES = 4096
 MAX_LINE_BYTES = 1024
 """Longer ones are not remembered, nor those that take more than that in a gist or in the log. With the bound above:
 10 MiB at worst, 2 MiB with what browsers send."""
+
+MAX_LATE_LINES = 256
+"""The same of fields that no other client sends: a page asks for five kinds of things with the same cookies, and each
+would be judged five times. 700 KiB at worst."""
 
 _PSEUDO_FIELDS: Final = frozenset((":method", ":scheme", ":authority"))
 _OF_CONNECTION: Final = frozenset(("connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade"))
@@ -98,6 +102,7 @@ class Section:
 
     __slots__ = (
         "_fields",
+        "_has_crumbs",
         "_lines",
         "gist",
         "has_framing",
@@ -118,7 +123,9 @@ class Section:
         pseudo_fields: int,
         *,
         has_framing: bool,
+        has_crumbs: bool,
     ) -> None:
+        """`has_crumbs`: `lines` have more than one cookie, to be joined."""
         self.method = method
         self.host = host
         self.refusal = refusal
@@ -128,13 +135,14 @@ class Section:
         self.pseudo_fields = pseudo_fields
         self.gist: SectionGist | None = None
         self._lines = lines
+        self._has_crumbs = has_crumbs
         self._fields: Fields | None = None
 
     @property
     def fields(self) -> Fields:
         """As those of HTTP/1.1: `host` first, cookies joined. Hits are mostly found without them."""
         if self._fields is None:
-            self._fields = Fields(tuple(self._lines))
+            self._fields = Fields(tuple(_join_cookies(self._lines) if self._has_crumbs else self._lines))
         return self._fields
 
 
@@ -161,6 +169,7 @@ class SectionReader:
         self._limits = limits
         self._words = words
         self._lines: dict[tuple[str, str], _Line] = {}
+        self._lately: dict[tuple[str, str], _Line] = {}
         self._pseudo: dict[FieldTuple, _Pseudo] = {}
         self.known: dict[FieldTuple, Section] = {}
 
@@ -172,28 +181,21 @@ class SectionReader:
         count = _count_pseudo(others)
         lines: list[tuple[str, str]] = [] if pseudo.authority is None else [("host", pseudo.authority)]
         size_bytes = 0 if pseudo.authority is None else len("host") + len(pseudo.authority) + _LINE_BYTES
-        telling: list[bytes] = []
-        words = b""
+        judged = self._judge_lines(others[count:])
+        if isinstance(judged, MalformedRequest):
+            return judged
+        lines += others[count:]
+        # Column by column: 2 us less of a browser's section than line by line.
+        columns: tuple[tuple[Any, ...], ...] = tuple(zip(*judged, strict=True)) or ((), (), (), ())
+        kinds, sizes, telling, words = columns
+        size_bytes += sum(sizes)
         seen = repeated = crumbs = 0
-        remembered = self._lines
-        for field in others[count:]:
-            known = remembered.get(field)
-            if known is None:
-                judged = self._judge_line(field)
-                if isinstance(judged, MalformedRequest):
-                    return judged
-                known = judged
-            kind, line_bytes, part, word = known
-            lines.append(field)
-            size_bytes += line_bytes
-            telling.append(part)
+        for kind in kinds:
             if kind:
-                words += word
                 repeated |= seen & kind
                 seen |= kind
                 crumbs += kind == _COOKIE
         if crumbs > 1:
-            lines = _join_cookies(lines)
             size_bytes -= _CRUMB_BYTES * (crumbs - 1)
         host: HostName | Refusal = pseudo.host or Refusal.MISSING_HOST
         repeated_hosts: list[str] = []
@@ -203,11 +205,13 @@ class SectionReader:
             repeated_hosts = hosts[1:]
             if pseudo.authority is not None:
                 size_bytes -= len("host") + len(hosts[0]) + _LINE_BYTES
-        refusal = self._refusal(pseudo, size_bytes, len(lines) + len(repeated_hosts))
-        section = Section(pseudo.method, lines, host, refusal, count, has_framing=bool(seen & _FRAMING))
+        refusal = self._refusal(pseudo, size_bytes, len(lines) - max(crumbs - 1, 0) + len(repeated_hosts))
+        section = Section(
+            pseudo.method, lines, host, refusal, count, has_framing=bool(seen & _FRAMING), has_crumbs=crumbs > 1
+        )
         is_joined = repeated & _JOINED_IN_LOG
         if section.is_plain and refusal is None and not section.has_framing and not is_joined:
-            section.gist = _gist_of(section, lines, telling, words)
+            section.gist = _gist_of(section, lines, b"".join(telling), b"".join(words))
         gist_bytes = 0 if section.gist is None else len(section.gist.key) + len(section.gist.words)
         if max(size_bytes, gist_bytes // 2) <= MAX_SECTION_BYTES and has_path:
             if len(self.known) >= MAX_SECTIONS:
@@ -221,6 +225,18 @@ class SectionReader:
         if size_bytes > self._limits.max_fields_bytes:
             return Refusal.FIELDS_TOO_LARGE
         return Refusal.TOO_MANY_FIELDS if lines > self._limits.max_fields else None
+
+    def _judge_lines(self, fields: FieldTuple) -> list[_Line] | MalformedRequest:
+        known = list(map(self._lines.get, fields))
+        if None not in known:
+            return cast("list[_Line]", known)
+        judged: list[_Line] = []
+        for field, line in zip(fields, known, strict=True):
+            found = line or self._lately.get(field) or self._judge_line(field)
+            if isinstance(found, MalformedRequest):
+                return found
+            judged.append(found)
+        return judged
 
     def _judge_line(self, field: tuple[str, str]) -> _Line | MalformedRequest:
         """Only names and values that HTTP/1.1 takes, too, pass."""
@@ -236,10 +252,11 @@ class SectionReader:
         words = self._words(LOGGED[name], value) if name in LOGGED else b""
         size_bytes = len(name) + len(value) + _LINE_BYTES
         line = _KINDS.get(name, _PLAIN), size_bytes, part, words
-        if name not in _SELDOM_AGAIN and max(size_bytes, len(part), len(words)) <= MAX_LINE_BYTES:
-            if len(self._lines) >= MAX_LINES:
-                self._lines.clear()
-            self._lines[field] = line
+        if max(size_bytes, len(part), len(words)) <= MAX_LINE_BYTES:
+            memo, most = (self._lately, MAX_LATE_LINES) if name in _SELDOM_AGAIN else (self._lines, MAX_LINES)
+            if len(memo) >= most:
+                memo.clear()
+            memo[field] = line
         return line
 
     def _judge_pseudo(self, others: FieldTuple, *, has_path: bool) -> _Pseudo | MalformedRequest:
@@ -318,10 +335,10 @@ def _take_hosts(lines: list[tuple[str, str]], pseudo: _Pseudo) -> tuple[list[tup
     return [("host", hosts[0]), *others], hosts if pseudo.authority is None else hosts[1:]
 
 
-def _gist_of(section: Section, lines: list[tuple[str, str]], telling: list[bytes], words: bytes) -> SectionGist | None:
+def _gist_of(section: Section, lines: list[tuple[str, str]], telling: bytes, words: bytes) -> SectionGist | None:
     """Without those of the target. Neither methods nor values have the LF and NUL that part them."""
     host = section.host
     if not isinstance(host, HostName):
         return None
     asked = f"\0{section.method}\n{lines[0][1]}".encode("latin-1")
-    return SectionGist(asked + b"".join(telling), words, host.name, section.method == "HEAD")
+    return SectionGist(asked + telling, words, host.name, section.method == "HEAD")

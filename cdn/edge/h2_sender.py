@@ -43,6 +43,31 @@ class H2Sender:
     answers leave at once, so most streams never become a Stream.
     """
 
+    # With places of their own: of more than 30 attributes Python keeps a dictionary for each connection, 1.2 KiB.
+    __slots__ = (
+        "_asked",
+        "_block_prefix",
+        "_direct_priority",
+        "_ends_when_idle",
+        "_events",
+        "_fed_bytes",
+        "_granted_bytes",
+        "_has_said_goodbye",
+        "_is_over",
+        "_last_id",
+        "_leaving",
+        "_limits",
+        "_ready",
+        "_ready_bytes",
+        "_stall",
+        "_stream_window_bytes",
+        "_streams",
+        "_turns",
+        "_unsent_answers_bytes",
+        "_wanting",
+        "_window_bytes",
+    )
+
     def __init__(self, limits: H2Limits) -> None:
         self._limits = limits
         self._events: list[Event] = []

@@ -106,6 +106,7 @@ class TlsContexts:
         self._shared = _empty_context(protocols)
         if self._openssl is not None:
             self._openssl.set_ciphersuites(self._shared, CIPHERSUITES)
+        self._tried: tuple[Chosen, Secured] | None = None  # what showed that a certificate can be used is used next
         self._ticket_keys: TicketKeys | None = None
         if ticket_keys is not None:
             self.set_ticket_keys(ticket_keys)
@@ -133,6 +134,9 @@ class TlsContexts:
 
     def connection(self, chosen: Chosen) -> Secured:
         """OpenSSL's side of a handshake. Raises ssl.SSLError when the certificate cannot be used after all."""
+        tried, self._tried = self._tried, None
+        if tried is not None and tried[0] is chosen:
+            return tried[1]
         connection = secured(chosen.context, self.incoming, self.outgoing)
         if chosen.certificate is not None and self._openssl is not None:
             self._openssl.use(connection, chosen.certificate)
@@ -167,6 +171,13 @@ class TlsContexts:
             return Step.FAILED
         return Step.DONE
 
+    def write_whole(self, connection: Secured) -> bool:
+        """Whether from now on one call of `write` encrypts all that it is given, however many records that takes."""
+        if self._openssl is None:
+            return False
+        self._openssl.write_whole(connection)
+        return True
+
     def _open(self, certificate_id: str) -> Chosen | TlsRefusal:
         material = self._source.material(certificate_id)
         if material is None:
@@ -176,7 +187,7 @@ class TlsContexts:
                 ready = self._openssl.read(material, _session_name(certificate_id))
                 cover = CertificateCover(partial(self._openssl.is_named, ready))
                 chosen = Chosen(self._shared, cover, ready)
-                self.connection(chosen)
+                self._tried = chosen, self.connection(chosen)
             else:
                 cover = CertificateCover(partial(is_named_in, names_of(material.chain)))
                 chosen = Chosen(_context(material, self._protocols), cover)

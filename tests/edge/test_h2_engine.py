@@ -406,3 +406,7 @@ def test_nothing_is_read_behind_the_end(behind: bytes) -> None:
     stage = Stage()
     stage.send(client.headers(1), client.goaway())
     assert stage.send(client.reset(1) + behind)[1:] == [ConnectionOver(ErrorCode.NO_ERROR, "")]
+
+
+def test_a_connection_has_a_place_for_each_attribute_and_no_dictionary() -> None:
+    assert not hasattr(H2Engine(H2Limits()), "__dict__")

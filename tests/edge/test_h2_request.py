@@ -381,6 +381,7 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(h2_request, "MAX_TARGETS", 16)
     monkeypatch.setattr(h2_section, "MAX_SECTIONS", 16)
     monkeypatch.setattr(h2_section, "MAX_LINES", 16)
+    monkeypatch.setattr(h2_section, "MAX_LATE_LINES", 16)
     reader = RequestReader(HttpLimits())
     for number in range(100):
         fields = [
@@ -389,9 +390,11 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
             (":authority", f"{number}.example"),
             (":path", f"/{number}"),
         ]
-        assert isinstance(reader.read([*fields, ("x-a", f"{number}")], True, "https"), MessageHead)
+        own = [("x-a", f"{number}"), ("cookie", f"a={number}")]
+        assert isinstance(reader.read([*fields, *own], True, "https"), MessageHead)
     sections = reader._sections
-    remembered = (sections.known, sections._lines, sections._pseudo, reader._targets)
+    remembered = (sections.known, sections._lines, sections._lately, sections._pseudo, reader._targets)
+    assert not any(name == "cookie" for name, _ in sections._lines)
     assert all(0 < len(memo) <= 16 for memo in remembered)
     grows = ("referer", "\xe9" * 900)  # in the access log five times as long
     assert isinstance(reader.read([*GET, grows], True, "https"), MessageHead)
