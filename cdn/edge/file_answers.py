@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from math import inf
 
+from cdn.edge.asked_before import AskedBefore
 from cdn.edge.clocks import Clocks
 from cdn.edge.coded_files import Choice, CodedFiles, Where
 from cdn.edge.detached import DETACHED_RECALL_S
@@ -32,6 +33,10 @@ from cdn.sites.route import FileRoute
 RETAINED_RECALL_S = 60.0
 """How long a prepared response of a retained file is used without asking whether its retention is over."""
 
+MAX_PAGE_BYTES = 16 * 1024
+"""Of a page for what is absent that is kept for each path that is asked for again: 250 of them in half the memory of
+such answers."""
+
 
 class FileAnswers:
     """Who may have the file was asked before."""
@@ -50,11 +55,13 @@ class FileAnswers:
         lease_left_s: Callable[[], float],
         told: Callable[[Visit], FieldLines],
         is_taken_down: Callable[[str, str], bool],
+        asked_before: AskedBefore,
     ) -> None:
         """Prepared hits are kept in `hints`. `has_lease`: whether the node has had its lease from the beginning of a
         visit until now; `told`: what a request that asks for it is told beside the answer. `is_taken_down`: of
         site and digest."""
         self._is_taken_down = is_taken_down
+        self._asked_before = asked_before
         self._cache_name = cache_name
         self._view = view
         self._storeroom = storeroom
@@ -93,8 +100,11 @@ class FileAnswers:
         if selected.part is not Part.NOTHING:
             if found.content is not None:
                 content = selected.content_of(found.content)
-                is_kept = visit.is_for_all and representation.is_general
-                if is_kept and selected.part is Part.ALL and visit.request.target.path in representation.names:
+                is_kept = visit.is_for_all and representation.is_general and selected.part is Part.ALL
+                if is_kept and (
+                    visit.request.target.path in representation.names
+                    or (representation.status == 404 and self._is_kept_page(visit, found.content))
+                ):
                     self._prepare(visit, choice, found, is_retained=route.is_retained)
             elif selected.layout is not None:
                 found, content = await self._storeroom.open_parts(found, selected.layout)
@@ -108,6 +118,10 @@ class FileAnswers:
             *self._told(visit),
         )
         return Response(selected.status, fields, content)
+
+    def _is_kept_page(self, visit: Visit, content: bytes) -> bool:
+        """Whether a page for what is absent is kept for this path, in a copy of its own."""
+        return len(content) <= MAX_PAGE_BYTES and self._asked_before.has_come(visit)
 
     def _prepare(self, visit: Visit, choice: Choice, found: Found, *, is_retained: bool) -> None:
         """Encode the hit that the next request for this path will be, unless it could only be used once."""
@@ -132,7 +146,7 @@ class FileAnswers:
                 site=self._view.runtime(visit.site.id),
                 generation=visit.generation,
                 fresh_until=fresh_until,
-                usable_until=min(self._usable_until(visit), choice.usable_until),
+                usable_until=min(self.usable_until(visit), choice.usable_until),
                 extends_max_age=representation.extends_max_age,
                 wall_clock=self._clocks.wall,
                 on_use=partial(self._storeroom.note_use, found.stored.key),
@@ -140,8 +154,8 @@ class FileAnswers:
             ),
         )
 
-    def _usable_until(self, visit: Visit) -> float:
-        """Until when a hit needs no look at the lease, nor at whether the preview is over."""
+    def usable_until(self, visit: Visit) -> float:
+        """Until when what answers the visit needs no look at the lease, nor at whether the preview is over."""
         now = self._clocks.monotonic()
         expires_at = visit.state.expires_at
         over_at = inf if expires_at is None else now + max(0.0, expires_at - self._clocks.wall())

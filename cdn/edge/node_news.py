@@ -9,6 +9,7 @@ from typing import Any, Protocol, assert_never
 from cdn.edge.counters import NodeCounters
 from cdn.edge.manifest_cache import ManifestCache, ManifestUnavailable
 from cdn.edge.memory_tier import MemoryTier
+from cdn.edge.pipeline import Pipeline
 from cdn.edge.prepared import Prepared
 from cdn.edge.pull import Pull
 from cdn.edge.reclaim import Reclaim
@@ -30,6 +31,7 @@ class NodeParts(Protocol):
 
     view: SiteView
     prepared: MemoryTier[Prepared]
+    pipeline: Pipeline
     pull: Pull
     swept: SweptFloors
     reclaim: Reclaim
@@ -78,6 +80,7 @@ class NodeNews:
     def _drop_site(self, site_id: str, through: Position) -> None:
         """Everything the node holds of a site goes."""
         self._node.prepared.drop_site(site_id)
+        self._node.pipeline.hints.drop_site(site_id)
         self._node.pull.drop_site(site_id)
         self._node.swept.drop_site(site_id)
         self._node.reclaim.site_removed(site_id, through)

@@ -14,6 +14,7 @@ from typing import assert_never
 
 from cdn.edge import local_answer, purge_method
 from cdn.edge.admission import Admission, Refused, Turned, without_credentials
+from cdn.edge.asked_before import AskedBefore
 from cdn.edge.clocks import Clocks
 from cdn.edge.coded_files import CodedFiles
 from cdn.edge.counters import NodeCounters
@@ -36,6 +37,7 @@ from cdn.edge.recall import DEBUG_FIELD, SERVED_METHODS, Recall
 from cdn.edge.request_content import RequestContent
 from cdn.edge.response import Response
 from cdn.edge.retained import RetainedFiles
+from cdn.edge.ruled_answers import RuledAnswers
 from cdn.edge.site_view import SiteView
 from cdn.edge.storeroom import BlobGone, Storeroom
 from cdn.edge.visit import Visit
@@ -127,6 +129,7 @@ class Pipeline:
         self._counters = counters
         self._clocks = clocks
         self._is_attached = is_attached
+        asked_before = AskedBefore()
         self._files = FileAnswers(
             cache_name=cache_name,
             view=view,
@@ -139,7 +142,9 @@ class Pipeline:
             lease_left_s=lease_left_s,
             told=self._told,
             is_taken_down=self._is_taken_down,
+            asked_before=asked_before,
         )
+        self._ruled = RuledAnswers(view, self.hints, clocks, asked_before, self._files.usable_until)
 
     def recall(self, request: Request, now: float) -> Prepared | None:
         prepared = self.hints.find(request, now)
@@ -275,9 +280,9 @@ class Pipeline:
         match route:
             case RedirectRoute(location, status):
                 response = local_answer.redirect(self._cache_name, status, location, self._told(visit))
-                return with_rules(visit, response)
+                return self._ruled.answer(visit, response)
             case AbsentRoute():
-                return with_rules(visit, local_answer.not_found(self._cache_name, self._told(visit)))
+                return self._ruled.answer(visit, local_answer.not_found(self._cache_name, self._told(visit)))
             case FileRoute():
                 return await self._answer_file(visit, route)
             case DeniedRoute(status, realm):

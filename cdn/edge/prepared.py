@@ -59,7 +59,7 @@ class EncodedHit(NamedTuple):
     max_age_split: tuple[bytes, int, bytes] | None
     has_date: bool
     hit: bytes | None
-    base_age_at: float
+    base_age_at: float | None
     fresh_until: float
     usable_until: float
     validators: Validators = Validators.NONE
@@ -70,11 +70,12 @@ class Prepared:
 
     `fields` is as in Response (no Content-Length, Connection, Age). A Date among them stays as it is: it says when the
     response was made, and only what this node makes itself is made anew (RFC 9110 section 6.6.1). `base_age_at` is the
-    monotonic time at which its age was 0; `fresh_until` the monotonic time from which it is not fresh any more,
-    `usable_until` the one from which it may not be sent for another reason. With `extends_max_age` the `max-age` of its
-    Cache-Control is that number of seconds plus the age: the time spent here does not count against the browser's.
-    `wall_clock` gives the seconds for `Date`. `on_use` is called when it is sent, about once a minute: what lies behind
-    it is in use though nobody asks for it. `validators` says what preconditions are compared with (prepared_forms.py).
+    monotonic time at which its age was 0, None of what was never stored and says no Age; `fresh_until` the monotonic
+    time from which it is not fresh any more, `usable_until` the one from which it may not be sent for another reason.
+    With `extends_max_age` the `max-age` of its Cache-Control is that number of seconds plus the age: the time spent
+    here does not count against the browser's. `wall_clock` gives the seconds for `Date`. `on_use` is called when it is
+    sent, about once a minute: what lies behind it is in use though nobody asks for it. `validators` says what
+    preconditions are compared with (prepared_forms.py).
 
     `selecting` are the names of request fields by which it was chosen among others of its URL; whoever keeps it by them
     sets it. Beside those, and those that `Recall` looks at, no field of a request counts.
@@ -116,7 +117,7 @@ class Prepared:
         status: int,
         fields: FieldLines,
         content: bytes,
-        base_age_at: float,
+        base_age_at: float | None,
         site: SiteRuntime,
         generation: int,
         fresh_until: float,
@@ -309,22 +310,24 @@ class Prepared:
         start = self._h2_block[: self._h2_start_length] or encode_response_head(self._unchanging())
         self._h2_start_length = len(start)
         wall = self._wall_clock()
-        age = max(0, int(now - self._base_age_at))
+        age = self._age(now)
         control = b"" if self._max_age_split is None else encode_lines(self._cache_control(age))
         hit = b""
         if self._hit is not None:
             hit = encode_field(b"cache-status", b"%s%d" % (self._hit[_HIT_VALUE_AT:], int(self.fresh_until - now)))
         date = b"" if self._has_date else encode_field(b"date", _date_of(wall // 1))
-        self._h2_block = b"".join((start, control, hit, encode_field(b"age", b"%d" % age), date))
+        told = b"" if self._base_age_at is None else encode_field(b"age", b"%d" % age)
+        self._h2_block = b"".join((start, control, hit, told, date))
         self._h2_renew_at = now + 1.0 - wall % 1.0
 
     def _renew(self, now: float) -> None:
         self._tell_use(now)
         wall = self._wall_clock()
-        age = max(0, int(now - self._base_age_at))
+        age = self._age(now)
+        told = b"" if self._base_age_at is None else b"age: %d\r\n" % age
         date = b"" if self._has_date else b"date: %s\r\n" % _date_of(wall // 1)
         hit = b"" if self._hit is None else b"%s%d\r\n" % (self._hit, int(self.fresh_until - now))
-        head = b"%s%s%sage: %d\r\n%s\r\n" % (self._unchanging(), self._cache_control(age), hit, age, date)
+        head = b"%s%s%s%s%s\r\n" % (self._unchanging(), self._cache_control(age), hit, told, date)
         if self.is_joined:
             content = self._content if self._head_length == 0 else self._wire[self._head_length :]
             self._wire = head + content
@@ -338,6 +341,9 @@ class Prepared:
     def _unchanging(self) -> bytes:
         """The part of the head that is never made anew."""
         return self._start or self._wire[: self._start_length]
+
+    def _age(self, now: float) -> int:
+        return 0 if self._base_age_at is None else max(0, int(now - self._base_age_at))
 
     def _cache_control(self, age: int) -> bytes:
         if self._max_age_split is None:

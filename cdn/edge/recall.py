@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import assert_never
 
 import msgspec
 
+from cdn.edge.answers_memory import AnswersMemory
+from cdn.edge.coded_place import coded_place
 from cdn.edge.https_rules import HttpsRules, bundle_place, is_apart
 from cdn.edge.memory_tier import MemoryKey, MemoryTier
 from cdn.edge.prepared import Prepared, SiteRuntime
@@ -22,7 +23,6 @@ from cdn.edge.pull_memory import PullMemory
 from cdn.edge.site_view import SiteView
 from cdn.fleet.position import Position
 from cdn.http.cache_control import NO_DIRECTIVES, request_directives
-from cdn.http.content_coding import preferred_coding
 from cdn.http.request import Request
 from cdn.sites.catalog import Binding
 from cdn.sites.name import PRODUCTION
@@ -40,10 +40,6 @@ MAX_WAYS = 4096
 MAX_CODED_PLACES = 131_072
 """Places of files with coded forms whose codings are remembered, some 400 bytes each: more than the prepared responses
 that fit. One that was forgotten costs a look by the whole road."""
-
-
-MAX_REMEMBERED = 128
-"""Characters of an Accept-Encoding whose reading is remembered, of 1,024 of them."""
 
 
 class BundlePlace(msgspec.Struct, frozen=True, array_like=True, tag="bundle"):
@@ -107,6 +103,7 @@ class Recall:
         self._rules = rules
         self._prepared = prepared
         self._memory = memory
+        self._answers = AnswersMemory()
         self._codings: OrderedDict[MemoryKey, tuple[str, ...]] = OrderedDict()
         self._ways: dict[tuple[str, str], Way] = {}
         self._ways_of: Position | None = None
@@ -125,17 +122,23 @@ class Recall:
         if prepared is None:
             if way.site.settings.is_pull and binding.alias == PRODUCTION:
                 return recall_pulled(self._memory, request, way.site, now)
-            prepared = self._find_coded(request, place)
+            prepared = self._find_coded(request, place) or self._answers.find(request, place)
         return form_for(prepared, request) if prepared is not None and prepared.is_usable(now) else None
 
     def _find_coded(self, request: Request, place: MemoryKey) -> Prepared | None:
         """Of a file that has coded forms: the one that this request prefers, or the identity form."""
         codings = self._codings.get(place)
-        return None if codings is None else self._prepared.get(_coded_place(request, place, codings))
+        return None if codings is None else self._prepared.get(coded_place(request, place, codings))
 
     def put(self, request: Request, place: BundlePlace, prepared: Prepared) -> None:
-        """Keep a hit of a site of bundles where `find` looks for it."""
+        """Keep a hit of a site of bundles where `find` looks for it: with a status of 200 that of a file."""
         key = (place.site_id, place.alias, place.path)
+        if prepared.status != 200:
+            self._codings.pop(key, None)
+            self._prepared.drop(key)  # `find` would stop there
+            self._answers.put(request, key, place.codings, prepared)
+            return
+        self._answers.forget(key)
         if not place.codings:
             if self._codings:
                 self._codings.pop(key, None)
@@ -146,7 +149,7 @@ class Recall:
         self._codings.move_to_end(key)
         if len(self._codings) > MAX_CODED_PLACES:
             self._codings.popitem(last=False)
-        self._prepared.put(_coded_place(request, key, place.codings), prepared)
+        self._prepared.put(coded_place(request, key, place.codings), prepared)
 
     def _way(self, host: str, scheme: str) -> Way | None:
         """What the records say of this host; found once for all visitors that come before the next record."""
@@ -167,6 +170,10 @@ class Recall:
         self._ways[host, scheme] = way
         return way
 
+    def drop_site(self, site_id: str) -> None:
+        """The site is gone, and so is what is kept here alone."""
+        self._answers.drop_site(site_id)
+
     def mark(self) -> int:
         """The number of the last time that something was forgotten."""
         return self._memory.mark()
@@ -179,10 +186,11 @@ class Recall:
             return None
         if not site.settings.is_pull:
             path = bundle_place(request, site)
-            return BundlePlace(site.id, binding.alias, path, self._codings.get((site.id, binding.alias, path), ()))
-        key = pull_key(site, request)
-        way = self._memory.way(key)
-        return None if way is None else PullPlace(*key.place, *way)
+            key = (site.id, binding.alias, path)
+            return BundlePlace(*key, self._codings.get(key) or self._answers.codings(key))
+        pulled = pull_key(site, request)
+        way = self._memory.way(pulled)
+        return None if way is None else PullPlace(*pulled.place, *way)
 
     def note(self, request: Request) -> Noted | None:
         """What is known of the request's site now, before the node is asked."""
@@ -209,19 +217,6 @@ class Recall:
                     self._memory.put(key, names, is_coded, request.fields, prepared, number)
             case _:
                 assert_never(place)
-
-
-def _coded_place(request: Request, place: MemoryKey, codings: tuple[str, ...]) -> MemoryKey:
-    """Where the form is kept that the request prefers. No path begins with a coding."""
-    accepted = request.fields.get("accept-encoding") or ""
-    coding = _preferred(accepted, codings) if len(accepted) <= MAX_REMEMBERED else preferred_coding(accepted, codings)
-    return (place[0], place[1], f"{coding or 'identity'}:{place[2]}")
-
-
-@lru_cache(maxsize=1024)
-def _preferred(accepted: str, codings: tuple[str, ...]) -> str | None:
-    """`preferred_coding`, remembered: browsers say one of a few things, and reading it takes 3 us."""
-    return preferred_coding(accepted, codings)
 
 
 def recall_pulled(memory: PullMemory, request: Request, site: Site, now: float) -> Prepared | None:

@@ -156,6 +156,7 @@ class WorkerApplication:
     def drop_site(self, site_id: str) -> None:
         """The site is gone."""
         self._memory.drop_site(site_id)
+        self._recall.drop_site(site_id)
 
     def node_is_silent(self, is_silent: bool) -> None:
         """The node is taken for hung, or not any more: nobody waits for one that is."""

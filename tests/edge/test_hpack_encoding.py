@@ -36,17 +36,18 @@ def test_fields_of_http_1_1_are_left_out() -> None:
     assert encode_response_head(head) == encode_status(200) + encode_field(b"etag", b'"a"')
 
 
+@pytest.mark.parametrize("base_age_at", [0.0, None])
 @pytest.mark.parametrize("hit", ["cdn; hit", None])
 @pytest.mark.parametrize("extends_max_age", [60, None])
 @pytest.mark.parametrize("date", [(), (("date", "Tue, 14 Nov 2023 22:13:20 GMT"),)])
 def test_a_prepared_response_says_the_same_in_both(
-    hit: str | None, extends_max_age: int | None, date: FieldLines
+    base_age_at: float | None, hit: str | None, extends_max_age: int | None, date: FieldLines
 ) -> None:
     prepared = Prepared(
         status=200,
         fields=(("content-type", "text/css"), ("cache-control", "public, max-age=60"), ("etag", '"a"'), *date),
         content=b"x" * 10,
-        base_age_at=0.0,
+        base_age_at=base_age_at,
         site=SiteRuntime("a"),
         generation=0,
         fresh_until=1e9,
@@ -56,6 +57,7 @@ def test_a_prepared_response_says_the_same_in_both(
     )
     for now in (5.0, 5.1, 7.5):
         lines = prepared.wire_head(now).decode("latin-1").split("\r\n")[1:-2]
+        assert any(line.startswith("age: ") for line in lines) is (base_age_at is not None)
         read = hpack.Decoder().decode(prepared.h2_block(now))
         assert [f"{name!s}: {value!s}" for name, value in read] == [":status: 200", *lines]
     prepared.retire()

@@ -4,10 +4,12 @@ HEAD says what GET says."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import replace
 from hashlib import sha256
 
+import hpack
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -65,7 +67,15 @@ class NoContent:
             yield part
 
 
-redirects = st.builds(
+moved = st.builds(
+    RedirectRule,
+    st.sampled_from(("/b/*", "/*")),
+    st.sampled_from(("/moved/:splat", "/moved/:splat?k=1", "https://other.example/:splat")),
+    st.sampled_from((301, 302)),
+    is_forced=st.booleans(),
+)
+
+redirects = moved | st.builds(
     RedirectRule,
     st.sampled_from(PATTERNS),
     st.sampled_from(("/a", "/c.js", "/b/", "https://other.example/")),
@@ -145,6 +155,7 @@ class Played:
         self.runner = runner
         self.stage = stage
         self.hits = 0
+        self.of_status: Counter[int] = Counter()
 
     async def play(self, rules: RuleSet, password: str, asked: list[Asked]) -> None:
         stage = self.stage
@@ -159,6 +170,9 @@ class Played:
         node = self.stage.node
         prepared = node.pipeline.recall(request, node._clocks.monotonic())
         received = None if prepared is None else _received(prepared, node._clocks.monotonic())
+        if prepared is not None:
+            self.of_status[prepared.status] += 1
+            _assert_both_protocols_agree(prepared, node._clocks.monotonic())
         visitor = Visitor(address, lambda status, fields: None)
         response = await node.pipeline.answer(request, NoContent(), visitor)
         if "range" not in request.fields:  # it means nothing to HEAD (RFC 9110 section 14.2)
@@ -167,11 +181,23 @@ class Played:
         if received is not None:
             self.hits += 1
             assert _said(received) == _said(response)
+            if not any(name == "age" for name, _ in response.fields):  # it never was stored: all of it is the same
+                assert _all_said(received.fields.items()) == _all_said(response.fields)
 
 
 def _received(prepared: Prepared, now: float) -> Received:
     (received,) = read_responses(prepared.wire(now))
     return received
+
+
+def _assert_both_protocols_agree(prepared: Prepared, now: float) -> None:
+    lines = prepared.wire_head(now).decode("latin-1").split("\r\n")[1:-2]
+    read = hpack.Decoder().decode(prepared.h2_block(now))
+    assert [f"{name!s}: {value!s}" for name, value in read] == [f":status: {prepared.status}", *lines]
+
+
+def _all_said(lines: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    return sorted(line for line in lines if line[0] not in {"date", "content-length"})
 
 
 def _said(answer: Response | Received) -> tuple[int, list[tuple[str, str]], object]:
@@ -215,3 +241,5 @@ def test_there_were_hits_to_compare(played: Played) -> None:
         asked: list[Asked] = [(path, None, HOSTS[0], "http", fields, "192.0.2.3") for fields in conditions * 2]
         played.runner.run(played.play(RuleSet(), "", asked))
     assert played.hits - before >= 4 + 4 * 2 * (len(conditions) - 1)
+    assert played.of_status[308] >= 4, "canonical names"
+    assert played.of_status[404] >= 4, "pages for what is absent"

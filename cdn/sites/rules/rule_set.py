@@ -132,6 +132,12 @@ class RuleSet:
         lines = [(name, value) for name, values in given for value in values if not is_of_files(name)]
         return (*lines, *self.cross_origin.fields((path,), asking)[0])
 
+    def answers_all_alike(self, path: str, asking: Asking) -> bool:
+        """Whether whoever asks for the decoded `path` gets the `answer_fields` that this one does."""
+        if not self.fields and not self.cors:
+            return True
+        return self.field_rules.covering((path,), asking)[1] and self.cross_origin.fields((path,), asking)[1]
+
 
 def is_of_files(name: str) -> bool:
     """Whether the field `name` says something about a file, so that it does not count for what stands in for one."""
