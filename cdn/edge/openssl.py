@@ -30,9 +30,6 @@ _SET_TICKET_KEYS = 59  # SSL_CTRL_SET_TLSEXT_TICKET_KEYS
 _GET_TICKET_KEYS = 58  # SSL_CTRL_GET_TLSEXT_TICKET_KEYS
 _MAX_SESSION_CONTEXT_BYTES = 32  # SSL_MAX_SID_CTX_LENGTH
 
-_CLEAR_MODE = 78  # SSL_CTRL_CLEAR_MODE
-_PARTIAL_WRITE = 1  # SSL_MODE_ENABLE_PARTIAL_WRITE, which Python sets
-
 _POINTER_BYTES = ctypes.sizeof(ctypes.c_void_p)
 _WANT_READ = 2  # SSL_ERROR_WANT_READ
 _CONTEXT_AT = object.__basicsize__  # PySSLContext: SSL_CTX *ctx
@@ -76,7 +73,7 @@ class Secured(Protocol):
         ...
 
     def write(self, data: bytes | bytearray | memoryview, /) -> int:
-        """Encrypt."""
+        """Encrypt; how much of it was, which is all of it unless OpenSSL is told to take one record at a time."""
         ...
 
     def shutdown(self) -> object:
@@ -146,7 +143,6 @@ class Openssl:
         self._prefer = function("SSL_CTX_set_ciphersuites", ctypes.c_int, pointer, ctypes.c_char_p)
         self._do_handshake = function("SSL_do_handshake", ctypes.c_int, pointer)
         self._error = function("SSL_get_error", ctypes.c_int, pointer, ctypes.c_int)
-        self._connection_control = function("SSL_ctrl", size, pointer, ctypes.c_int, size, pointer)
         self._use = function("SSL_use_cert_and_key", ctypes.c_int, pointer, pointer, pointer, pointer, ctypes.c_int)
         self._bind = function("SSL_set_session_id_context", ctypes.c_int, pointer, ctypes.c_char_p, ctypes.c_uint)
         self._read_certificate = function("d2i_X509", pointer, pointer, pointer, size)
@@ -220,10 +216,6 @@ class Openssl:
             return Step.WAITS
         self._clear_errors()
         return Step.FAILED
-
-    def write_whole(self, connection: Secured) -> None:
-        """From now on one call of `write` encrypts all that it is given, and not one record of it."""
-        self._connection_control(_ssl_address(connection), _CLEAR_MODE, _PARTIAL_WRITE, None)
 
     def is_named(self, certificate: ReadyCertificate, host: str) -> bool:
         """Whether it is valid for `host`: a name without a final dot, or an address (IPv6 in brackets)."""

@@ -171,13 +171,6 @@ class TlsContexts:
             return Step.FAILED
         return Step.DONE
 
-    def write_whole(self, connection: Secured) -> bool:
-        """Whether from now on one call of `write` encrypts all that it is given, however many records that takes."""
-        if self._openssl is None:
-            return False
-        self._openssl.write_whole(connection)
-        return True
-
     def _open(self, certificate_id: str) -> Chosen | TlsRefusal:
         material = self._source.material(certificate_id)
         if material is None:

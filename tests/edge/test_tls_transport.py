@@ -302,6 +302,21 @@ def test_a_break_says_nothing(stage: Stage) -> None:
     assert not wire.writes
 
 
+@pytest.mark.parametrize("is_record_by_record", [False, True])
+def test_content_of_many_records_is_whole(stage: Stage, is_record_by_record: bool) -> None:
+    wire = Wire()
+    above = stage.connect(wire)
+    wire.take()
+    if is_record_by_record:  # as OpenSSL does by SSL_MODE_ENABLE_PARTIAL_WRITE, which Python could set
+        control = ctypes.CDLL(_ssl.__file__).SSL_ctrl
+        control.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_void_p)
+        assert control(openssl_module._ssl_address(above.transport._secured), 33, 1, None) & 1
+    content = bytes(range(256)) * 250
+    above.transport.write(content)
+    above.transport.writelines((content, memoryview(content)[1:]))
+    assert wire.read() == content * 2 + content[1:]
+
+
 def updates_of_keys(wire: Wire, count: int) -> bytes:
     """Records that each want the server to replace its keys and say so (RFC 8446 section 4.6.3)."""
     update = ctypes.CDLL(_ssl.__file__).SSL_key_update
