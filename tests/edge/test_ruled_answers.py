@@ -27,6 +27,7 @@ RULES = RuleSet(
         RedirectRule("/old", "/new/", 301),
         RedirectRule("/blog/*", "https://other.example/:splat", 302),
         RedirectRule("/.well-known/*", "/a", 302),
+        RedirectRule("/long/*", "/:splat" * 16, 302),
     )
 )
 ENOUGH = 3
@@ -67,6 +68,15 @@ async def test_redirects_come_from_memory_with_the_query_they_pass_on(tmp_path: 
             assert _lines(head) == _lines(answer)
         assert stage.node.counters.hits == 2 * 7
         assert stage.node.counters.answered == 2 * 7
+
+
+async def test_a_query_that_makes_a_location_too_long_says_nothing_of_others(tmp_path: Path) -> None:
+    async with rules_stage(tmp_path) as stage:
+        await stage.deploy(FILES, RULES)
+        path = "/long/" + "x" * 500
+        for target, status in ((f"{path}?{'q' * 400}", 404), (path, 302), (f"{path}?q", 302)):
+            answer, _ = await asked(stage, target)
+            assert answer.status == status, target
 
 
 async def test_a_deploy_changes_redirects_and_absence_at_once(tmp_path: Path) -> None:

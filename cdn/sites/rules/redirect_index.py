@@ -175,7 +175,10 @@ class RedirectIndex:
         is_general = all(rules.first_conditional > number for rules in covering)
         if over_file and not compiled.is_forced:
             return NOTHING if is_general else NOTHING_FOR_THIS_VISITOR
-        return Found(compiled.outcome(target, visitor), number, is_general, compiled.is_fallback)
+        outcome = compiled.outcome(target, visitor)
+        if outcome is None and target.query is not None:
+            is_general = False  # with another query the Location may be short enough
+        return Found(outcome, number, is_general, compiled.is_fallback)
 
     def covering(self, path: str) -> list[RulesOfPath]:
         """The rules whose pattern covers a decoded path, those of one pattern together."""

@@ -194,3 +194,12 @@ def test_no_text_breaks_the_reader(mode: RulesMode) -> None:
         assert redirects_from(redirects_to([placed.rule for placed in found.rules])) == tuple(
             placed.rule for placed in found.rules
         )
+
+
+def test_a_location_that_is_too_long_for_its_query_says_nothing_of_other_queries() -> None:
+    index = RedirectIndex([RedirectRule("/long/*", "/:splat" * 16, 302)], NETLIFY)
+    path = "/long/" + "x" * 500
+    too_long, short = (index.find(Target(path, query, path), Asking()) for query in ("q" * 400, None))
+    assert (too_long.outcome, too_long.is_general) == (None, False)
+    assert short.outcome is not None
+    assert short.is_general
