@@ -344,3 +344,18 @@ def test_users_of_a_guard() -> None:
     guard = Guard("/*", "r", (("ann", "one"), ("bob", "two")))
     assert (guard.hash_of("bob"), guard.hash_of("eve")) == ("two", None)
     assert NOBODY.country() == ""
+
+
+@pytest.mark.parametrize(
+    ("rules", "are_alike"),
+    [
+        (RuleSet(), True),
+        (RuleSet(fields=(FieldRule("/*", (("x-one", "1"),)),)), True),
+        (RuleSet(fields=(FieldRule("/b/*", (("x-one", "1"),), host="www.example.com"),)), True),
+        (RuleSet(fields=(FieldRule("/*", (("x-one", "1"),), host="www.example.com"),)), False),
+        (RuleSet(cors=(CorsRule("/*", ("*",)),)), True),
+        (RuleSet(cors=(CorsRule("/*", ("https://o.example", "https://p.example")),)), False),
+    ],
+)
+def test_answers_that_hosts_or_origins_tell_apart_are_known(rules: RuleSet, are_alike: bool) -> None:
+    assert rules.answers_all_alike("/a", NOBODY) is are_alike
