@@ -40,13 +40,10 @@ class OpenFiles:
         if key in self._mapped:
             self._mapped.move_to_end(key)
         while len(self._mapped) > self._max_files:
-            self._let_go(*self._mapped.popitem(last=False))
+            _, place = self._mapped.popitem(last=False)
+            if (left := place()) is not None:
+                left.opened = None
         return file
-
-    def _let_go(self, _key: int, place: weakref.ref[MappedFile]) -> None:
-        mapped = place()
-        if mapped is not None:
-            mapped.opened = None
 
 
 def _opened(mapped: MappedFile) -> OpenFile | None:
