@@ -32,6 +32,11 @@ class AnswersMemory:
     def __len__(self) -> int:
         return len(self._answers)
 
+    @property
+    def cost_bytes(self) -> int:
+        """As of `MemoryTier`."""
+        return self._answers.cost_bytes
+
     def codings(self, place: MemoryKey) -> tuple[str, ...]:
         """The codings that there are of the page that stands there."""
         return self._codings.get(place, ())

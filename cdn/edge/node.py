@@ -488,7 +488,7 @@ class EdgeNode:
             **self.coded.counted(),
             "disk_responses": facts.responses,
             "disk_bytes": facts.cost_bytes,
-            "memory_bytes": self.prepared.cost_bytes,
+            "memory_bytes": self.prepared.cost_bytes + self.pipeline.hints.cost_bytes,
             "load_hundredths": round(100 * self._own_load()),
             **self.certificates.counted(),
             **front,

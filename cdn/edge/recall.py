@@ -170,6 +170,11 @@ class Recall:
         self._ways[host, scheme] = way
         return way
 
+    @property
+    def cost_bytes(self) -> int:
+        """What answers that are no files take; files are counted where they are kept."""
+        return self._answers.cost_bytes
+
     def drop_site(self, site_id: str) -> None:
         """The site is gone, and so is what is kept here alone."""
         self._answers.drop_site(site_id)

@@ -182,7 +182,7 @@ class Worker:
             "h2_streams": counters.h2_streams,
             "h2_resets": counters.h2_resets,
             "open_connections": sum(each.open_connections for each in self._listeners),
-            "memory_bytes": self._prepared.cost_bytes,
+            "memory_bytes": self._prepared.cost_bytes + self.application.answers_bytes,
             "load_hundredths": round(100 * self._load.share(time.thread_time(), self._clocks.monotonic())),
             **({} if self._tls is None else self._tls.counted()),
             **{f"{TRAFFIC}{name}": value for name, value in self._traffic.numbers().items()},

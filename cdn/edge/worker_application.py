@@ -153,6 +153,11 @@ class WorkerApplication:
         else:
             self._memory.forget_at((site_id, key), number)
 
+    @property
+    def answers_bytes(self) -> int:
+        """What answers that are no files take of memory."""
+        return self._recall.cost_bytes
+
     def drop_site(self, site_id: str) -> None:
         """The site is gone."""
         self._memory.drop_site(site_id)

@@ -192,6 +192,17 @@ async def test_who_tries_out_paths_fills_no_memory(tmp_path: Path) -> None:
         assert stage.node.counters.hits == before + 1
 
 
+async def test_what_they_take_counts_as_memory(tmp_path: Path) -> None:
+    async with rules_stage(tmp_path) as stage:
+        await stage.deploy(FILES, RULES)
+        before = stage.node.counted()["memory_bytes"]
+        await asked(stage, "/old")
+        held = stage.node.counted()["memory_bytes"]
+        assert held > before
+        await stage.tell(SiteRemoved(SITE))
+        assert stage.node.counted()["memory_bytes"] == 0
+
+
 async def test_workers_keep_redirects_and_give_them_up(tmp_path: Path) -> None:
     async with rules_stage(tmp_path, workers=2) as stage:
         await stage.deploy({**FILES, "/404.html": "absent"}, RULES)
